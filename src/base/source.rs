@@ -1,0 +1,80 @@
+//! Where things stand in the files that were read: which file, which bytes, which line and column.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// One text that was read, as an index into its [`SourceMap`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceId(pub u32);
+
+/// A range of bytes in one source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span {
+    /// The text.
+    pub source: SourceId,
+    /// Its first byte.
+    pub start: u32,
+    /// The byte after its last.
+    pub end: u32,
+}
+
+impl Span {
+    /// From this span's start to the other's end; both are of one source.
+    pub fn to(self, other: Span) -> Span {
+        Span { end: other.end.max(self.end), ..self }
+    }
+}
+
+/// A text with its name.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The path as the user would write it, `<stdin>`, or the name of what is not a file.
+    pub name: PathBuf,
+    /// The whole text.
+    pub text: Arc<str>,
+}
+
+/// All texts of one load, so that a [`Span`] can be shown.
+#[derive(Debug, Clone, Default)]
+pub struct SourceMap {
+    sources: Vec<Source>,
+}
+
+impl SourceMap {
+    /// Adds a text and gives it its number.
+    pub fn add(&mut self, name: impl AsRef<Path>, text: impl Into<Arc<str>>) -> SourceId {
+        let id = SourceId(u32::try_from(self.sources.len()).expect("fewer than 2^32 files in one load"));
+        self.sources.push(Source { name: name.as_ref().to_owned(), text: text.into() });
+        id
+    }
+
+    /// The text behind a number.
+    pub fn get(&self, id: SourceId) -> &Source {
+        &self.sources[id.0 as usize]
+    }
+
+    /// Line and column of a span's start, both from 1; columns count characters.
+    pub fn position(&self, span: Span) -> (usize, usize) {
+        let text = &self.get(span.source).text;
+        let mut start = (span.start as usize).min(text.len());
+        while !text.is_char_boundary(start) {
+            start -= 1;
+        }
+        let before = &text[..start];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_count_characters_not_bytes() {
+        let mut map = SourceMap::default();
+        let source = map.add("a.yaml", "é: 1\nüb: 2\n");
+        let at = |start| map.position(Span { source, start, end: start });
+        assert_eq!((at(0), at(4), at(6), at(9)), ((1, 1), (1, 4), (2, 1), (2, 3)));
+    }
+}

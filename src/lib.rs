@@ -1,0 +1,7 @@
+//! baistack
+pub mod base;
+pub mod load;
+pub mod model;
+pub mod yaml;
+use std::process::ExitCode;
+pub fn run() -> ExitCode { ExitCode::SUCCESS }

@@ -1,0 +1,25 @@
+//! How the loader reads: through a trait, so that its tests need no disk.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What the loader asks of a file system.
+pub trait Files {
+    /// A file's bytes; `-` is stdin.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// The path with all links resolved.
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf>;
+    /// What is there.
+    fn kind(&self, path: &Path) -> Option<FileKind>;
+}
+
+/// What a path names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// Something else.
+    Other,
+}

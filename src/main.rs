@@ -1,0 +1,2 @@
+//! baistack
+fn main() -> std::process::ExitCode { baistack::run() }

@@ -1,0 +1,107 @@
+//! What only a container has.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use super::build::Build;
+use super::mount::Mount;
+use super::network::Attachment;
+
+/// A container's own attributes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Container {
+    /// The image's reference; none with `build` is `<ENVID>-<service>`.
+    pub image: Option<String>,
+    /// How it is built.
+    pub build: Option<Build>,
+    /// When it is pulled.
+    pub pull_policy: Option<String>,
+    /// `os/arch`.
+    pub platform: Option<String>,
+    /// Replaces the image's command; an empty list clears it.
+    pub command: Option<Vec<String>>,
+    /// Replaces the image's entry point; an empty list clears it.
+    pub entrypoint: Option<Vec<String>>,
+    /// A name of its own.
+    pub container_name: Option<String>,
+    /// Host name inside.
+    pub hostname: Option<String>,
+    /// Domain name inside.
+    pub domainname: Option<String>,
+    /// Ports open to other containers, `port[/proto]`.
+    pub expose: Vec<String>,
+    /// Mounts.
+    pub volumes: Vec<Mount>,
+    /// `path[:options]` in memory.
+    pub tmpfs: Vec<String>,
+    /// Networks, by key.
+    pub networks: IndexMap<String, Option<Attachment>>,
+    /// `host`, `none`, `bridge`, `service:X`, `container:X`.
+    pub network_mode: Option<String>,
+    /// `name=address`.
+    pub extra_hosts: Vec<String>,
+    /// Name servers.
+    pub dns: Vec<String>,
+    /// Search domains.
+    pub dns_search: Vec<String>,
+    /// Resolver options.
+    pub dns_opt: Vec<String>,
+    /// `service[:alias]`.
+    pub links: Vec<String>,
+    /// A hardware address on the main network.
+    pub mac_address: Option<String>,
+    /// A small init as process 1.
+    pub init: Option<bool>,
+    /// All capabilities and devices.
+    pub privileged: bool,
+    /// The root file system is not writable.
+    pub read_only: bool,
+    /// Capabilities to drop.
+    pub cap_drop: Vec<String>,
+    /// Security options.
+    pub security_opt: Vec<String>,
+    /// Devices.
+    pub devices: Vec<Device>,
+    /// Kernel parameters of the container.
+    pub sysctls: IndexMap<String, String>,
+    /// Size of `/dev/shm`.
+    #[serde(with = "crate::base::bytes::optional")]
+    pub shm_size: Option<i64>,
+    /// Memory that is kept for it.
+    #[serde(with = "crate::base::bytes::optional")]
+    pub mem_reservation: Option<i64>,
+    /// Memory and swap together; -1 is no limit.
+    #[serde(with = "crate::base::bytes::optional")]
+    pub memswap_limit: Option<i64>,
+    /// Relative weight.
+    pub cpu_shares: Option<i64>,
+    /// CPUs it may use, `0-3`.
+    pub cpuset: Option<String>,
+    /// Process namespace.
+    pub pid: Option<String>,
+    /// IPC namespace.
+    pub ipc: Option<String>,
+    /// UTS namespace.
+    pub uts: Option<String>,
+    /// User namespace.
+    pub userns_mode: Option<String>,
+    /// `host` or `private`.
+    pub cgroup: Option<String>,
+    /// Parent cgroup.
+    pub cgroup_parent: Option<String>,
+    /// The OCI runtime.
+    pub runtime: Option<String>,
+}
+
+/// A device of the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Device {
+    /// Path on the host.
+    pub source: String,
+    /// Path inside.
+    pub target: String,
+    /// `rwm`.
+    pub permissions: String,
+}

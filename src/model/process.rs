@@ -1,0 +1,140 @@
+//! What only a native process has (`stack-format.md`, "Attributes of a process").
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::duration;
+
+/// A native process's own attributes. Paths are absolute.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Process {
+    /// What is executed.
+    pub command: Option<Command>,
+    /// Prepended to `command`.
+    pub entrypoint: Option<Command>,
+    /// Files that a task reads: globs.
+    pub inputs: Vec<String>,
+    /// Files that a task makes: globs.
+    pub outputs: Vec<String>,
+    /// A task's proof.
+    pub check: Option<Command>,
+    /// Directories put before `PATH`.
+    pub path: Vec<PathBuf>,
+    /// Directories made before the start.
+    pub scratch: Vec<PathBuf>,
+    /// Not ready by then is a failed start; for a task the limit of one run.
+    #[serde(with = "duration::optional")]
+    pub start_timeout: Option<Duration>,
+    /// What an unhealthy verdict causes.
+    pub on_unhealthy: OnUnhealthy,
+    /// Things outside that restart it.
+    pub restart_on: Vec<RestartOn>,
+    /// What is inherited from the caller of `up`.
+    pub inherit_env: InheritEnv,
+    /// Another shell than `/bin/sh -c`.
+    pub shell: Option<Vec<String>>,
+    /// Programs that may outlive the service.
+    pub keep: Vec<String>,
+    /// Whether it is a task: it has `check`, `inputs`, `outputs` or `schedule`, or something waits for its completion.
+    /// Set by the loader, which alone sees the whole stack.
+    pub task: bool,
+}
+
+/// A command: a list is executed as it is, a text by the rules of the format page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Command {
+    /// Program and arguments.
+    List(Vec<String>),
+    /// One string.
+    Text(String),
+}
+
+/// `on_unhealthy`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnUnhealthy {
+    /// Shown, nothing done, as in Compose.
+    #[default]
+    None,
+    /// Restarted, obeying the back-off.
+    Restart,
+}
+
+/// One entry of `restart_on`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RestartOn {
+    /// An image whose reference matches this glob was pulled, built, loaded or tagged.
+    ImagePulled(String),
+}
+
+/// `inherit_env`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum InheritEnv {
+    /// All or nothing.
+    All(bool),
+    /// Names let through (globs such as `LC_*`); if all begin with `!`, everything else is.
+    Names(Vec<String>),
+}
+
+impl Default for InheritEnv {
+    fn default() -> Self {
+        InheritEnv::All(true)
+    }
+}
+
+impl Command {
+    /// Program and arguments, given the shell (`["/bin/sh", "-c"]` unless `shell` says otherwise).
+    ///
+    /// A text of plain words (letters, digits and `_@%+=:,./-`) is split at spaces and executed; any other goes to the shell.
+    pub fn argv(&self, shell: Option<&[String]>) -> Vec<String> {
+        match self {
+            Command::List(list) => list.clone(),
+            Command::Text(text) if is_plain(text) => text.split_ascii_whitespace().map(str::to_owned).collect(),
+            Command::Text(text) => {
+                let mut argv: Vec<String> = match shell {
+                    Some(shell) => shell.to_vec(),
+                    None => vec!["/bin/sh".to_owned(), "-c".to_owned()],
+                };
+                argv.push(text.clone());
+                argv
+            }
+        }
+    }
+}
+
+/// POSIX special and regular builtins, reserved words, and the common extensions of shells: their names mean something
+/// else to a shell than a program of that name would do, or have no program at all.
+const SHELL_WORDS: [&str; 66] = [
+    "!", ".", ":", "[[", "alias", "bg", "bind", "break", "builtin", "case", "cd", "command", "continue", "coproc", "declare",
+    "dirs", "disown", "do", "done", "elif", "else", "enable", "esac", "eval", "exec", "exit", "export", "fc", "fg", "fi", "for",
+    "function", "getopts", "hash", "help", "history", "if", "in", "jobs", "let", "local", "logout", "mapfile", "popd", "pushd",
+    "read", "readarray", "readonly", "return", "select", "set", "shift", "shopt", "source", "suspend", "then", "time", "times",
+    "trap", "type", "typeset", "ulimit", "umask", "unalias", "unset", "until",
+];
+
+fn is_plain(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./- ".contains(c);
+    let Some(first) = text.split_ascii_whitespace().next() else { return false };
+    let more_words = ["wait", "while", "{", "}"];
+    text.trim().chars().all(plain) && !first.contains('=') && !SHELL_WORDS.contains(&first) && !more_words.contains(&first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_words_are_executed_and_the_rest_goes_to_the_shell() {
+        let argv = |text: &str| Command::Text(text.to_owned()).argv(None);
+        assert_eq!(argv("python3 -m http.server 80"), ["python3", "-m", "http.server", "80"]);
+        for shell in ["exec foo", "A=1 foo", "echo $HOME", "a && b", "cd x", "echo 'x'", "a\nb", "while true"] {
+            assert_eq!(argv(shell), ["/bin/sh", "-c", shell], "{shell}");
+        }
+    }
+}

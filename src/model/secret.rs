@@ -1,0 +1,42 @@
+//! `secrets:` and `configs:`: files that services are given.
+
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+/// One entry at the top: where the content comes from. Exactly one of the sources is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FileObject {
+    /// A file of the host, absolute.
+    pub file: Option<PathBuf>,
+    /// A variable of the caller's environment; its value is in `content` once it is resolved.
+    pub environment: Option<String>,
+    /// The content itself.
+    pub content: Option<String>,
+    /// A file whose `${…}` are filled in, absolute; the result is in `content`.
+    pub template: Option<PathBuf>,
+    /// Made by somebody else.
+    pub external: bool,
+    /// Its name in the engine.
+    pub name: Option<String>,
+    /// Labels.
+    pub labels: IndexMap<String, String>,
+}
+
+/// That a service is given one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FileGrant {
+    /// The key at the top.
+    pub source: String,
+    /// The path inside; for a process relative to `working_dir`.
+    pub target: Option<String>,
+    /// Owner (containers).
+    pub uid: Option<String>,
+    /// Group (containers).
+    pub gid: Option<String>,
+    /// Unix mode as octal text, `0440`.
+    pub mode: Option<String>,
+}

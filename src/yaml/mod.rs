@@ -1,0 +1,10 @@
+//! Text ⇄ tree: YAML with a place for every key and value.
+//!
+//! Knows YAML, not Compose: which keys there are and what they mean is `load`'s business.
+
+pub mod emit;
+pub mod node;
+pub mod parse;
+pub mod path;
+pub mod scalar;
+pub mod typed;
