@@ -4,4 +4,6 @@ pub mod load;
 pub mod model;
 pub mod yaml;
 use std::process::ExitCode;
-pub fn run() -> ExitCode { ExitCode::SUCCESS }
+pub fn run() -> ExitCode {
+    ExitCode::SUCCESS
+}

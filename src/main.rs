@@ -1,2 +1,4 @@
 //! baistack
-fn main() -> std::process::ExitCode { baistack::run() }
+fn main() -> std::process::ExitCode {
+    baistack::run()
+}

@@ -214,7 +214,8 @@ mod tests {
 
     #[test]
     fn a_directory_name_becomes_the_name_that_compose_gives() {
-        for (text, expected) in [("MyApp", Some("myapp")), ("_-My App!", Some("myapp")), ("...", None), ("a_b-c", Some("a_b-c"))] {
+        for (text, expected) in [("MyApp", Some("myapp")), ("_-My App!", Some("myapp")), ("...", None), ("a_b-c", Some("a_b-c"))]
+        {
             assert_eq!(EnvId::normalized(text).as_ref().map(EnvId::as_str), expected, "{text}");
         }
     }

@@ -34,7 +34,9 @@ impl FromStr for RestartPolicy {
             "on-failure" => Ok(RestartPolicy::OnFailure { max: None }),
             _ => match text.strip_prefix("on-failure:").map(str::parse) {
                 Some(Ok(max)) => Ok(RestartPolicy::OnFailure { max: Some(max) }),
-                _ => Err(format!("`{text}` is not a restart policy: use `no`, `always`, `unless-stopped`, `on-failure` or `on-failure:N`")),
+                _ => Err(format!(
+                    "`{text}` is not a restart policy: use `no`, `always`, `unless-stopped`, `on-failure` or `on-failure:N`"
+                )),
             },
         }
     }
