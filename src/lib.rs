@@ -2,6 +2,8 @@
 pub mod base;
 pub mod load;
 pub mod model;
+pub mod plan;
+pub mod supervisor;
 pub mod yaml;
 use std::process::ExitCode;
 pub fn run() -> ExitCode {

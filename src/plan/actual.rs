@@ -1,0 +1,97 @@
+//! What an engine reports, in words that are no engine's own.
+
+use std::collections::BTreeMap;
+
+use super::action::Exit;
+use super::hash::ConfigHash;
+use crate::base::name::UnitId;
+
+/// What to look at beside everything that carries the environment's label.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Query {
+    /// Images, by reference.
+    pub images: Vec<String>,
+    /// External networks, by the engine's name.
+    pub networks: Vec<String>,
+    /// External volumes, by the engine's name.
+    pub volumes: Vec<String>,
+}
+
+/// All that an engine holds of one environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Actual {
+    /// Containers with the environment's label, one-off ones too.
+    pub containers: Vec<SeenContainer>,
+    /// Networks with its label, and those asked for: the engine's name → what is known.
+    pub networks: BTreeMap<String, SeenResource>,
+    /// Volumes with its label, and those asked for.
+    pub volumes: BTreeMap<String, SeenResource>,
+    /// The images asked for that are present: reference → id.
+    pub images: BTreeMap<String, String>,
+}
+
+/// A network or volume as seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SeenResource {
+    /// Its key in the files, from the label.
+    pub key: Option<String>,
+    /// The hash label.
+    pub hash: Option<ConfigHash>,
+    /// Whether it carries this environment's label.
+    pub ours: bool,
+}
+
+/// A container as seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenContainer {
+    /// The engine's id.
+    pub id: String,
+    /// The engine's name.
+    pub name: String,
+    /// The unit that its labels name; none for labels that no unit can have.
+    pub unit: Option<UnitId>,
+    /// Made by `run`.
+    pub one_off: bool,
+    /// The hash label.
+    pub hash: Option<ConfigHash>,
+    /// Whether the hash is one of ours (a label says so); Compose's cannot be compared.
+    pub by_us: bool,
+    /// The id of the image it was made of.
+    pub image: String,
+    /// What it does.
+    pub state: SeenState,
+    /// The engine's verdict, where the container has a health check.
+    pub health: Option<SeenHealth>,
+}
+
+/// What a container does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SeenState {
+    /// Made, never started.
+    Created,
+    /// Running (or paused).
+    Running {
+        /// The engine's `StartedAt`.
+        birth: String,
+    },
+    /// The engine will start it again by its restart policy.
+    Restarting,
+    /// Ended.
+    Exited {
+        /// How.
+        exit: Exit,
+        /// The engine's `StartedAt` of the life that ended.
+        birth: String,
+    },
+}
+
+/// The engine's verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeenHealth {
+    /// No verdict yet.
+    Starting,
+    /// The last probe succeeded.
+    Healthy,
+    /// Too many failed in a row.
+    Unhealthy,
+}

@@ -1,0 +1,73 @@
+//! The hash of a unit's definition: equal hashes need no restart.
+//!
+//! Compose's own hash cannot be had bit for bit (it depends on the order of Go's structs and on the release), so a container
+//! that Compose made is recognised by its labels and recreated once.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::model::service::{Kind, Service};
+use crate::model::stack::Stack;
+
+/// 64 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ConfigHash(Arc<str>);
+
+impl ConfigHash {
+    /// From a label.
+    pub fn from_label(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// As a label.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The hash of a service as it would run: its definition and the content of the files it is given, without what only
+    /// decides when it runs and how many there are (as in Compose: `build`, `pull_policy`, `scale`, `depends_on`, `profiles`),
+    /// and without what only the supervisor reads (`develop`, `attach`).
+    pub fn of(service: &Service, stack: &Stack) -> Self {
+        let mut definition = service.clone();
+        let common = &mut definition.common;
+        common.depends_on.clear();
+        common.profiles.clear();
+        common.scale = None;
+        common.develop.watch.clear();
+        common.attach = None;
+        match &mut definition.kind {
+            Kind::Container(container) => {
+                container.build = None;
+                container.pull_policy = None;
+            }
+            Kind::Process(process) => {
+                process.start_timeout = None;
+                process.restart_on.clear();
+                process.keep.clear();
+            }
+        }
+        let files: Vec<_> = (common.secrets.iter().map(|grant| stack.secrets.get(&grant.source)))
+            .chain(common.configs.iter().map(|grant| stack.configs.get(&grant.source)))
+            .collect();
+        let json = serde_json::to_vec(&(&definition, &files)).expect("the model has no maps with keys that are not text");
+        Self(hex(&Sha256::digest(&json)).into())
+    }
+}
+
+impl fmt::Display for ConfigHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        text.push(char::from_digit(u32::from(byte >> 4), 16).expect("a nibble"));
+        text.push(char::from_digit(u32::from(byte & 15), 16).expect("a nibble"));
+        text
+    })
+}

@@ -1,0 +1,7 @@
+//! What would change: the stack as wanted, the world as seen, and the table between them. Pure.
+
+pub mod action;
+pub mod actual;
+pub mod desired;
+pub mod environment;
+pub mod hash;

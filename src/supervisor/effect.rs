@@ -1,0 +1,56 @@
+//! All that the machine can ask for.
+
+use std::sync::Arc;
+
+use super::event::{RequestId, RuleId};
+use super::notice::Notice;
+use super::request::Reply;
+use crate::base::name::ServiceName;
+use crate::model::health::HealthCheck;
+use crate::model::watch::WatchRule;
+use crate::plan::action::{Action, Ticket};
+use crate::plan::actual::Query;
+use crate::plan::desired::UnitSpec;
+
+/// One thing to be done. The order of a step's effects counts.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// Do this; answer with `Event::Acted` exactly once.
+    Act(Ticket, Action),
+    /// Look at the container engine; answer with `Event::Observed` and the same number exactly once.
+    Observe(u64, Query),
+    /// Probe a unit once, all parts but `log`; answer with `Event::Probed` exactly once, also when it takes too long.
+    Probe(Ticket, Probe),
+    /// Watch these files, and no others.
+    Watch(Vec<Watched>),
+    /// Answer a request. A request has exactly one answer; what it is told before that are notices.
+    Reply(RequestId, Reply),
+    /// Tell those who follow.
+    Tell(Notice),
+    /// Write the snapshot down, at the end of this turn of the loop.
+    Persist,
+    /// End the supervisor.
+    Exit,
+}
+
+/// A probe to be run.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// Of which unit.
+    pub spec: UnitSpec,
+    /// The checks.
+    pub check: Arc<HealthCheck>,
+    /// For a container: its id.
+    pub container: Option<String>,
+}
+
+/// Files to be watched.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    /// Echoed in `FilesChanged`.
+    pub id: RuleId,
+    /// Whose rule.
+    pub service: ServiceName,
+    /// The rule.
+    pub rule: WatchRule,
+}

@@ -1,0 +1,214 @@
+//! What clients ask for and what they are answered. The serde shape travels over the control socket.
+
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use super::status::Status;
+use crate::base::name::ServiceName;
+use crate::plan::desired::Deployment;
+
+/// What a client wants.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Bring services up. Answered by `Done`, `Failed` or `Overruled`; with `attached` later by `Ended`.
+    Up(Box<Up>),
+    /// Stop services, dependents first, and wait for their end.
+    Stop(Stop),
+    /// Start services that are stopped; the same definition.
+    Start(Select),
+    /// Stop and start again, the same definition; dependents with `restart: true` follow.
+    Restart(Restart),
+    /// Send a signal.
+    Kill(Kill),
+    /// Stop and remove everything.
+    Down(Down),
+    /// Stop (if asked) and remove what is stopped.
+    Remove(Remove),
+    /// How things are.
+    Status,
+    /// Why a service is not running or not ready.
+    Why {
+        /// Which.
+        service: ServiceName,
+    },
+    /// The deployment in force.
+    Deployment,
+    /// Nothing but the notices, until the connection ends.
+    Follow,
+    /// The `up` of this connection no longer owns what it started.
+    Detach,
+}
+
+/// `up`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Up {
+    /// The stack.
+    pub deployment: Deployment,
+    /// Services named on the command line; empty is all.
+    pub services: Vec<ServiceName>,
+    /// Only what was named, not what it depends on.
+    pub no_deps: bool,
+    /// Do not answer before everything is healthy or done.
+    pub wait: bool,
+    /// Give up waiting after this.
+    pub wait_timeout: Option<Duration>,
+    /// Whether containers are made anew.
+    pub recreate: Recreate,
+    /// Build images even when they are there.
+    pub build: bool,
+    /// Pull images even when they are there.
+    pub pull: Option<String>,
+    /// Remove containers and processes of services that the files no longer have.
+    pub remove_orphans: bool,
+    /// Replicas for services, over what the files say.
+    pub scale: IndexMap<ServiceName, u32>,
+    /// Arm the watches of processes.
+    pub watch: bool,
+    /// Arm the watches of containers too.
+    pub watch_containers: bool,
+    /// Make, do not start.
+    pub no_start: bool,
+    /// This connection is the lease: when it ends without `Detach`, what this `up` started is stopped.
+    pub attached: bool,
+    /// `--abort-on-container-exit`, `--abort-on-container-failure`.
+    pub abort: Abort,
+    /// `--timeout`: replaces the grace period of every stop.
+    pub timeout: Option<Duration>,
+}
+
+/// When containers and processes are made anew.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recreate {
+    /// When their definition changed.
+    #[default]
+    WhenChanged,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// When one end is everybody's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Abort {
+    /// Never.
+    #[default]
+    Never,
+    /// When any service has ended.
+    OnExit,
+    /// When any service has failed.
+    OnFailure,
+}
+
+/// A selection of services.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Select {
+    /// Which; empty is all.
+    pub services: Vec<ServiceName>,
+    /// Answer when they are healthy.
+    #[serde(default)]
+    pub wait: bool,
+    /// Give up waiting after this.
+    #[serde(default)]
+    pub wait_timeout: Option<Duration>,
+}
+
+/// `stop`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// Which; empty is all.
+    pub services: Vec<ServiceName>,
+    /// Replaces the grace period.
+    pub timeout: Option<Duration>,
+}
+
+/// `restart`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restart {
+    /// Which; empty is all but finished tasks.
+    pub services: Vec<ServiceName>,
+    /// Without the dependents that ask for it.
+    pub no_deps: bool,
+    /// Replaces the grace period.
+    pub timeout: Option<Duration>,
+}
+
+/// `kill`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kill {
+    /// Which; empty is all.
+    pub services: Vec<ServiceName>,
+    /// `SIGKILL` when empty.
+    pub signal: String,
+}
+
+/// `down`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Down {
+    /// Which; empty is all, networks and owned things included.
+    pub services: Vec<ServiceName>,
+    /// Volumes, scratch directories and owned volumes too.
+    pub volumes: bool,
+    /// Containers of services that the files do not have are removed too.
+    pub remove_orphans: bool,
+    /// `--rmi`: images too. `all` or `local`.
+    pub rmi: Option<String>,
+    /// Replaces the grace period.
+    pub timeout: Option<Duration>,
+}
+
+/// `rm`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remove {
+    /// Which; empty is all.
+    pub services: Vec<ServiceName>,
+    /// Stop them first.
+    pub stop: bool,
+    /// Anonymous volumes too.
+    pub volumes: bool,
+}
+
+/// The one answer to a request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// The wish is fulfilled.
+    Done {
+        /// Whether anything had to be done.
+        changed: bool,
+        /// What is to be said beside, one sentence each.
+        warnings: Vec<String>,
+    },
+    /// It is not.
+    Failed {
+        /// Each with its root cause, in the user's words.
+        reasons: Vec<String>,
+    },
+    /// A later wish won; this is its name.
+    Overruled {
+        /// As `down`.
+        by: String,
+    },
+    /// A foreground `up` is at its end: nothing runs and nothing will be started again.
+    Ended {
+        /// 0 if every service ended with 0 or was stopped by request, else 1; with an abort rule the code of the service
+        /// that ended first.
+        code: i32,
+    },
+    /// How things are.
+    Status(Box<Status>),
+    /// Why.
+    Why(Box<super::status::Why>),
+    /// What is in force; none before the first `up`.
+    Deployment(Option<Box<Deployment>>),
+    /// The request is not possible: no such service, …
+    Refused {
+        /// Why, one sentence.
+        reason: String,
+    },
+}

@@ -1,0 +1,140 @@
+//! How things are, as told to `ps`, `why` and everybody else who asks. The serde shape travels over the control socket.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::name::{EnvId, ServiceName, UnitId};
+
+/// The whole environment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Which.
+    pub env: EnvId,
+    /// Every wanted unit in any state, and those that are still there though nobody wants them.
+    pub units: Vec<UnitStatus>,
+    /// The engine does not answer: its last words.
+    pub engine_away: Option<String>,
+}
+
+/// One unit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UnitStatus {
+    /// Which.
+    pub unit: UnitId,
+    /// Container or process.
+    pub kind: UnitKind,
+    /// What it does.
+    pub state: UnitState,
+    /// For how long, in milliseconds; none when unknown.
+    pub since_ms: Option<u64>,
+    /// Its health.
+    pub health: Option<Health>,
+    /// The last probe's output, where it failed.
+    pub probe_output: Option<String>,
+    /// The leader of a process.
+    pub pid: Option<i32>,
+    /// The engine's id of a container.
+    pub container: Option<String>,
+    /// How often it was started again by us since the last `up` or `start`.
+    pub restarts: u32,
+    /// How the last life ended: a shell's number.
+    pub last_exit: Option<i32>,
+    /// `armed`, or why file changes do nothing.
+    pub watch: Option<String>,
+}
+
+/// The two kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnitKind {
+    /// From `services:`.
+    Container,
+    /// From `processes:`.
+    Process,
+    /// From `processes:`, and it ends.
+    Task,
+}
+
+/// Health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// No verdict yet.
+    Starting,
+    /// The last probe succeeded.
+    Healthy,
+    /// Too many failed in a row.
+    Unhealthy,
+}
+
+/// What a unit does, with the reason where there is one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum UnitState {
+    /// Neither made nor asked for.
+    Absent,
+    /// It will start when something else has come about: `db healthy`.
+    Waiting {
+        /// What for.
+        on: String,
+    },
+    /// Its image is pulled or built, its container or files are made.
+    Preparing,
+    /// Made, not started.
+    Created,
+    /// A task's check is being asked.
+    Checking,
+    /// Being started.
+    Starting,
+    /// Running.
+    Running,
+    /// Being stopped.
+    Stopping,
+    /// It ended by itself.
+    Exited {
+        /// A shell's number.
+        code: i32,
+    },
+    /// It was stopped by request.
+    Stopped {
+        /// A shell's number.
+        code: i32,
+        /// It had to be killed.
+        killed: bool,
+    },
+    /// A task that need not run.
+    UpToDate,
+    /// A task that has run.
+    Succeeded,
+    /// It will be started again.
+    BackingOff {
+        /// So many failures in a row.
+        failures: u32,
+        /// In so many milliseconds.
+        next_ms: u64,
+        /// What went wrong.
+        reason: String,
+    },
+    /// It will not be started again.
+    Failed {
+        /// What went wrong.
+        reason: String,
+    },
+    /// It cannot start because of another that failed.
+    Blocked {
+        /// The root cause.
+        by: ServiceName,
+        /// What went wrong there.
+        reason: String,
+    },
+    /// Its engine does not answer.
+    Unknown,
+}
+
+/// Why a service is as it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Why {
+    /// Its units.
+    pub units: Vec<UnitStatus>,
+    /// From the service down to the root: what waits for what, one sentence each.
+    pub chain: Vec<String>,
+}
