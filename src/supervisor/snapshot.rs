@@ -155,8 +155,6 @@ impl Supervisor {
         }
         let mut machine = Self::new(snapshot.env, seed);
         let Some(deployment) = snapshot.deployment else { return Ok(machine) };
-        // Ages are told from a moment that lies far enough ahead of the start.
-        machine.now = Moment(0);
         for record in snapshot.units {
             let Some(spec) = Self::spec_of(&deployment, &record.unit) else { continue };
             let mut unit = Unit::new(spec, record.goal);
@@ -183,11 +181,14 @@ impl Supervisor {
                 unit.task.phase = Phase::UpToDate;
             }
             unit.task.done = record.done;
-            if lost && matches!(unit.goal, Goal::Up | Goal::Created) && unit.kind == UnitKind::Process {
-                unit.goal = Goal::Stopped;
-            }
-            if lost && unit.kind == UnitKind::Task && !unit.is_done() && unit.goal == Goal::Up {
-                unit.goal = Goal::Stopped;
+            if processes == Processes::Gone && unit.goal != Goal::Gone {
+                unit.goal = match unit.kind {
+                    // Whatever the engine holds is right until somebody asks.
+                    UnitKind::Container => Goal::Left,
+                    UnitKind::Process => Goal::Stopped,
+                    UnitKind::Task if unit.is_done() => unit.goal,
+                    UnitKind::Task => Goal::Stopped,
+                };
             }
             machine.units.insert(record.unit, unit);
         }
@@ -198,6 +199,8 @@ impl Supervisor {
             machine.volumes.insert(key, Resource::new(name, false, Want::Left));
         }
         machine.deployment = Some(deployment);
+        // Containers are looked at before anything is done to one.
+        machine.look_first = 1;
         Ok(machine)
     }
 }

@@ -307,7 +307,7 @@ impl Unit {
         matches!(self.have, Have::Running { leader_exit: None, .. })
             && self.stopping.is_none()
             && self.ending.is_none()
-            && self.goal == Goal::Up
+            && matches!(self.goal, Goal::Up | Goal::Left)
             && self.definition() == Definition::Same
             && self.busy.is_none()
     }

@@ -246,7 +246,8 @@ impl Supervisor {
 
     /// Whether nothing is left that only a supervisor can do.
     pub(super) fn is_useless(&self) -> bool {
-        let busy = self.units.values().any(|unit| unit.busy.is_some())
+        let busy = self.observing
+            || self.units.values().any(|unit| unit.busy.is_some())
             || self.networks.values().chain(self.volumes.values()).any(|resource| resource.busy.is_some())
             || self.images.values().any(|image| image.busy.is_some())
             || self.owned != Owned::Left && self.engine_away.is_none();

@@ -159,7 +159,9 @@ impl World {
             self.steps += 1;
             assert!(self.steps < 30_000, "no rest: {:#?}", self.machine.status());
             if let Event::Request(id, request) = &event {
-                self.exited = false;
+                if std::mem::take(&mut self.exited) {
+                    self.crash();
+                }
                 self.open.insert(*id, request.clone());
             }
             // A supervisor that has ended hears nothing more; the next request starts another from its snapshot.
@@ -176,8 +178,11 @@ impl World {
             self.feed(event);
             if self.now < QUIET {
                 self.mischief();
-            } else if !self.engine {
+            } else if !self.engine || self.containers.values().any(|it| !it.healthy) {
                 self.engine = true;
+                for it in self.containers.values_mut() {
+                    it.healthy = true;
+                }
                 self.later(1, Event::EngineStirred);
             }
         }
@@ -478,7 +483,7 @@ impl World {
         for it in self.containers.values() {
             assert!(self.machine.units.contains_key(&it.unit), "{}: a container that nobody knows of", it.unit);
         }
-        assert!(self.open.is_empty(), "never answered: {:?}", self.open.keys());
+        assert!(self.open.is_empty(), "never answered: {:?}: {:#?} {:#?}", self.open.keys(), self.machine.status().units.iter().map(|u| (u.unit.to_string(), u.state.clone(), u.health)).collect::<Vec<_>>(), self.machine.wishes.values().map(|w| w.name).collect::<Vec<_>>());
         if self.last_down {
             assert!(self.processes.values().all(BTreeMap::is_empty), "processes are left after down: {:?}", self.processes);
             assert!(self.containers.is_empty(), "containers are left after down");
