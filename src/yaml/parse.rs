@@ -1,1 +1,427 @@
-//! (to be written)
+//! YAML text → [`Node`]s, one for each document.
+//!
+//! The events of `saphyr-parser` are collected first and the tree is built from them, so that an alias is the repetition of a range of
+//! events: its nodes keep the places of the anchor, and what it costs is counted as it is spent. Anchors, `<<`, duplicate keys, tags
+//! and the budget are dealt with here; what a key means is not known here.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Span as Marks, Tag as WrittenTag};
+
+pub use super::decode::{DecodeError, decode};
+use super::node::{Kind, Mapping, Node, Scalar, Tag, Value};
+use super::{scalar, syntax};
+use crate::base::diagnostic::{Diagnostic, Diagnostics};
+use crate::base::source::{SourceId, Span};
+
+/// The longest file, in bytes.
+const MAX_BYTES: usize = 4 << 20;
+/// The deepest nesting of lists and mappings.
+const MAX_DEPTH: usize = 256;
+/// The most keys and values in one file, aliases filled in.
+const MAX_NODES: usize = 100_000;
+
+/// Reads a text. `None` when it cannot be read as YAML at all; faults that leave a tree (a duplicate key, a number as a key) are told
+/// and the tree is given.
+pub fn parse(source: SourceId, text: &str, diagnostics: &mut Diagnostics) -> Option<Vec<Node>> {
+    if text.len() > MAX_BYTES {
+        let whole = Span { source, start: 0, end: 0 };
+        diagnostics.push(too_large("is longer than 4 MiB", whole, "the file begins here"));
+        return None;
+    }
+    match collect(source, text) {
+        Ok(events) => Builder::new(source, text, &events, diagnostics).documents().ok(),
+        Err(diagnostic) => {
+            diagnostics.push(*diagnostic);
+            None
+        }
+    }
+}
+
+/// An event with its range of bytes.
+struct Located<'a> {
+    event: Event<'a>,
+    span: Span,
+}
+
+fn collect(source: SourceId, text: &str) -> Result<Vec<Located<'_>>, Box<Diagnostic>> {
+    if let Some(fault) = syntax::unprintable(source, text) {
+        return Err(Box::new(fault));
+    }
+    let bytes = Bytes::new(text);
+    let locate = |marks: Marks| Span { source, start: bytes.of(marks.start.index()), end: bytes.of(marks.end.index()) };
+    let mut events: Vec<Located> = Vec::new();
+    // The places of the collections that are still open, outermost first.
+    let mut open: Vec<Span> = Vec::new();
+    let mut nodes = 0;
+    for result in Parser::new_from_str(text) {
+        let (event, marks) = match result {
+            Ok(found) => found,
+            Err(error) => {
+                return Err(Box::new(syntax::fault(source, text, bytes.of(error.marker().index()), error.info(), &open)));
+            }
+        };
+        let span = locate(marks);
+        match event {
+            Event::SequenceStart(..) | Event::MappingStart(..) => {
+                nodes += 1;
+                if open.len() >= MAX_DEPTH {
+                    return Err(Box::new(too_deep(span)));
+                }
+                open.push(span);
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                open.pop();
+            }
+            Event::Scalar(..) | Event::Alias(_) => nodes += 1,
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {}
+        }
+        if nodes > MAX_NODES {
+            return Err(Box::new(too_large("holds more than 100,000 keys and values", span, "the first that is too many")));
+        }
+        events.push(Located { event, span });
+    }
+    Ok(events)
+}
+
+/// From the parser's count of characters to bytes.
+enum Bytes {
+    Ascii(u32),
+    Offsets(Vec<u32>),
+}
+
+impl Bytes {
+    fn new(text: &str) -> Self {
+        let length = index(text.len());
+        if text.is_ascii() {
+            return Self::Ascii(length);
+        }
+        Self::Offsets(text.char_indices().map(|(at, _)| index(at)).chain([length]).collect())
+    }
+
+    fn of(&self, characters: usize) -> u32 {
+        match self {
+            Self::Ascii(length) => index(characters).min(*length),
+            Self::Offsets(offsets) => offsets[characters.min(offsets.len() - 1)],
+        }
+    }
+}
+
+fn index(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// The rest of the text cannot be built; why has been told.
+struct Stop;
+
+struct Builder<'a> {
+    source: SourceId,
+    text: &'a str,
+    events: &'a [Located<'a>],
+    at: usize,
+    /// Where each anchor's node begins.
+    anchors: HashMap<usize, usize>,
+    /// Anchors whose node is being built.
+    unfinished: Vec<usize>,
+    /// The outermost alias that is being filled in.
+    alias: Option<Span>,
+    nodes: usize,
+    diagnostics: &'a mut Diagnostics,
+}
+
+impl<'a> Builder<'a> {
+    fn new(source: SourceId, text: &'a str, events: &'a [Located<'a>], diagnostics: &'a mut Diagnostics) -> Self {
+        let (anchors, unfinished) = (HashMap::new(), Vec::new());
+        Self { source, text, events, at: 0, anchors, unfinished, alias: None, nodes: 0, diagnostics }
+    }
+
+    fn documents(&mut self) -> Result<Vec<Node>, Stop> {
+        let mut documents = Vec::new();
+        while let Some(located) = self.events.get(self.at) {
+            match located.event {
+                Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {
+                    self.at += 1
+                }
+                Event::Alias(_)
+                | Event::Scalar(..)
+                | Event::SequenceStart(..)
+                | Event::SequenceEnd
+                | Event::MappingStart(..)
+                | Event::MappingEnd => documents.push(self.node(0)?),
+            }
+        }
+        Ok(documents)
+    }
+
+    fn next(&mut self) -> &'a Located<'a> {
+        let located = &self.events[self.at];
+        self.at += 1;
+        located
+    }
+
+    /// Whether the open collection ends here; takes its end and gives the place.
+    fn end(&mut self) -> Option<Span> {
+        let located = &self.events[self.at];
+        matches!(located.event, Event::SequenceEnd | Event::MappingEnd).then(|| {
+            self.at += 1;
+            located.span
+        })
+    }
+
+    fn node(&mut self, depth: usize) -> Result<Node, Stop> {
+        let begin = self.at;
+        let located = self.next();
+        let span = located.span;
+        self.spend(span, depth)?;
+        match &located.event {
+            Event::Alias(anchor) => self.aliased(*anchor, span, depth),
+            Event::Scalar(text, style, anchor, tag) => {
+                self.anchors.insert(*anchor, begin);
+                Ok(self.scalar(text, *style, tag.as_deref(), span))
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.collection(*anchor, begin, tag.as_deref(), |this| this.sequence(span, depth))
+            }
+            Event::MappingStart(anchor, tag) => self.collection(*anchor, begin, tag.as_deref(), |this| this.mapping(span, depth)),
+            Event::Nothing
+            | Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentStart(_)
+            | Event::DocumentEnd
+            | Event::SequenceEnd
+            | Event::MappingEnd => unreachable!("the parser ends a collection only where a node may be missing"),
+        }
+    }
+
+    fn spend(&mut self, span: Span, depth: usize) -> Result<(), Stop> {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            let place = self.alias.unwrap_or(span);
+            let message = "holds more than 100,000 keys and values once its aliases are filled in";
+            self.diagnostics.push(too_large(message, place, "filling in this alias makes it too large"));
+            return Err(Stop);
+        }
+        if depth > MAX_DEPTH {
+            self.diagnostics.push(too_deep(self.alias.unwrap_or(span)));
+            return Err(Stop);
+        }
+        Ok(())
+    }
+
+    fn aliased(&mut self, anchor: usize, span: Span, depth: usize) -> Result<Node, Stop> {
+        if self.unfinished.contains(&anchor) {
+            let name = &self.text[span.start as usize..span.end as usize];
+            self.diagnostics.push(
+                Diagnostic::error("endless-alias", format!("`{name}` stands inside of what it stands for"))
+                    .at(span, "would go on for ever")
+                    .at(self.events[self.anchors[&anchor]].span, "the anchor is on this value"),
+            );
+            return Err(Stop);
+        }
+        // The parser has refused an alias without an anchor, and an anchor precedes its aliases.
+        let Some(&begin) = self.anchors.get(&anchor) else { return Err(Stop) };
+        let (after, outer) = (self.at, self.alias);
+        self.at = begin;
+        self.alias = outer.or(Some(span));
+        let node = self.node(depth);
+        (self.at, self.alias) = (after, outer);
+        node
+    }
+
+    fn collection(
+        &mut self,
+        anchor: usize,
+        begin: usize,
+        tag: Option<&WrittenTag>,
+        build: impl FnOnce(&mut Self) -> Result<Node, Stop>,
+    ) -> Result<Node, Stop> {
+        self.anchors.insert(anchor, begin);
+        if anchor != 0 {
+            self.unfinished.push(anchor);
+        }
+        let mut node = build(self)?;
+        if anchor != 0 {
+            self.unfinished.pop();
+        }
+        node.tag = tag.and_then(compose_tag);
+        Ok(node)
+    }
+
+    fn sequence(&mut self, start: Span, depth: usize) -> Result<Node, Stop> {
+        let mut items = Vec::new();
+        let end = loop {
+            if let Some(end) = self.end() {
+                break end;
+            }
+            items.push(self.node(depth + 1)?);
+        };
+        let last = items.last().map(|item| item.span);
+        Ok(Node::new(Value::Sequence(items), self.extent(start, last, end)))
+    }
+
+    fn mapping(&mut self, start: Span, depth: usize) -> Result<Node, Stop> {
+        let mut mapping = Mapping::default();
+        let mut merges: Vec<(Span, Node)> = Vec::new();
+        let mut last = None;
+        let end = loop {
+            if let Some(end) = self.end() {
+                break end;
+            }
+            let begin = self.at;
+            let is_merge = matches!(&self.events[begin].event, Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<");
+            let key = self.node(depth + 1)?;
+            let mut node = self.node(depth + 1)?;
+            if node.is_null() && node.span.start == node.span.end {
+                // Nothing is written there: the key is the place.
+                node.span = key.span;
+            }
+            // A value that an alias gave stands elsewhere; what ends here is the alias.
+            last = Some(self.events[self.at - 1].span);
+            if is_merge {
+                if let Some((first, _)) = merges.first() {
+                    let first = *first;
+                    self.duplicate("<<", key.span, first);
+                } else {
+                    merges.push((key.span, node));
+                }
+                continue;
+            }
+            let Some(name) = self.key(&key, begin) else { continue };
+            match mapping.entry(&name).map(|entry| entry.key_span) {
+                Some(first) => self.duplicate(&name, key.span, first),
+                None => {
+                    mapping.insert(name, key.span, node);
+                }
+            }
+        };
+        for (key_span, source) in merges {
+            self.merge(&mut mapping, key_span, source);
+        }
+        Ok(Node::new(Value::Mapping(mapping), self.extent(start, last, end)))
+    }
+
+    /// The place of a whole collection. A block ends, for the parser, where the next token begins; for a reader with its last value.
+    fn extent(&self, start: Span, last: Option<Span>, end: Span) -> Span {
+        let is_flow = end.end > end.start;
+        let end = match last {
+            Some(last) if !is_flow && last.source == self.source => last.end,
+            Some(_) | None => end.end,
+        };
+        Span { end: end.max(start.start), ..start }
+    }
+
+    fn key(&mut self, key: &Node, event: usize) -> Option<String> {
+        if let Value::Scalar(Scalar { text, kind: Kind::Text }) = &key.value {
+            return Some(text.clone());
+        }
+        // Said once, where it is written, not again for every alias.
+        if self.alias.is_none() {
+            let kind = if key.is_null() { "empty" } else { key.kind_name() };
+            let written = &self.text[key.span.start as usize..key.span.end as usize];
+            let span = self.events[event].span;
+            self.diagnostics.push(match key.as_text() {
+                Some(text) => bad_key(format!("the key `{text}` is {kind}, and keys are text"), span)
+                    .help(format!("write it in quotes: `\"{written}\"`")),
+                None => bad_key(format!("a key must be text; this one is {kind}"), span),
+            });
+        }
+        None
+    }
+
+    fn duplicate(&mut self, name: &str, second: Span, first: Span) {
+        if self.alias.is_none() {
+            self.diagnostics.push(
+                Diagnostic::error("duplicate-key", format!("the key `{name}` is given twice"))
+                    .at(second, "given again here")
+                    .at(first, "first given here"),
+            );
+        }
+    }
+
+    /// `<<`, as YAML 1.1 has it: keys of the mapping itself win, and of several sources the earlier.
+    fn merge(&mut self, mapping: &mut Mapping, key_span: Span, source: Node) {
+        let place = source.span;
+        let sources = match source.value {
+            Value::Mapping(_) => vec![source],
+            Value::Sequence(items) => items,
+            Value::Null | Value::Bool(_) | Value::Scalar(_) => {
+                let kind = source.kind_name();
+                return self.bad_merge(format!("`<<` takes a mapping or a list of mappings, not {kind}"), key_span, place);
+            }
+        };
+        for source in sources {
+            let (kind, place) = (source.kind_name(), source.span);
+            let Value::Mapping(entries) = source.value else {
+                self.bad_merge(format!("the list of `<<` holds {kind}; all its items must be mappings"), key_span, place);
+                continue;
+            };
+            for (key, entry) in entries {
+                if !mapping.contains(&key) {
+                    mapping.insert(key, entry.key_span, entry.node);
+                }
+            }
+        }
+    }
+
+    fn bad_merge(&mut self, message: String, key_span: Span, place: Span) {
+        if self.alias.is_none() {
+            self.diagnostics.push(Diagnostic::error("bad-merge-key", message).at(place, "").at(key_span, "merged here"));
+        }
+    }
+
+    fn scalar(&mut self, text: &Cow<'_, str>, style: ScalarStyle, tag: Option<&WrittenTag>, span: Span) -> Node {
+        let as_text = || Value::Scalar(Scalar { text: text.clone().into_owned(), kind: Kind::Text });
+        let value = match tag {
+            Some(tag) if is_core(tag) => scalar::tagged(&tag.suffix, text).unwrap_or_else(|| {
+                if self.alias.is_none() {
+                    let name = &tag.suffix;
+                    self.diagnostics.push(
+                        Diagnostic::error("bad-tag", format!("`{text}` cannot be read as `!!{name}`")).at(span, "tagged so here"),
+                    );
+                }
+                as_text()
+            }),
+            // `! 12` is the old way to say that this is text.
+            Some(tag) if tag.handle.is_empty() && tag.suffix == "!" => as_text(),
+            Some(_) | None if style == ScalarStyle::Plain => scalar::resolve(text),
+            Some(_) | None => as_text(),
+        };
+        let span = match style {
+            ScalarStyle::Literal | ScalarStyle::Folded => self.without_trailing_space(span),
+            ScalarStyle::Plain | ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => span,
+        };
+        Node { value, tag: tag.and_then(compose_tag), span }
+    }
+
+    /// A block of text ends, for the parser, at the next token.
+    fn without_trailing_space(&self, span: Span) -> Span {
+        let written = self.text[span.start as usize..span.end as usize].trim_end();
+        Span { end: span.start + index(written.len()), ..span }
+    }
+}
+
+fn is_core(tag: &WrittenTag) -> bool {
+    tag.is_yaml_core_schema()
+}
+
+/// Compose ignores the tags that it does not know, and so do we.
+fn compose_tag(tag: &WrittenTag) -> Option<Tag> {
+    match (tag.handle.as_str(), tag.suffix.as_str()) {
+        ("!", "reset") => Some(Tag::Reset),
+        ("!", "override") => Some(Tag::Override),
+        _ => None,
+    }
+}
+
+fn bad_key(message: String, span: Span) -> Diagnostic {
+    Diagnostic::error("bad-key", message).at(span, "")
+}
+
+fn too_deep(span: Span) -> Diagnostic {
+    too_large("is nested more than 256 deep", span, "too deep from here on")
+}
+
+fn too_large(what: &str, span: Span, label: &str) -> Diagnostic {
+    Diagnostic::error("too-large", format!("the file {what}")).at(span, label)
+}
