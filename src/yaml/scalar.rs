@@ -110,6 +110,11 @@ pub fn float(text: &str) -> Option<f64> {
     if is_number { digits.parse().ok() } else { None }
 }
 
+/// The value of a scalar that is a number of either kind.
+pub fn number(text: &str) -> Option<f64> {
+    float(text).or_else(|| integer(text).map(|value| value as f64))
+}
+
 impl Scalar {
     /// The text that Compose makes of this value where it wants one, as in `labels` and `environment`: numbers are printed anew, so that
     /// `3.0` is `3`, `1.10` is `1.1` and `0x10` is `16`.
@@ -117,7 +122,7 @@ impl Scalar {
         match self.kind {
             Kind::Text => self.text.clone(),
             Kind::Int => integer(&self.text).map_or_else(|| self.text.clone(), |value| value.to_string()),
-            Kind::Float => float(&self.text).map_or_else(|| self.text.clone(), print_float),
+            Kind::Float => number(&self.text).map_or_else(|| self.text.clone(), print_float),
         }
     }
 }
