@@ -248,54 +248,61 @@ impl<'a> Builder<'a> {
         Ok(node)
     }
 
-    fn sequence(&mut self, start: Span, depth: usize) -> Result<Node, Stop> {
-        let mut items = Vec::new();
-        let end = loop {
-            if let Some(end) = self.end() {
-                break end;
-            }
-            items.push(self.node(depth + 1)?);
-        };
-        let last = items.last().map(|item| item.span);
-        Ok(Node::new(Value::Sequence(items), self.extent(start, last, end)))
+    /// A node and the place where it stands here, which for an alias is another than the node's own.
+    fn child(&mut self, depth: usize) -> Result<(Node, Span), Stop> {
+        let located = &self.events[self.at];
+        let node = self.node(depth)?;
+        let place = if matches!(located.event, Event::Alias(_)) { located.span } else { node.span };
+        Ok((node, place))
     }
 
-    fn mapping(&mut self, start: Span, depth: usize) -> Result<Node, Stop> {
-        let mut mapping = Mapping::default();
-        let mut merges: Vec<(Span, Node)> = Vec::new();
+    fn sequence(&mut self, start: Span, depth: usize) -> Result<Node, Stop> {
+        let mut items = Vec::new();
         let mut last = None;
         let end = loop {
             if let Some(end) = self.end() {
                 break end;
             }
-            let begin = self.at;
-            let is_merge = matches!(&self.events[begin].event, Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<");
-            let key = self.node(depth + 1)?;
-            let mut node = self.node(depth + 1)?;
+            let (item, place) = self.child(depth + 1)?;
+            items.push(item);
+            last = Some(place);
+        };
+        Ok(Node::new(Value::Sequence(items), self.extent(start, last, end)))
+    }
+
+    fn mapping(&mut self, start: Span, depth: usize) -> Result<Node, Stop> {
+        let mut mapping = Mapping::default();
+        let mut merge: Option<(Span, Node)> = None;
+        let mut last = None;
+        let end = loop {
+            if let Some(end) = self.end() {
+                break end;
+            }
+            let is_merge = matches!(&self.events[self.at].event, Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<");
+            let (key, key_span) = self.child(depth + 1)?;
+            let (mut node, place) = self.child(depth + 1)?;
+            last = Some(place);
             if node.is_null() && node.span.start == node.span.end {
                 // Nothing is written there: the key is the place.
-                node.span = key.span;
+                node.span = key_span;
+                last = Some(key_span);
             }
-            // A value that an alias gave stands elsewhere; what ends here is the alias.
-            last = Some(self.events[self.at - 1].span);
             if is_merge {
-                if let Some((first, _)) = merges.first() {
-                    let first = *first;
-                    self.duplicate("<<", key.span, first);
-                } else {
-                    merges.push((key.span, node));
+                match merge {
+                    Some((first, _)) => self.duplicate("<<", key_span, first),
+                    None => merge = Some((key_span, node)),
                 }
                 continue;
             }
-            let Some(name) = self.key(&key, begin) else { continue };
+            let Some(name) = self.key(&key, key_span) else { continue };
             match mapping.entry(&name).map(|entry| entry.key_span) {
-                Some(first) => self.duplicate(&name, key.span, first),
+                Some(first) => self.duplicate(&name, key_span, first),
                 None => {
-                    mapping.insert(name, key.span, node);
+                    mapping.insert(name, key_span, node);
                 }
             }
         };
-        for (key_span, source) in merges {
+        if let Some((key_span, source)) = merge {
             self.merge(&mut mapping, key_span, source);
         }
         Ok(Node::new(Value::Mapping(mapping), self.extent(start, last, end)))
@@ -305,13 +312,13 @@ impl<'a> Builder<'a> {
     fn extent(&self, start: Span, last: Option<Span>, end: Span) -> Span {
         let is_flow = end.end > end.start;
         let end = match last {
-            Some(last) if !is_flow && last.source == self.source => last.end,
+            Some(last) if !is_flow => last.end,
             Some(_) | None => end.end,
         };
         Span { end: end.max(start.start), ..start }
     }
 
-    fn key(&mut self, key: &Node, event: usize) -> Option<String> {
+    fn key(&mut self, key: &Node, span: Span) -> Option<String> {
         if let Value::Scalar(Scalar { text, kind: Kind::Text }) = &key.value {
             return Some(text.clone());
         }
@@ -319,7 +326,6 @@ impl<'a> Builder<'a> {
         if self.alias.is_none() {
             let kind = if key.is_null() { "empty" } else { key.kind_name() };
             let written = &self.text[key.span.start as usize..key.span.end as usize];
-            let span = self.events[event].span;
             self.diagnostics.push(match key.as_text() {
                 Some(text) => bad_key(format!("the key `{text}` is {kind}, and keys are text"), span)
                     .help(format!("write it in quotes: `\"{written}\"`")),
@@ -424,4 +430,181 @@ fn too_deep(span: Span) -> Diagnostic {
 
 fn too_large(what: &str, span: Span, label: &str) -> Diagnostic {
     Diagnostic::error("too-large", format!("the file {what}")).at(span, label)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+    use crate::base::source::SourceMap;
+
+    /// The message, then every label with its line and column and the text it covers.
+    fn faults(text: &str) -> String {
+        let mut sources = SourceMap::default();
+        let source = sources.add("a.yaml", text);
+        let mut diagnostics = Diagnostics::default();
+        let tree = parse(source, text, &mut diagnostics);
+        let mut out = String::new();
+        for diagnostic in diagnostics.sorted() {
+            write!(out, "{}", diagnostic.message).unwrap();
+            for label in &diagnostic.labels {
+                let (line, column) = sources.position(label.span);
+                let covered = &text[label.span.start as usize..label.span.end as usize];
+                write!(out, " | {line}:{column} {covered:?} {}", label.text).unwrap();
+            }
+            out.push('\n');
+        }
+        if tree.is_none() { format!("refused: {out}") } else { out }
+    }
+
+    fn show(node: &Node, text: &str, out: &mut String) {
+        let covered = &text[node.span.start as usize..node.span.end as usize];
+        match &node.value {
+            Value::Null => out.push('~'),
+            Value::Bool(value) => write!(out, "{value}").unwrap(),
+            Value::Scalar(Scalar { text, kind: Kind::Text }) => write!(out, "{text:?}").unwrap(),
+            Value::Scalar(Scalar { text, .. }) => out.push_str(text),
+            Value::Sequence(items) => {
+                out.push('[');
+                for item in items {
+                    show(item, text, out);
+                    out.push(',');
+                }
+                out.push(']');
+            }
+            Value::Mapping(mapping) => {
+                out.push('{');
+                for (key, entry) in mapping.iter() {
+                    assert!(!text[entry.key_span.start as usize..entry.key_span.end as usize].is_empty());
+                    write!(out, "{key}:").unwrap();
+                    show(&entry.node, text, out);
+                    out.push(',');
+                }
+                out.push('}');
+            }
+        }
+        write!(out, "‹{covered}›").unwrap();
+        if let Some(tag) = node.tag {
+            write!(out, "{tag:?}").unwrap();
+        }
+    }
+
+    /// Each value with the text its span covers.
+    fn check(text: &str, expect: &str) {
+        let mut diagnostics = Diagnostics::default();
+        let documents = parse(SourceId(0), text, &mut diagnostics).unwrap();
+        assert!(diagnostics.is_empty(), "{diagnostics:?}");
+        let mut out = String::new();
+        for document in &documents {
+            show(document, text, &mut out);
+        }
+        assert_eq!(out, expect, "{text}");
+    }
+
+    #[test]
+    fn every_value_knows_its_bytes() {
+        check("é: [ü, 'x']\nb: \"q\"\n", "{é:[\"ü\"‹ü›,\"x\"‹'x'›,]‹[ü, 'x']›,b:\"q\"‹\"q\"›,}‹é: [ü, 'x']\nb: \"q\"›");
+        check("a:\n  b: 1\n\n# c\nd:\n", "{a:{b:1‹1›,}‹b: 1›,d:~‹d›,}‹a:\n  b: 1\n\n# c\nd›");
+        check("a: |\n  x\n  y\n\nb: 1", "{a:\"x\\ny\\n\"‹x\n  y›,b:1‹1›,}‹a: |\n  x\n  y\n\nb: 1›");
+        check("a: b\r\nc: |\r\n  d\r\n", "{a:\"b\"‹b›,c:\"d\\n\"‹d›,}‹a: b\r\nc: |\r\n  d›");
+        check("- {a: 1}\n- - 2\n", "[{a:1‹1›,}‹{a: 1}›,[2‹2›,]‹- 2›,]‹- {a: 1}\n- - 2›");
+        check("[a: b]", "[{a:\"b\"‹b›,}‹a: b›,]‹[a: b]›");
+    }
+
+    #[test]
+    fn documents_tags_and_directives() {
+        check("", "");
+        check("---\n", "~‹›");
+        check("a: 1\n---\nb: 2\n...\n", "{a:1‹1›,}‹a: 1›{b:2‹2›,}‹b: 2›");
+        check(
+            "%YAML 1.1\n---\n{a: !reset 1, b: !override [], c: !foo x, d: !!str 1, e: ! 2}",
+            "{a:1‹!reset 1›Reset,b:[]‹!override []›Override,c:\"x\"‹!foo x›,d:\"1\"‹!!str 1›,e:\"2\"‹! 2›,}‹{a: !reset 1, b: !override [], c: !foo x, d: !!str 1, e: ! 2}›",
+        );
+    }
+
+    #[test]
+    fn aliases_are_filled_in_and_merged_as_in_yaml_1_1() {
+        check("a: &x [1]\nb: *x\n", "{a:[1‹1›,]‹&x [1]›,b:[1‹1›,]‹&x [1]›,}‹a: &x [1]\nb: *x›");
+        check("{a: &x b, *x : c}", "{a:\"b\"‹&x b›,b:\"c\"‹c›,}‹{a: &x b, *x : c}›");
+        check(
+            "{p: &p {k: 1, l: 1}, q: &q {l: 2, m: 2}, r: {l: 3, <<: [*p, *q]}, s: {<<: {t: 4}}, u: {\"<<\": 1}}",
+            "{p:{k:1‹1›,l:1‹1›,}‹&p {k: 1, l: 1}›,q:{l:2‹2›,m:2‹2›,}‹&q {l: 2, m: 2}›,r:{l:3‹3›,k:1‹1›,m:2‹2›,}‹{l: 3, <<: [*p, *q]}›,s:{t:4‹4›,}‹{<<: {t: 4}}›,u:{<<:1‹1›,}‹{\"<<\": 1}›,}‹{p: &p {k: 1, l: 1}, q: &q {l: 2, m: 2}, r: {l: 3, <<: [*p, *q]}, s: {<<: {t: 4}}, u: {\"<<\": 1}}›",
+        );
+    }
+
+    #[test]
+    fn faults_that_leave_a_tree_are_all_told() {
+        for (text, expect) in [
+            ("a: 1\nb: 2\na: 3\n", "the key `a` is given twice | 3:1 \"a\" given again here | 1:1 \"a\" first given here\n"),
+            (
+                "1: a\n~: b\n[x]: c\n",
+                "the key `1` is a number, and keys are text | 1:1 \"1\" \na key must be text; this one is empty | 2:1 \"~\" \na key must be text; this one is a list | 3:1 \"[x]\" \n",
+            ),
+            ("<<: [a]\n", "the list of `<<` holds text; all its items must be mappings | 1:6 \"a\"  | 1:1 \"<<\" merged here\n"),
+            ("a: &a {1: x}\nb: *a\nc: *a", "the key `1` is a number, and keys are text | 1:8 \"1\" \n"),
+            ("a: !!int x\n", "`x` cannot be read as `!!int` | 1:4 \"!!int x\" tagged so here\n"),
+        ] {
+            assert_eq!(faults(text), expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_at_its_place() {
+        for (text, expect) in [
+            ("a:\n\tb: 1\n", "a tab cannot indent YAML | 2:1 \"\\t\" tab\n"),
+            ("a:\n  b: 1\n  \tc: 1\n", "a tab cannot indent YAML | 3:3 \"\\t\" tab\n"),
+            ("a: \"b\nc: d\n", "a quoted text is not closed | 1:4 \"\\\"\" opened here\n"),
+            ("a: 'b", "a quoted text is not closed | 1:4 \"'\" opened here\n"),
+            ("a: b: c\n", "a second `: ` in one line | 1:5 \":\" \n"),
+            ("a: [b, c\nd: e\n", "expected `,` or `]` in this list | 2:2 \":\"  | 1:4 \"[\" opened here\n"),
+            ("a: {b: c\n", "expected `,` or `}` in this mapping | 2:1 \"\"  | 1:4 \"{\" opened here\n"),
+            (
+                "a:\n  b: 1\n c: 2\n",
+                "this does not fit into the mapping it stands in | 3:2 \"c\" neither a key of it nor a value | 1:1 \"\" the mapping begins here\n",
+            ),
+            (
+                "a:\n  - b\n  c: 2\n",
+                "this does not fit into the list it stands in | 3:3 \"c\" expected `- ` | 2:3 \"\" the list begins here\n",
+            ),
+            ("a: *x\n", "`*x` refers to an anchor that is not defined before it | 1:4 \"*x\" no `&x` above\n"),
+            (
+                "a: &x [*x]\n",
+                "`*x` stands inside of what it stands for | 1:8 \"*x\" would go on for ever | 1:4 \"&x [\" the anchor is on this value\n",
+            ),
+            ("a: @b\n", "a text cannot begin with `@` | 1:4 \"@\" \n"),
+            ("a: \"\\d\"\n", "an unknown escape in double quotes | 1:4 \"\\\"\" \n"),
+            ("a: 1\nb\nc: 2\n", "expected `: ` after a key | 2:1 \"b\" \n"),
+            ("a: b\0c\n", "the control character U+0000 cannot stand in YAML | 1:5 \"\\0\" \n"),
+            ("a: ]\n", "this bracket closes nothing | 1:4 \"]\" \n"),
+            ("a: 'x' y\n", "more text after the closing quote | 1:8 \"y\" \n"),
+            ("a: -\n", "a list cannot begin with `- ` in this line | 1:4 \"-\" \n"),
+        ] {
+            assert_eq!(faults(text), format!("refused: {expect}"), "{text}");
+        }
+    }
+
+    #[test]
+    fn hostile_files_are_refused_at_once() {
+        let mut bomb = "x0: &x0 [a, a, a, a, a, a, a, a, a]\n".to_owned();
+        for level in 1..9 {
+            let below = format!("*x{}", level - 1);
+            writeln!(bomb, "x{level}: &x{level} [{}]", vec![below; 9].join(", ")).unwrap();
+        }
+        assert!(faults(&bomb).contains("6:10 \"*x4\""), "{}", faults(&bomb));
+        let deep = |open: &str| faults(&open.repeat(1 << 20));
+        for text in [
+            deep("["),
+            deep("- "),
+            deep("{a: "),
+            deep("? "),
+            deep("a:\n "),
+            deep("&a "),
+            faults(&"a".repeat(5 << 20)),
+            faults(&"- a\n".repeat(1 << 20)),
+            faults(&"- a: 1\n  a: 2\n".repeat(20_000)),
+        ] {
+            assert!(text.len() < 1_000 || text.starts_with("the key"), "{}", &text[..1_000]);
+        }
+    }
 }
