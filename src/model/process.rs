@@ -1,11 +1,20 @@
 //! What only a native process has (`stack-format.md`, "Attributes of a process").
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::duration;
+
+/// Stands in a process's texts for `${REPLICA}`, whose number is only known when the replica starts.
+pub const REPLICA_MARK: &str = "\u{E000}REPLICA\u{E001}";
+
+/// The text of one replica: [`REPLICA_MARK`] replaced by its number.
+pub fn fill_replica(text: &str, replica: u32) -> Cow<'_, str> {
+    if text.contains(REPLICA_MARK) { text.replace(REPLICA_MARK, &replica.to_string()).into() } else { text.into() }
+}
 
 /// A native process's own attributes. Paths are absolute.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 
 pub mod decode;
 pub mod emit;
+mod events;
 pub mod node;
 pub mod parse;
 pub mod path;

@@ -7,31 +7,20 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, Span as Marks, Tag as WrittenTag};
+use saphyr_parser::{Event, ScalarStyle, Tag as WrittenTag};
 
 pub use super::decode::{DecodeError, decode};
+use super::events::{Located, MAX_DEPTH, MAX_NODES, collect, too_deep, too_large};
 use super::node::{Kind, Mapping, Node, Scalar, Tag, Value};
-use super::{scalar, syntax};
+use super::scalar;
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::source::{SourceId, Span};
-
-/// The longest file, in bytes.
-const MAX_BYTES: usize = 4 << 20;
-/// The deepest nesting of lists and mappings.
-const MAX_DEPTH: usize = 256;
-/// The most keys and values in one file, aliases filled in.
-const MAX_NODES: usize = 100_000;
 
 /// Reads a text. `None` when it cannot be read as YAML at all; faults that leave a tree (a duplicate key, a number as a key) are told
 /// and the tree is given.
 pub fn parse(source: SourceId, text: &str, diagnostics: &mut Diagnostics) -> Option<Vec<Node>> {
-    if text.len() > MAX_BYTES {
-        let whole = Span { source, start: 0, end: 0 };
-        diagnostics.push(too_large("is longer than 4 MiB", whole, "the file begins here"));
-        return None;
-    }
     match collect(source, text) {
-        Ok(events) => Builder::new(source, text, &events, diagnostics).documents().ok(),
+        Ok(events) => Builder::new(text, &events, diagnostics).documents().ok(),
         Err(diagnostic) => {
             diagnostics.push(*diagnostic);
             None
@@ -39,84 +28,10 @@ pub fn parse(source: SourceId, text: &str, diagnostics: &mut Diagnostics) -> Opt
     }
 }
 
-/// An event with its range of bytes.
-struct Located<'a> {
-    event: Event<'a>,
-    span: Span,
-}
-
-fn collect(source: SourceId, text: &str) -> Result<Vec<Located<'_>>, Box<Diagnostic>> {
-    if let Some(fault) = syntax::unprintable(source, text) {
-        return Err(Box::new(fault));
-    }
-    let bytes = Bytes::new(text);
-    let locate = |marks: Marks| Span { source, start: bytes.of(marks.start.index()), end: bytes.of(marks.end.index()) };
-    let mut events: Vec<Located> = Vec::new();
-    // The places of the collections that are still open, outermost first.
-    let mut open: Vec<Span> = Vec::new();
-    let mut nodes = 0;
-    for result in Parser::new_from_str(text) {
-        let (event, marks) = match result {
-            Ok(found) => found,
-            Err(error) => {
-                return Err(Box::new(syntax::fault(source, text, bytes.of(error.marker().index()), error.info(), &open)));
-            }
-        };
-        let span = locate(marks);
-        match event {
-            Event::SequenceStart(..) | Event::MappingStart(..) => {
-                nodes += 1;
-                if open.len() >= MAX_DEPTH {
-                    return Err(Box::new(too_deep(span)));
-                }
-                open.push(span);
-            }
-            Event::SequenceEnd | Event::MappingEnd => {
-                open.pop();
-            }
-            Event::Scalar(..) | Event::Alias(_) => nodes += 1,
-            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {}
-        }
-        if nodes > MAX_NODES {
-            return Err(Box::new(too_large("holds more than 100,000 keys and values", span, "the first that is too many")));
-        }
-        events.push(Located { event, span });
-    }
-    Ok(events)
-}
-
-/// From the parser's count of characters to bytes.
-enum Bytes {
-    Ascii(u32),
-    Offsets(Vec<u32>),
-}
-
-impl Bytes {
-    fn new(text: &str) -> Self {
-        let length = index(text.len());
-        if text.is_ascii() {
-            return Self::Ascii(length);
-        }
-        Self::Offsets(text.char_indices().map(|(at, _)| index(at)).chain([length]).collect())
-    }
-
-    fn of(&self, characters: usize) -> u32 {
-        match self {
-            Self::Ascii(length) => index(characters).min(*length),
-            Self::Offsets(offsets) => offsets[characters.min(offsets.len() - 1)],
-        }
-    }
-}
-
-fn index(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(u32::MAX)
-}
-
 /// The rest of the text cannot be built; why has been told.
 struct Stop;
 
 struct Builder<'a> {
-    source: SourceId,
     text: &'a str,
     events: &'a [Located<'a>],
     at: usize,
@@ -131,9 +46,9 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(source: SourceId, text: &'a str, events: &'a [Located<'a>], diagnostics: &'a mut Diagnostics) -> Self {
+    fn new(text: &'a str, events: &'a [Located<'a>], diagnostics: &'a mut Diagnostics) -> Self {
         let (anchors, unfinished) = (HashMap::new(), Vec::new());
-        Self { source, text, events, at: 0, anchors, unfinished, alias: None, nodes: 0, diagnostics }
+        Self { text, events, at: 0, anchors, unfinished, alias: None, nodes: 0, diagnostics }
     }
 
     fn documents(&mut self) -> Result<Vec<Node>, Stop> {
@@ -403,7 +318,7 @@ impl<'a> Builder<'a> {
     /// A block of text ends, for the parser, at the next token.
     fn without_trailing_space(&self, span: Span) -> Span {
         let written = self.text[span.start as usize..span.end as usize].trim_end();
-        Span { end: span.start + index(written.len()), ..span }
+        Span { end: span.start + u32::try_from(written.len()).unwrap_or(u32::MAX), ..span }
     }
 }
 
@@ -422,14 +337,6 @@ fn compose_tag(tag: &WrittenTag) -> Option<Tag> {
 
 fn bad_key(message: String, span: Span) -> Diagnostic {
     Diagnostic::error("bad-key", message).at(span, "")
-}
-
-fn too_deep(span: Span) -> Diagnostic {
-    too_large("is nested more than 256 deep", span, "too deep from here on")
-}
-
-fn too_large(what: &str, span: Span, label: &str) -> Diagnostic {
-    Diagnostic::error("too-large", format!("the file {what}")).at(span, label)
 }
 
 #[cfg(test)]
