@@ -2,6 +2,7 @@
 pub mod base;
 pub mod load;
 pub mod model;
+pub mod view;
 pub mod yaml;
 use std::process::ExitCode;
 pub fn run() -> ExitCode {
