@@ -6,6 +6,7 @@
 pub mod dotenv;
 mod expression;
 pub mod files;
+pub mod formats;
 pub mod interpolate;
 pub mod template;
 pub mod variables;
