@@ -1,11 +1,10 @@
 //! baistack
 pub mod base;
-pub mod load;
+pub mod yaml;
 pub mod model;
+pub mod load;
 pub mod plan;
 pub mod supervisor;
-pub mod yaml;
+pub mod view;
 use std::process::ExitCode;
-pub fn run() -> ExitCode {
-    ExitCode::SUCCESS
-}
+pub fn run() -> ExitCode { ExitCode::SUCCESS }

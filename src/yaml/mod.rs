@@ -2,9 +2,12 @@
 //!
 //! Knows YAML, not Compose: which keys there are and what they mean is `load`'s business.
 
+pub mod decode;
 pub mod emit;
+mod events;
 pub mod node;
 pub mod parse;
 pub mod path;
 pub mod scalar;
+mod syntax;
 pub mod typed;
