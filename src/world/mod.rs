@@ -2,4 +2,7 @@
 //!
 //! Nothing here decides what should be done: that is the machine's business.
 
+pub mod ignored;
+pub mod inputs;
 pub mod probe;
+pub mod tasks;
