@@ -1,10 +1,12 @@
 //! baistack
 pub mod base;
-pub mod yaml;
-pub mod model;
 pub mod load;
+pub mod model;
 pub mod plan;
 pub mod supervisor;
 pub mod view;
+pub mod yaml;
 use std::process::ExitCode;
-pub fn run() -> ExitCode { ExitCode::SUCCESS }
+pub fn run() -> ExitCode {
+    ExitCode::SUCCESS
+}
