@@ -104,7 +104,10 @@ mod tests {
     fn records(out: &[u8]) -> Vec<(Part, usize, String)> {
         let lines = out.strip_suffix(b"\n").unwrap_or_default().split(|byte| *byte == b'\n');
         let record = |line| Record::parse(line).unwrap();
-        lines.map(record).map(|r| (r.part, r.text.len(), String::from_utf8_lossy(&r.text[..r.text.len().min(8)]).into())).collect()
+        lines
+            .map(record)
+            .map(|r| (r.part, r.text.len(), String::from_utf8_lossy(&r.text[..r.text.len().min(8)]).into()))
+            .collect()
     }
 
     #[test]

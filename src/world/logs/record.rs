@@ -169,7 +169,8 @@ mod tests {
 
     #[test]
     fn a_record_reads_back_as_it_is_written() {
-        let parts = [Part::Full, Part::Partial, Part::Mark(Mark::Run(Incarnation(3))), Part::Mark(Mark::End), Part::Mark(Mark::Note)];
+        let parts =
+            [Part::Full, Part::Partial, Part::Mark(Mark::Run(Incarnation(3))), Part::Mark(Mark::End), Part::Mark(Mark::Note)];
         for part in parts {
             let text = b"a  b\xff\r \x1b[1m";
             let record = Record { time: Timestamp(1_795_583_980_123_456_789), stream: Stream::Stderr, part, text };

@@ -52,7 +52,11 @@ impl Missing {
 
     fn fault(&self) -> Fault {
         let names = self.capabilities.trim_end_matches("+ep").to_ascii_uppercase().replace(',', ", ");
-        Fault::permanent(format!("neither we nor `{}` hold {names}; this would help: {}", self.file.display(), self.command().join(" ")))
+        Fault::permanent(format!(
+            "neither we nor `{}` hold {names}; this would help: {}",
+            self.file.display(),
+            self.command().join(" ")
+        ))
     }
 }
 
@@ -154,9 +158,8 @@ fn of_file(file: &Path) -> Option<CapsHashSet> {
     let path = CString::new(file.as_os_str().as_bytes()).ok()?;
     let mut value = [0_u8; 64];
     // SAFETY: both strings end with NUL and the buffer is as long as we say.
-    let length = unsafe {
-        libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), value.as_mut_ptr().cast(), value.len())
-    };
+    let length =
+        unsafe { libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), value.as_mut_ptr().cast(), value.len()) };
     parse_attribute(value.get(..usize::try_from(length).ok()?)?)
 }
 

@@ -156,9 +156,8 @@ const STACK: usize = 64 * 1024;
 
 /// Starts a program. Returns when the child executes it or has given up; a child that gave up is collected.
 pub fn spawn(launch: &Launch) -> Result<Child, SpawnError> {
-    let pointers = |list: &[CString]| -> Vec<*const c_char> {
-        list.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
-    };
+    let pointers =
+        |list: &[CString]| -> Vec<*const c_char> { list.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect() };
     let (arguments, environment) = (pointers(&launch.arguments), pointers(&launch.environment));
     let shared = Shared {
         launch,
@@ -178,9 +177,7 @@ pub fn spawn(launch: &Launch) -> Result<Child, SpawnError> {
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
     // SAFETY: `child` only makes system calls and never returns into our frames; `stack` is aligned, large enough and, as
     // everything that `shared` points to, outlives the child's use of it, because CLONE_VFORK stops this thread until then.
-    let pid = unsafe {
-        libc::clone(child, top, flags, ptr::from_ref(&shared).cast_mut().cast::<c_void>(), &raw mut pidfd)
-    };
+    let pid = unsafe { libc::clone(child, top, flags, ptr::from_ref(&shared).cast_mut().cast::<c_void>(), &raw mut pidfd) };
     let cloned = if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(pid) };
     drop(held);
     let pid = cloned.map_err(SpawnError::Clone)?;

@@ -38,7 +38,10 @@ fn resolve_one(name: &str, limit: Ulimit, privileged: bool) -> Result<Limit, Fau
         return Err(Fault::permanent("`ulimits.rttime` is used by baistack itself, to know the processes of an environment"));
     }
     let Some((_, resource)) = NAMES.iter().find(|(known, _)| *known == name) else {
-        return Err(Fault::permanent(format!("`ulimits.{name}` is not a limit; there are {}", NAMES.map(|(name, _)| name).join(", "))));
+        return Err(Fault::permanent(format!(
+            "`ulimits.{name}` is not a limit; there are {}",
+            NAMES.map(|(name, _)| name).join(", ")
+        )));
     };
     let value = |number: i64| u64::try_from(number).unwrap_or(libc::RLIM64_INFINITY);
     let (soft, hard) = (value(limit.soft), value(limit.hard));

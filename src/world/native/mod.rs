@@ -76,9 +76,11 @@ impl Native {
             | Action::Build { .. }
             | Action::Assess { .. }
             | Action::Conclude { .. }
-            | Action::RemoveOwned { .. } => {
-                Some(Err(Fault::permanent(format!("{} {} is nothing that a process engine does", action.verb(), ticket.resource))))
-            }
+            | Action::RemoveOwned { .. } => Some(Err(Fault::permanent(format!(
+                "{} {} is nothing that a process engine does",
+                action.verb(),
+                ticket.resource
+            )))),
         }
     }
 
@@ -151,7 +153,9 @@ impl Native {
             keep: spec.service().process().map(|process| process.keep.clone()).unwrap_or_default(),
             input,
         };
-        self.reaper.add(spec.unit.clone(), life).map_err(|errno| Fault::temporary(format!("watch for its end: {}", errno.desc())))?;
+        self.reaper
+            .add(spec.unit.clone(), life)
+            .map_err(|errno| Fault::temporary(format!("watch for its end: {}", errno.desc())))?;
         Ok(Outcome::Started { pid: Some(child.pid), birth: birth.to_string() })
     }
 

@@ -176,7 +176,9 @@ pub fn explain(error: SpawnError, order: &Order<'_>, launch: &Launch) -> Fault {
                 Some(interpreter) => format!("`{program}` is to be run by `{interpreter}`, which does not exist"),
                 None => format!("`{program}` needs an interpreter or a loader that does not exist"),
             }),
-            Errno::ENOEXEC => Fault::permanent(format!("`{program}` is neither a program for this machine nor a script with a `#!` line")),
+            Errno::ENOEXEC => {
+                Fault::permanent(format!("`{program}` is neither a program for this machine nor a script with a `#!` line"))
+            }
             Errno::EACCES => Fault::permanent(format!("`{program}` may not be executed by this user")),
             Errno::E2BIG => Fault::permanent(format!("arguments and environment of `{program}` are too long for the kernel")),
             Errno::EPERM => {

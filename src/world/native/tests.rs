@@ -57,7 +57,8 @@ fn signals_are_as_a_program_expects_them() {
 #[test]
 fn a_program_that_cannot_run_is_a_fault_of_the_start() {
     let mut world = World::new("faults");
-    for (name, text, mode) in [("plain", "#!/bin/sh\n", 0o644), ("orphan", "#!/no/such/sh\n", 0o755), ("text", "hello\n", 0o755)] {
+    for (name, text, mode) in [("plain", "#!/bin/sh\n", 0o644), ("orphan", "#!/no/such/sh\n", 0o755), ("text", "hello\n", 0o755)]
+    {
         use std::os::unix::fs::PermissionsExt;
         let path = world.directory.path().join(name);
         std::fs::write(&path, text).unwrap();
@@ -146,7 +147,8 @@ fn what_was_left_in_other_sessions_is_asked_once_the_leader_is_gone() {
 #[test]
 fn a_kept_program_may_stay() {
     let mut world = World::new("kept");
-    let script = "(setsid sleep 7777 >/dev/null 2>&1 & echo $! > kept) & wait; while [ ! -s kept ]; do :; done";
+    let script = "(setsid sleep 7777 >/dev/null 2>&1 & echo $! > kept) & wait; \
+                  until read name < /proc/$(cat kept)/comm && [ \"$name\" = sleep ]; do :; done";
     let spec = world.unit("a", script, |_, process| process.keep = vec!["sleep".to_owned()]);
     world.start(&spec).unwrap();
     assert_eq!(world.ends(&spec), [(Exit::Code(0), 0)]);
