@@ -5,5 +5,7 @@
 pub mod clock;
 pub mod disk;
 pub mod envdir;
+pub mod logs;
+pub mod native;
 pub mod signals;
 pub mod values;
