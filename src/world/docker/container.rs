@@ -120,15 +120,18 @@ impl Docker {
                 tracing::warn!(unit = %spec.unit, %fault, "a hook failed");
             }
         }
-        self.stop_by_id(&link, &id, grace).await?;
+        self.stop_by_id(&link, &id, Some(grace)).await?;
         Ok(Outcome::Done)
     }
 
-    /// Asks a container to end and waits until it has; the engine kills it after `grace`.
-    pub(super) async fn stop_by_id(&self, link: &Link, id: &str, grace: Duration) -> Result<(), Fault> {
-        let seconds = i32::try_from(body::whole_seconds(grace)).unwrap_or(i32::MAX);
-        let api = link.api.clone().with_timeout(grace + Duration::from_secs(120));
-        let call = api.stop_container(id, Some(StopContainerOptionsBuilder::default().t(seconds).build()));
+    /// Asks a container to end and waits until it has; the engine kills it after `grace`, or the time that it was made with.
+    pub(super) async fn stop_by_id(&self, link: &Link, id: &str, grace: Option<Duration>) -> Result<(), Fault> {
+        let mut options = StopContainerOptionsBuilder::default();
+        if let Some(grace) = grace {
+            options = options.t(i32::try_from(body::whole_seconds(grace)).unwrap_or(i32::MAX));
+        }
+        let api = link.patient();
+        let call = api.stop_container(id, Some(options.build()));
         tokio::pin!(call);
         let slot = self.slot().await;
         let early = tokio::time::timeout(STOP_AT_WORK, &mut call).await;

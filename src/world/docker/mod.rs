@@ -9,21 +9,32 @@
 //! | `observe` `events` | what there is; when to look again |
 //! | `body` `mounts` `labels` | a unit's definition as a create request (pure) |
 //! | `container` `network` `volume` | make, start, stop, remove |
-//! | `logs` `exec` | what a container writes; commands inside one |
+//! | `image` `context` `dockerignore` `registry` `progress` | pull and build |
+//! | `logs` `exec` `run` | what a container writes; commands inside one; one-off containers |
+//! | `owned` `environments` | what else belongs to an environment; all environments |
 
 mod body;
 mod connect;
 mod container;
+mod context;
+mod dockerignore;
+mod environments;
 mod error;
 mod events;
 mod exec;
+mod image;
 mod labels;
 mod logs;
 mod mounts;
 mod network;
 mod observe;
+mod owned;
+mod progress;
+mod registry;
+mod run;
 mod volume;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::Sender;
@@ -32,9 +43,13 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use connect::Endpoint;
 use connect::Link;
+pub use dockerignore::{BadPattern, DockerIgnore};
+pub use environments::SeenEnvironment;
 pub use exec::{ExecSpec, Input, Output, Session, Terminal};
 pub use logs::{LogLine, LogRange, LogStream};
 use observe::Births;
+pub use owned::OwnedThing;
+pub use run::{Attached, RunSpec};
 
 use crate::plan::action::{Action, Fault, Outcome, Ticket};
 use crate::supervisor::event::Event;
@@ -50,6 +65,8 @@ pub struct Docker(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     endpoint: Endpoint,
+    /// Where `docker login` leaves what it knows.
+    config_dir: Option<PathBuf>,
     link: Mutex<Option<Link>>,
     slots: Semaphore,
     births: Births,
@@ -60,6 +77,7 @@ impl Docker {
     pub fn new(environment: &IndexMap<String, String>) -> Self {
         Self(Arc::new(Inner {
             endpoint: Endpoint::find(environment),
+            config_dir: connect::config_dir(environment),
             link: Mutex::default(),
             slots: Semaphore::new(AT_ONCE),
             births: Births::default(),
@@ -71,14 +89,16 @@ impl Docker {
         Ok(self.link().await?.release)
     }
 
-    /// Does one action; `None` for those that are no engine's business (of processes, of tasks).
+    /// Does one action on a container, network, volume or image.
     pub async fn act(&self, ticket: &Ticket, action: &Action, events: &Sender<Event>) -> Result<Outcome, Fault> {
         match action {
             Action::CreateNetwork { key, deployment } => self.create_network(key, deployment, &ticket.hash).await,
             Action::RemoveNetwork { name } => self.remove_network(name).await,
             Action::CreateVolume { key, deployment } => self.create_volume(key, deployment, &ticket.hash).await,
             Action::RemoveVolume { name } => self.remove_volume(name).await,
-            Action::Pull { .. } | Action::Build { .. } | Action::RemoveOwned { .. } => Err(Fault::permanent("not yet")),
+            Action::Pull { reference, platform } => self.pull(reference, platform.as_deref(), ticket, events).await,
+            Action::Build { service, deployment } => self.build(service, deployment, ticket, events).await,
+            Action::RemoveOwned { owned, volumes } => self.remove_owned(owned, *volumes).await,
             Action::Create { spec, inherited } => self.create(spec, inherited).await,
             Action::Start { spec, incarnation, line } => self.start(spec, *incarnation, line.as_deref(), events).await,
             Action::Stop { spec, grace, .. } => self.stop(spec, *grace).await,

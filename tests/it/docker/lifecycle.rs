@@ -50,7 +50,10 @@ fn a_create_that_is_repeated_finds_its_own_container_and_no_one_else_s() {
         other.hash = baistack::plan::hash::ConfigHash::from_label("other");
         let fault = corner.create(&other).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Permanent);
-        assert!(fault.message.contains(&format!("the name `{}-web-1` is taken by container {}", corner.env, &id[..12])), "{fault}");
+        assert!(
+            fault.message.contains(&format!("the name `{}-web-1` is taken by container {}", corner.env, &id[..12])),
+            "{fault}"
+        );
     });
 }
 
@@ -87,7 +90,8 @@ fn anonymous_volumes_pass_to_the_next_container_until_they_are_removed_with_it()
         let spec = corner.spec(&deployment, "db:1");
         let stop = Action::Stop { spec: spec.clone(), incarnation: Incarnation(1), grace: Duration::ZERO };
         corner.act(stop.clone()).await.unwrap();
-        let remove = |container, volumes| Action::Remove { unit: spec.unit.clone(), container, spec: Some(spec.clone()), volumes };
+        let remove =
+            |container, volumes| Action::Remove { unit: spec.unit.clone(), container, spec: Some(spec.clone()), volumes };
         let Outcome::Removed { anonymous } = corner.act(remove(Some(first), false)).await.unwrap() else { panic!() };
         assert_eq!(anonymous.keys().collect::<Vec<_>>(), ["/data"]);
 

@@ -82,7 +82,8 @@ async fn clean(api: &bollard::Docker, env: &str) {
         let _ = api.remove_volume(&volume.name, None::<options::RemoveVolumeOptions>).await;
     }
     let images = options::ListImagesOptionsBuilder::default().filters(&by_name("reference")).build();
-    let mut images: Vec<String> = api.list_images(Some(images)).await.unwrap().into_iter().flat_map(|image| image.repo_tags).collect();
+    let mut images: Vec<String> =
+        api.list_images(Some(images)).await.unwrap().into_iter().flat_map(|image| image.repo_tags).collect();
     let labelled = options::ListImagesOptionsBuilder::default().filters(&by_label).build();
     images.extend(api.list_images(Some(labelled)).await.unwrap().into_iter().map(|image| image.id));
     for image in images {
@@ -109,7 +110,24 @@ impl Corner {
         };
         file("bin/busybox", 0o755, &busybox);
         file("etc/passwd", 0o644, b"root:x:0:0::/:/bin/sh\n");
-        for applet in ["sh", "sleep", "cat", "echo", "true", "sha256sum", "stat", "ls", "id", "env", "touch", "test", "head", "stty", "kill", "nc"] {
+        for applet in [
+            "sh",
+            "sleep",
+            "cat",
+            "echo",
+            "true",
+            "sha256sum",
+            "stat",
+            "ls",
+            "id",
+            "env",
+            "touch",
+            "test",
+            "head",
+            "stty",
+            "kill",
+            "nc",
+        ] {
             let mut header = tar::Header::new_gnu();
             header.set_entry_type(tar::EntryType::Symlink);
             header.set_size(0);
