@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod disk;
+pub mod docker;
 pub mod envdir;
 pub mod logs;
 pub mod native;
