@@ -157,8 +157,9 @@ impl Docker {
 
 impl Session {
     /// The code that the command ended with. To be asked once its output has ended.
-    pub async fn exit_code(&self) -> Result<i32, Fault> {
-        exit_code(&self.docker, &self.id).await
+    pub fn exit_code(&self) -> impl Future<Output = Result<i32, Fault>> + Send + use<> {
+        let (docker, id) = (self.docker.clone(), self.id.clone());
+        async move { exit_code(&docker, &id).await }
     }
 
     /// The command's terminal.

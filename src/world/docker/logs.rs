@@ -20,7 +20,7 @@ use crate::plan::action::{Fault, Incarnation};
 use crate::supervisor::event::Event;
 
 /// What of a log is wanted.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct LogRange {
     /// Not older than this.
     pub since: Option<SystemTime>,
@@ -76,7 +76,7 @@ impl Docker {
         }
         let told = Arc::new(Mutex::new(told));
         let noting = told.clone();
-        let lines = read(&link, container, range.clone()).inspect(move |line| {
+        let lines = read(&link, container, range).inspect(move |line| {
             let mut told = noting.lock().unwrap_or_else(PoisonError::into_inner);
             match line {
                 Ok(line) => told.note(line),
@@ -93,7 +93,7 @@ impl Docker {
             }
             let end = LogRange { follow: false, tail: Some(REMEMBERED as u64), ..range };
             let lines = read(&link, &container, end);
-            lines.filter(move |line| std::future::ready(line.as_ref().map_or(false, |line| told.lacks(line)))).boxed()
+            lines.filter(move |line| std::future::ready(line.as_ref().is_ok_and(|line| told.lacks(line)))).boxed()
         });
         Ok(lines.chain(missed.flatten()).boxed())
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use baistack::plan::action::{Action, Fault, FaultKind, Outcome};
 use baistack::plan::desired::Deployment;
 use baistack::supervisor::event::Event;
+use futures_util::StreamExt;
 
 use crate::support::engine::{Corner, with_engine};
 
@@ -130,5 +131,70 @@ fn a_registry_that_says_no_is_believed_at_once() {
         let fault = corner.act(pull).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Permanent, "{fault}");
         assert!(told(&corner).is_empty(), "it was not tried again");
+    });
+}
+
+/// Debian's registry on loopback; gone with the test.
+struct Registry {
+    server: std::process::Child,
+    port: u16,
+    _dir: tempfile::TempDir,
+}
+
+impl Registry {
+    /// None where it is not installed.
+    async fn serve() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let config = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n",
+            dir.path().join("data").display()
+        );
+        files(dir.path(), &[("config.yml", &config)]);
+        let mut command = std::process::Command::new("docker-registry");
+        command
+            .arg("serve")
+            .arg(dir.path().join("config.yml"))
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null());
+        let server = command.spawn().ok()?;
+        let registry = Self { server, port, _dir: dir };
+        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        Some(registry)
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_pull_brings_an_image_and_tells_how_much_of_it_is_there() {
+    with_engine("pulled", async |corner| {
+        let Some(registry) = Registry::serve().await else {
+            eprintln!("skipped: no docker-registry");
+            return;
+        };
+        let repository = format!("127.0.0.1:{}/{}", registry.port, corner.image());
+        let tag = bollard::query_parameters::TagImageOptionsBuilder::default().repo(&repository).tag("latest").build();
+        corner.api.tag_image(&corner.image(), Some(tag)).await.unwrap();
+        let push = bollard::query_parameters::PushImageOptionsBuilder::default().tag("latest").build();
+        let pushed: Vec<_> = corner.api.push_image(&repository, Some(push), None).collect().await;
+        assert!(pushed.iter().all(Result::is_ok), "{pushed:?}");
+        for image in [&repository, &corner.image()] {
+            corner.api.remove_image(image, None::<bollard::query_parameters::RemoveImageOptions>, None).await.unwrap();
+        }
+        let pull = Action::Pull { reference: repository.clone(), platform: None };
+        let Outcome::Image { id } = corner.act(pull).await.unwrap() else { panic!() };
+        assert_eq!(corner.api.inspect_image(&repository).await.unwrap().id, Some(id));
+        let told = told(&corner);
+        assert!(told.iter().any(|text| text.ends_with(" MB")), "{told:?}");
+        assert_eq!(corner.docker.remove_image(&repository).await.unwrap(), Outcome::Done);
+        assert_eq!(corner.docker.remove_image(&repository).await.unwrap(), Outcome::Done);
     });
 }

@@ -146,6 +146,23 @@ fn a_network_that_a_stranger_uses_is_kept_and_the_stranger_named() {
 }
 
 #[test]
+fn a_network_of_somebody_else_is_not_taken_for_ours() {
+    with_engine("foreign", async |corner| {
+        let deployment = corner.deployment(SLEEPER);
+        let create = Action::CreateNetwork { key: "default".to_owned(), deployment: deployment.clone() };
+        assert_eq!(corner.act(create.clone()).await.unwrap(), Outcome::Done);
+        assert_eq!(corner.act(create.clone()).await.unwrap(), Outcome::Done, "there is only one");
+        let name = format!("{}_default", corner.env);
+        assert_eq!(corner.act(Action::RemoveNetwork { name: name.clone() }).await.unwrap(), Outcome::Done);
+        let foreign = bollard::models::NetworkCreateRequest { name: name.clone(), ..Default::default() };
+        corner.api.create_network(foreign).await.unwrap();
+        let fault = corner.act(create).await.unwrap_err();
+        corner.api.remove_network(&name).await.unwrap();
+        assert!(fault.message.contains("`external: true`"), "{fault}");
+    });
+}
+
+#[test]
 fn what_happens_to_a_container_wakes_up_and_a_new_life_has_a_new_birth() {
     with_engine("events", async |corner| {
         let deployment = corner.deployment(SLEEPER);

@@ -65,7 +65,6 @@ impl Drop for Cleaner {
 
 async fn clean(api: &bollard::Docker, env: &str) {
     let by_label = HashMap::from([("label", vec![format!("com.docker.compose.project={env}")])]);
-    let by_name = |kind: &str| HashMap::from([(kind.to_owned(), vec![format!("{env}*")])]);
     let list = options::ListContainersOptionsBuilder::default().all(true);
     let mut containers = api.list_containers(Some(list.clone().filters(&by_label).build())).await.unwrap();
     containers.extend(api.list_containers(Some(list.filters(&HashMap::from([("name", vec![env])])).build())).await.unwrap());
@@ -81,9 +80,9 @@ async fn clean(api: &bollard::Docker, env: &str) {
     for volume in api.list_volumes(Some(volumes)).await.unwrap().volumes.unwrap_or_default() {
         let _ = api.remove_volume(&volume.name, None::<options::RemoveVolumeOptions>).await;
     }
-    let images = options::ListImagesOptionsBuilder::default().filters(&by_name("reference")).build();
-    let mut images: Vec<String> =
-        api.list_images(Some(images)).await.unwrap().into_iter().flat_map(|image| image.repo_tags).collect();
+    let images = options::ListImagesOptionsBuilder::default().build();
+    let images = api.list_images(Some(images)).await.unwrap().into_iter().flat_map(|image| image.repo_tags);
+    let mut images: Vec<String> = images.filter(|tag| tag.contains(env)).collect();
     let labelled = options::ListImagesOptionsBuilder::default().filters(&by_label).build();
     images.extend(api.list_images(Some(labelled)).await.unwrap().into_iter().map(|image| image.id));
     for image in images {
@@ -109,6 +108,8 @@ impl Corner {
             tar.append_data(&mut header, path, content).unwrap();
         };
         file("bin/busybox", 0o755, &busybox);
+        // A layer of its own, so that removing the image removes it.
+        file("etc/environment", 0o644, self.env.as_str().as_bytes());
         file("etc/passwd", 0o644, b"root:x:0:0::/:/bin/sh\n");
         for applet in [
             "sh",
