@@ -8,7 +8,7 @@ use baistack::supervisor::event::Event;
 use baistack::world::docker::{ExecSpec, LogRange, LogStream, OwnedThing, RunSpec};
 use futures_util::StreamExt;
 
-use crate::support::engine::{Corner, with_engine};
+use crate::support::engine::{Corner, spec, with_engine};
 
 const SLEEPER: &str = r#"{"web": {"container": {"image": "IMAGE", "command": ["sleep", "1000"], "init": true}}}"#;
 
@@ -57,7 +57,7 @@ fn the_line_that_a_start_asks_for_is_told_once_it_appears() {
             r#"{"web": {"container": {"image": "IMAGE", "init": true, "command": ["sh", "-c", "echo listening on 80; sleep 1000"]}}}"#,
         );
         corner.network(&deployment, "default").await;
-        let spec = corner.spec(&deployment, "web:1");
+        let spec = spec(&deployment, "web:1");
         corner.create(&spec).await.unwrap();
         let line = Some("listening on [0-9]+".to_owned());
         corner.act(Action::Start { spec, incarnation: Incarnation(7), line }).await.unwrap();
@@ -118,7 +118,7 @@ fn a_one_off_copy_runs_beside_its_service() {
             "ports": [{"target": 80, "published": "1", "protocol": "tcp"}]}, "container": {"image": "IMAGE", "command": ["false"]}}}"#;
         let deployment = corner.deployment(services);
         corner.network(&deployment, "default").await;
-        let spec = corner.spec(&deployment, "web:1");
+        let spec = spec(&deployment, "web:1");
         let run = RunSpec {
             command: Some(words(&["sh", "-c", "echo $A $B; cat; exit 4"])),
             environment: [("A".to_owned(), Some("own".to_owned()))].into(),

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use baistack::plan::action::{Action, Fault, FaultKind, Outcome};
 use baistack::plan::desired::Deployment;
 use baistack::supervisor::event::Event;
+use baistack::world::docker::RunSpec;
 use futures_util::StreamExt;
 
-use crate::support::engine::{Corner, with_engine};
+use crate::support::engine::{Corner, spec, with_engine};
 
 fn files(dir: &Path, files: &[(&str, &str)]) {
     for (path, content) in files {
@@ -64,7 +65,7 @@ fn a_build_takes_its_context_arguments_target_and_hosts_and_tells_its_lines() {
         assert_eq!((labels["mine"].as_str(), labels["com.docker.compose.service"].as_str()), ("yes", "app"));
 
         corner.network(&deployment, "default").await;
-        let attached = corner.docker.run(&corner.spec(&deployment, "app:1"), &Default::default()).await.unwrap();
+        let attached = corner.docker.run(&spec(&deployment, "app:1"), &RunSpec::default()).await.unwrap();
         let mut listed = Vec::new();
         attached.carry(tokio::io::empty(), |_, bytes| listed.extend_from_slice(bytes)).await.unwrap();
         let listed = String::from_utf8(listed).unwrap();
