@@ -8,5 +8,6 @@ pub mod docker;
 pub mod envdir;
 pub mod logs;
 pub mod native;
+pub mod probe;
 pub mod signals;
 pub mod values;
