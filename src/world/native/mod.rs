@@ -6,9 +6,11 @@
 
 pub mod capabilities;
 pub mod child;
+pub mod guard;
 pub mod marker;
 pub mod signal;
 pub mod spawn;
+pub mod sweep;
 pub mod tree;
 pub mod user;
 
