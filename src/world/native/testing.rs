@@ -191,3 +191,12 @@ fn sigchld() -> (Receiver<()>, Handle) {
 pub(crate) fn is_alive(pid: i32) -> bool {
     Seen::read(pid).is_some_and(|process| process.is_alive())
 }
+
+/// Waits until a process that was killed is gone.
+pub(crate) fn await_end(pid: i32) {
+    let deadline = clock::deadline(PATIENCE);
+    while is_alive(pid) {
+        assert!(!clock::is_past(deadline), "{pid} lives on");
+        std::thread::yield_now();
+    }
+}
