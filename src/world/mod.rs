@@ -14,3 +14,4 @@ pub mod native;
 pub mod probe;
 pub mod signals;
 pub mod values;
+pub mod watch;
