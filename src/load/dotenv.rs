@@ -61,7 +61,7 @@ struct Reader<'r, 'v> {
     entries: IndexMap<String, Entry>,
 }
 
-impl<'r> Reader<'r, '_> {
+impl Reader<'_, '_> {
     fn span(&self, start: usize, end: usize) -> Span {
         let offset = |at| u32::try_from(at).unwrap_or(u32::MAX);
         Span { source: self.source, start: offset(start), end: offset(end) }
@@ -102,14 +102,13 @@ impl<'r> Reader<'r, '_> {
             return;
         };
         let value_start = end - line[name_end + 1..].trim_start_matches(is_space).len();
-        let value = match self.text[value_start..end].chars().next() {
-            Some(quote @ ('"' | '\'')) => self.quoted(value_start, quote),
-            _ => {
-                // A comment needs a space before it, which may be the one after the `=`.
-                let value = &self.text[start + name_end + 1..end];
-                let value = [" #", "\t#"].iter().filter_map(|comment| value.find(comment)).min().map_or(value, |at| &value[..at]);
-                self.filled(value.trim(), self.span(value_start, end))
-            }
+        let value = if let Some(quote @ ('"' | '\'')) = self.text[value_start..end].chars().next() {
+            self.quoted(value_start, quote)
+        } else {
+            // A comment needs a space before it, which may be the one after the `=`.
+            let value = &self.text[start + name_end + 1..end];
+            let value = [" #", "\t#"].iter().filter_map(|comment| value.find(comment)).min().map_or(value, |at| &value[..at]);
+            self.filled(value.trim(), self.span(value_start, end))
         };
         if let Some(value) = value {
             self.entries.insert(name.to_owned(), Entry { value, span });

@@ -230,7 +230,8 @@ mod tests {
         };
         let mut missing = Vec::new();
         let result = evaluate(&pieces, 100, &get, &mut missing);
-        let missing: String = missing.iter().map(|(name, at)| format!(" ({name} at `{}`)", &text[at.clone()])).collect();
+        let missing: Vec<_> = missing.iter().map(|(name, at)| format!(" ({name} at `{}`)", &text[at.clone()])).collect();
+        let missing = missing.concat();
         match result {
             Ok(value) => format!("{value}{missing}"),
             Err(NoValue::Required { name, is_empty, message, .. }) => format!("required {name} {is_empty} {message}{missing}"),

@@ -34,7 +34,8 @@ pub fn render(diagnostics: &Diagnostics, sources: &SourceMap, look: &Look<'_>) -
         out.push_str("\n\n");
     }
     if sorted.len() > MAX_SHOWN {
-        out.push_str(&format!("… and {} more\n\n", sorted.len() - MAX_SHOWN));
+        let more = format!("… and {} more\n\n", sorted.len() - MAX_SHOWN);
+        out.push_str(&more);
     }
     out
 }

@@ -1,8 +1,20 @@
-//! The edges: each turns what the machine asks for into input and output, and what happens outside into events.
+//! The edges. Each turns what the machine asks for into input and output, and what happens outside into events.
 //!
 //! Nothing here decides what should be done: that is the machine's business.
 
+pub mod clock;
+pub mod disk;
+pub mod docker;
+pub mod envdir;
+pub mod envid;
+pub mod facts;
 pub mod ignored;
 pub mod inputs;
+pub mod logs;
+pub mod named_ports;
+pub mod native;
 pub mod probe;
+pub mod signals;
 pub mod tasks;
+pub mod values;
+pub mod watch;

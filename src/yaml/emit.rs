@@ -86,6 +86,7 @@ fn number(scalar: &Scalar) -> Option<Number> {
 }
 
 /// The tree as a YAML document, ending in a line end.
+#[expect(clippy::missing_panics_doc, reason = "it cannot")]
 pub fn to_yaml(node: &Node) -> String {
     let marked = serde_yaml::to_string(&convert(node, unmistakable));
     marked.expect("a tree of texts, numbers, lists and text-keyed mappings can always be written").replace(QUOTED, "")

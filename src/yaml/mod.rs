@@ -5,6 +5,7 @@
 pub mod decode;
 pub mod emit;
 mod events;
+mod lenient;
 pub mod node;
 pub mod parse;
 pub mod path;

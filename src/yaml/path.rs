@@ -71,10 +71,9 @@ impl Path {
 
     /// The value at this path, to be changed.
     pub fn get_mut<'a>(&self, root: &'a mut Node) -> Option<&'a mut Node> {
-        self.0.iter().try_fold(root, |node, segment| match (&mut node.value, segment) {
-            (Value::Mapping(mapping), Segment::Key(key)) => mapping.get_mut(key),
-            (Value::Sequence(items), Segment::Index(index)) => items.get_mut(*index),
-            _ => None,
+        self.0.iter().try_fold(root, |node, segment| match segment {
+            Segment::Key(key) => node.as_mapping_mut()?.get_mut(key),
+            Segment::Index(index) => node.as_sequence_mut()?.get_mut(*index),
         })
     }
 

@@ -29,8 +29,9 @@ pub fn resolve(text: &str) -> Value {
 pub fn tagged(tag: &str, text: &str) -> Option<Value> {
     let as_text = |text: String| Some(Value::Scalar(Scalar { text, kind: Kind::Text }));
     match (tag, resolve(text)) {
-        ("null", value @ Value::Null) | ("bool", value @ Value::Bool(_)) => Some(value),
-        ("int", value @ Value::Scalar(Scalar { kind: Kind::Int, .. })) => Some(value),
+        ("null", value @ Value::Null)
+        | ("bool", value @ Value::Bool(_))
+        | ("int", value @ Value::Scalar(Scalar { kind: Kind::Int, .. })) => Some(value),
         ("float", Value::Scalar(Scalar { kind: Kind::Int | Kind::Float, text })) => {
             Some(Value::Scalar(Scalar { kind: Kind::Float, text }))
         }
@@ -112,7 +113,7 @@ pub fn float(text: &str) -> Option<f64> {
 
 /// The value of a scalar that is a number of either kind.
 pub fn number(text: &str) -> Option<f64> {
-    float(text).or_else(|| integer(text).map(|value| value as f64))
+    float(text).or_else(|| integer(text)?.to_string().parse().ok())
 }
 
 impl Scalar {
