@@ -16,14 +16,10 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use notify::{Config, ErrorKind, PollWatcher, RecommendedWatcher, RecursiveMode, Watcher as _};
 
+use super::ignored::is_ignored;
 use crate::supervisor::effect::Watched;
 use crate::supervisor::event::{Event, RuleId};
 
-/// Never a change, at any depth (commands.md, "Watching").
-const IGNORED: &[&str] = &[
-    ".git", ".hg", ".svn", "__pycache__", "*.pyc", "node_modules", ".venv", ".baistack", "*.swp", "*.swx", "*.swo", "*~", "4913", ".#*",
-    "#*#", ".*.kate-swp", "*.tmp-*",
-];
 /// What arrives within this time is told together.
 const GATHER: Duration = Duration::from_millis(3);
 /// Between looks where the kernel cannot tell.
@@ -333,7 +329,7 @@ impl Rule {
     fn ignores(&self, path: &Path, is_dir: bool) -> bool {
         let Ok(inside) = path.strip_prefix(&self.root) else { return false };
         if self.defaults {
-            let by_name = inside.components().any(|part| ignored_name(&part.as_os_str().to_string_lossy()));
+            let by_name = inside.components().any(|part| is_ignored(part.as_os_str()));
             if by_name || self.git.iter().rev().any(|git| path.starts_with(git.path()) && git.matched_path_or_any_parents(path, is_dir).is_ignore()) {
                 return true;
             }
@@ -356,10 +352,6 @@ impl Rule {
             }
         }
     }
-}
-
-fn ignored_name(name: &str) -> bool {
-    IGNORED.iter().any(|pattern| crate::plan::environment::glob(pattern, name))
 }
 
 /// Patterns relative to the rule's path; a name alone matches at any depth.
