@@ -1,11 +1,12 @@
 //! baistack
 pub mod base;
-pub mod load;
+pub mod yaml;
 pub mod model;
+pub mod load;
 pub mod plan;
 pub mod supervisor;
 pub mod view;
-pub mod yaml;
+pub mod cli;
 use std::process::ExitCode;
 pub fn run() -> ExitCode {
     ExitCode::SUCCESS

@@ -3,7 +3,13 @@
 //! Two looks: [`head`] reads what must be known before variables can be filled in (the name, the named ports, the values to
 //! generate), so that the caller can find the environment and its numbers; [`stack`] does the rest.
 
+pub mod dotenv;
+mod expression;
 pub mod files;
+pub mod formats;
+pub mod interpolate;
+pub mod template;
+pub mod variables;
 
 use std::path::PathBuf;
 

@@ -3,5 +3,8 @@
 pub mod action;
 pub mod actual;
 pub mod desired;
+pub mod diff;
 pub mod environment;
 pub mod hash;
+pub mod next;
+pub mod render;
