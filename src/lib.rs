@@ -5,6 +5,8 @@ pub mod model;
 pub mod load;
 pub mod plan;
 pub mod supervisor;
+pub mod world;
+pub mod control;
 pub mod view;
 pub mod cli;
 use std::process::ExitCode;

@@ -14,7 +14,11 @@ pub fn reasons(old: &Service, new: &Service) -> Vec<String> {
         (Kind::Container(_), Kind::Process(_)) => found.push("it is a process now".to_owned()),
         (Kind::Process(_), Kind::Container(_)) => found.push("it is a container now".to_owned()),
     }
-    found.retain(|reason| !["depends_on", "profiles", "scale", "develop", "attach", "build", "pull_policy"].iter().any(|key| reason.starts_with(key)));
+    found.retain(|reason| {
+        !["depends_on", "profiles", "scale", "develop", "attach", "build", "pull_policy"]
+            .iter()
+            .any(|key| reason.starts_with(key))
+    });
     found
 }
 

@@ -87,18 +87,23 @@ impl Supervisor {
                 self.watched.remove(name);
             }
             let replicas = up.scale.get(name).copied().unwrap_or_else(|| service.replicas());
-            self.need(&deployment, service, name, &up, named);
+            self.need(&deployment, service, name, Some(&up).filter(|_| named));
             for replica in 1..=replicas {
                 let unit = UnitId::new(name.clone(), replica);
                 self.want_up(&unit, &up, named, before.as_deref());
                 units.push(unit);
             }
-            for surplus in self.units.values_mut().filter(|unit| !unit.ghost && unit.id.service == *name && unit.id.replica > replicas) {
+            for surplus in
+                self.units.values_mut().filter(|unit| !unit.ghost && unit.id.service == *name && unit.id.replica > replicas)
+            {
                 surplus.goal = Goal::Gone;
             }
         }
         for reference in &deployment.stack.images {
-            let image = self.images.entry(ResourceId::Prefetch(reference.clone())).or_insert_with(|| Image::new(reference.clone(), Origin::Pull));
+            let image = self
+                .images
+                .entry(ResourceId::Prefetch(reference.clone()))
+                .or_insert_with(|| Image::new(reference.clone(), Origin::Pull));
             image.wanted = true;
             image.failed = None;
         }
@@ -116,7 +121,10 @@ impl Supervisor {
             (false, true) => Aim::Ready,
             (false, false) => Aim::Started,
         };
-        self.wish(id, Wish { name: "up", aim, units: units.clone(), give_up_at, warnings, takes_volumes: false, acts: 0, networks: false });
+        self.wish(
+            id,
+            Wish { name: "up", aim, units: units.clone(), give_up_at, warnings, takes_volumes: false, acts: 0, networks: false },
+        );
         if up.attached {
             self.leases.insert(id, Lease { units, started, abort: up.abort, first_end: None });
         }
@@ -169,8 +177,8 @@ impl Supervisor {
         }
     }
 
-    /// Networks, volumes and the image that a container service needs.
-    fn need(&mut self, deployment: &Arc<Deployment>, service: &Service, name: &ServiceName, up: &Up, named: bool) {
+    /// Networks, volumes and the image that a container service needs; `up` for what a request says of images.
+    fn need(&mut self, deployment: &Arc<Deployment>, service: &Service, name: &ServiceName, up: Option<&Up>) {
         let Some(container) = service.container() else { return };
         for key in container.networks.keys() {
             let network = deployment.stack.networks.get(key);
@@ -183,7 +191,8 @@ impl Supervisor {
             }
         }
         let Some(reference) = deployment.image_of(name) else { return };
-        let policy = up.pull.as_deref().filter(|policy| *policy != "policy").or(container.pull_policy.as_deref()).unwrap_or_default();
+        let pull = up.and_then(|up| up.pull.as_deref()).filter(|policy| *policy != "policy");
+        let policy = pull.or(container.pull_policy.as_deref()).unwrap_or_default();
         let source = match (container.build.is_some(), policy) {
             (true, _) => Origin::Build,
             (false, "never") => Origin::Never,
@@ -196,7 +205,27 @@ impl Supervisor {
         image.source = source;
         image.wanted = true;
         image.failed = None;
-        image.renew |= named && ((container.build.is_some() && (up.build || policy == "build")) || (source == Origin::Pull && policy == "always"));
+        image.renew |= up.is_some_and(|up| match source {
+            Origin::Build => up.build || policy == "build",
+            Origin::Pull => policy == "always",
+            Origin::Never => false,
+        });
+    }
+
+    /// What a `down` under way was about to take from units that are wanted after all.
+    fn need_again(&mut self, units: &[UnitId]) {
+        let Some(deployment) = self.deployment.clone() else { return };
+        self.going_down = false;
+        self.owned = Owned::Left;
+        let names: BTreeSet<&ServiceName> = units.iter().map(|unit| &unit.service).collect();
+        for name in names {
+            if let Some(service) = deployment.stack.services.get(name) {
+                self.need(&deployment, service, name, None);
+            }
+        }
+        if self.touches_engine() {
+            self.look();
+        }
     }
 
     fn need_resource(&mut self, kind: Kind, key: &str, name: String, external: bool) {
@@ -204,7 +233,8 @@ impl Supervisor {
         if let Some(found) = self.resources_mut(kind).remove(&name).filter(|_| name != key) {
             self.resources_mut(kind).entry(key.to_owned()).or_insert(found);
         }
-        let resource = self.resources_mut(kind).entry(key.to_owned()).or_insert_with(|| Resource::new(name.clone(), external, Want::There));
+        let resource =
+            self.resources_mut(kind).entry(key.to_owned()).or_insert_with(|| Resource::new(name.clone(), external, Want::There));
         if resource.name != name {
             *resource = Resource::new(name, external, Want::There);
         }
@@ -260,10 +290,14 @@ impl Supervisor {
                 unit.generation.0 += 1;
             }
         }
+        self.need_again(&units);
         self.overrule(id, &units, "start", &[Aim::Down]);
         let aim = if select.wait { Aim::Ready } else { Aim::Started };
         let give_up_at = select.wait_timeout.map(|limit| self.now + limit);
-        self.wish(id, Wish { name: "start", aim, units, give_up_at, warnings: Vec::new(), takes_volumes: false, acts: 0, networks: false });
+        self.wish(
+            id,
+            Wish { name: "start", aim, units, give_up_at, warnings: Vec::new(), takes_volumes: false, acts: 0, networks: false },
+        );
     }
 
     fn stop(&mut self, id: RequestId, stop: &Stop) {
@@ -292,8 +326,21 @@ impl Supervisor {
                 self.followers_restart(&unit.service, &all);
             }
         }
+        self.need_again(&units);
         self.overrule(id, &units, "restart", &[Aim::Down]);
-        self.wish(id, Wish { name: "restart", aim: Aim::Started, units, give_up_at: None, warnings: Vec::new(), takes_volumes: false, acts: 0, networks: false });
+        self.wish(
+            id,
+            Wish {
+                name: "restart",
+                aim: Aim::Started,
+                units,
+                give_up_at: None,
+                warnings: Vec::new(),
+                takes_volumes: false,
+                acts: 0,
+                networks: false,
+            },
+        );
     }
 
     fn kill(&mut self, id: RequestId, kill: &Kill) {
@@ -365,7 +412,9 @@ impl Supervisor {
             volume.want = if volume.external || !down.volumes { Want::Left } else { Want::Gone };
             (volume.failed, volume.kept, volume.failures) = (None, None, 0);
         }
-        if down.volumes && let Some(deployment) = self.deployment.clone() {
+        if down.volumes
+            && let Some(deployment) = self.deployment.clone()
+        {
             for (key, volume) in deployment.stack.volumes.iter().filter(|(_, volume)| !volume.external) {
                 let name = volume.name.clone().unwrap_or_else(|| deployment.volume_name(key));
                 self.volumes.entry(key.clone()).or_insert_with(|| Resource::new(name, false, Want::Gone)).want = Want::Gone;
@@ -387,7 +436,8 @@ impl Supervisor {
             return;
         }
         self.terminating = true;
-        let processes: Vec<UnitId> = self.units.values().filter(|unit| unit.kind != UnitKind::Container).map(|unit| unit.id.clone()).collect();
+        let processes: Vec<UnitId> =
+            self.units.values().filter(|unit| unit.kind != UnitKind::Container).map(|unit| unit.id.clone()).collect();
         self.set_goal(&processes, Goal::Stopped);
         let everything: Vec<UnitId> = self.units.keys().cloned().collect();
         self.overrule(RequestId(u64::MAX), &everything, "the end of the supervisor", &[Aim::Made, Aim::Started, Aim::Ready]);
@@ -398,13 +448,17 @@ impl Supervisor {
     /// The units of the services named, or all that are no ghosts; refuses a name that there is not.
     fn chosen(&mut self, id: RequestId, services: &[ServiceName]) -> Option<Vec<UnitId>> {
         for name in services {
-            let known = self.units.keys().any(|unit| unit.service == *name) || self.deployment.as_ref().is_some_and(|d| d.service(name).is_some());
+            let known = self.units.keys().any(|unit| unit.service == *name)
+                || self.deployment.as_ref().is_some_and(|d| d.service(name).is_some());
             if !known {
                 self.reply(id, Reply::Refused { reason: format!("no service `{name}` in this environment") });
                 return None;
             }
         }
-        let all = self.units.values().filter(|unit| if services.is_empty() { !unit.ghost } else { services.contains(&unit.id.service) });
+        let all = self
+            .units
+            .values()
+            .filter(|unit| if services.is_empty() { !unit.ghost } else { services.contains(&unit.id.service) });
         Some(all.map(|unit| unit.id.clone()).collect())
     }
 

@@ -23,7 +23,14 @@ const LIMIT: usize = 200_000;
 impl Supervisor {
     /// The actions that a request would cause, given what the engine holds (or why it does not answer).
     pub fn forecast(&self, request: Request, actual: Result<Actual, Fault>) -> Plan {
-        let mut world = GoodWorld { machine: self.clone(), actual, plan: Plan::default(), queue: VecDeque::new(), because: Vec::new(), answered: false };
+        let mut world = GoodWorld {
+            machine: self.clone(),
+            actual,
+            plan: Plan::default(),
+            queue: VecDeque::new(),
+            because: Vec::new(),
+            answered: false,
+        };
         world.queue.push_back(Event::Request(RequestId(0), request));
         world.run();
         world.plan
@@ -139,7 +146,11 @@ impl GoodWorld {
                 let container = spec.service().container().is_some();
                 let name = spec.deployment.container_name(&spec.unit);
                 if container {
-                    let state = if ends { SeenState::Exited { exit: Exit::Code(0), birth: birth.clone() } } else { SeenState::Running { birth: birth.clone() } };
+                    let state = if ends {
+                        SeenState::Exited { exit: Exit::Code(0), birth: birth.clone() }
+                    } else {
+                        SeenState::Running { birth: birth.clone() }
+                    };
                     self.change(|actual| {
                         for seen in actual.containers.iter_mut().filter(|seen| seen.name == name) {
                             seen.state = state.clone();
@@ -154,7 +165,12 @@ impl GoodWorld {
                     self.queue.push_back(Event::LineMatched(spec.unit.clone(), *incarnation));
                 }
                 if ends && !container {
-                    self.queue.push_back(Event::Exited { unit: spec.unit.clone(), incarnation: *incarnation, exit: Exit::Code(0), remaining: 0 });
+                    self.queue.push_back(Event::Exited {
+                        unit: spec.unit.clone(),
+                        incarnation: *incarnation,
+                        exit: Exit::Code(0),
+                        remaining: 0,
+                    });
                 }
                 return;
             }
@@ -168,7 +184,12 @@ impl GoodWorld {
                     });
                     Outcome::Done
                 } else {
-                    let exited = Event::Exited { unit: spec.unit.clone(), incarnation: *incarnation, exit: Exit::Signal(15), remaining: 0 };
+                    let exited = Event::Exited {
+                        unit: spec.unit.clone(),
+                        incarnation: *incarnation,
+                        exit: Exit::Signal(15),
+                        remaining: 0,
+                    };
                     self.queue.push_back(Event::Acted(ticket, Ok(Outcome::Signalled)));
                     self.queue.push_back(exited);
                     return;
@@ -247,7 +268,9 @@ impl GoodWorld {
             Action::Create { .. } => "not found".to_owned(),
             Action::Start { .. } => "wanted up".to_owned(),
             Action::Stop { .. } | Action::Kill { .. } | Action::Remove { .. } => match unit {
-                Some(unit) if unit.goal == crate::plan::next::Goal::Up && !matches!(unit.have, Have::Absent) => "its definition changed".to_owned(),
+                Some(unit) if unit.goal == crate::plan::next::Goal::Up && !matches!(unit.have, Have::Absent) => {
+                    "its definition changed".to_owned()
+                }
                 Some(_) | None => "no longer wanted".to_owned(),
             },
             Action::CreateNetwork { .. }

@@ -41,8 +41,12 @@ impl Supervisor {
             Step::Kill | Step::Conclude => true,
             Step::Table(next::Step::Stop) => unit.not_before <= self.now && self.stop_gate(unit),
             Step::Table(next::Step::Remove) => unit.not_before <= self.now,
-            Step::Table(next::Step::Create) => unit.not_before <= self.now && self.create_gate(unit) == Gate::Open && self.task_gate(unit, blocked),
-            Step::Table(next::Step::Start) | Step::Assess => unit.not_before <= self.now && self.start_gate(unit, blocked) == Gate::Open,
+            Step::Table(next::Step::Create) => {
+                unit.not_before <= self.now && self.create_gate(unit) == Gate::Open && self.task_gate(unit, blocked)
+            }
+            Step::Table(next::Step::Start) | Step::Assess => {
+                unit.not_before <= self.now && self.start_gate(unit, blocked) == Gate::Open
+            }
         }
     }
 
@@ -54,7 +58,9 @@ impl Supervisor {
     /// Dependents that are also going down go first; over any number of edges, also when one between has ended already.
     fn stop_gate(&self, unit: &Unit) -> bool {
         let wanted = unit.ending.is_none() && !matches!(unit.have, Have::Running { leader_exit: Some(_), .. });
-        !wanted || unit.ghost || !self.units.values().any(|other| other.is_going_down() && self.depends(&other.id.service, &unit.id.service))
+        !wanted
+            || unit.ghost
+            || !self.units.values().any(|other| other.is_going_down() && self.depends(&other.id.service, &unit.id.service))
     }
 
     fn depends(&self, dependent: &ServiceName, on: &ServiceName) -> bool {
@@ -91,14 +97,18 @@ impl Supervisor {
             },
             None => return Gate::Waiting("its image".to_owned()),
         }
-        let networks = container.networks.keys().filter_map(|key| self.networks.get(key));
-        let volumes = container.volumes.iter().filter_map(|mount| self.volumes.get(mount.source.as_ref()?));
-        for (what, resource) in networks.map(|network| ("network", network)).chain(volumes.map(|volume| ("volume", volume))) {
-            if let Some(reason) = &resource.failed {
-                return Gate::Blocked(service.clone(), reason.clone());
-            }
-            if resource.there != Some(true) || resource.want != Want::There {
-                return Gate::Waiting(format!("{what} {}", resource.name));
+        let declared = &unit.spec.deployment.stack;
+        let networks = container.networks.keys().map(|key| ("network", key, self.networks.get(key)));
+        let volumes = (container.volumes.iter().filter_map(|mount| mount.source.as_ref()))
+            .filter(|key| declared.volumes.contains_key(*key))
+            .map(|key| ("volume", key, self.volumes.get(key)));
+        for (what, key, resource) in networks.chain(volumes) {
+            match resource {
+                Some(resource) if resource.failed.is_some() => {
+                    return Gate::Blocked(service.clone(), resource.failed.clone().unwrap_or_default());
+                }
+                Some(resource) if resource.there == Some(true) && resource.want == Want::There && resource.busy.is_none() => {}
+                Some(_) | None => return Gate::Waiting(format!("{what} {key}")),
             }
         }
         Gate::Open
@@ -180,7 +190,10 @@ impl Supervisor {
                     continue;
                 }
                 for unit in self.units_of(name).filter(|unit| unit.goal == Goal::Up && !unit.is_alive() && !unit.is_done()) {
-                    let gates = [self.start_gate(unit, &blocked), if unit.have == Have::Absent { self.create_gate(unit) } else { Gate::Open }];
+                    let gates = [
+                        self.start_gate(unit, &blocked),
+                        if unit.have == Have::Absent { self.create_gate(unit) } else { Gate::Open },
+                    ];
                     if let Some(Gate::Blocked(root, reason)) = gates.into_iter().find(|gate| matches!(gate, Gate::Blocked(..))) {
                         blocked.insert(name.clone(), (root, reason));
                     }
@@ -218,7 +231,9 @@ impl Supervisor {
 /// What tells this life of a unit from others; a task that was up to date has none.
 fn life(unit: &Unit) -> String {
     match unit.kind {
-        UnitKind::Container => format!("{} {}", unit.container.as_deref().unwrap_or_default(), unit.birth.as_deref().unwrap_or_default()),
+        UnitKind::Container => {
+            format!("{} {}", unit.container.as_deref().unwrap_or_default(), unit.birth.as_deref().unwrap_or_default())
+        }
         UnitKind::Process | UnitKind::Task => unit.incarnation.0.to_string(),
     }
 }
@@ -234,7 +249,9 @@ fn unit_satisfies(unit: &Unit, condition: Condition) -> Gate {
     }
     match condition {
         Condition::Completed => match unit.have {
-            Have::Exited { exit, .. } if exit.is_success() && !unit.again && unit.definition() == next::Definition::Same => Gate::Open,
+            Have::Exited { exit, .. } if exit.is_success() && !unit.again && unit.definition() == next::Definition::Same => {
+                Gate::Open
+            }
             Have::Exited { exit, .. } if unit.kind == UnitKind::Container && !unit.stopped => {
                 Gate::Blocked(name.clone(), format!("it ended with {exit}"))
             }
@@ -242,19 +259,28 @@ fn unit_satisfies(unit: &Unit, condition: Condition) -> Gate {
         },
         Condition::Started => match unit.have {
             Have::Running { .. } if unit.is_current() => Gate::Open,
-            Have::Exited { exit, .. } if exit.is_success() && !unit.again && unit.definition() == next::Definition::Same && !unit.stopped => Gate::Open,
+            Have::Exited { exit, .. }
+                if exit.is_success() && !unit.again && unit.definition() == next::Definition::Same && !unit.stopped =>
+            {
+                Gate::Open
+            }
             Have::Running { .. } | Have::Exited { .. } | Have::Absent | Have::Created => Gate::Waiting(format!("{name} running")),
         },
         Condition::Healthy => match (unit.is_current(), unit.health.verdict) {
             (true, Some(Health::Healthy)) => Gate::Open,
             (true, Some(Health::Unhealthy)) if !unit.restarts_when_unhealthy() => {
                 let output = unit.health.output.as_deref().unwrap_or_default().trim();
-                Gate::Blocked(name.clone(), if output.is_empty() { "it is unhealthy".to_owned() } else { format!("it is unhealthy: {output}") })
+                Gate::Blocked(
+                    name.clone(),
+                    if output.is_empty() { "it is unhealthy".to_owned() } else { format!("it is unhealthy: {output}") },
+                )
             }
             (true, None) if unit.probed().is_none() && unit.inspected => {
                 Gate::Blocked(name.clone(), "it has no health check, so it can never be healthy".to_owned())
             }
-            (true | false, Some(Health::Starting | Health::Unhealthy | Health::Healthy) | None) => Gate::Waiting(format!("{name} healthy")),
+            (true | false, Some(Health::Starting | Health::Unhealthy | Health::Healthy) | None) => {
+                Gate::Waiting(format!("{name} healthy"))
+            }
         },
     }
 }

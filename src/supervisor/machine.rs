@@ -216,7 +216,9 @@ impl Supervisor {
         let spec = match step {
             // What exists is ended by the rules that it was made by.
             Step::Table(next::Step::Stop) | Step::Kill => unit.made_spec.clone().unwrap_or_else(|| unit.spec.clone()),
-            Step::Table(next::Step::Create | next::Step::Start | next::Step::Remove) | Step::Assess | Step::Conclude => unit.spec.clone(),
+            Step::Table(next::Step::Create | next::Step::Start | next::Step::Remove) | Step::Assess | Step::Conclude => {
+                unit.spec.clone()
+            }
         };
         let action = match step {
             Step::Table(next::Step::Create) => Action::Create { spec: spec.clone(), inherited: unit.anonymous.clone() },
@@ -275,9 +277,15 @@ impl Supervisor {
         if !self.may_touch_engine() {
             return;
         }
-        let containers_left = self.units.values().any(|unit| unit.kind == super::status::UnitKind::Container && unit.have != Have::Absent);
+        let containers_left = self
+            .units
+            .values()
+            .any(|unit| unit.kind == super::status::UnitKind::Container && (unit.have != Have::Absent || unit.busy.is_some()));
         let units_left = self.units.values().any(|unit| unit.is_alive());
-        if self.going_down && !units_left && let Owned::Due { volumes } = self.owned {
+        if self.going_down
+            && !units_left
+            && let Owned::Due { volumes } = self.owned
+        {
             let owned = self.deployment.as_ref().map(|deployment| deployment.stack.owns.clone()).unwrap_or_default();
             let serial = self.next_serial();
             self.owned = Owned::Busy(serial);
@@ -321,7 +329,8 @@ impl Supervisor {
             let reference = image.reference.clone();
             let action = match (image.source, &id, self.deployment.clone()) {
                 (super::resource::Origin::Never, ..) => {
-                    let reason = format!("the image `{reference}` is not present, and `pull_policy: never` keeps it from being pulled");
+                    let reason =
+                        format!("the image `{reference}` is not present, and `pull_policy: never` keeps it from being pulled");
                     self.images.get_mut(&id).expect("just looked").failed = Some(reason);
                     continue;
                 }
@@ -350,9 +359,15 @@ impl Supervisor {
     /// A build is done again when a task that its service depends on has run again.
     fn follow_rebuilds(&mut self) {
         let stale: Vec<ResourceId> = (self.images.iter())
-            .filter(|(_, image)| image.source == super::resource::Origin::Build && !image.built_after.is_empty() && image.busy.is_none())
+            .filter(|(_, image)| {
+                image.source == super::resource::Origin::Build && !image.built_after.is_empty() && image.busy.is_none()
+            })
             .filter_map(|(id, image)| match id {
-                ResourceId::Image(service) if self.build_may_start(service) && self.lives_of_tasks(service) != image.built_after => Some(id.clone()),
+                ResourceId::Image(service)
+                    if self.build_may_start(service) && self.lives_of_tasks(service) != image.built_after =>
+                {
+                    Some(id.clone())
+                }
                 ResourceId::Image(_)
                 | ResourceId::Network(_)
                 | ResourceId::Volume(_)
@@ -410,7 +425,8 @@ impl Supervisor {
             let gone = unit.goal == next::Goal::Gone || (unit.ghost && unit.have == Have::Absent);
             !(gone && unit.have == Have::Absent && unit.busy.is_none())
         });
-        self.networks.retain(|_, network| !(network.want == Want::Gone && network.there == Some(false) && network.busy.is_none()));
+        self.networks
+            .retain(|_, network| !(network.want == Want::Gone && network.there == Some(false) && network.busy.is_none()));
         self.volumes.retain(|_, volume| !(volume.want == Want::Gone && volume.there == Some(false) && volume.busy.is_none()));
         self.persist |= before != self.units.len();
     }
@@ -487,7 +503,10 @@ impl Supervisor {
     /// The units of a service that are not merely on their way out.
     pub(super) fn units_of<'a>(&'a self, service: &'a ServiceName) -> impl Iterator<Item = &'a Unit> {
         let first = UnitId::new(service.clone(), 0);
-        (self.units.range(first..)).take_while(move |(id, _)| &id.service == service).map(|(_, unit)| unit).filter(|unit| !unit.ghost)
+        (self.units.range(first..))
+            .take_while(move |(id, _)| &id.service == service)
+            .map(|(_, unit)| unit)
+            .filter(|unit| !unit.ghost)
     }
 
     /// The position of a service in the order of starting.

@@ -51,7 +51,9 @@ impl Supervisor {
     fn resource_acted(&mut self, kind: Kind, key: &str, ticket: &Ticket, result: Result<Outcome, Fault>) {
         let (asked, now) = (self.asked, self.now);
         let mut random = self.random.clone();
-        let Some(resource) = self.resources_mut(kind).get_mut(key).filter(|resource| resource.busy == Some(ticket.serial)) else { return };
+        let Some(resource) = self.resources_mut(kind).get_mut(key).filter(|resource| resource.busy == Some(ticket.serial)) else {
+            return;
+        };
         resource.busy = None;
         resource.blind_until = asked;
         let created = resource.there != Some(true);
@@ -328,7 +330,12 @@ impl Supervisor {
         let unit = self.units.get_mut(id).expect("looked up by the caller");
         let spec = unit.made_spec.clone().unwrap_or_else(|| unit.spec.clone());
         let grace = deadline.since(self.now);
-        unit.busy = Some(super::unit::Busy { serial, step: Step::Table(next::Step::Stop), spec: spec.clone(), generation: unit.generation });
+        unit.busy = Some(super::unit::Busy {
+            serial,
+            step: Step::Table(next::Step::Stop),
+            spec: spec.clone(),
+            generation: unit.generation,
+        });
         unit.stopping = Some(super::unit::Stopping { deadline, killed: false, cause });
         let ticket = Ticket {
             serial,
@@ -469,7 +476,9 @@ impl Supervisor {
     fn take_in(&mut self, number: u64, actual: Actual) {
         for kind in [Kind::Network, Kind::Volume] {
             let seen = if kind == Kind::Network { &actual.networks } else { &actual.volumes };
-            for resource in self.resources_mut(kind).values_mut().filter(|resource| resource.busy.is_none() && resource.blind_until < number) {
+            for resource in
+                self.resources_mut(kind).values_mut().filter(|resource| resource.busy.is_none() && resource.blind_until < number)
+            {
                 let there = seen.contains_key(&resource.name);
                 resource.there = Some(there);
                 if resource.external && !there && resource.want == super::resource::Want::There {
@@ -484,7 +493,8 @@ impl Supervisor {
                     (true, Kind::Network, _) | (true, Kind::Volume, true) => super::resource::Want::Gone,
                     (true, Kind::Volume, false) | (false, ..) => super::resource::Want::Left,
                 };
-                let key = resource.key.clone().filter(|key| !self.resources(kind).contains_key(key)).unwrap_or_else(|| name.clone());
+                let key =
+                    resource.key.clone().filter(|key| !self.resources(kind).contains_key(key)).unwrap_or_else(|| name.clone());
                 let mut found = super::resource::Resource::new(name.clone(), false, want);
                 found.there = Some(true);
                 self.resources_mut(kind).insert(key, found);
@@ -499,6 +509,11 @@ impl Supervisor {
             let id = self.unit_of(container);
             if found.insert(id.clone()) {
                 self.container_seen(number, &id, container);
+                // `up` starts containers that have ended; which these are, its first look tells.
+                let first_look = number == self.look_first;
+                let unit = self.units.get_mut(&id).expect("just seen");
+                unit.again |=
+                    first_look && unit.goal == Goal::Up && matches!(unit.have, Have::Exited { .. }) && unit.busy.is_none();
             }
         }
         let missing: Vec<UnitId> = (self.units.values())
@@ -512,7 +527,8 @@ impl Supervisor {
             unit.stopping = None;
             (unit.made, unit.container, unit.made_image) = (None, None, None);
             // Somebody else removed it; that is a word of the same weight as ours. An `up` brings it back.
-            if unit.goal == Goal::Up && self.seen >= self.look_first && unit.incarnation.0 > 0 {
+            // What the first look after a request does not find is simply not there yet.
+            if unit.goal == Goal::Up && number > self.look_first {
                 unit.goal = Goal::Stopped;
                 self.say(Level::Warning, format!("the container of {id} was removed by somebody else; `up` makes it anew"));
             }
@@ -523,7 +539,8 @@ impl Supervisor {
     fn unit_of(&mut self, container: &SeenContainer) -> UnitId {
         if let Some(id) = container.unit.clone().filter(|_| !container.one_off) {
             let taken = self.units.get(&id).is_some_and(|unit| {
-                unit.kind != UnitKind::Container || (unit.container.as_ref().is_some_and(|own| *own != container.id) && unit.have != Have::Absent)
+                unit.kind != UnitKind::Container
+                    || (unit.container.as_ref().is_some_and(|own| *own != container.id) && unit.have != Have::Absent)
             });
             if !taken && self.units.contains_key(&id) {
                 return id;
@@ -579,7 +596,11 @@ impl Supervisor {
                 if !same_life(birth) || !matches!(unit.have, Have::Running { .. }) {
                     let first = unit.incarnation.0 == 0 && unit.birth.is_none();
                     unit.incarnation.0 += 1;
-                    if !first && unit.birth.is_some() && matches!(unit.have, Have::Running { .. } | Have::Exited { .. }) && !same_life(birth) {
+                    if !first
+                        && unit.birth.is_some()
+                        && matches!(unit.have, Have::Running { .. } | Have::Exited { .. })
+                        && !same_life(birth)
+                    {
                         unit.restarts += 1;
                     }
                     unit.birth = Some(birth.clone());
@@ -601,9 +622,12 @@ impl Supervisor {
             }
             SeenState::Restarting => unit.health = HealthState::default(),
             SeenState::Exited { exit, birth } => match unit.have {
-                Have::Running { .. } if unit.stopping.is_none() && same_life(birth) => self.life_ended(id, *exit),
+                Have::Running { .. } => {
+                    unit.birth = Some(birth.clone());
+                    self.life_ended(id, *exit);
+                }
                 Have::Exited { at, .. } => unit.have = Have::Exited { exit: *exit, at },
-                Have::Running { .. } | Have::Absent | Have::Created => {
+                Have::Absent | Have::Created => {
                     unit.birth = Some(birth.clone());
                     unit.have = Have::Exited { exit: *exit, at: now };
                 }
@@ -640,7 +664,8 @@ impl Supervisor {
         let fired = self.watches.take_due(self.now);
         let mut asked = BTreeSet::new();
         for (service, path) in fired {
-            let ids: Vec<UnitId> = self.units_of(&service).filter(|unit| unit.goal == Goal::Up).map(|unit| unit.id.clone()).collect();
+            let ids: Vec<UnitId> =
+                self.units_of(&service).filter(|unit| unit.goal == Goal::Up).map(|unit| unit.id.clone()).collect();
             for id in ids {
                 if !asked.insert(id.clone()) {
                     continue;

@@ -85,7 +85,9 @@ impl Supervisor {
         match unit.have {
             Have::Absent => UnitState::Absent,
             Have::Created | Have::Running { .. } => UnitState::Created,
-            Have::Exited { exit, .. } if unit.stopped => UnitState::Stopped { code: exit.code(), killed: unit.killed || exit == Exit::Signal(9) },
+            Have::Exited { exit, .. } if unit.stopped => {
+                UnitState::Stopped { code: exit.code(), killed: unit.killed || exit == Exit::Signal(9) }
+            }
             Have::Exited { exit, .. } => UnitState::Exited { code: exit.code() },
         }
     }
@@ -123,7 +125,9 @@ impl Supervisor {
                 let settled = (unit.is_current() && unit.is_ready()) || unit.is_done();
                 if !settled {
                     let dependencies = unit.spec.service().common.depends_on.keys().rev().cloned();
-                    queue.extend(dependencies.filter(|name| self.units_of(name).any(|unit| !((unit.is_current() && unit.is_ready()) || unit.is_done()))));
+                    queue.extend(dependencies.filter(|name| {
+                        self.units_of(name).any(|unit| !((unit.is_current() && unit.is_ready()) || unit.is_done()))
+                    }));
                 }
             }
         }
@@ -146,7 +150,13 @@ impl Supervisor {
         let gone: Vec<_> = self.told.keys().filter(|id| !self.units.contains_key(*id)).cloned().collect();
         for id in gone {
             if let Some(status) = self.told.remove(&id) {
-                self.tell(Notice::Unit(Box::new(UnitStatus { state: UnitState::Absent, health: None, pid: None, since_ms: None, ..status })));
+                self.tell(Notice::Unit(Box::new(UnitStatus {
+                    state: UnitState::Absent,
+                    health: None,
+                    pid: None,
+                    since_ms: None,
+                    ..status
+                })));
             }
         }
         for status in news {
@@ -163,7 +173,12 @@ fn same_news(a: &UnitStatus, b: &UnitStatus) -> bool {
         (UnitState::BackingOff { failures: a, .. }, UnitState::BackingOff { failures: b, .. }) => a == b,
         (a, b) => a == b,
     };
-    state && a.health == b.health && a.pid == b.pid && a.container == b.container && a.restarts == b.restarts && a.watch == b.watch
+    state
+        && a.health == b.health
+        && a.pid == b.pid
+        && a.container == b.container
+        && a.restarts == b.restarts
+        && a.watch == b.watch
 }
 
 /// A state in one sentence.
@@ -195,7 +210,9 @@ pub fn sentence(status: &UnitStatus) -> String {
         UnitState::Unknown => "unknown: the container engine does not answer".to_owned(),
     };
     match &status.probe_output {
-        Some(output) if status.health != Some(super::status::Health::Healthy) => format!("{text} (last probe: {})", output.trim()),
+        Some(output) if status.health != Some(super::status::Health::Healthy) => {
+            format!("{text} (last probe: {})", output.trim())
+        }
         Some(_) | None => text,
     }
 }

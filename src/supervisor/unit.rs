@@ -355,7 +355,9 @@ impl Unit {
     pub fn start_deadline(&self) -> Option<Moment> {
         let limit = self.spec.service().process()?.start_timeout?;
         match self.have {
-            Have::Running { since, .. } if self.kind == UnitKind::Task || !self.was_ready => Some(since + limit),
+            Have::Running { since, .. } if self.kind == UnitKind::Task || (self.probed().is_some() && !self.was_ready) => {
+                Some(since + limit)
+            }
             Have::Running { .. } | Have::Absent | Have::Created | Have::Exited { .. } => None,
         }
     }

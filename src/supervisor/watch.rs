@@ -95,7 +95,9 @@ impl Supervisor {
     pub(super) fn arm_watches(&mut self) {
         let wanted: Vec<(ServiceName, WatchRule)> = match &self.deployment {
             Some(deployment) if !self.terminating => (deployment.stack.services.iter())
-                .filter(|(name, service)| service.is_process() && self.watched.contains(*name) && self.units_of(name).any(|unit| unit.goal == Goal::Up))
+                .filter(|(name, service)| {
+                    service.is_process() && self.watched.contains(*name) && self.units_of(name).any(|unit| unit.goal == Goal::Up)
+                })
                 .flat_map(|(name, service)| service.common.develop.watch.iter().map(|rule| (name.clone(), rule.clone())))
                 .filter(|(_, rule)| rule.action == WatchAction::Restart)
                 .collect(),

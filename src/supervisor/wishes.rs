@@ -50,7 +50,16 @@ pub(super) struct Wish {
 
 impl Wish {
     pub(super) fn down(name: &'static str, units: Vec<UnitId>) -> Self {
-        Self { name, aim: Aim::Down, units, give_up_at: None, warnings: Vec::new(), takes_volumes: false, acts: 0, networks: false }
+        Self {
+            name,
+            aim: Aim::Down,
+            units,
+            give_up_at: None,
+            warnings: Vec::new(),
+            takes_volumes: false,
+            acts: 0,
+            networks: false,
+        }
     }
 }
 
@@ -140,7 +149,9 @@ impl Supervisor {
             return match (gone && unit.busy.is_none(), &unit.failure) {
                 (true, _) => Reach::There,
                 (false, Some(reason)) if unit.failures >= 5 => Reach::Failed(format!("{id}: {reason}")),
-                (false, _) if unit.kind == UnitKind::Container && self.engine_away.is_some() && unit.have == Have::Absent => Reach::There,
+                (false, _) if unit.kind == UnitKind::Container && self.engine_away.is_some() && unit.have == Have::Absent => {
+                    Reach::There
+                }
                 (false, _) => Reach::NotYet,
             };
         }
@@ -151,7 +162,11 @@ impl Supervisor {
             && !unit.is_alive()
         {
             let name = &id.service;
-            return Reach::Failed(if root == name { format!("{name}: {reason}") } else { format!("{name} cannot start, because of {root}: {reason}") });
+            return Reach::Failed(if root == name {
+                format!("{name}: {reason}")
+            } else {
+                format!("{name} cannot start, because of {root}: {reason}")
+            });
         }
         if unit.given_up {
             return Reach::Failed(format!("{id}: {}", unit.failure.as_deref().unwrap_or("failed")));
@@ -161,7 +176,9 @@ impl Supervisor {
         }
         match unit.have {
             Have::Absent => Reach::NotYet,
-            Have::Created if aim == Aim::Made && unit.busy.is_none() && unit.definition() != Definition::Different => Reach::There,
+            Have::Created if aim == Aim::Made && unit.busy.is_none() && unit.definition() != Definition::Different => {
+                Reach::There
+            }
             Have::Created => Reach::NotYet,
             Have::Running { .. } if aim == Aim::Made => Reach::There,
             Have::Running { .. } if !unit.is_current() => Reach::NotYet,
@@ -170,7 +187,11 @@ impl Supervisor {
                 Some(Health::Healthy) => Reach::There,
                 Some(Health::Unhealthy) if !unit.restarts_when_unhealthy() => {
                     let output = unit.health.output.as_deref().unwrap_or_default().trim();
-                    Reach::Failed(if output.is_empty() { format!("{id} is unhealthy") } else { format!("{id} is unhealthy: {output}") })
+                    Reach::Failed(if output.is_empty() {
+                        format!("{id} is unhealthy")
+                    } else {
+                        format!("{id} is unhealthy: {output}")
+                    })
                 }
                 Some(Health::Starting | Health::Unhealthy) => Reach::NotYet,
                 None if unit.probed().is_none() && unit.inspected => Reach::There,
@@ -186,7 +207,9 @@ impl Supervisor {
             waiting.push("the engine".to_owned());
         }
         if let Some(message) = &self.engine_away {
-            if self.units.values().any(|unit| unit.kind == UnitKind::Container && unit.have != Have::Absent) || !self.networks.is_empty() {
+            if self.units.values().any(|unit| unit.kind == UnitKind::Container && unit.have != Have::Absent)
+                || !self.networks.is_empty()
+            {
                 failed.push(format!("the container engine does not answer: {message}"));
                 waiting.clear();
             }
@@ -227,7 +250,10 @@ impl Supervisor {
                     Abort::OnExit => matches!(unit.have, Have::Exited { .. }) && !unit.again,
                     Abort::OnFailure => bad && !unit.again,
                 };
-                if counts && over && let Have::Exited { exit, .. } = unit.have {
+                if counts
+                    && over
+                    && let Have::Exited { exit, .. } = unit.have
+                {
                     first = first.or(Some(exit.code()));
                 }
             }
@@ -266,7 +292,8 @@ fn ended(unit: &Unit, success: bool, id: &UnitId) -> Reach {
     if unit.again || unit.definition() != Definition::Same || unit.task.phase != Phase::Unasked {
         return Reach::NotYet;
     }
-    let engine_restarts = unit.kind == UnitKind::Container && unit.spec.service().common.restart != crate::model::restart::RestartPolicy::No;
+    let engine_restarts =
+        unit.kind == UnitKind::Container && unit.spec.service().common.restart != crate::model::restart::RestartPolicy::No;
     match (success, engine_restarts) {
         (_, true) => Reach::NotYet,
         (true, false) => Reach::There,

@@ -48,14 +48,17 @@ pub(super) fn deployment(random: &mut Random, size: u64, versions: &[u64]) -> De
             if !random.chance(33) {
                 continue;
             }
-            let (name, service): (&ServiceName, &Service) = stack.services.get_index(usize::try_from(other).expect("small")).expect("made before");
+            let (name, service): (&ServiceName, &Service) =
+                stack.services.get_index(usize::try_from(other).expect("small")).expect("made before");
             let is_task = service.process().is_some_and(|process| process.task);
             let condition = match (is_task, service.common.healthcheck.is_some()) {
                 (true, _) => Condition::Completed,
                 (false, true) if random.chance(60) => Condition::Healthy,
                 (false, _) => Condition::Started,
             };
-            common.depends_on.insert(name.clone(), Dependency { condition, restart: random.chance(30), required: random.chance(90) });
+            common
+                .depends_on
+                .insert(name.clone(), Dependency { condition, restart: random.chance(30), required: random.chance(90) });
         }
         let kind = if container {
             let networks = [("default".to_owned(), None)].into();

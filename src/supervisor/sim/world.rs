@@ -108,7 +108,8 @@ impl World {
                     let size = self.versions.len() as u64;
                     self.deployment = Arc::new(script::deployment(&mut Random::new(self.stack_seed), size, &self.versions));
                     let deployment = self.deployment.clone();
-                    let services = if self.random.chance(70) { Vec::new() } else { vec![script::one(&mut self.random, &deployment)] };
+                    let services =
+                        if self.random.chance(70) { Vec::new() } else { vec![script::one(&mut self.random, &deployment)] };
                     script::up(&deployment, services, self.random.chance(50), self.random.chance(20))
                 }
                 _ => {
@@ -142,21 +143,25 @@ impl World {
 
     pub(super) fn live_quietly(&mut self) {
         loop {
-            let due = self.machine.next_deadline().map(|moment| moment.0.max(self.now));
+            let due = self.machine.next_deadline().filter(|_| !self.exited).map(|moment| moment.0.max(self.now));
             let (at, event) = match (self.queue.first_key_value().map(|(key, _)| key.0), due) {
                 (Some(queued), Some(due)) if due < queued => (due, Event::Tick),
                 (Some(_), _) => {
                     let ((at, _), event) = self.queue.pop_first().expect("just looked");
                     (at, event)
                 }
-                (None, Some(due)) if !self.exited => (due, Event::Tick),
-                (None, _) => break,
+                (None, Some(due)) => (due, Event::Tick),
+                (None, None) => break,
             };
             if at > END {
                 break;
             }
             self.now = self.now.max(at);
             self.steps += 1;
+            if self.now >= QUIET && !self.engine {
+                self.engine = true;
+                self.later(0, Event::EngineStirred);
+            }
             assert!(self.steps < 30_000, "no rest: {:#?}", self.machine.status());
             if let Event::Request(id, request) = &event {
                 if std::mem::take(&mut self.exited) {
@@ -204,8 +209,7 @@ impl World {
         let json = serde_json::to_string(&self.machine.snapshot()).expect("a snapshot is plain data");
         let snapshot = serde_json::from_str(&json).expect("and reads back");
         self.machine = Supervisor::recover(snapshot, Processes::Gone, self.seed).expect("of this version");
-        // Time goes on in the new supervisor's own count; the world keeps its own.
-        let _ = self.machine.step(Event::Tick, Moment(self.now));
+        self.later(0, Event::Tick);
     }
 
     /// Things that happen by themselves.
@@ -224,7 +228,8 @@ impl World {
             let victims: Vec<(UnitId, Incarnation)> =
                 self.processes.iter().flat_map(|(unit, lives)| lives.keys().map(|life| (unit.clone(), *life))).collect();
             if !victims.is_empty() {
-                let (unit, incarnation) = victims[usize::try_from(self.random.below(victims.len() as u64)).expect("small")].clone();
+                let (unit, incarnation) =
+                    victims[usize::try_from(self.random.below(victims.len() as u64)).expect("small")].clone();
                 let exit = Exit::Code(i32::try_from(self.random.below(2)).expect("small"));
                 if self.random.chance(30) {
                     // The leader goes, its children stay for a while.
@@ -235,7 +240,12 @@ impl World {
             }
         }
         if self.kind_of_luck(5) {
-            let running: Vec<String> = self.containers.values().filter(|it| matches!(it.state, SeenState::Running { .. })).map(|it| it.id.clone()).collect();
+            let running: Vec<String> = self
+                .containers
+                .values()
+                .filter(|it| matches!(it.state, SeenState::Running { .. }))
+                .map(|it| it.id.clone())
+                .collect();
             if !running.is_empty() {
                 let id = running[usize::try_from(self.random.below(running.len() as u64)).expect("small")].clone();
                 let it = self.containers.get_mut(&id).expect("just listed");
@@ -330,7 +340,9 @@ impl World {
         let faulty = self.now < QUIET && self.random.chance(8);
         let delay = 1 + self.random.below(300);
         let of_engine = match action {
-            Action::Create { spec, .. } | Action::Start { spec, .. } | Action::Stop { spec, .. } | Action::Kill { spec, .. } => spec.service().container().is_some(),
+            Action::Create { spec, .. } | Action::Start { spec, .. } | Action::Stop { spec, .. } | Action::Kill { spec, .. } => {
+                spec.service().container().is_some()
+            }
             Action::Remove { spec, .. } => spec.as_ref().is_some_and(|spec| spec.service().container().is_some()),
             Action::Assess { .. } | Action::Conclude { .. } => false,
             Action::CreateNetwork { .. }
@@ -375,7 +387,11 @@ impl World {
                 let birth = format!("b{}", self.births);
                 if spec.service().container().is_some() {
                     let luck = self.random.chance(80) || self.now >= QUIET;
-                    let it = self.containers.values_mut().find(|it| it.unit == unit).unwrap_or_else(|| panic!("{unit}: started without a container"));
+                    let it = self
+                        .containers
+                        .values_mut()
+                        .find(|it| it.unit == unit)
+                        .unwrap_or_else(|| panic!("{unit}: started without a container"));
                     it.state = SeenState::Running { birth: birth.clone() };
                     it.healthy = luck;
                     let stir = delay + self.random.below(2000);
@@ -392,7 +408,10 @@ impl World {
                         let after = delay.saturating_sub(100) + self.random.below(if task { 800 } else { 5000 });
                         let (unit, incarnation) = (unit, *incarnation);
                         if self.random.chance(20) {
-                            self.later(after.saturating_sub(50), Event::Exited { unit: unit.clone(), incarnation, exit: Exit::Code(code), remaining: 2 });
+                            self.later(
+                                after.saturating_sub(50),
+                                Event::Exited { unit: unit.clone(), incarnation, exit: Exit::Code(code), remaining: 2 },
+                            );
                         }
                         self.later(after, Event::Exited { unit, incarnation, exit: Exit::Code(code), remaining: 0 });
                     }
@@ -406,7 +425,10 @@ impl World {
                 } else {
                     if self.random.chance(66) {
                         let after = delay + self.random.below(500);
-                        self.later(after, Event::Exited { unit, incarnation: *incarnation, exit: Exit::Signal(15), remaining: 0 });
+                        self.later(
+                            after,
+                            Event::Exited { unit, incarnation: *incarnation, exit: Exit::Signal(15), remaining: 0 },
+                        );
                     }
                     Outcome::Signalled
                 }
@@ -429,9 +451,11 @@ impl World {
                 }
                 Outcome::Removed { anonymous: indexmap::IndexMap::new() }
             }
-            Action::Assess { .. } => {
-                Outcome::Assessed(if self.random.chance(50) { Assessment::UpToDate } else { Assessment::Due("why not".to_owned()) })
-            }
+            Action::Assess { .. } => Outcome::Assessed(if self.random.chance(50) {
+                Assessment::UpToDate
+            } else {
+                Assessment::Due("why not".to_owned())
+            }),
             Action::Conclude { exit, .. } => Outcome::Concluded(match exit.is_success() {
                 true => Conclusion::Succeeded,
                 false => Conclusion::Failed(exit.to_string()),
@@ -483,7 +507,13 @@ impl World {
         for it in self.containers.values() {
             assert!(self.machine.units.contains_key(&it.unit), "{}: a container that nobody knows of", it.unit);
         }
-        assert!(self.open.is_empty(), "never answered: {:?}: {:#?} {:#?}", self.open.keys(), self.machine.status().units.iter().map(|u| (u.unit.to_string(), u.state.clone(), u.health)).collect::<Vec<_>>(), self.machine.wishes.values().map(|w| w.name).collect::<Vec<_>>());
+        assert!(
+            self.open.is_empty(),
+            "never answered: {:?}: {:#?} {:#?}",
+            self.open.keys(),
+            self.machine.status().units.iter().map(|u| (u.unit.to_string(), u.state.clone(), u.health)).collect::<Vec<_>>(),
+            self.machine.wishes.values().map(|w| w.name).collect::<Vec<_>>()
+        );
         if self.last_down {
             assert!(self.processes.values().all(BTreeMap::is_empty), "processes are left after down: {:?}", self.processes);
             assert!(self.containers.is_empty(), "containers are left after down");
@@ -494,7 +524,9 @@ impl World {
         let blocked = self.machine.blocked();
         for (id, unit) in &self.machine.units {
             let alive = match unit.kind {
-                UnitKind::Container => self.containers.values().any(|it| it.unit == *id && matches!(it.state, SeenState::Running { .. })),
+                UnitKind::Container => {
+                    self.containers.values().any(|it| it.unit == *id && matches!(it.state, SeenState::Running { .. }))
+                }
                 UnitKind::Process | UnitKind::Task => self.processes.get(id).is_some_and(|lives| !lives.is_empty()),
             };
             assert_eq!(alive, matches!(unit.have, Have::Running { .. }), "{id}: what is believed is not what is true");

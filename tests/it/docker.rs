@@ -1,0 +1,3 @@
+//! The Docker Engine's edge against a real engine.
+
+mod lifecycle;

@@ -1,0 +1,4 @@
+//! Everything that needs more than one floor, in one binary: each further one would cost a link.
+
+mod docker;
+mod support;
