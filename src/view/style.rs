@@ -26,6 +26,11 @@ const SERVICES: [fn(Style) -> Style; 10] = [
 ];
 
 impl Paint {
+    /// Whether there are colours.
+    pub fn is_on(self) -> bool {
+        self == Paint::On
+    }
+
     fn with(self, text: &str, style: fn(Style) -> Style) -> String {
         match self {
             Paint::On => style(Style::new()).force_styling(true).apply_to(text).to_string(),

@@ -8,7 +8,7 @@ use std::thread;
 
 use console::Term;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, read, tcgetpgrp};
 
 use super::style::Paint;
@@ -57,6 +57,46 @@ fn paint(ansi: Ansi, detected: bool) -> Paint {
         Ansi::Never => false,
     };
     if on { Paint::On } else { Paint::Off }
+}
+
+/// The width of stderr's terminal; none when it is none.
+pub fn stderr_width() -> Option<usize> {
+    Term::stderr().size_checked().map(|(_, columns)| columns.into())
+}
+
+/// Columns and rows of stdout's terminal; none when it is none.
+pub fn stdout_size() -> Option<(u16, u16)> {
+    Term::stdout().size_checked().map(|(rows, columns)| (columns, rows))
+}
+
+/// Reads a line from stdin, and says whether it is a yes.
+pub fn answer_is_yes() -> bool {
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+}
+
+/// Hands every key to a program elsewhere, until it is dropped: no line editing, no echo, no signals of our own.
+#[derive(Debug)]
+pub struct Raw {
+    saved: Termios,
+}
+
+impl Raw {
+    /// None when stdin is no terminal.
+    pub fn enter() -> Option<Self> {
+        let stdin = io::stdin();
+        let saved = tcgetattr(stdin.as_fd()).ok()?;
+        let mut raw = saved.clone();
+        cfmakeraw(&mut raw);
+        tcsetattr(stdin.as_fd(), SetArg::TCSADRAIN, &raw).ok()?;
+        Some(Self { saved })
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        let _ = tcsetattr(io::stdin().as_fd(), SetArg::TCSADRAIN, &self.saved);
+    }
 }
 
 /// Reads single keys from the terminal until it is dropped. Ctrl-C stays a signal.

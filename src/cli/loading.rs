@@ -1,0 +1,184 @@
+//! From the command line to a stack that can be run: find the files, the environment, its ports and values, then load.
+//!
+//! Whoever only reads records nothing: it sees the environment that is recorded, or the name that Compose would give.
+
+use std::collections::BTreeMap;
+
+
+use indexmap::IndexMap;
+
+use super::CliError;
+use super::context::{Context, with_causes};
+use crate::base::diagnostic::Diagnostics;
+use crate::base::name::{EnvId, ServiceName};
+use crate::base::source::SourceMap;
+use crate::load::{self, Head, Values};
+use crate::plan::desired::{Caller, Deployment};
+use crate::view::diagnostics::{self, Look};
+use crate::view::term;
+use crate::world::disk::Disk;
+use crate::world::envdir::FileLock;
+use crate::world::envid::{self, Asked};
+use crate::world::named_ports;
+use crate::yaml::node::Node;
+
+/// What a stack is loaded for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be looked at: nothing is recorded, no port is probed.
+    Read,
+    /// To be started: a new environment is named and recorded, its ports and values are found and kept.
+    Start {
+        /// A preferred port that is taken is an error.
+        strict_ports: bool,
+    },
+}
+
+/// A stack that can be run.
+pub struct Ready {
+    /// The stack in its environment.
+    pub deployment: Deployment,
+    /// The canonical tree.
+    pub tree: Node,
+    /// Named ports: name → number or range.
+    pub ports: IndexMap<String, String>,
+    /// The generated values, which are not shown.
+    pub secrets: IndexMap<String, String>,
+    /// What interpolation saw, without the generated values.
+    pub variables: IndexMap<String, String>,
+    /// Held until the command ends: the ports count as taken before anybody has bound them.
+    _claim: Option<FileLock>,
+}
+
+impl Context {
+    /// Loads the stack, and shows all that is to be said about its files.
+    pub fn load(&self, purpose: Purpose, services: &[ServiceName]) -> Result<Ready, CliError> {
+        let request = self.load_request(services);
+        let head = match load::head(&request, &Disk) {
+            Ok(head) => head,
+            Err(refused) => return Err(self.refuse(&refused.diagnostics, &refused.sources)),
+        };
+        let state = self.state()?;
+        let records = purpose != Purpose::Read;
+        // Two `up` at once must not find the same name, values or ports.
+        let host_lock = if records { Some(state.host_lock().map_err(CliError::failed)?) } else { None };
+        let env = self.env_of(&head, records)?;
+        let dir = state.env(&env);
+        let claim = if records { Some(dir.claim().map_err(CliError::failed)?) } else { None };
+        let program = std::env::current_exe().map_err(|error| CliError::Failed(format!("find our own program: {error}")))?;
+        let places = dir.places(&head.directory, &self.caller, program);
+        let (numbers, generated) = match purpose {
+            Purpose::Read => (named_ports::kept(&dir, &head.named_ports).map_err(CliError::failed)?, dir.values().map_err(CliError::failed)?),
+            Purpose::Start { strict_ports } => {
+                let found = named_ports::allocate(&state, &dir, &head.named_ports, strict_ports);
+                let found = found.map_err(|error| CliError::Failed(with_causes(&error)))?;
+                found.replaced.iter().for_each(|sentence| self.printer.warning(sentence));
+                (found.numbers, dir.make_values(&head.generate).map_err(CliError::failed)?)
+            }
+        };
+        drop(host_lock);
+        let values = Values {
+            env_id: env.clone(),
+            predefined: envid::predefined(&env, &head, &places),
+            ports: variables_of(&numbers, &head),
+            generated: with_stand_ins(generated, &head),
+        };
+        let loaded = load::stack(&request, &head, &values, &Disk);
+        if loaded.diagnostics.has_errors() {
+            return Err(self.refuse(&loaded.diagnostics, &loaded.sources));
+        }
+        self.show(&loaded.diagnostics, &loaded.sources);
+        let mut variables = head.environment.clone();
+        variables.extend(values.ports.clone());
+        variables.extend(values.predefined.clone());
+        Ok(Ready {
+            deployment: Deployment { env, stack: loaded.stack, caller: Caller { environment: self.caller.clone() }, places },
+            tree: loaded.tree,
+            ports: head.named_ports.keys().filter_map(|name| Some((name.clone(), values.ports.get(name)?.clone()))).collect(),
+            secrets: values.generated,
+            variables,
+            _claim: claim,
+        })
+    }
+
+    /// The environment that a command is about which needs no more than that: named, or that of the stack here.
+    pub fn env_id(&self) -> Result<EnvId, CliError> {
+        if let Some(named) = self.named_env()? {
+            return Ok(named);
+        }
+        let request = self.load_request(&[]);
+        match load::head(&request, &Disk) {
+            Ok(head) => self.env_of(&head, false),
+            // The record lies beside the file; a file that cannot be read has it all the same.
+            Err(refused) => match envid::recorded_near(&self.working_dir, &request, &self.state()?) {
+                Some(env) => Ok(env),
+                None => Err(self.refuse(&refused.diagnostics, &refused.sources)),
+            },
+        }
+    }
+
+    fn env_of(&self, head: &Head, record: bool) -> Result<EnvId, CliError> {
+        let asked = Asked { project_name: self.global.project_name.as_deref(), caller: &self.caller, head };
+        let state = self.state()?;
+        let found = if record { envid::find_or_make(&asked, &state) } else { envid::find(&asked, &state) };
+        let found = found.map_err(|error| CliError::Failed(with_causes(&error)))?;
+        if found.is_new {
+            self.printer.say(format!("environment {}", self.printer.paint_talk.strong(found.env.as_str())));
+        }
+        Ok(found.env)
+    }
+
+    fn named_env(&self) -> Result<Option<EnvId>, CliError> {
+        let named = self.global.project_name.as_ref();
+        named.map(|name| name.parse().map_err(|error: crate::base::name::NameError| CliError::Usage(error.to_string()))).transpose()
+    }
+
+    fn load_request(&self, services: &[ServiceName]) -> load::Request {
+        load::Request {
+            working_dir: self.working_dir.clone(),
+            files: self.global.file.clone(),
+            project_directory: self.global.project_directory.clone(),
+            env_files: self.global.env_file.clone(),
+            profiles: self.global.profile.clone(),
+            services: services.iter().map(ToString::to_string).collect(),
+            environment: self.caller.clone(),
+        }
+    }
+
+    fn refuse(&self, found: &Diagnostics, sources: &SourceMap) -> CliError {
+        self.show(found, sources);
+        CliError::StackFile(diagnostics::summary(found).unwrap_or_default())
+    }
+
+    fn show(&self, found: &Diagnostics, sources: &SourceMap) {
+        let look = Look { directory: &self.working_dir, color: self.printer.paint_talk.is_on(), width: term::stderr_width() };
+        let text = diagnostics::render(found, sources, &look);
+        if !text.is_empty() {
+            self.printer.say(text.trim_end());
+        }
+    }
+}
+
+/// A range is also known by its ends.
+fn variables_of(numbers: &BTreeMap<String, (u16, u16)>, head: &Head) -> IndexMap<String, String> {
+    let mut variables = IndexMap::new();
+    for (name, &(first, last)) in numbers {
+        if head.named_ports.get(name).is_some_and(|port| port.range) {
+            variables.insert(name.clone(), format!("{first}-{last}"));
+            variables.insert(format!("{name}_FIRST"), first.to_string());
+            variables.insert(format!("{name}_LAST"), last.to_string());
+        } else {
+            variables.insert(name.clone(), first.to_string());
+        }
+    }
+    variables
+}
+
+/// A value that is not made yet has a text in its place that says so: whoever only reads makes none.
+fn with_stand_ins(mut generated: IndexMap<String, String>, head: &Head) -> IndexMap<String, String> {
+    for name in head.generate.keys() {
+        generated.entry(name.clone()).or_insert_with(|| format!("<{name} is generated by the first up>"));
+    }
+    generated.retain(|name, _| head.generate.contains_key(name));
+    generated
+}
