@@ -7,6 +7,7 @@ pub mod plan;
 pub mod supervisor;
 pub mod world;
 pub mod control;
+pub mod host;
 pub mod view;
 pub mod cli;
 use std::process::ExitCode;

@@ -25,7 +25,6 @@ use crate::supervisor::snapshot::Snapshot;
 use crate::supervisor::status::{UnitState, UnitStatus};
 use crate::view::printer::Printer;
 use crate::view::progress::{Progress, Style};
-use crate::view::style::Paint;
 use crate::view::term::{self, Ansi};
 use crate::world::envdir::{EnvDir, StateDir};
 

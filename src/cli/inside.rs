@@ -1,6 +1,8 @@
 //! What `exec` and `run` share: a command inside a container, with our terminal or our pipes as its own.
 
 use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use indexmap::IndexMap;
@@ -13,8 +15,10 @@ use crate::host::engine::Resize;
 use crate::model::environment::Environment;
 use crate::plan::action::{Fault, FaultKind};
 use crate::plan::actual::{Query, SeenState};
+use crate::plan::desired::UnitSpec;
 use crate::view::term::{self, Raw};
 use crate::world::docker::LogStream;
+use crate::world::native::exec::{Interactive, exec_interactive};
 use crate::world::signals::{self, Listener, Signal};
 
 /// Whether the command gets a terminal: when both ends of ours are one, and nobody refused.
@@ -85,6 +89,40 @@ pub fn service_of(words: &[String]) -> Result<(ServiceName, Vec<String>), CliErr
     let (service, command) = words.split_first().expect("clap wants at least one");
     let service = service.parse().map_err(|error: NameError| CliError::Usage(error.to_string()))?;
     Ok((service, command.to_vec()))
+}
+
+/// What flags change for a command.
+pub struct Inside<'a> {
+    /// Variables on top of the service's.
+    pub env: &'a [(String, Option<String>)],
+    /// Another user.
+    pub user: Option<&'a str>,
+    /// Another directory.
+    pub workdir: Option<&'a str>,
+}
+
+/// Runs a command as a process of the stack runs, as a child of ours: its environment, directory and user, our terminal.
+pub fn process(spec: &UnitSpec, argv: Vec<String>, inside: &Inside<'_>, context: &Context) -> Result<Exit, CliError> {
+    let variables = variables(inside.env, &context.caller);
+    let environment = variables.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let options = Interactive { environment, user: inside.user, directory: inside.workdir };
+    exit(exec_interactive(spec, argv, options).map(|exit| exit.code()))
+}
+
+/// Becomes `exec` of the same command; returns only when that fails.
+///
+/// [`exec_interactive`] wants a process without other threads, and whoever has talked to the engine has some.
+pub fn become_exec(spec: &UnitSpec, argv: &[String], inside: &Inside<'_>) -> CliError {
+    let mut command = Command::new(&spec.deployment.places.program);
+    command.args(["--project-name", spec.deployment.env.as_str(), "exec"]);
+    for (name, value) in inside.env {
+        command.arg("--env").arg(value.as_ref().map_or_else(|| name.clone(), |value| format!("{name}={value}")));
+    }
+    for (flag, value) in [("--user", inside.user), ("--workdir", inside.workdir)] {
+        command.args(value.map(|value| [flag, value]).into_iter().flatten());
+    }
+    let error = command.arg(spec.unit.service.as_str()).args(argv).exec();
+    CliError::Failed(format!("start our own program again: {error}"))
 }
 
 impl Context {

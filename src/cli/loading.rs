@@ -2,7 +2,10 @@
 //!
 //! Whoever only reads records nothing: it sees the environment that is recorded, or the name that Compose would give.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
 
 
 use indexmap::IndexMap;
@@ -12,6 +15,7 @@ use super::context::{Context, with_causes};
 use crate::base::diagnostic::Diagnostics;
 use crate::base::name::{EnvId, ServiceName};
 use crate::base::source::SourceMap;
+use crate::load::files::{FileKind, Files};
 use crate::load::{self, Head, Values};
 use crate::plan::desired::{Caller, Deployment};
 use crate::view::diagnostics::{self, Look};
@@ -54,10 +58,11 @@ impl Context {
     /// Loads the stack, and shows all that is to be said about its files.
     pub fn load(&self, purpose: Purpose, services: &[ServiceName]) -> Result<Ready, CliError> {
         let request = self.load_request(services);
-        let head = match load::head(&request, &Disk) {
-            Ok(head) => head,
-            Err(refused) => return Err(self.refuse(&refused.diagnostics, &refused.sources)),
-        };
+        let files = Sources::default();
+        let (head, sources, found) = load::head(&request, &files);
+        if found.has_errors() {
+            return Err(self.refuse(&found, &sources));
+        }
         let state = self.state()?;
         let records = purpose != Purpose::Read;
         // Two `up` at once must not find the same name, values or ports.
@@ -83,7 +88,7 @@ impl Context {
             ports: variables_of(&numbers, &head),
             generated: with_stand_ins(generated, &head),
         };
-        let loaded = load::stack(&request, &head, &values, &Disk);
+        let loaded = load::stack(&request, &head, &values, &files);
         if loaded.diagnostics.has_errors() {
             return Err(self.refuse(&loaded.diagnostics, &loaded.sources));
         }
@@ -107,14 +112,9 @@ impl Context {
             return Ok(named);
         }
         let request = self.load_request(&[]);
-        match load::head(&request, &Disk) {
-            Ok(head) => self.env_of(&head, false),
-            // The record lies beside the file; a file that cannot be read has it all the same.
-            Err(refused) => match envid::recorded_near(&self.working_dir, &request, &self.state()?) {
-                Some(env) => Ok(env),
-                None => Err(self.refuse(&refused.diagnostics, &refused.sources)),
-            },
-        }
+        let (head, sources, found) = load::head(&request, &Sources::default());
+        // The record lies beside the file: one that is broken is no reason not to stop what runs.
+        if head.files.is_empty() { Err(self.refuse(&found, &sources)) } else { self.env_of(&head, false) }
     }
 
     fn env_of(&self, head: &Head, record: bool) -> Result<EnvId, CliError> {
@@ -156,6 +156,34 @@ impl Context {
         if !text.is_empty() {
             self.printer.say(text.trim_end());
         }
+    }
+}
+
+/// The real files. Both looks may ask for stdin, which can be read once.
+#[derive(Debug, Default)]
+struct Sources {
+    disk: Disk,
+    stdin: OnceCell<Vec<u8>>,
+}
+
+impl Files for Sources {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        if path != Path::new("-") {
+            return self.disk.read(path);
+        }
+        if let Some(text) = self.stdin.get() {
+            return Ok(text.clone());
+        }
+        let text = self.disk.read(path)?;
+        Ok(self.stdin.get_or_init(|| text).clone())
+    }
+
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        self.disk.canonical(path)
+    }
+
+    fn kind(&self, path: &Path) -> Option<FileKind> {
+        self.disk.kind(path)
     }
 }
 

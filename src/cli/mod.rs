@@ -11,11 +11,12 @@ pub mod inside;
 pub mod env;
 pub mod environments;
 pub mod exec;
-pub mod follow;
+
 pub mod images;
 pub mod interrupt;
 pub mod kill;
 pub mod loading;
+
 pub mod log_feed;
 pub mod logs;
 pub mod mask;

@@ -73,6 +73,11 @@ impl Progress {
         }
     }
 
+    /// Whether what is shown is rewritten, so that nothing else may write meanwhile.
+    pub fn is_live(&self) -> bool {
+        matches!(self.form, Form::Live(_))
+    }
+
     /// Says something beside the progress, above a live view.
     pub fn say(&self, text: &str) {
         match &self.form {

@@ -6,6 +6,8 @@ pub mod clock;
 pub mod disk;
 pub mod docker;
 pub mod envdir;
+pub mod envid;
+pub mod named_ports;
 pub mod logs;
 pub mod native;
 pub mod signals;
