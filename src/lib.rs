@@ -11,6 +11,8 @@ pub mod host;
 pub mod view;
 pub mod cli;
 use std::process::ExitCode;
+
+/// Runs the command line of this process.
 pub fn run() -> ExitCode {
-    ExitCode::SUCCESS
+    ExitCode::from(cli::main(std::env::args_os()).code())
 }

@@ -15,13 +15,16 @@ pub fn typed<T: DeserializeOwned>(node: &Node, code: &'static str, diagnostics: 
 
 /// As [`typed`], for a part of a tree: messages name the value with the path of that part before it.
 pub fn typed_at<T: DeserializeOwned>(at: &Path, node: &Node, code: &'static str, diagnostics: &mut Diagnostics) -> Option<T> {
-    match serde_path_to_error::deserialize(yaml_value(node)) {
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(yaml_value(node), &mut track);
+    // In our files a choice is a mapping with one key (`{hex: 32}`); serde_yaml alone would want a tag (`!hex 32`).
+    match serde_yaml::with::singleton_map_recursive::deserialize(tracked) {
         Ok(value) => Some(value),
         Err(error) => {
-            let below: Path = error.path().iter().filter_map(segment).collect();
+            let below: Path = track.path().iter().filter_map(segment).collect();
             let culprit = below.nearest(node);
             let whole: Path = at.segments().iter().chain(below.segments()).cloned().collect();
-            let message = words(&error.inner().to_string(), culprit);
+            let message = words(&error.to_string(), culprit);
             let message = if whole.segments().is_empty() { message } else { format!("`{whole}` {message}") };
             diagnostics.push(Diagnostic::error(code, message).at(culprit.span, ""));
             None

@@ -71,7 +71,7 @@ pub(super) fn create_request(spec: &UnitSpec, around: &Surroundings) -> Result<C
     let name = around.one_off.as_ref().map_or_else(|| deployment.container_name(&spec.unit), |one_off| one_off.name.clone());
     let mut mounts = Mounts::of(deployment, container, &around.inherited, around.version)?;
     let (granted, files) = mounts::granted_files(deployment, common, container.read_only)?;
-    mounts.mounts.extend(granted);
+    mounts.detailed.extend(granted);
     let networking = networking(spec, container, &name, around)?;
     let body = ContainerCreateBody {
         hostname: container.hostname.clone(),
@@ -82,7 +82,7 @@ pub(super) fn create_request(spec: &UnitSpec, around: &Surroundings) -> Result<C
         open_stdin: common.stdin_open.then_some(true),
         env: filled(environment(common)),
         cmd: container.command.clone(),
-        healthcheck: common.healthcheck.as_ref().and_then(|check| health(check, around.version)),
+        healthcheck: common.healthcheck.as_ref().map(|check| health(check, around.version)),
         image: Some(image),
         volumes: filled(std::mem::take(&mut mounts.anonymous)),
         working_dir: common.working_dir.clone(),
@@ -162,21 +162,21 @@ fn port_bindings(ports: &[Port]) -> Option<PortMap> {
     (!map.is_empty()).then_some(map)
 }
 
-fn health(check: &HealthCheck, version: ApiVersion) -> Option<HealthConfig> {
+fn health(check: &HealthCheck, version: ApiVersion) -> HealthConfig {
     let off = check.disable || check.test.first().is_some_and(|word| word == "NONE");
     if off || (check.test.is_empty() && check.has_own_probe()) {
         // Our own probes take the place of the image's check.
-        return Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() });
+        return HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() };
     }
     let start_interval = check.start_interval.filter(|_| version >= ApiVersion::v1(44) && check.start_period.is_some());
-    Some(HealthConfig {
+    HealthConfig {
         test: filled(check.test.clone()),
         interval: check.interval.map(nanos),
         timeout: check.timeout.map(nanos),
         retries: check.retries.map(i64::from),
         start_period: check.start_period.map(nanos),
         start_interval: start_interval.map(nanos),
-    })
+    }
 }
 
 fn host_config(
@@ -190,7 +190,7 @@ fn host_config(
     let (cdi, devices): (Vec<&Device>, Vec<&Device>) = container.devices.iter().partition(|device| is_cdi(device));
     let mut config = HostConfig {
         binds: filled(mounts.binds),
-        mounts: filled(mounts.mounts),
+        mounts: filled(mounts.detailed),
         network_mode: Some(network_mode.to_owned()),
         port_bindings: port_bindings(&common.ports),
         restart_policy: restart_policy(common.restart),
@@ -414,4 +414,5 @@ fn links(links: &[String], deployment: &Deployment) -> Vec<String> {
 
 #[cfg(test)]
 #[path = "body_tests.rs"]
+#[expect(clippy::needless_pass_by_value, reason = "the JSON of a case is written where it is used")]
 mod tests;

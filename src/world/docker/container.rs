@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use bollard::models::{ContainerInspectResponse, NetworkConnectRequest};
+use bollard::models::{ContainerInspectResponse, ContainerState, NetworkConnectRequest};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
     StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use super::body::{self, CreateRequest, Surroundings};
 use super::connect::Link;
 use super::labels::{self, OneOff};
+use super::logs::Life;
 use super::mounts;
 use super::observe::{list_containers, name_of};
 use super::{Docker, error};
@@ -95,15 +96,21 @@ impl Docker {
     ) -> Result<Outcome, Fault> {
         let link = self.link().await?;
         let id = must_find(&link, spec).await?;
+        // Both times are the engine's, so its clock may differ from ours.
+        let last_end = match line {
+            Some(_) => state_of(&link, &id).await?.finished_at.and_then(|time| humantime::parse_rfc3339(&time).ok()),
+            None => None,
+        };
         {
             let _slot = self.slot().await;
             // An engine answers 304 when the container already runs; for us that is success (moby `api/swagger.yaml`).
             link.api.start_container(&id, None).await?;
         }
         self.0.births.forget(&id);
-        let birth = started_at(&link, &id).await?;
+        let birth = state_of(&link, &id).await?.started_at.unwrap_or_default();
         if let Some(pattern) = line {
-            self.watch_for_line(&id, &birth, pattern, spec.unit.clone(), incarnation, events.clone())?;
+            let life = Life { container: id.clone(), birth: birth.clone() };
+            self.watch_for_line(life, last_end, pattern, spec.unit.clone(), incarnation, events.clone())?;
         }
         for hook in &spec.service().common.post_start {
             self.run_hook(&id, hook, "post_start").await?;
@@ -272,10 +279,8 @@ async fn must_find(link: &Link, spec: &UnitSpec) -> Result<String, Fault> {
     found.ok_or_else(|| Fault::permanent(format!("the container `{}` is gone", spec.deployment.container_name(&spec.unit))))
 }
 
-/// The engine's `StartedAt`.
-pub(super) async fn started_at(link: &Link, id: &str) -> Result<String, Fault> {
-    let state = link.api.inspect_container(id, None).await?.state.unwrap_or_default();
-    Ok(state.started_at.unwrap_or_default())
+async fn state_of(link: &Link, id: &str) -> Result<ContainerState, Fault> {
+    Ok(link.api.inspect_container(id, None).await?.state.unwrap_or_default())
 }
 
 /// Why no container was made.

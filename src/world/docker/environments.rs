@@ -60,7 +60,7 @@ impl Docker {
         let mut kept = Vec::new();
         let mut note = |outcome| {
             if let Outcome::Kept(reason) = outcome {
-                kept.push(reason)
+                kept.push(reason);
             }
         };
         for name in left.networks.keys() {

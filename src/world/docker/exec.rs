@@ -50,10 +50,26 @@ pub type Input = Pin<Box<dyn AsyncWrite + Send>>;
 pub struct Session {
     docker: Docker,
     id: String,
+    at_end: AtEnd,
     /// What it writes; ends when it does.
     pub output: Output,
-    /// What it reads; shutting it down is the end of its input.
+    /// What it reads; shutting it down is the end of its input (with a terminal also of its output).
     pub input: Input,
+}
+
+/// What the end of our input is to the other side.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum AtEnd {
+    /// The end of its input.
+    Close,
+    /// Nothing: the engine takes the end of a terminal's input for the end of its output too (moby `container/stream`).
+    Keep,
+}
+
+impl AtEnd {
+    pub(super) fn of(tty: bool) -> Self {
+        if tty { AtEnd::Keep } else { AtEnd::Close }
+    }
 }
 
 /// Tells the size of a terminal on.
@@ -77,7 +93,7 @@ impl Docker {
         let options = StartExecOptions { detach: false, tty: spec.tty, output_capacity: Some(64 * 1024) };
         match link.patient().start_exec(&exec.id, Some(options)).await? {
             StartExecResults::Attached { output, input } => {
-                Ok(Session { docker: self.clone(), id: exec.id, output: chunks(output), input })
+                Ok(Session { docker: self.clone(), id: exec.id, at_end: AtEnd::of(spec.tty), output: chunks(output), input })
             }
             StartExecResults::Detached => Err(Fault::permanent("the Docker Engine did not attach to the command")),
         }
@@ -141,17 +157,9 @@ impl Docker {
 
 impl Session {
     /// The code that the command ended with. To be asked once its output has ended.
-    pub async fn exit_code(&self) -> Result<i32, Fault> {
-        let link = self.docker.link().await?;
-        // The output can end a moment before the engine has noted the code.
-        for _ in 0..100 {
-            let exec = link.api.inspect_exec(&self.id).await?;
-            if exec.running != Some(true) {
-                return Ok(exec.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(0));
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-        Err(Fault::temporary("the command has closed its output and goes on running"))
+    pub fn exit_code(&self) -> impl Future<Output = Result<i32, Fault>> + Send + use<> {
+        let (docker, id) = (self.docker.clone(), self.id.clone());
+        async move { exit_code(&docker, &id).await }
     }
 
     /// The command's terminal.
@@ -161,10 +169,23 @@ impl Session {
 
     /// Carries input and output until the command has ended. Answers with its exit code.
     pub async fn carry(self, stdin: impl AsyncRead + Unpin, sink: impl FnMut(LogStream, &[u8])) -> Result<i32, Fault> {
-        let Self { docker, id, output, input } = self;
-        carry(output, input, stdin, sink).await?;
-        let rest = Self { docker, id, output: futures_util::stream::empty().boxed(), input: Box::pin(tokio::io::sink()) };
-        rest.exit_code().await
+        let Self { docker, id, at_end, output, input } = self;
+        carry(output, input, at_end, stdin, sink).await?;
+        exit_code(&docker, &id).await
+    }
+}
+
+async fn exit_code(docker: &Docker, exec: &str) -> Result<i32, Fault> {
+    let link = docker.link().await?;
+    // The output can end a moment before the engine has noted the code, or long before if the command has closed it.
+    let mut pause = Duration::from_millis(10);
+    loop {
+        let exec = link.api.inspect_exec(exec).await?;
+        if exec.running != Some(true) {
+            return Ok(exec.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(255));
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(500));
     }
 }
 
@@ -188,8 +209,8 @@ impl Terminal {
         };
         match resized {
             Ok(()) => Ok(()),
-            // It has ended.
-            Err(error) if matches!(error::status(&error), Some(404 | 409)) => Ok(()),
+            // It has ended, or not yet begun: no size is told to nobody.
+            Err(error) if error::status(&error).is_some() => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
@@ -199,6 +220,7 @@ impl Terminal {
 pub(super) async fn carry(
     mut output: Output,
     mut input: Input,
+    at_end: AtEnd,
     mut stdin: impl AsyncRead + Unpin,
     mut sink: impl FnMut(LogStream, &[u8]),
 ) -> Result<(), Fault> {
@@ -211,7 +233,10 @@ pub(super) async fn carry(
                 break;
             }
         }
-        let _ = input.shutdown().await;
+        match at_end {
+            AtEnd::Close => drop(input.shutdown().await),
+            AtEnd::Keep => {}
+        }
         std::future::pending::<()>().await;
     };
     let drain = async {

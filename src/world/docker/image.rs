@@ -172,7 +172,7 @@ fn options(build: &Build, image: &str, platform: Option<&str>) -> BuildImageOpti
     options.buildargs = Some(args.collect());
     options.networkmode.clone_from(&build.network);
     options.target = build.target.clone().unwrap_or_default();
-    options.platform = platform.unwrap_or_default().to_owned();
+    platform.unwrap_or_default().clone_into(&mut options.platform);
     options.pull = build.pull.then(|| "1".to_owned());
     options.remote = is_remote(&build.context).then(|| build.context.clone());
     options.cachefrom = (!build.cache_from.is_empty()).then(|| build.cache_from.clone());

@@ -3,6 +3,8 @@
 //! Each frame carries the engine's time. A line that the engine cut (it keeps at most 16 KiB in one entry) comes in pieces, of
 //! which only the last ends. A container with a terminal has one stream, told as standard output.
 
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bollard::container::LogOutput;
@@ -11,13 +13,14 @@ use crossbeam_channel::Sender;
 use futures_util::stream::{BoxStream, StreamExt};
 use regex::bytes::Regex;
 
-use super::Docker;
+use super::connect::Link;
+use super::{Docker, error};
 use crate::base::name::UnitId;
 use crate::plan::action::{Fault, Incarnation};
 use crate::supervisor::event::Event;
 
 /// What of a log is wanted.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct LogRange {
     /// Not older than this.
     pub since: Option<SystemTime>,
@@ -51,37 +54,56 @@ pub struct LogLine {
     pub ends: bool,
 }
 
+/// Before a log that ended is looked at again.
+const RETRY: Duration = Duration::from_millis(500);
+/// How many lines are remembered as told, and read again at the end.
+const REMEMBERED: usize = 1000;
+
 impl Docker {
     /// A container's log. Ends when the container has ended (at once without `follow`), with a fault when the engine goes
     /// away: then it can be asked for again, with `since` the last time seen.
     pub async fn logs(&self, container: &str, range: LogRange) -> Result<BoxStream<'static, Result<LogLine, Fault>>, Fault> {
         let link = self.link().await?;
-        // The engine understands fractions of a second, bollard does not; what is too much is left out here.
-        let options = LogsOptionsBuilder::default()
-            .stdout(true)
-            .stderr(true)
-            .timestamps(true)
-            .follow(range.follow)
-            .since(range.since.map_or(0, |time| seconds(time, 0)))
-            .until(range.until.map_or(0, |time| seconds(time, 1)))
-            .tail(&range.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string()))
-            .build();
-        let frames = link.patient().logs(container, Some(options)).boxed();
-        let (since, until) = (range.since, range.until);
-        let lines = frames.map(|frame| Ok(line(frame?))).filter(move |line| {
-            let wanted = line.as_ref().map_or(true, |line| {
-                since.is_none_or(|since| line.time >= since) && until.is_none_or(|until| line.time <= until)
-            });
-            std::future::ready(wanted)
+        if !range.follow {
+            return Ok(read(&link, container, range));
+        }
+        let mut told = Told::default();
+        if range.tail == Some(0) {
+            // What is there already is not wanted, at the end no more than now.
+            let newest = LogRange { tail: Some(1), ..LogRange::default() };
+            let newest: Vec<_> = read(&link, container, newest).collect().await;
+            newest.iter().flatten().for_each(|line| told.note(line));
+        }
+        let told = Arc::new(Mutex::new(told));
+        let noting = told.clone();
+        let lines = read(&link, container, range).inspect(move |line| {
+            let mut told = noting.lock().unwrap_or_else(PoisonError::into_inner);
+            match line {
+                Ok(line) => told.note(line),
+                Err(_) => told.broken = true,
+            }
         });
-        Ok(lines.boxed())
+        // An engine may let go of a follower before the last line, mostly one that has no line break (seen with 20.10). By
+        // then the log itself is complete, so its end is read once more.
+        let container = container.to_owned();
+        let missed = futures_util::stream::once(async move {
+            let mut told = std::mem::take(&mut *told.lock().unwrap_or_else(PoisonError::into_inner));
+            if told.broken {
+                return futures_util::stream::empty().boxed();
+            }
+            let end = LogRange { follow: false, tail: Some(REMEMBERED as u64), ..range };
+            let lines = read(&link, &container, end);
+            lines.filter(move |line| std::future::ready(line.as_ref().is_ok_and(|line| told.lacks(line)))).boxed()
+        });
+        Ok(lines.chain(missed.flatten()).boxed())
     }
 
-    /// Looks for a line in the log of a container's present life, and tells of the first that matches.
+    /// Looks for a line in the log of a container's present life, and tells of the first that matches. `after` is the end of
+    /// the life before: a process can write before the engine notes that it has started.
     pub(super) fn watch_for_line(
         &self,
-        container: &str,
-        birth: &str,
+        life: Life,
+        after: Option<SystemTime>,
         pattern: &str,
         unit: UnitId,
         incarnation: Incarnation,
@@ -89,10 +111,9 @@ impl Docker {
     ) -> Result<(), Fault> {
         let pattern =
             Regex::new(pattern).map_err(|error| Fault::permanent(format!("`{pattern}` is no regular expression: {error}")))?;
-        let since = humantime::parse_rfc3339(birth).ok();
-        let (docker, container, birth) = (self.clone(), container.to_owned(), birth.to_owned());
+        let docker = self.clone();
         tokio::spawn(async move {
-            if docker.finds_line(&container, &birth, since, &pattern).await {
+            if docker.finds_line(&life, after, &pattern).await {
                 // When nobody listens any more the supervisor is ending.
                 let _ = events.send(Event::LineMatched(unit, incarnation));
             }
@@ -101,31 +122,88 @@ impl Docker {
     }
 
     /// Follows a log to the first line that matches, across absences of the engine, until the life is over.
-    async fn finds_line(&self, container: &str, birth: &str, since: Option<SystemTime>, pattern: &Regex) -> bool {
+    async fn finds_line(&self, life: &Life, after: Option<SystemTime>, pattern: &Regex) -> bool {
         loop {
-            let range = LogRange { since, follow: true, ..LogRange::default() };
-            if let Ok(mut lines) = self.logs(container, range).await {
+            let range = LogRange { since: after, follow: true, ..LogRange::default() };
+            if let Ok(mut lines) = self.logs(&life.container, range).await {
                 while let Some(Ok(line)) = lines.next().await {
                     if pattern.is_match(&line.bytes) {
                         return true;
                     }
                 }
             }
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            tokio::time::sleep(RETRY).await;
             let Ok(link) = self.link().await else { continue };
-            match super::container::started_at(&link, container).await {
-                Ok(now) if now == birth && is_running(&link, container).await => {}
-                Ok(_) => return false,
-                Err(fault) if fault.kind == crate::plan::action::FaultKind::EngineAway => {}
-                Err(_) => return false,
+            match link.api.inspect_container(&life.container, None).await {
+                Ok(container) => {
+                    let state = container.state.unwrap_or_default();
+                    if state.running != Some(true) || state.started_at.as_deref() != Some(&life.birth) {
+                        return false;
+                    }
+                }
+                Err(error) if error::is_not_found(&error) => return false,
+                Err(_) => {}
             }
         }
     }
 }
 
-async fn is_running(link: &super::connect::Link, container: &str) -> bool {
-    let inspected = link.api.inspect_container(container, None).await;
-    inspected.ok().and_then(|container| container.state?.running).unwrap_or(false)
+/// One life of a container.
+#[derive(Debug, Clone)]
+pub(super) struct Life {
+    /// The container.
+    pub(super) container: String,
+    /// The engine's `StartedAt`.
+    pub(super) birth: String,
+}
+
+/// The lines that were told last.
+#[derive(Debug, Default)]
+struct Told {
+    recent: VecDeque<(SystemTime, LogStream, usize)>,
+    /// The connection broke: the caller will come again.
+    broken: bool,
+}
+
+impl Told {
+    fn note(&mut self, line: &LogLine) {
+        if self.recent.len() == REMEMBERED {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((line.time, line.stream, line.bytes.len()));
+    }
+
+    /// Whether a line of the log's end has not been told.
+    fn lacks(&mut self, line: &LogLine) -> bool {
+        // Both streams are written at once, so neighbours may stand in either order.
+        if let Some(place) = self.recent.iter().position(|told| *told == (line.time, line.stream, line.bytes.len())) {
+            self.recent.remove(place);
+            return false;
+        }
+        self.recent.front().is_none_or(|oldest| line.time >= oldest.0)
+    }
+}
+
+/// One reading of a log.
+fn read(link: &Link, container: &str, range: LogRange) -> BoxStream<'static, Result<LogLine, Fault>> {
+    // The engine understands fractions of a second, bollard does not; what is too much is left out here.
+    let options = LogsOptionsBuilder::default()
+        .stdout(true)
+        .stderr(true)
+        .timestamps(true)
+        .follow(range.follow)
+        .since(range.since.map_or(0, |time| seconds(time, 0)))
+        .until(range.until.map_or(0, |time| seconds(time, 1)))
+        .tail(&range.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string()))
+        .build();
+    let frames = link.patient().logs(container, Some(options));
+    let lines = frames.map(|frame| Ok(line(frame?))).filter(move |line: &Result<LogLine, Fault>| {
+        let within = |line: &LogLine| {
+            range.since.is_none_or(|since| line.time >= since) && range.until.is_none_or(|until| line.time <= until)
+        };
+        std::future::ready(line.as_ref().map_or(true, within))
+    });
+    lines.boxed()
 }
 
 /// Whole seconds, rounded down, and `more` of them.

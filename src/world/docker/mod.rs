@@ -131,3 +131,21 @@ impl Docker {
         self.0.slots.acquire().await.expect("the semaphore is never closed")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::name::EnvId;
+    use crate::plan::actual::Query;
+
+    /// Never called: that it compiles is the test.
+    #[expect(dead_code, reason = "checked by the compiler")]
+    fn what_takes_time_can_be_left_to_a_task(docker: &Docker, env: &EnvId, ticket: &Ticket, action: &Action) {
+        fn is_send(_: impl Send) {}
+        let (events, _) = crossbeam_channel::unbounded();
+        is_send(docker.act(ticket, action, &events));
+        is_send(docker.observe(env, &Query::default()));
+        is_send(docker.down(env, false, None));
+        is_send(docker.watch(env, events));
+    }
+}

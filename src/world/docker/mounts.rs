@@ -1,6 +1,6 @@
 //! `volumes`, `secrets` and `configs` of a container as the engine takes them. Pure.
 //!
-//! The engine has two fields for mounts. `Binds` makes a missing host path and knows SELinux marks, `Mounts` knows everything
+//! The engine has two fields for mounts. `Binds` makes a missing host path and knows `SELinux` marks, `Mounts` knows everything
 //! else; each mount goes where what it asks for can be said.
 
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ pub(super) struct Mounts {
     /// `HostConfig.Binds`.
     pub(super) binds: Vec<String>,
     /// `HostConfig.Mounts`.
-    pub(super) mounts: Vec<EngineMount>,
+    pub(super) detailed: Vec<EngineMount>,
     /// `Config.Volumes`: paths that get an anonymous volume.
     pub(super) anonymous: Vec<String>,
 }
@@ -68,7 +68,7 @@ impl Mounts {
             }
             MountKind::Tmpfs => {
                 let options = mount.tmpfs.clone().unwrap_or_default();
-                self.mounts.push(EngineMount {
+                self.detailed.push(EngineMount {
                     tmpfs_options: Some(MountTmpfsOptions {
                         size_bytes: options.size,
                         mode: options.mode.map(i64::from),
@@ -79,10 +79,10 @@ impl Mounts {
             }
             MountKind::Image => {
                 needs(version, 48, "mounting an image", "28")?;
-                self.mounts.push(plain(mount, MountType::IMAGE, mount.source.clone()));
+                self.detailed.push(plain(mount, MountType::IMAGE, mount.source.clone()));
             }
-            MountKind::Npipe => self.mounts.push(plain(mount, MountType::NPIPE, mount.source.clone())),
-            MountKind::Cluster => self.mounts.push(plain(mount, MountType::CLUSTER, mount.source.clone())),
+            MountKind::Npipe => self.detailed.push(plain(mount, MountType::NPIPE, mount.source.clone())),
+            MountKind::Cluster => self.detailed.push(plain(mount, MountType::CLUSTER, mount.source.clone())),
         }
         Ok(())
     }
@@ -113,7 +113,7 @@ impl Mounts {
             }
             Some(other) => return Err(Fault::permanent(format!("`{other}` is not a way to bind recursively"))),
         }
-        self.mounts.push(EngineMount { bind_options: Some(bind), ..plain(mount, MountType::BIND, Some(source)) });
+        self.detailed.push(EngineMount { bind_options: Some(bind), ..plain(mount, MountType::BIND, Some(source)) });
         Ok(())
     }
 
@@ -131,7 +131,7 @@ impl Mounts {
                 subpath,
                 ..Default::default()
             };
-            self.mounts.push(EngineMount { volume_options: Some(volume_options), ..plain(mount, MountType::VOLUME, name) });
+            self.detailed.push(EngineMount { volume_options: Some(volume_options), ..plain(mount, MountType::VOLUME, name) });
             return Ok(());
         }
         match name {

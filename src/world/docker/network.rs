@@ -24,10 +24,16 @@ impl Docker {
         let definition = deployment.stack.networks.get(key).cloned().unwrap_or_default();
         let request = create_request(key, deployment, &definition, hash, link.version)?;
         let name = request.name.clone();
+        // An engine before 25 makes a second network of the same name, whose containers do not see those of the first.
+        if let Some(holder) = holder(&link, &name).await? {
+            return holder.judged(&name, &deployment.env);
+        }
         match link.api.create_network(request).await {
             Ok(_) => Ok(Outcome::Done),
-            // The engine lets two networks have one name unless asked not to; 409 says that this one is there.
-            Err(error) if error::status(&error) == Some(409) && is_of(&link, &name, &deployment.env).await? => Ok(Outcome::Done),
+            Err(error) if error::status(&error) == Some(409) => match holder(&link, &name).await? {
+                Some(holder) => holder.judged(&name, &deployment.env),
+                None => Err(Fault::temporary(Fault::from(error).message)),
+            },
             Err(error) => Err(error.into()),
         }
     }
@@ -91,9 +97,31 @@ async fn users(link: &Link, network: &str, owner: Option<&str>) -> Result<Users,
     Ok(Users { own: names(own), foreign: names(foreign) })
 }
 
-async fn is_of(link: &Link, name: &str, env: &EnvId) -> Result<bool, Fault> {
-    let network = link.api.inspect_network(name, None).await?;
-    Ok(labels::get(network.labels.as_ref(), labels::PROJECT) == Some(env.as_str()))
+/// A network that has a name already.
+struct Holder {
+    project: Option<String>,
+}
+
+impl Holder {
+    fn judged(&self, name: &str, env: &EnvId) -> Result<Outcome, Fault> {
+        match &self.project {
+            Some(project) if project == env.as_str() => Ok(Outcome::Done),
+            Some(project) => Err(Fault::permanent(format!("network `{name}` belongs to environment `{project}`"))),
+            None => Err(Fault::permanent(format!(
+                "network `{name}` is there but not ours; to use it, declare it as `external: true`"
+            ))),
+        }
+    }
+}
+
+async fn holder(link: &Link, name: &str) -> Result<Option<Holder>, Fault> {
+    match link.api.inspect_network(name, None).await {
+        // The engine also takes the beginning of an id for a name.
+        Ok(network) if network.name.as_deref() != Some(name) => Ok(None),
+        Ok(network) => Ok(Some(Holder { project: labels::get(network.labels.as_ref(), labels::PROJECT).map(str::to_owned) })),
+        Err(error) if error::is_not_found(&error) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn create_request(

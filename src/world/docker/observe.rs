@@ -84,8 +84,8 @@ impl Docker {
     async fn seen_containers(&self, link: &Link, env: &EnvId) -> Result<Vec<SeenContainer>, Fault> {
         let turn = self.0.births.turn();
         let list = list_containers(link, &[("label", labels::of_env(env))]).await?;
-        let seen: Vec<Option<SeenContainer>> =
-            stream::iter(list).map(|summary| self.seen_container(link, summary, turn)).buffered(AT_ONCE).try_collect().await?;
+        let looks: Vec<_> = list.into_iter().map(|summary| self.seen_container(link, summary, turn)).collect();
+        let seen: Vec<Option<SeenContainer>> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
         Ok(seen.into_iter().flatten().collect())
     }
 
@@ -254,13 +254,17 @@ async fn seen_volumes(link: &Link, env: &EnvId, others: &[String]) -> Result<BTr
 }
 
 async fn seen_images(link: &Link, references: &[String]) -> Result<BTreeMap<String, String>, Fault> {
-    let found = stream::iter(references).map(async |reference| match link.api.inspect_image(reference).await {
-        Ok(image) => Ok(image.id.map(|id| (reference.clone(), id))),
-        Err(error) if error::is_not_found(&error) => Ok(None),
-        Err(error) => Err(Fault::from(error)),
-    });
-    let found: Vec<Option<(String, String)>> = found.buffered(AT_ONCE).try_collect().await?;
+    let looks: Vec<_> = references.iter().map(|reference| seen_image(link, reference)).collect();
+    let found: Vec<Option<(String, String)>> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
     Ok(found.into_iter().flatten().collect())
+}
+
+async fn seen_image(link: &Link, reference: &str) -> Result<Option<(String, String)>, Fault> {
+    match link.api.inspect_image(reference).await {
+        Ok(image) => Ok(image.id.map(|id| (reference.to_owned(), id))),
+        Err(error) if error::is_not_found(&error) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 #[cfg(test)]

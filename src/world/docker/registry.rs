@@ -124,7 +124,7 @@ fn decode_base64(text: &str) -> Option<Vec<u8>> {
         count += 6;
         if count >= 8 {
             count -= 8;
-            bytes.push((bits >> count) as u8);
+            bytes.push((bits >> count & 0xff) as u8);
         }
     }
     Some(bytes)

@@ -12,7 +12,7 @@ use tokio::io::AsyncRead;
 use super::Docker;
 use super::connect::Link;
 use super::container::{MakeError, Removal, make, remove_by_id};
-use super::exec::{self, Input, Output, Terminal};
+use super::exec::{self, AtEnd, Input, Output, Terminal};
 use super::labels::OneOff;
 use super::logs::LogStream;
 use crate::model::environment::Environment;
@@ -56,11 +56,12 @@ pub struct RunSpec {
 /// A container's own input and output.
 pub struct Attached {
     docker: Docker,
+    at_end: AtEnd,
     /// The container.
     pub container: String,
     /// What it writes; ends when it does.
     pub output: Output,
-    /// What it reads; shutting it down is the end of its input.
+    /// What it reads; shutting it down is the end of its input (with a terminal also of its output).
     pub input: Input,
 }
 
@@ -68,10 +69,12 @@ impl Docker {
     /// Connects to a running container, or to one that is about to be started.
     pub async fn attach(&self, container: &str, stdin: bool) -> Result<Attached, Fault> {
         let link = self.link().await?;
+        let config = link.api.inspect_container(container, None).await?.config.unwrap_or_default();
         let options = AttachContainerOptionsBuilder::default().stream(true).stdout(true).stderr(true).stdin(stdin).build();
         let attached = link.patient().attach_container(container, Some(options)).await?;
         Ok(Attached {
             docker: self.clone(),
+            at_end: AtEnd::of(config.tty == Some(true)),
             container: container.to_owned(),
             output: exec::chunks(attached.output),
             input: attached.input,
@@ -165,7 +168,7 @@ impl Attached {
 
     /// Carries input and output until the container has ended. Answers with its exit code.
     pub async fn carry(self, stdin: impl AsyncRead + Unpin, sink: impl FnMut(LogStream, &[u8])) -> Result<i32, Fault> {
-        exec::carry(self.output, self.input, stdin, sink).await?;
+        exec::carry(self.output, self.input, self.at_end, stdin, sink).await?;
         self.docker.wait(&self.container).await
     }
 }

@@ -7,7 +7,7 @@ use baistack::plan::actual::{Query, SeenHealth, SeenState};
 use baistack::supervisor::event::Event;
 use indexmap::IndexMap;
 
-use crate::support::engine::with_engine;
+use crate::support::engine::{spec, with_engine};
 
 const SLEEPER: &str = r#"{"web": {"container": {"image": "IMAGE", "command": ["sleep", "1000"], "init": true}}}"#;
 
@@ -16,7 +16,7 @@ fn a_container_is_seen_in_each_state_of_its_life() {
     with_engine("life", async |corner| {
         let deployment = corner.deployment(SLEEPER);
         corner.network(&deployment, "default").await;
-        let spec = corner.spec(&deployment, "web:1");
+        let spec = spec(&deployment, "web:1");
         let id = corner.create(&spec).await.unwrap();
         let seen = corner.observe().await.containers.remove(0);
         assert_eq!((&seen.id, seen.unit, seen.one_off, seen.by_us), (&id, Some(spec.unit.clone()), false, true));
@@ -43,7 +43,7 @@ fn a_create_that_is_repeated_finds_its_own_container_and_no_one_else_s() {
     with_engine("again", async |corner| {
         let deployment = corner.deployment(SLEEPER);
         corner.network(&deployment, "default").await;
-        let spec = corner.spec(&deployment, "web:1");
+        let spec = spec(&deployment, "web:1");
         let id = corner.create(&spec).await.unwrap();
         assert_eq!(corner.create(&spec).await.unwrap(), id);
         let mut other = spec.clone();
@@ -68,7 +68,7 @@ fn a_taken_port_is_named() {
         );
         let deployment = corner.deployment(&services);
         corner.network(&deployment, "default").await;
-        let spec = corner.spec(&deployment, "web:1");
+        let spec = spec(&deployment, "web:1");
         corner.create(&spec).await.unwrap();
         let fault = corner.start(&spec).await.unwrap_err();
         assert_eq!((fault.kind, fault.message), (FaultKind::Permanent, format!("port {port} of the host is already in use")));
@@ -87,7 +87,7 @@ fn anonymous_volumes_pass_to_the_next_container_until_they_are_removed_with_it()
         assert_eq!(corner.act(named).await.unwrap(), Outcome::Done);
         let first = corner.up(&deployment, &["db:1"]).await.remove(0);
         assert_eq!(corner.sh(&first, "echo kept > /data/x; echo too > /named/x").await.0, 0);
-        let spec = corner.spec(&deployment, "db:1");
+        let spec = spec(&deployment, "db:1");
         let stop = Action::Stop { spec: spec.clone(), incarnation: Incarnation(1), grace: Duration::ZERO };
         corner.act(stop.clone()).await.unwrap();
         let remove =
@@ -130,7 +130,7 @@ fn a_network_that_a_stranger_uses_is_kept_and_the_stranger_named() {
         let options = bollard::query_parameters::CreateContainerOptionsBuilder::default().name(&stranger).build();
         corner.api.create_container(Some(options), body).await.unwrap();
         corner.api.start_container(&stranger, None).await.unwrap();
-        let spec = corner.spec(&deployment, "web:1");
+        let spec = spec(&deployment, "web:1");
         corner.act(Action::Stop { spec: spec.clone(), incarnation: Incarnation(1), grace: Duration::ZERO }).await.unwrap();
         corner.act(Action::Remove { unit: spec.unit, container: Some(id), spec: None, volumes: true }).await.unwrap();
         let name = format!("{}_default", corner.env);
@@ -142,6 +142,23 @@ fn a_network_that_a_stranger_uses_is_kept_and_the_stranger_named() {
         corner.api.remove_container(&stranger, Some(force)).await.unwrap();
         assert_eq!(corner.act(remove.clone()).await.unwrap(), Outcome::Done);
         assert_eq!(corner.act(remove).await.unwrap(), Outcome::Done);
+    });
+}
+
+#[test]
+fn a_network_of_somebody_else_is_not_taken_for_ours() {
+    with_engine("foreign", async |corner| {
+        let deployment = corner.deployment(SLEEPER);
+        let create = Action::CreateNetwork { key: "default".to_owned(), deployment: deployment.clone() };
+        assert_eq!(corner.act(create.clone()).await.unwrap(), Outcome::Done);
+        assert_eq!(corner.act(create.clone()).await.unwrap(), Outcome::Done, "there is only one");
+        let name = format!("{}_default", corner.env);
+        assert_eq!(corner.act(Action::RemoveNetwork { name: name.clone() }).await.unwrap(), Outcome::Done);
+        let foreign = bollard::models::NetworkCreateRequest { name: name.clone(), ..Default::default() };
+        corner.api.create_network(foreign).await.unwrap();
+        let fault = corner.act(create).await.unwrap_err();
+        corner.api.remove_network(&name).await.unwrap();
+        assert!(fault.message.contains("`external: true`"), "{fault}");
     });
 }
 
@@ -243,7 +260,7 @@ fn hooks_run_inside_and_a_failing_one_is_told() {
         );
         let id = corner.up(&deployment, &["ok:1"]).await.remove(0);
         assert_eq!(corner.sh(&id, "test -e /started").await.0, 0);
-        let spec = corner.spec(&deployment, "bad:1");
+        let spec = spec(&deployment, "bad:1");
         corner.create(&spec).await.unwrap();
         let fault = corner.start(&spec).await.unwrap_err();
         assert_eq!(fault.message, "post_start hook `sh -c echo why; exit 3` ended with exit code 3: why");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use baistack::base::name::{EnvId, UnitId};
 use baistack::plan::action::{Action, Fault, Generation, Incarnation, Outcome, ResourceId, Ticket};
 use baistack::plan::actual::{Actual, Query};
-use baistack::plan::desired::{Deployment, UnitSpec};
+use baistack::plan::desired::{Caller, Deployment, Places, UnitSpec};
 use baistack::plan::hash::ConfigHash;
 use baistack::supervisor::event::Event;
 use baistack::world::docker::Docker;
@@ -19,16 +19,16 @@ use futures_util::StreamExt;
 use indexmap::IndexMap;
 
 /// A test's environment on the engine.
-pub struct Corner {
-    pub env: EnvId,
-    pub docker: Docker,
-    pub events: Sender<Event>,
-    pub heard: Receiver<Event>,
-    pub api: bollard::Docker,
+pub(crate) struct Corner {
+    pub(crate) env: EnvId,
+    pub(crate) docker: Docker,
+    pub(crate) events: Sender<Event>,
+    pub(crate) heard: Receiver<Event>,
+    pub(crate) api: bollard::Docker,
 }
 
 /// Runs a test against the engine; skips it aloud where there is none, unless `BAISTACK_TEST_DOCKER=1` says that there must be.
-pub fn with_engine<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Arc<Corner>) -> F) {
+pub(crate) fn with_engine<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Arc<Corner>) -> F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let environment: IndexMap<String, String> = std::env::vars().collect();
@@ -42,8 +42,8 @@ pub fn with_engine<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Arc<Cor
         let (events, heard) = crossbeam_channel::unbounded();
         let api = bollard::Docker::connect_with_defaults().unwrap();
         let corner = Arc::new(Corner { env, docker, events, heard, api });
-        corner.import_image().await;
         let _cleaner = Cleaner(corner.clone());
+        corner.import_image().await;
         tokio::time::timeout(Duration::from_secs(120), test(corner)).await.expect("the test takes too long");
     });
 }
@@ -65,7 +65,6 @@ impl Drop for Cleaner {
 
 async fn clean(api: &bollard::Docker, env: &str) {
     let by_label = HashMap::from([("label", vec![format!("com.docker.compose.project={env}")])]);
-    let by_name = |kind: &str| HashMap::from([(kind.to_owned(), vec![format!("{env}*")])]);
     let list = options::ListContainersOptionsBuilder::default().all(true);
     let mut containers = api.list_containers(Some(list.clone().filters(&by_label).build())).await.unwrap();
     containers.extend(api.list_containers(Some(list.filters(&HashMap::from([("name", vec![env])])).build())).await.unwrap());
@@ -81,9 +80,9 @@ async fn clean(api: &bollard::Docker, env: &str) {
     for volume in api.list_volumes(Some(volumes)).await.unwrap().volumes.unwrap_or_default() {
         let _ = api.remove_volume(&volume.name, None::<options::RemoveVolumeOptions>).await;
     }
-    let images = options::ListImagesOptionsBuilder::default().filters(&by_name("reference")).build();
-    let mut images: Vec<String> =
-        api.list_images(Some(images)).await.unwrap().into_iter().flat_map(|image| image.repo_tags).collect();
+    let images = options::ListImagesOptionsBuilder::default().build();
+    let images = api.list_images(Some(images)).await.unwrap().into_iter().flat_map(|image| image.repo_tags);
+    let mut images: Vec<String> = images.filter(|tag| tag.contains(env)).collect();
     let labelled = options::ListImagesOptionsBuilder::default().filters(&by_label).build();
     images.extend(api.list_images(Some(labelled)).await.unwrap().into_iter().map(|image| image.id));
     for image in images {
@@ -92,9 +91,16 @@ async fn clean(api: &bollard::Docker, env: &str) {
     }
 }
 
+/// A unit as an engine is given it.
+pub(crate) fn spec(deployment: &Arc<Deployment>, unit: &str) -> UnitSpec {
+    let unit: UnitId = unit.parse().unwrap();
+    let hash = ConfigHash::of(deployment.service(&unit.service).unwrap(), &deployment.stack);
+    UnitSpec { unit, deployment: deployment.clone(), hash }
+}
+
 impl Corner {
     /// The image with busybox that the test's containers are made of.
-    pub fn image(&self) -> String {
+    pub(crate) fn image(&self) -> String {
         format!("{}-busybox", self.env)
     }
 
@@ -109,6 +115,8 @@ impl Corner {
             tar.append_data(&mut header, path, content).unwrap();
         };
         file("bin/busybox", 0o755, &busybox);
+        // A layer of its own, so that removing the image removes it.
+        file("etc/environment", 0o644, self.env.as_str().as_bytes());
         file("etc/passwd", 0o644, b"root:x:0:0::/:/bin/sh\n");
         for applet in [
             "sh",
@@ -143,12 +151,12 @@ impl Corner {
 
     /// A deployment of these services, as their JSON shape `{"name": {"common": …, "container": …}}`; `IMAGE` stands for the
     /// test's image.
-    pub fn deployment(&self, services: &str) -> Arc<Deployment> {
+    pub(crate) fn deployment(&self, services: &str) -> Arc<Deployment> {
         self.stack(&format!(r#"{{"services": {services}, "networks": {{"default": {{}}}}}}"#))
     }
 
     /// A deployment of this stack.
-    pub fn stack(&self, stack: &str) -> Arc<Deployment> {
+    pub(crate) fn stack(&self, stack: &str) -> Arc<Deployment> {
         let mut stack: serde_json::Value = serde_json::from_str(&stack.replace("IMAGE", &self.image())).unwrap();
         for (_, service) in stack["services"].as_object_mut().unwrap() {
             let kind = serde_json::json!({"container": service["container"].take()});
@@ -162,16 +170,10 @@ impl Corner {
             whole[key] = value.clone();
         }
         let stack = serde_json::from_value(whole).unwrap();
-        Arc::new(Deployment { env: self.env.clone(), stack, caller: Default::default(), places: Default::default() })
+        Arc::new(Deployment { env: self.env.clone(), stack, caller: Caller::default(), places: Places::default() })
     }
 
-    pub fn spec(&self, deployment: &Arc<Deployment>, unit: &str) -> UnitSpec {
-        let unit: UnitId = unit.parse().unwrap();
-        let hash = ConfigHash::of(deployment.service(&unit.service).unwrap(), &deployment.stack);
-        UnitSpec { unit, deployment: deployment.clone(), hash }
-    }
-
-    pub async fn act(&self, action: Action) -> Result<Outcome, Fault> {
+    pub(crate) async fn act(&self, action: Action) -> Result<Outcome, Fault> {
         let ticket = Ticket {
             serial: 1,
             resource: ResourceId::Owned,
@@ -182,43 +184,43 @@ impl Corner {
         self.docker.act(&ticket, &action, &self.events).await
     }
 
-    pub async fn create(&self, spec: &UnitSpec) -> Result<String, Fault> {
+    pub(crate) async fn create(&self, spec: &UnitSpec) -> Result<String, Fault> {
         match self.act(Action::Create { spec: spec.clone(), inherited: IndexMap::new() }).await? {
             Outcome::Created { container } => Ok(container),
             other => panic!("{other:?}"),
         }
     }
 
-    pub async fn start(&self, spec: &UnitSpec) -> Result<String, Fault> {
+    pub(crate) async fn start(&self, spec: &UnitSpec) -> Result<String, Fault> {
         match self.act(Action::Start { spec: spec.clone(), incarnation: Incarnation(1), line: None }).await? {
             Outcome::Started { birth, .. } => Ok(birth),
             other => panic!("{other:?}"),
         }
     }
 
-    pub async fn network(&self, deployment: &Arc<Deployment>, key: &str) {
+    pub(crate) async fn network(&self, deployment: &Arc<Deployment>, key: &str) {
         let action = Action::CreateNetwork { key: key.to_owned(), deployment: deployment.clone() };
         assert_eq!(self.act(action).await.unwrap(), Outcome::Done);
     }
 
     /// The default network and a running container of each unit.
-    pub async fn up(&self, deployment: &Arc<Deployment>, units: &[&str]) -> Vec<String> {
+    pub(crate) async fn up(&self, deployment: &Arc<Deployment>, units: &[&str]) -> Vec<String> {
         self.network(deployment, "default").await;
         let mut ids = Vec::new();
         for unit in units {
-            let spec = self.spec(deployment, unit);
+            let spec = spec(deployment, unit);
             ids.push(self.create(&spec).await.unwrap());
             self.start(&spec).await.unwrap();
         }
         ids
     }
 
-    pub async fn observe(&self) -> Actual {
+    pub(crate) async fn observe(&self) -> Actual {
         self.docker.observe(&self.env, &Query::default()).await.unwrap()
     }
 
     /// What a shell command prints inside a container, and its exit code.
-    pub async fn sh(&self, container: &str, command: &str) -> (i32, String) {
+    pub(crate) async fn sh(&self, container: &str, command: &str) -> (i32, String) {
         let spec = baistack::world::docker::ExecSpec {
             command: ["/bin/sh", "-c", command].map(str::to_owned).to_vec(),
             ..Default::default()
@@ -230,7 +232,7 @@ impl Corner {
     }
 
     /// Waits for an event that is wanted.
-    pub async fn hear<T>(&self, wanted: impl Fn(Event) -> Option<T>) -> T {
+    pub(crate) async fn hear<T>(&self, wanted: impl Fn(Event) -> Option<T>) -> T {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         loop {
             while let Ok(event) = self.heard.try_recv() {

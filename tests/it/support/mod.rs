@@ -1,3 +1,3 @@
 //! What the tests share.
 
-pub mod engine;
+pub(crate) mod engine;
