@@ -26,6 +26,9 @@ const COMMAND_BIT: u32 = 1 << 23;
 pub struct Marker(u64);
 
 impl Marker {
+    /// A mark that no process has.
+    pub(super) const NONE: Self = Self(0);
+
     /// The environment's mark, without a unit. The same each time, so that it survives a lost state directory.
     pub fn of_env(env: &EnvId, uid: u32) -> Self {
         Self(ALWAYS | (digest(&format!("{uid}/{env}")) << 24 & ENV_BITS))

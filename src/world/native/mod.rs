@@ -6,12 +6,17 @@
 
 pub mod capabilities;
 pub mod child;
+pub mod exec;
+pub mod guard;
 pub mod marker;
 pub mod signal;
 pub mod spawn;
+pub mod sweep;
 pub mod tree;
 pub mod user;
 
+mod files;
+mod hooks;
 mod limits;
 mod reap;
 mod stdio;
@@ -23,10 +28,13 @@ mod tests;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
+use indexmap::IndexMap;
 use nix::errno::Errno;
 
+use self::hooks::{Hooks, Job, Which};
 use self::marker::Marker;
 use self::reap::{End, Life, Reaper};
 use self::spawn::Order;
@@ -50,6 +58,7 @@ pub struct Native {
     events: Sender<Event>,
     pump: PumpHandle,
     reaper: Reaper,
+    hooks: Hooks,
 }
 
 impl Native {
@@ -57,17 +66,35 @@ impl Native {
     pub fn new(env: &EnvId, state_dir: PathBuf, events: Sender<Event>, pump: PumpHandle) -> Result<Self, Errno> {
         nix::sys::prctl::set_child_subreaper(true)?;
         let env = Marker::of_env(env, nix::unistd::geteuid().as_raw());
-        Ok(Self { env, state_dir, events, pump, reaper: Reaper::new(env)? })
+        Ok(Self { env, state_dir, events, pump, reaper: Reaper::new(env)?, hooks: Hooks::new() })
     }
 
     /// Does an action on a process. `None`: it takes longer, and `Event::Acted` will be sent.
     pub fn act(&mut self, ticket: &Ticket, action: &Action) -> Option<Result<Outcome, Fault>> {
         match action {
-            Action::Create { .. } => Some(Ok(Outcome::Done)),
-            Action::Start { spec, incarnation, line } => Some(self.start(spec, *incarnation, line.as_deref())),
-            Action::Stop { spec, incarnation, .. } => Some(self.stop(spec, *incarnation)),
+            Action::Create { spec, .. } => Some(files::create(spec).map(|()| Outcome::Done)),
+            Action::Start { spec, incarnation, line } => {
+                let started = self.start(spec, *incarnation, line.as_deref());
+                let hooks = &spec.service().common.post_start;
+                match started {
+                    Ok(outcome) if !hooks.is_empty() => {
+                        self.run_hooks(ticket, spec, *incarnation, Which::PostStart(outcome), None)
+                    }
+                    Ok(_) | Err(_) => Some(started),
+                }
+            }
+            Action::Stop { spec, incarnation, grace } => {
+                let runs = self.leader(&spec.unit).is_some();
+                if runs && !spec.service().common.pre_stop.is_empty() {
+                    return self.run_hooks(ticket, spec, *incarnation, Which::PreStop, Some(*grace));
+                }
+                Some(self.stop(spec, *incarnation))
+            }
             Action::Kill { spec, incarnation, signal } => Some(self.kill(spec, *incarnation, signal)),
-            Action::Remove { .. } => Some(Ok(Outcome::Done)),
+            Action::Remove { unit, volumes, .. } => {
+                let removed = files::remove(&self.state_dir, unit, *volumes);
+                Some(removed.map(|()| Outcome::Removed { anonymous: IndexMap::new() }))
+            }
             Action::CreateNetwork { .. }
             | Action::RemoveNetwork { .. }
             | Action::CreateVolume { .. }
@@ -86,6 +113,9 @@ impl Native {
 
     /// To be called when SIGCHLD has come: collects what has ended and tells it.
     pub fn child_changed(&mut self) {
+        while let Some((job, result)) = self.hooks.next() {
+            self.after_hooks(job, result);
+        }
         for end in self.reaper.collect() {
             self.tell(end);
         }
@@ -113,6 +143,45 @@ impl Native {
             // What may not be signalled cannot be helped here: the guard is no mightier.
             let _ = stop::kill_all(&life.root);
         }
+    }
+
+    fn run_hooks(
+        &self,
+        ticket: &Ticket,
+        spec: &UnitSpec,
+        incarnation: Incarnation,
+        which: Which,
+        timeout: Option<Duration>,
+    ) -> Option<Result<Outcome, Fault>> {
+        let Some(root) = self.root(&spec.unit) else { return Some(Ok(Outcome::Signalled)) };
+        let job = Job { which, ticket: ticket.clone(), spec: spec.clone(), incarnation, root, timeout };
+        self.hooks.run(job, &self.pump);
+        None
+    }
+
+    /// Goes on where an action had to wait for its hooks.
+    fn after_hooks(&mut self, job: Job, result: Result<(), String>) {
+        let Job { which, ticket, spec, incarnation, root, .. } = job;
+        let answer = match (which, result) {
+            (Which::PostStart(outcome), Ok(())) => Ok(outcome),
+            (Which::PostStart(_), Err(reason)) => {
+                // As it has not started, it must not run.
+                if let Some(life) = self.reaper.lives.get_mut(&spec.unit).filter(|life| life.incarnation == incarnation) {
+                    life.killed = true;
+                    let _ = stop::kill_all(&root);
+                }
+                Err(Fault::permanent(format!("post_start: {reason}")))
+            }
+            (Which::PreStop, result) => {
+                // What a hook has failed to do does not keep the process alive.
+                if let Err(reason) = result {
+                    self.pump.note(&spec.unit, format!("pre_stop: {reason}"));
+                }
+                self.stop(&spec, incarnation)
+            }
+        };
+        // The loop has gone, and with it whoever wanted to know.
+        let _ = self.events.send(Event::Acted(ticket, answer));
     }
 
     fn start(&mut self, spec: &UnitSpec, incarnation: Incarnation, line: Option<&str>) -> Result<Outcome, Fault> {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use indexmap::IndexMap;
 use nix::errno::Errno;
@@ -217,15 +218,40 @@ pub(super) fn collect(pid: i32) -> Option<Exit> {
     wait(pid, libc::WNOHANG).ok().flatten()
 }
 
-/// waitpid(2) with exits by real-time signals, which nix does not know.
+/// Collects any child that has ended: for the guard, where nobody else waits for one.
+pub(super) fn wait_any() -> Result<Option<(i32, Exit)>, Errno> {
+    wait_for(-1, libc::WNOHANG)
+}
+
+/// Waits until a child has ended, without collecting it, at most so long. SIGCHLD must be blocked.
+pub(super) fn await_child(at_most: Duration) {
+    let wait = libc::timespec {
+        tv_sec: libc::time_t::try_from(at_most.as_secs()).unwrap_or(1),
+        tv_nsec: i64::from(at_most.subsec_nanos()),
+    };
+    // SAFETY: the set is memory of ours that the calls fill in; what would be told about the signal is not asked for.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const wait);
+    }
+}
+
+/// Waits for a child, with the flags of waitpid(2); none when it has not ended (`WNOHANG`).
 pub(super) fn wait(pid: i32, flags: i32) -> Result<Option<Exit>, Errno> {
+    wait_for(pid, flags).map(|ended| ended.map(|(_, exit)| exit))
+}
+
+/// waitpid(2) with exits by real-time signals, which nix does not know.
+fn wait_for(pid: i32, flags: i32) -> Result<Option<(i32, Exit)>, Errno> {
     let mut status = 0;
     loop {
         // SAFETY: waitpid fills in a number of ours.
         match Errno::result(unsafe { libc::waitpid(pid, &raw mut status, flags) }) {
             Ok(0) => return Ok(None),
-            Ok(_) if libc::WIFEXITED(status) => return Ok(Some(Exit::Code(libc::WEXITSTATUS(status)))),
-            Ok(_) => return Ok(Some(Exit::Signal(libc::WTERMSIG(status)))),
+            Ok(pid) if libc::WIFEXITED(status) => return Ok(Some((pid, Exit::Code(libc::WEXITSTATUS(status))))),
+            Ok(pid) => return Ok(Some((pid, Exit::Signal(libc::WTERMSIG(status))))),
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }

@@ -166,41 +166,61 @@ fn kind(file: &Path) -> FileKind {
     }
 }
 
-/// Says why a program does not run, so that the reader knows what to change.
-pub fn explain(error: SpawnError, order: &Order<'_>, launch: &Launch) -> Fault {
-    let program = launch.program.to_string_lossy();
+/// A command of no unit.
+pub(super) fn plain(argv: &[String], environment: &IndexMap<String, String>, directory: &Path) -> Result<Launch, Fault> {
+    let Some(program) = argv.first() else { return Err(Fault::permanent("no command to run")) };
+    let file = find(program, directory, environment.get("PATH").map(String::as_str))?;
+    Ok(Launch {
+        program: text(file.as_os_str().as_bytes(), "the program's path")?,
+        arguments: argv.iter().map(|argument| text(argument.as_bytes(), "an argument")).collect::<Result<_, _>>()?,
+        environment: block(environment)?,
+        directory: Some(text(directory.as_os_str().as_bytes(), "the directory")?),
+        ..Launch::default()
+    })
+}
+
+/// Says why a unit's program does not run, so that the reader knows what to change.
+pub(super) fn explain(error: SpawnError, order: &Order<'_>, launch: &Launch) -> Fault {
     match error {
-        SpawnError::Clone(source) => Fault::temporary(format!("make a process: {source}")),
-        SpawnError::Step { step: Step::Execute, source } => match source {
-            Errno::ENOENT => Fault::permanent(match interpreter(&launch.program) {
-                Some(interpreter) => format!("`{program}` is to be run by `{interpreter}`, which does not exist"),
-                None => format!("`{program}` needs an interpreter or a loader that does not exist"),
-            }),
-            Errno::ENOEXEC => {
-                Fault::permanent(format!("`{program}` is neither a program for this machine nor a script with a `#!` line"))
-            }
-            Errno::EACCES => Fault::permanent(format!("`{program}` may not be executed by this user")),
-            Errno::E2BIG => Fault::permanent(format!("arguments and environment of `{program}` are too long for the kernel")),
-            Errno::EPERM => {
-                Fault::permanent(format!("`{program}` carries capabilities in its file that this user may not hold here"))
-            }
-            Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::ETXTBSY => {
-                Fault::temporary(format!("execute `{program}`: {}", source.desc()))
-            }
-            _ => Fault::permanent(format!("execute `{program}`: {}", source.desc())),
-        },
         SpawnError::Step { step: Step::Directory, source } => {
             Fault::permanent(format!("working_dir `{}`: {}", order.directory().display(), source.desc()))
         }
+        SpawnError::Clone(_) | SpawnError::Step { .. } => explain_plain(&error, launch),
+    }
+}
+
+/// Says why a program does not run.
+pub(super) fn explain_plain(error: &SpawnError, launch: &Launch) -> Fault {
+    match error {
+        SpawnError::Clone(source) => Fault::temporary(format!("make a process: {source}")),
+        SpawnError::Step { step: Step::Execute, source } => explain_execute(*source, launch),
         SpawnError::Step { step, source } => {
-            let kind = if step == Step::Prepare { FaultKind::Temporary } else { FaultKind::Permanent };
+            let kind = if *step == Step::Prepare { FaultKind::Temporary } else { FaultKind::Permanent };
             Fault { kind, message: format!("{step}: {}", source.desc()) }
         }
     }
 }
 
+fn explain_execute(errno: Errno, launch: &Launch) -> Fault {
+    let program = launch.program.to_string_lossy();
+    Fault::permanent(match errno {
+        Errno::ENOENT => match interpreter(&launch.program) {
+            Some(interpreter) => format!("`{program}` is to be run by `{interpreter}`, which does not exist"),
+            None => format!("`{program}` needs an interpreter or a loader that does not exist"),
+        },
+        Errno::ENOEXEC => format!("`{program}` is neither a program for this machine nor a script with a `#!` line"),
+        Errno::EACCES => format!("`{program}` may not be executed by this user"),
+        Errno::E2BIG => format!("arguments and environment of `{program}` are too long for the kernel"),
+        Errno::EPERM => format!("`{program}` carries capabilities in its file that this user may not hold here"),
+        Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::ETXTBSY => {
+            return Fault::temporary(format!("execute `{program}`: {}", errno.desc()));
+        }
+        _ => format!("execute `{program}`: {}", errno.desc()),
+    })
+}
+
 /// The program that a `#!` line names.
-pub fn interpreter(program: &CString) -> Option<String> {
+fn interpreter(program: &CString) -> Option<String> {
     use std::io::Read;
     let path = Path::new(std::ffi::OsStr::from_bytes(program.as_bytes()));
     let mut head = Vec::new();

@@ -147,13 +147,19 @@ impl World {
         panic!("no file {name}");
     }
 
-    /// The lines of a unit's log, without the marks.
+    /// The lines of a unit's log, without the marks. Nothing else writes between the pieces of a line in these tests.
     pub fn log(&self, spec: &UnitSpec) -> Vec<String> {
         let path = crate::world::logs::file::path(&self.directory.path().join("logs"), &spec.unit);
         let bytes = std::fs::read(path).unwrap_or_default();
-        let records = bytes.split(|byte| *byte == b'\n').filter_map(Record::parse);
-        let text = records.filter(|record| matches!(record.part, Part::Full | Part::Partial));
-        text.map(|record| String::from_utf8_lossy(record.text).into_owned()).collect()
+        let mut text = String::new();
+        for record in bytes.split(|byte| *byte == b'\n').filter_map(Record::parse) {
+            match record.part {
+                Part::Full => text = text + &String::from_utf8_lossy(record.text) + "\n",
+                Part::Partial => text += &String::from_utf8_lossy(record.text),
+                Part::Mark(_) => {}
+            }
+        }
+        text.split_terminator('\n').map(str::to_owned).collect()
     }
 }
 
@@ -184,4 +190,13 @@ fn sigchld() -> (Receiver<()>, Handle) {
 /// Whether a process that was seen alive still is.
 pub(crate) fn is_alive(pid: i32) -> bool {
     Seen::read(pid).is_some_and(|process| process.is_alive())
+}
+
+/// Waits until a process that was killed is gone.
+pub(crate) fn await_end(pid: i32) {
+    let deadline = clock::deadline(PATIENCE);
+    while is_alive(pid) {
+        assert!(!clock::is_past(deadline), "{pid} lives on");
+        std::thread::yield_now();
+    }
 }

@@ -3,9 +3,10 @@
 use super::testing::{World, is_alive};
 use super::tree::session_of;
 use crate::base::name::UnitId;
+use crate::model::hook::Hook;
 use crate::model::process::Command;
 use crate::model::service::Ulimit;
-use crate::plan::action::Exit;
+use crate::plan::action::{Action, Exit, Incarnation, Outcome};
 use crate::supervisor::event::Event;
 
 /// A program that ignores TERM, leaves its session and loses its parent; it writes its pid to a file.
@@ -211,4 +212,39 @@ fn the_end_of_a_life_that_nobody_knows_is_told_when_it_is_stopped() {
     let spec = world.unit("a", "true", |_, _| {});
     world.stop(&spec).unwrap().unwrap();
     assert_eq!(world.ends(&spec), [(Exit::Unknown, 0)]);
+}
+
+fn hook(script: &str) -> Vec<Hook> {
+    vec![Hook { command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(), ..Hook::default() }]
+}
+
+#[test]
+fn hooks_run_inside_of_the_service_and_are_waited_for() {
+    let mut world = World::new("hooks");
+    let spec = world.unit("a", "trap 'echo end; exit 0' TERM; while :; do sleep 0.01; done", |common, _| {
+        common.post_start = hook("echo after start in $BAISTACK_SERVICE");
+        common.pre_stop = hook("echo before stop; exit 1");
+    });
+    let start = Action::Start { spec: spec.clone(), incarnation: Incarnation(1), line: None };
+    assert_eq!(world.act(&spec, &start), None);
+    let answer = |event: &Event| if let Event::Acted(_, answer) = event { Some(answer.clone()) } else { None };
+    assert!(matches!(world.wait(answer), Ok(Outcome::Started { .. })));
+    assert_eq!(world.stop(&spec), None);
+    assert_eq!(world.wait(answer), Ok(Outcome::Signalled));
+    assert_eq!(world.ends(&spec), [(Exit::Code(0), 0)]);
+    let log = world.log(&spec);
+    for line in ["after start in a", "before stop", "end"] {
+        assert!(log.iter().any(|found| found == line), "{log:?}");
+    }
+}
+
+#[test]
+fn a_start_whose_hook_fails_is_none() {
+    let mut world = World::new("badhook");
+    let spec = world.unit("a", "exec sleep 1000", |common, _| common.post_start = hook("exit 4"));
+    let start = Action::Start { spec: spec.clone(), incarnation: Incarnation(1), line: None };
+    assert_eq!(world.act(&spec, &start), None);
+    let fault = world.wait(|event| if let Event::Acted(_, Err(fault)) = event { Some(fault.message.clone()) } else { None });
+    assert_eq!(fault, "post_start: `/bin/sh -c exit 4` ended with exit code 4");
+    assert_eq!(world.ends(&spec), [(Exit::Signal(9), 0)]);
 }

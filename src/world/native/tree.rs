@@ -128,6 +128,24 @@ pub fn with_descendants(heads: &[i32]) -> Vec<Process> {
     found
 }
 
+/// All that descends from us, from one look at the whole host: for the guard, which has no second chance.
+pub fn descendants() -> Vec<Process> {
+    let all = scan();
+    let mut ours = BTreeSet::from([nix::unistd::getpid().as_raw()]);
+    let mut found = Vec::new();
+    loop {
+        let before = found.len();
+        for process in &all {
+            if ours.contains(&process.parent) && ours.insert(process.pid) {
+                found.push(process.clone());
+            }
+        }
+        if found.len() == before {
+            return found;
+        }
+    }
+}
+
 /// Every process of the host that we may see.
 pub fn scan() -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
