@@ -206,7 +206,7 @@ pub fn command() -> Command {
     for &(verb, flag, takes_value) in NOT_YET {
         let arg = || {
             let action = if takes_value { ArgAction::Append } else { ArgAction::SetTrue };
-            Arg::new(format!("not yet --{flag}")).long(flag).hide(true).action(action)
+            Arg::new(flag).long(flag).hide(true).action(action)
         };
         command = match (verb, flag) {
             ("", _) => command.arg(arg()),
@@ -235,8 +235,7 @@ fn with_globals(sub: Command, globals: &[Arg]) -> Command {
 fn not_yet(matches: &ArgMatches) -> Option<String> {
     let (verb, inner) = matches.subcommand()?;
     NOT_YET.iter().find_map(|&(command, flag, takes_value)| {
-        let id = format!("not yet --{flag}");
-        let given = |matches: &ArgMatches| if takes_value { matches.contains_id(&id) } else { matches.get_flag(&id) };
+        let given = |matches: &ArgMatches| if takes_value { matches.contains_id(flag) } else { matches.get_flag(flag) };
         match (command, flag) {
             ("", _) => given(matches).then(|| format!("`--{flag}`")),
             (command, _) if command != verb => None,

@@ -209,6 +209,13 @@ impl Context {
         CliError::NoEnvironment(format!("environment `{env}` is not running; `baistack ls --all` lists those that there are"))
     }
 
+    /// Where a container's port is on the host; none when it is not published.
+    pub fn published(&self, unit: &UnitId, env: &EnvId, target: u16, protocol: &str) -> Result<Option<(String, u16)>, CliError> {
+        let container = self.running_container(env, unit)?;
+        let published = self.engine()?.published(&container, target, protocol);
+        published.map_err(|fault| CliError::Engine(fault.to_string()))
+    }
+
     /// Prints the stack's `welcome`.
     pub fn welcome(&self, deployment: &Deployment) {
         if let Some(text) = deployment.stack.welcome.as_ref().filter(|_| self.style != Style::Quiet) {

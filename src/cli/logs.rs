@@ -70,3 +70,4 @@ fn life(text: &str) -> Result<Life, String> {
         _ => Err("expected a number from 1, or `last`".to_owned()),
     }
 }
+pub fn run(_: Args, _: &Context) -> Result<crate::base::exit::Exit, CliError> { todo!() }

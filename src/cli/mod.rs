@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod build;
+pub mod checks;
 pub mod completions;
 pub mod config;
 pub mod context;
@@ -11,6 +12,7 @@ pub mod inside;
 pub mod env;
 pub mod environments;
 pub mod exec;
+pub mod follow;
 
 pub mod images;
 pub mod interrupt;

@@ -65,14 +65,13 @@ fn of_service(args: &Args, service: &ServiceName, private: &str, context: &Conte
     let unit = UnitId::new(service.clone(), args.index);
     let port = known.common.ports.iter().find(|port| port.target == target && port.protocol == protocol);
     let address = match (port, known.is_process()) {
-        (Some(port), true) => Some((port.host_ip.clone(), port.target)),
-        (_, false) => context.published(&deployment, &unit, target, protocol)?,
+        (Some(port), true) => Some((port.host_ip.clone().unwrap_or_else(|| "127.0.0.1".to_owned()), port.target)),
+        (_, false) => context.published(&unit, &env, target, protocol)?,
         (None, true) => None,
     };
     let Some((ip, number)) = address else {
         return Err(CliError::Failed(format!("no port {target}/{protocol} for {unit}")));
     };
-    let ip = ip.unwrap_or_else(|| "0.0.0.0".to_owned());
     if args.format == "json" {
         context.printer.data(json::document(&json!({ "ip": ip, "port": number, "protocol": protocol })))?;
     } else {

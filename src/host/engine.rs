@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use indexmap::IndexMap;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
 
 use crate::base::name::EnvId;
 use crate::model::owned::Owned;
@@ -45,6 +46,17 @@ impl Resize {
     }
 }
 
+/// The lines of a log.
+pub struct Lines(mpsc::Receiver<Result<LogLine, Fault>>);
+
+impl Iterator for Lines {
+    type Item = Result<LogLine, Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.blocking_recv()
+    }
+}
+
 impl Engine {
     /// The engine that Docker's command line would use in this environment. Connects when it is first asked.
     pub fn new(environment: &IndexMap<String, String>) -> io::Result<Self> {
@@ -76,6 +88,11 @@ impl Engine {
         self.runtime().block_on(self.docker.owned(entries))
     }
 
+    /// Where a container's port is on the host.
+    pub fn published(&self, container: &str, target: u16, protocol: &str) -> Result<Option<(String, u16)>, Fault> {
+        self.runtime().block_on(self.docker.published(container, target, protocol))
+    }
+
     /// Does one action, and tells what it says meanwhile.
     pub fn act(&self, ticket: &Ticket, action: &Action, mut progress: impl FnMut(String) + Send) -> Result<Outcome, Fault> {
         let (sender, events) = crossbeam_channel::unbounded();
@@ -93,32 +110,23 @@ impl Engine {
         })
     }
 
-    /// The lines of a container's log, in a thread of the runtime, until it ends or `tell` wants no more.
-    ///
-    /// The last thing told is a fault, or nothing when the log has ended.
-    pub fn read_logs(
-        &self,
-        container: String,
-        range: LogRange,
-        mut tell: impl FnMut(Result<Option<LogLine>, Fault>) -> bool + Send + 'static,
-    ) {
+    /// The lines of a container's log, as they come. Read ahead by a task of the runtime, but not far.
+    pub fn logs(&self, container: String, range: LogRange) -> Lines {
+        const AHEAD: usize = 1024;
+        let (sender, receiver) = mpsc::channel(AHEAD);
         let docker = self.docker.clone();
         self.runtime().spawn(async move {
             let mut lines = match docker.logs(&container, range).await {
                 Ok(lines) => lines,
-                Err(fault) => {
-                    tell(Err(fault));
-                    return;
-                }
+                Err(fault) => return drop(sender.send(Err(fault)).await),
             };
             while let Some(line) = lines.next().await {
-                let ended = line.is_err();
-                if !tell(line.map(Some)) || ended {
+                if sender.send(line).await.is_err() {
                     return;
                 }
             }
-            tell(Ok(None));
         });
+        Lines(receiver)
     }
 
     /// Runs a command inside a container. Answers with its exit code.
