@@ -21,8 +21,8 @@ use crate::world::docker::{Docker, ExecSpec, LogLine, LogRange, LogStream, Owned
 
 /// A Docker Engine and what it takes to talk to it.
 pub struct Engine {
-    /// There until the end.
-    runtime: Option<Runtime>,
+    /// Lives as long as the process: readers of logs wait for lines that may never come.
+    runtime: &'static Runtime,
     docker: Docker,
 }
 
@@ -61,36 +61,32 @@ impl Engine {
     /// The engine that Docker's command line would use in this environment. Connects when it is first asked.
     pub fn new(environment: &IndexMap<String, String>) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().thread_name("engine").build()?;
-        Ok(Self { runtime: Some(runtime), docker: Docker::new(environment) })
-    }
-
-    fn runtime(&self) -> &Runtime {
-        self.runtime.as_ref().expect("taken only when dropped")
+        Ok(Self { runtime: Box::leak(Box::new(runtime)), docker: Docker::new(environment) })
     }
 
     /// The engine's release.
     pub fn release(&self) -> Result<String, Fault> {
-        self.runtime().block_on(self.docker.release())
+        self.runtime.block_on(self.docker.release())
     }
 
     /// All that it holds of an environment, and what is asked for beside.
     pub fn observe(&self, env: &EnvId, query: &Query) -> Result<Actual, Fault> {
-        self.runtime().block_on(self.docker.observe(env, query))
+        self.runtime.block_on(self.docker.observe(env, query))
     }
 
     /// Every environment that has containers.
     pub fn environments(&self) -> Result<std::collections::BTreeMap<String, SeenEnvironment>, Fault> {
-        self.runtime().block_on(self.docker.environments())
+        self.runtime.block_on(self.docker.environments())
     }
 
     /// What there is of things that services made.
     pub fn owned(&self, entries: &[Owned]) -> Result<Vec<OwnedThing>, Fault> {
-        self.runtime().block_on(self.docker.owned(entries))
+        self.runtime.block_on(self.docker.owned(entries))
     }
 
     /// Where a container's port is on the host.
     pub fn published(&self, container: &str, target: u16, protocol: &str) -> Result<Option<(String, u16)>, Fault> {
-        self.runtime().block_on(self.docker.published(container, target, protocol))
+        self.runtime.block_on(self.docker.published(container, target, protocol))
     }
 
     /// Does one action, and tells what it says meanwhile.
@@ -104,7 +100,7 @@ impl Engine {
                     }
                 }
             });
-            let outcome = self.runtime().block_on(self.docker.act(ticket, action, &sender));
+            let outcome = self.runtime.block_on(self.docker.act(ticket, action, &sender));
             drop(sender);
             outcome
         })
@@ -115,7 +111,7 @@ impl Engine {
         const AHEAD: usize = 1024;
         let (sender, receiver) = mpsc::channel(AHEAD);
         let docker = self.docker.clone();
-        self.runtime().spawn(async move {
+        self.runtime.spawn(async move {
             let mut lines = match docker.logs(&container, range).await {
                 Ok(lines) => lines,
                 Err(fault) => return drop(sender.send(Err(fault)).await),
@@ -131,7 +127,7 @@ impl Engine {
 
     /// Runs a command inside a container. Answers with its exit code.
     pub fn exec(&self, container: &str, spec: &ExecSpec, on_terminal: OnTerminal<'_>, sink: Sink<'_>) -> Result<i32, Fault> {
-        self.runtime().block_on(async {
+        self.runtime.block_on(async {
             let session = self.docker.exec(container, spec).await?;
             on_terminal(self.resize(session.terminal()));
             session.carry(self.stdin(spec.stdin), sink).await
@@ -140,7 +136,7 @@ impl Engine {
 
     /// Runs a command inside a container and does not wait for it.
     pub fn exec_detached(&self, container: &str, spec: &ExecSpec) -> Result<(), Fault> {
-        self.runtime().block_on(self.docker.exec_detached(container, spec))
+        self.runtime.block_on(self.docker.exec_detached(container, spec))
     }
 
     /// Runs a one-off container to its end; with `remove` it is gone afterwards. Answers with its exit code.
@@ -152,7 +148,7 @@ impl Engine {
         on_terminal: OnTerminal<'_>,
         sink: Sink<'_>,
     ) -> Result<i32, Fault> {
-        self.runtime().block_on(async {
+        self.runtime.block_on(async {
             let attached = self.docker.run(spec, run).await?;
             let container = attached.container.clone();
             on_terminal(self.resize(attached.terminal()));
@@ -166,11 +162,11 @@ impl Engine {
 
     /// Starts a one-off container. Answers with its id.
     pub fn run_detached(&self, spec: &UnitSpec, run: &RunSpec, remove: bool) -> Result<String, Fault> {
-        self.runtime().block_on(self.docker.run_detached(spec, run, remove))
+        self.runtime.block_on(self.docker.run_detached(spec, run, remove))
     }
 
     fn resize(&self, terminal: Terminal) -> Resize {
-        Resize { terminal, runtime: self.runtime().handle().clone() }
+        Resize { terminal, runtime: self.runtime.handle().clone() }
     }
 
     /// Our own input, read by a thread: a read that waits for a terminal cannot be called off, so nobody waits for it.
@@ -180,7 +176,7 @@ impl Engine {
         if !wanted {
             return ours;
         }
-        let runtime = self.runtime().handle().clone();
+        let runtime = self.runtime.handle().clone();
         let reading = thread::Builder::new().name("stdin".to_owned()).spawn(move || {
             let mut buffer = vec![0; 64 * 1024];
             loop {
@@ -195,14 +191,5 @@ impl Engine {
             tracing::warn!("no thread to read the input with: {error}");
         }
         ours
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        // Followers of logs wait for lines that may never come.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
