@@ -4,6 +4,5 @@ pub mod attach;
 pub mod dispatch;
 pub mod engine;
 pub mod logs;
-pub mod engine;
 pub mod run_loop;
 pub mod spawn;
