@@ -1,9 +1,15 @@
-//! `supervise`: the background half, started by `up` and by nobody else.
+//! `supervise`: the background half, started by `up` and by nobody else. What it has to say goes to `supervisor.log`.
+
+use std::io;
+use std::process::ExitCode;
+
+use tracing_subscriber::EnvFilter;
 
 use super::CliError;
 use super::context::Context;
 use crate::base::exit::Exit;
 use crate::base::name::EnvId;
+use crate::host::spawn;
 
 /// Flags of `supervise`.
 #[derive(Debug, clap::Args)]
@@ -13,8 +19,14 @@ pub struct Args {
     pub env: EnvId,
 }
 
-/// Runs the guard, which forks the supervisor.
+/// Runs the guard, which forks the supervisor. There is no other thread yet.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
-    let _ = (args, context);
-    todo!()
+    let chosen = context.caller.get("BAISTACK_LOG").and_then(|text| text.parse::<EnvFilter>().ok());
+    tracing_subscriber::fmt()
+        .with_env_filter(chosen.unwrap_or_else(|| EnvFilter::new("info")))
+        .with_ansi(false)
+        .with_writer(io::stderr)
+        .init();
+    let code = spawn::supervise(&context.env_dir(&args.env)?, &context.caller);
+    Ok(if code == ExitCode::SUCCESS { Exit::Success } else { Exit::Failure })
 }

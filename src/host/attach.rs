@@ -5,7 +5,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use super::run_loop::{HostError, run_once};
-use super::spawn::{SpawnError, spawn};
+use super::spawn::{SWEEP_GRACE, SpawnError, spawn};
 use crate::control::client::{Client, ClientError};
 use crate::supervisor::notice::Notice;
 use crate::supervisor::request::{Reply, Request};
@@ -15,6 +15,9 @@ use crate::world::native::sweep;
 
 /// How long a supervisor that holds the lock may take to open its socket.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two looks at a supervisor that holds the lock and does not listen.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// Why an environment cannot be reached.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +61,8 @@ pub fn open(env_dir: &EnvDir) -> Result<Env, AttachError> {
                 let pid = env_dir.holder().map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
                 return Err(AttachError::Deaf { pid });
             }
-            Err(ClientError::Nobody { .. } | ClientError::Gone(_)) => env_dir.wait_for_change(Duration::from_millis(20)),
+            // It is coming up or going down; there is no event for a socket that is not there yet.
+            Err(ClientError::Nobody { .. } | ClientError::Gone(_)) => std::thread::park_timeout(AGAIN),
             Err(error @ ClientError::Version { .. }) => return Err(error.into()),
         }
     }
@@ -104,6 +108,6 @@ pub fn ask(
         Err(LockError::Held { .. }) => return ask(env_dir, environment, request, notice),
         Err(LockError::State(error)) => return Err(error.into()),
     };
-    sweep::sweep(env_dir.id());
+    sweep::sweep(env_dir.id(), SWEEP_GRACE);
     Ok(run_once(env_dir.clone(), environment, request, notice)?)
 }

@@ -3,15 +3,15 @@
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use indexmap::IndexMap;
 use tokio::runtime::{Builder, Runtime};
 
-use super::run_loop::{HostError, NativeEngine};
+use super::run_loop::HostError;
 use crate::control::server::{self, Hub};
-use crate::model::process::Command;
-use crate::plan::action::{Action, Fault, Outcome, ResourceId, Ticket};
+use crate::plan::action::{Action, Fault, Outcome, Ticket};
 use crate::plan::desired::UnitSpec;
 use crate::supervisor::effect::{Effect, Probe};
 use crate::supervisor::event::{Event, ProbeResult};
@@ -19,11 +19,15 @@ use crate::supervisor::notice::Notice;
 use crate::supervisor::request::Reply;
 use crate::world::docker::Docker;
 use crate::world::envdir::EnvDir;
-use crate::world::inputs::Tasks;
+use crate::world::tasks::Tasks;
 use crate::world::logs::pump::{Pump, PumpHandle};
-use crate::world::native::{Native, exec};
+use crate::world::native::Native;
+use crate::world::native::exec::{self, Output};
 use crate::world::probe::{self, ProbeContext};
 use crate::world::watch::Watcher;
+
+/// As much of a probe's output as people read.
+const PROBE_OUTPUT: usize = 4096;
 
 /// Where answers and notices go.
 pub enum Answers {
@@ -63,7 +67,7 @@ impl Edges {
         let runtime = Builder::new_multi_thread().worker_threads(2).max_blocking_threads(32).enable_all().thread_name("edge").build();
         let runtime = runtime.map_err(HostError::system("start the runtime"))?;
         let pump = Pump::start(&env_dir.logs(), events.clone()).map_err(HostError::system("start the log pump"))?;
-        let native = NativeEngine::new(env_dir.id(), env_dir.path().to_owned(), events.clone(), pump.handle())
+        let native = Native::new(env_dir.id(), env_dir.path().to_owned(), events.clone(), pump.handle())
             .map_err(|errno| HostError::system("look after processes")(errno.into()))?;
         let base: PathBuf = env_dir.path().parent().map_or_else(|| env_dir.path().to_owned(), std::path::Path::to_owned);
         Ok(Self {
@@ -178,31 +182,28 @@ impl Edges {
 
     fn probe(&self, ticket: Ticket, probe: Probe) {
         let Probe { spec, check, container } = probe;
-        let (docker, events) = (self.docker.clone(), self.events.clone());
-        let ports_owned = (container.is_none()).then(|| self.native.root(&spec.unit)).flatten().map(|root| {
-            let owned: Box<dyn Fn(u16) -> Result<(), String> + Send + Sync> = Box::new(move |port| root.owns_listener(port));
-            owned
+        let root = if container.is_none() { self.native.root(&spec.unit) } else { None };
+        let ports_owned = root.map(|root| -> probe::PortsOwned { Box::new(move |port| root.owns_listener(port)) });
+        let replica = spec.unit.replica;
+        let (docker, for_test, in_container) = (self.docker.clone(), check.clone(), container);
+        let test: probe::RunTest = Box::new(move |test| {
+            let (docker, check, test, spec) = (docker.clone(), for_test.clone(), test.to_vec(), spec.clone());
+            match in_container.clone() {
+                Some(container) => Box::pin(async move {
+                    let result = docker.probe(&container, &check).await;
+                    if result.healthy { Ok(result.output) } else { Err(result.output) }
+                }),
+                None => Box::pin(async move {
+                    let run = tokio::task::spawn_blocking(move || run_test(&spec, &test, check.timeout()));
+                    run.await.unwrap_or_else(|error| Err(error.to_string()))
+                }),
+            }
         });
-        let log = self.log();
-        let test_check = check.clone();
-        let cx = ProbeContext {
-            ports_owned,
-            test: Box::new(move || {
-                let (docker, container, spec, check, log) = (docker.clone(), container.clone(), spec.clone(), test_check.clone(), log.clone());
-                Box::pin(async move {
-                    match container {
-                        Some(container) => docker.probe(&container, &check).await,
-                        None => tokio::task::spawn_blocking(move || run_test(&spec, &check, &log))
-                            .await
-                            .unwrap_or_else(|error| ProbeResult { healthy: false, output: error.to_string() }),
-                    }
-                })
-            }),
-        };
+        let cx = ProbeContext { replica, test: Some(test), ports_owned };
         self.spawn(
             async move { probe::check(&check, &cx).await },
             move |result| Event::Probed(ticket, result.unwrap_or_else(|panic| ProbeResult { healthy: false, output: panic })),
-            events,
+            self.events.clone(),
         );
     }
 
@@ -249,23 +250,38 @@ impl Edges {
     }
 }
 
+/// A task's `check`, with its output in the task's log.
 fn run_check(spec: &UnitSpec, log: &PumpHandle) -> Result<(), String> {
     let process = spec.service().process().ok_or("a container has no `check`")?;
     let Some(check) = &process.check else { return Ok(()) };
-    exec::run_check(spec, &command(spec, check), log)
+    let argv = check.argv(process.shell.as_deref());
+    let ran = exec::run_command(spec, argv, IndexMap::new(), process.start_timeout, Output::Log(log)).map_err(|fault| fault.message)?;
+    match (ran.is_success(), ran.timed_out) {
+        (true, _) => Ok(()),
+        (false, true) => Err("it took too long".to_owned()),
+        (false, false) => Err(ran.exit.to_string()),
+    }
 }
 
-fn run_test(spec: &UnitSpec, check: &crate::model::health::HealthCheck, log: &PumpHandle) -> ProbeResult {
-    let argv = match check.test.first().map(String::as_str) {
-        Some("CMD-SHELL") => command(spec, &Command::Text(check.test.get(1).cloned().unwrap_or_default())),
-        _ => check.test.iter().skip(1).cloned().collect(),
-    };
-    exec::run_probe(spec, &argv, check.timeout(), log)
-}
-
-fn command(spec: &UnitSpec, command: &Command) -> Vec<String> {
+/// A process's `healthcheck.test`: its output when it succeeds, else what went wrong.
+fn run_test(spec: &UnitSpec, test: &[String], timeout: Duration) -> Result<String, String> {
     let shell = spec.service().process().and_then(|process| process.shell.as_deref());
-    command.argv(shell)
+    let argv = match test {
+        [kind, text] if kind == "CMD-SHELL" => match shell {
+            Some(shell) => shell.iter().cloned().chain([text.clone()]).collect(),
+            None => vec!["/bin/sh".to_owned(), "-c".to_owned(), text.clone()],
+        },
+        [_, argv @ ..] => argv.to_vec(),
+        [] => return Err("the test is empty".to_owned()),
+    };
+    let ran = exec::run_command(spec, argv, IndexMap::new(), Some(timeout), Output::Kept(PROBE_OUTPUT)).map_err(|fault| fault.message)?;
+    let said = String::from_utf8_lossy(&ran.output).trim().to_owned();
+    match (ran.is_success(), ran.timed_out, said.is_empty()) {
+        (true, ..) => Ok(said),
+        (false, true, _) => Err(format!("no answer within {}", crate::base::duration::format(timeout))),
+        (false, false, true) => Err(ran.exit.to_string()),
+        (false, false, false) => Err(format!("{said} ({})", ran.exit)),
+    }
 }
 
 /// The process that an action is about; none for what is the container engine's.
@@ -287,13 +303,4 @@ fn process_of(action: &Action) -> Option<&UnitSpec> {
         | Action::RemoveOwned { .. } => None,
     };
     spec.filter(|spec| spec.service().is_process())
-}
-
-/// The unit that a ticket is for, for messages.
-#[must_use]
-pub fn unit_of(ticket: &Ticket) -> String {
-    match &ticket.resource {
-        ResourceId::Unit(unit) => unit.to_string(),
-        other => other.to_string(),
-    }
 }

@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, never, unbounded};
 use super::engine::Engine;
 use crate::base::name::{ServiceName, UnitId};
 use crate::plan::action::{Fault, FaultKind};
+use crate::supervisor::status::{UnitKind, UnitState, UnitStatus};
 use crate::world::docker::{LogLine, LogRange, LogStream};
 use crate::world::envdir::EnvDir;
 use crate::world::logs::line::Line;
@@ -120,6 +121,21 @@ impl Feed {
         // The thread that merges has ended only when nobody wants more.
         let _ = self.feeds.send(feed);
         Ok(())
+    }
+
+    /// What a notice says of a container: it is there, or has begun a new life. `engine` is asked for when it is needed.
+    pub fn unit<E>(&mut self, unit: &UnitStatus, engine: impl FnOnce() -> Result<&'static Engine, E>) -> io::Result<()> {
+        let Some(id) = &unit.container else { return Ok(()) };
+        if unit.kind != UnitKind::Container || unit.state != UnitState::Running {
+            return Ok(());
+        }
+        let Ok(engine) = engine() else { return Ok(()) };
+        self.container(engine, &Container { unit: unit.unit.clone(), id: id.clone(), born: None })
+    }
+
+    /// Whether nobody wants more, or there is no more.
+    pub fn is_over(&self) -> bool {
+        self.reading.is_finished()
     }
 
     /// Waits until all history has been delivered. For what is not followed.

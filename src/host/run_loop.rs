@@ -17,7 +17,6 @@ use crate::supervisor::request::{Reply, Request};
 use crate::supervisor::snapshot::{Processes, Snapshot};
 use crate::world::clock::{self, Clock};
 use crate::world::envdir::{EnvDir, StateError};
-use crate::world::native::Native;
 use crate::world::signals::{self, Signal};
 
 /// Why a supervisor could not begin.
@@ -208,6 +207,3 @@ pub fn run_once(
 pub fn daemon_answers() -> Answers {
     Answers::Hub(Hub::default())
 }
-
-/// The native engine needs a runtime of its own on no thread; see [`Edges`].
-pub(super) type NativeEngine = Native;

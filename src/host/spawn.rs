@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use indexmap::IndexMap;
 
@@ -18,6 +19,9 @@ use crate::world::native::{guard, sweep};
 
 /// Where the new supervisor finds the pipe.
 const READY_FD: &str = "BAISTACK_READY_FD";
+
+/// What an earlier supervisor and its guard left behind, both killed, may take to end.
+pub(super) const SWEEP_GRACE: Duration = Duration::from_secs(2);
 
 /// Why a supervisor did not come up.
 #[derive(Debug, thiserror::Error)]
@@ -92,12 +96,11 @@ pub fn supervise(env_dir: &EnvDir, environment: &IndexMap<String, String>) -> Ex
             return ExitCode::FAILURE;
         }
     };
-    guard::guard(|| {
-        let mut lock = lock;
+    guard::guard(lock, |mut lock| {
         if let Err(error) = lock.name_holder(std::process::id()) {
             tracing::warn!("the lock cannot name us: {error}");
         }
-        match begin(env_dir, environment) {
+        let code = match begin(env_dir, environment) {
             Ok(host) => {
                 if let Some(mut ready) = ready {
                     // Whoever started us may have gone away.
@@ -111,12 +114,14 @@ pub fn supervise(env_dir: &EnvDir, environment: &IndexMap<String, String>) -> Ex
                 tracing::error!("{error}{source}");
                 ExitCode::FAILURE
             }
-        }
+        };
+        drop(lock);
+        code
     })
 }
 
 fn begin(env_dir: &EnvDir, environment: &IndexMap<String, String>) -> Result<Host, HostError> {
-    sweep::sweep(env_dir.id());
+    sweep::sweep(env_dir.id(), SWEEP_GRACE);
     let mut host = Host::begin(env_dir.clone(), environment, daemon_answers())?;
     host.listen()?;
     Ok(host)

@@ -7,4 +7,5 @@ pub mod diff;
 pub mod environment;
 pub mod hash;
 pub mod next;
+pub mod ports;
 pub mod render;

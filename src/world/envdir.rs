@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use super::{disk, values};
 use crate::base::name::EnvId;
 use crate::model::value::Generated;
+use crate::plan::ports::Numbers;
 use crate::plan::desired::{Deployment, Places};
 
 
@@ -120,7 +121,7 @@ impl StateDir {
     }
 
     /// What belongs to no single environment: names with a point, which no ENVID can have.
-    pub(super) fn shared_dir(&self, name: &str) -> Result<PathBuf, StateError> {
+    pub fn shared_dir(&self, name: &str) -> Result<PathBuf, StateError> {
         let path = self.path.join(format!(".{name}"));
         make_private(&path)?;
         Ok(path)
@@ -132,9 +133,6 @@ impl StateDir {
         FileLock::wait(&self.path.join(".lock"))
     }
 }
-
-/// The first and the last number of a named port; the same unless it is a range.
-pub type Numbers = (u16, u16);
 
 /// The state of one environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
