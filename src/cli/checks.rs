@@ -10,10 +10,8 @@ use crate::model::depends::Dependency;
 use crate::plan::desired::{Deployment, UnitSpec};
 use crate::plan::hash::ConfigHash;
 use crate::supervisor;
-use crate::supervisor::status::UnitKind;
-use crate::view::ports;
 use crate::view::term;
-use crate::world::facts::{self, Facts};
+use crate::world::facts;
 use crate::world::native::capabilities::{self, Missing, Verdict};
 
 impl Context {
@@ -22,10 +20,8 @@ impl Context {
     pub fn check_host(&self, ready: &Ready, services: &[ServiceName], setcap: bool) -> Result<(), CliError> {
         let deployment = Arc::new(ready.deployment.clone());
         let selected = supervisor::select(&deployment, services, false);
-        let engine = || self.engine().map_err(|error| error.to_string())?.release().map_err(|fault| fault.to_string());
-        let host = Facts { environment: &self.caller, directory: &deployment.stack.directory, engine: &engine };
-        let mut problems = facts::missing(&deployment.stack.requires, &host);
-        problems.extend(self.taken_ports(&deployment, &selected)?);
+        let mut problems = facts::missing(&deployment, &self.caller);
+        problems.extend(facts::taken_ports(&deployment, &selected, &self.env_dir(&deployment.env)?));
         problems.extend(self.capabilities(&deployment, &selected, setcap)?);
         let engine = self.engine_problem(&deployment, &selected)?;
         match (problems.is_empty(), engine) {
@@ -36,29 +32,6 @@ impl Context {
                 Err(CliError::Several(problems))
             }
         }
-    }
-
-    /// Ports of the host that somebody else has already. Those of a service that runs are its own.
-    fn taken_ports(&self, deployment: &Deployment, selected: &[ServiceName]) -> Result<Vec<String>, CliError> {
-        let dir = self.env_dir(&deployment.env)?;
-        let in_use = dir.is_locked();
-        let mut own: Option<Vec<u16>> = None;
-        let mut taken = Vec::new();
-        for name in selected {
-            let Some(service) = deployment.service(name) else { continue };
-            let kind = if service.is_process() { UnitKind::Process } else { UnitKind::Container };
-            let fixed = service.common.ports.iter().filter(|port| port.protocol == "tcp").filter_map(|port| ports::host_port(port, kind));
-            for port in fixed.filter(|port| !facts::is_free(*port)) {
-                let holder = facts::holder(port);
-                let ours = holder.as_ref().and_then(|holder| holder.env.as_deref()) == Some(deployment.env.as_str());
-                if ours && in_use || own.get_or_insert_with(|| facts::ports_of_containers(&deployment.env)).contains(&port) {
-                    continue;
-                }
-                let holder = holder.map_or_else(|| "somebody else".to_owned(), |holder| holder.to_string());
-                taken.push(format!("port {port} of `{name}` is held by {holder}"));
-            }
-        }
-        Ok(taken)
     }
 
     /// What is wrong with the engine, if a container needs one that does not answer. Containers that nobody insists on are

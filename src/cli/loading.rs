@@ -19,13 +19,13 @@ use crate::load::files::{FileKind, Files};
 use crate::load::{self, Head, Values};
 use crate::plan::desired::{Caller, Deployment};
 use crate::plan::hash::ConfigHash;
-use crate::plan::ports::Numbers;
+use crate::plan::ports::{self, Numbers};
 use crate::view::diagnostics::{self, Look};
 use crate::view::term;
 use crate::world::disk::Disk;
-use crate::world::envdir::FileLock;
+use crate::world::envdir::{EnvDir, FileLock, StateDir};
 use crate::world::envid::{self, Asked, EnvIdError};
-use crate::world::named_ports;
+use crate::world::facts::{self, Holders};
 use crate::yaml::node::Node;
 
 /// What a stack is loaded for.
@@ -69,27 +69,23 @@ impl Context {
         let starts = purpose != Purpose::Read;
         // Two `up` at once must not find the same name, values or ports.
         let host_lock = if starts { Some(state.host_lock().map_err(CliError::failed)?) } else { None };
-        let env = self.env_of(&head, starts)?;
+        let env = self.env_of(&head, if starts { envid::Purpose::Run } else { envid::Purpose::Show })?;
         let dir = state.env(&env);
         let claim = if starts { Some(dir.claim().map_err(CliError::failed)?) } else { None };
         let program = std::env::current_exe().map_err(|error| CliError::Failed(format!("find our own program: {error}")))?;
         let places = dir.places(&head.directory, &self.caller, program);
         let (numbers, generated) = match purpose {
-            Purpose::Read => {
-                (named_ports::kept(&dir, &head.named_ports).map_err(CliError::failed)?, dir.values().map_err(CliError::failed)?)
-            }
+            Purpose::Read => (dir.ports().map_err(CliError::failed)?, dir.values().map_err(CliError::failed)?),
             Purpose::Start { strict_ports } => {
-                let found = named_ports::allocate(&state, &dir, &head.named_ports, strict_ports);
-                let found = found.map_err(|error| CliError::Several(with_causes(&error).lines().map(str::to_owned).collect()))?;
-                found.replaced.iter().for_each(|sentence| self.printer.say(sentence));
-                (found.numbers, dir.make_values(&head.generate).map_err(CliError::failed)?)
+                let numbers = self.allot_ports(&head, &state, &dir, strict_ports)?;
+                (numbers, dir.make_values(&head.generate).map_err(CliError::failed)?)
             }
         };
         drop(host_lock);
         let values = Values {
             env_id: env.clone(),
-            predefined: envid::predefined(&env, &head, &places),
-            ports: variables_of(&numbers, &head),
+            predefined: facts::predefined(&env, &head.directory, head.files.first().map(PathBuf::as_path), &places),
+            ports: ports::variables(&head.named_ports, |name| numbers.get(name).copied()),
             generated: with_stand_ins(generated, &head),
         };
         let loaded = load::stack(&request, &head, &values, &files);
@@ -124,11 +120,11 @@ impl Context {
         if found.has_errors() {
             return Ok(());
         }
-        let numbers = named_ports::kept(&dir, &head.named_ports).map_err(CliError::failed)?;
+        let numbers = dir.ports().map_err(CliError::failed)?;
         let values = Values {
             env_id: env.clone(),
-            predefined: envid::predefined(env, &head, &deployment.places),
-            ports: variables_of(&numbers, &head),
+            predefined: facts::predefined(env, &head.directory, head.files.first().map(PathBuf::as_path), &deployment.places),
+            ports: ports::variables(&head.named_ports, |name| numbers.get(name).copied()),
             generated: with_stand_ins(dir.values().map_err(CliError::failed)?, &head),
         };
         let now = load::stack(&request, &head, &values, &files);
@@ -154,34 +150,70 @@ impl Context {
         let (head, sources, found) = load::head(&request, &Sources::default());
         if !head.files.is_empty() {
             // The record lies beside the file: one that is broken is no reason not to stop what runs.
-            return self.env_of(&head, false);
+            return self.env_of(&head, envid::Purpose::Use);
         }
-        // No stack here, or not any more: then somebody must have said which environment is meant, or left a record.
         let variable = |name: &str| self.caller.get(name).filter(|text| !text.is_empty());
         if let Some(name) = variable("BAISTACK_ENVID").or_else(|| variable("COMPOSE_PROJECT_NAME")) {
             return name.parse().map_err(|error: NameError| CliError::Usage(error.to_string()));
         }
-        for env in self.state()?.list().map_err(CliError::failed)? {
-            if envid::directory_of(&env).is_some_and(|directory| self.working_dir.starts_with(directory)) {
-                return Ok(env.id().clone());
+        // A stack file that was deleted leaves its record.
+        for directory in self.working_dir.ancestors() {
+            if let Some(env) = envid::recorded(&self.state()?, directory).map_err(CliError::failed)? {
+                return Ok(env);
             }
         }
         Err(self.refuse(&found, &sources))
     }
 
-    /// The environment of a stack; with `record` a new one is named where there is none.
-    fn env_of(&self, head: &Head, record: bool) -> Result<EnvId, CliError> {
-        let asked = Asked { project_name: self.global.project_name.as_deref(), caller: &self.caller, head };
-        let state = self.state()?;
-        let found = if record { envid::find_or_make(&asked, &state) } else { envid::find(&asked, &state) };
-        let found = found.map_err(|error| match error {
-            EnvIdError::Name { .. } => CliError::Usage(error.to_string()),
-            EnvIdError::Elsewhere { .. } | EnvIdError::State(_) | EnvIdError::Record { .. } => CliError::Failed(with_causes(&error)),
+    fn env_of(&self, head: &Head, purpose: envid::Purpose) -> Result<EnvId, CliError> {
+        let asked = Asked {
+            option: self.global.project_name.as_deref(),
+            variables: &head.environment,
+            name: head.name.as_deref(),
+            directory: &head.directory,
+            has_own_keys: head.has_own_keys,
+        };
+        let found = envid::env_id(&self.state()?, &asked, purpose).map_err(|error| match error {
+            EnvIdError::Name { .. } => CliError::Usage(with_causes(&error)),
+            EnvIdError::Directory(_) | EnvIdError::Elsewhere { .. } | EnvIdError::State(_) => CliError::Failed(with_causes(&error)),
         })?;
-        if found.is_new {
-            self.printer.say(format!("environment {}", self.printer.paint_talk.strong(found.env.as_str())));
+        if found.made {
+            self.printer.say(format!("environment {}", self.printer.paint_talk.strong(found.id.as_str())));
         }
-        Ok(found.env)
+        Ok(found.id)
+    }
+
+    /// Numbers for the named ports, recorded; a replacement is said in one line.
+    fn allot_ports(
+        &self,
+        head: &Head,
+        state: &StateDir,
+        dir: &EnvDir,
+        strict: bool,
+    ) -> Result<BTreeMap<String, Numbers>, CliError> {
+        let kept = dir.ports().map_err(CliError::failed)?;
+        let holders = Holders::look(state, dir);
+        let allotted = ports::allot(&head.named_ports, &kept, dir.id(), |port| holders.is_free(port));
+        let allotted = allotted.map_err(CliError::failed)?;
+        let mut refused = Vec::new();
+        for (name, port) in &allotted {
+            let Some(blocked) = port.blocked else { continue };
+            let held = format!("port {} of `{name}` is held by {}", blocked.port, holders.who(blocked.port));
+            if strict {
+                refused.push(held);
+            } else {
+                self.printer.say(format!("{held}; {name} is {} instead", port.numbers));
+            }
+        }
+        if !refused.is_empty() {
+            return Err(CliError::Several(refused));
+        }
+        let numbers: BTreeMap<String, Numbers> = allotted.into_iter().map(|(name, port)| (name, port.numbers)).collect();
+        // Numbers of names that the file has no longer stay: it may have them again.
+        let mut recorded = kept;
+        recorded.extend(numbers.clone());
+        dir.set_ports(&recorded).map_err(CliError::failed)?;
+        Ok(numbers)
     }
 
     fn load_request(&self, services: &[ServiceName]) -> load::Request {
@@ -236,21 +268,6 @@ impl Files for Sources {
     fn kind(&self, path: &Path) -> Option<FileKind> {
         self.disk.kind(path)
     }
-}
-
-/// The variables of named ports; a range is also known by its ends.
-fn variables_of(numbers: &BTreeMap<String, Numbers>, head: &Head) -> IndexMap<String, String> {
-    let mut variables = IndexMap::new();
-    for (name, &(first, last)) in numbers {
-        if head.named_ports.get(name).is_some_and(|port| port.range) {
-            variables.insert(name.clone(), format!("{first}-{last}"));
-            variables.insert(format!("{name}_FIRST"), first.to_string());
-            variables.insert(format!("{name}_LAST"), last.to_string());
-        } else {
-            variables.insert(name.clone(), first.to_string());
-        }
-    }
-    variables
 }
 
 /// A value that is not made yet has a text in its place that says so: whoever only reads makes none.

@@ -8,8 +8,13 @@ use std::process::{Command, Stdio};
 use indexmap::IndexMap;
 use nix::sys::resource::{Resource, getrlimit};
 
-use crate::base::name::EnvId;
+use super::docker::Docker;
+use super::envdir::{EnvDir, StateDir};
+use crate::base::name::{EnvId, ServiceName};
 use crate::model::requires::{Need, Requirement};
+use crate::plan::action::Fault;
+use crate::plan::desired::{Deployment, Places};
+use crate::plan::ports::Numbers;
 
 /// Who listens on a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,29 +86,116 @@ fn listeners(port: u16) -> Vec<u64> {
         .collect()
 }
 
-/// The host's ports that containers of an environment hold: those are its own.
-pub fn ports_of_containers(env: &EnvId) -> Vec<u16> {
-    // The engine's proxies carry no mark of ours; the engine itself knows.
-    let filter = format!("label=com.docker.compose.project={env}");
-    let output = Command::new("docker").args(["ps", "--filter", &filter, "--format", "{{.Ports}}"]).stdin(Stdio::null()).output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    text.split(|c: char| c == ',' || c.is_whitespace())
-        .filter_map(|part| part.split_once("->")?.0.rsplit_once(':')?.1.parse().ok())
-        .collect()
+/// Who holds ports on this host, as one environment sees it: what it and its services hold themselves is free for it.
+pub struct Holders {
+    own: Vec<Numbers>,
+    own_containers: Vec<u16>,
+    others: Vec<(String, Numbers)>,
+}
+
+impl Holders {
+    /// Looks around. The caller holds the host's lock, so that nobody else allots ports meanwhile.
+    pub fn look(state: &StateDir, dir: &EnvDir) -> Self {
+        let ports = |dir: &EnvDir| dir.ports().unwrap_or_default().into_values().collect::<Vec<_>>();
+        let others = state.list().unwrap_or_default();
+        let others = others.iter().filter(|other| other.id() != dir.id() && (other.is_in_use() || !ports_of_containers(other.id()).is_empty()));
+        Self {
+            own: if dir.is_locked() { ports(dir) } else { Vec::new() },
+            own_containers: if ports(dir).is_empty() { Vec::new() } else { ports_of_containers(dir.id()) },
+            others: others.flat_map(|other| ports(other).into_iter().map(|numbers| (other.id().to_string(), numbers))).collect(),
+        }
+    }
+
+    /// Whether this environment could have a port.
+    pub fn is_free(&self, port: u16) -> bool {
+        self.own.iter().any(|numbers| numbers.iter().contains(&port))
+            || self.own_containers.contains(&port)
+            || (!self.others.iter().any(|(_, numbers)| numbers.iter().contains(&port)) && is_free(port))
+    }
+
+    /// Who has it, in words.
+    pub fn who(&self, port: u16) -> String {
+        match self.others.iter().find(|(_, numbers)| numbers.iter().contains(&port)) {
+            Some((env, _)) => format!("the environment `{env}`"),
+            None => holder(port).map_or_else(|| "somebody".to_owned(), |holder| holder.to_string()),
+        }
+    }
+}
+
+/// The ports of this host that containers of an environment publish. None when the engine does not answer: then its
+/// containers hold none either, as far as anybody can tell.
+fn ports_of_containers(env: &EnvId) -> Vec<u16> {
+    let environment: IndexMap<String, String> = std::env::vars().collect();
+    let published = with_engine(&environment, |docker| {
+        let env = env.clone();
+        async move { docker.published_ports(&env).await }
+    });
+    published.unwrap_or_default()
+}
+
+/// Asks the engine something, on a runtime for that alone.
+fn with_engine<T, F: Future<Output = Result<T, Fault>>>(
+    environment: &IndexMap<String, String>,
+    ask: impl FnOnce(Docker) -> F,
+) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    runtime.block_on(ask(Docker::new(environment))).map_err(|fault| fault.message)
+}
+
+/// Ports that are fixed in the files and taken by somebody else: one sentence each, naming service and holder.
+pub fn taken_ports(deployment: &Deployment, services: &[ServiceName], dir: &EnvDir) -> Vec<String> {
+    let own_containers = ports_of_containers(&deployment.env);
+    let named: Vec<Numbers> = dir.ports().unwrap_or_default().into_values().collect();
+    let mut problems = Vec::new();
+    for name in services {
+        let Some(service) = deployment.service(name) else { continue };
+        for port in &service.common.ports {
+            let Some(number) = port.published.as_ref().and_then(|text| text.parse::<u16>().ok()).filter(|&port| port > 0) else { continue };
+            // A named port has been found free just now; a service of ours that runs holds its own.
+            let ours = own_containers.contains(&number) || named.iter().any(|numbers| numbers.iter().contains(&number));
+            if port.protocol == "udp" || ours || is_free(number) {
+                continue;
+            }
+            match holder(number) {
+                Some(holder) if holder.env.as_deref() == Some(deployment.env.as_str()) => {}
+                Some(holder) => problems.push(format!("`{name}` needs port {number}, which is taken by {holder}")),
+                None => problems.push(format!("`{name}` needs port {number}, which is taken")),
+            }
+        }
+    }
+    problems
+}
+
+/// The predefined variables.
+pub fn predefined(env: &EnvId, directory: &Path, file: Option<&Path>, places: &Places) -> IndexMap<String, String> {
+    [
+        ("ENVID", env.to_string()),
+        ("STACK_DIR", directory.display().to_string()),
+        ("STACK_FILE", file.map(|path| path.display().to_string()).unwrap_or_default()),
+        ("ENV_DIR", places.env_dir.display().to_string()),
+        ("RUN_DIR", places.run_dir.display().to_string()),
+        ("CPUS", cpus().to_string()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
+
+/// Everything that a stack requires and this host has not: a sentence each, with its hint.
+pub fn missing(deployment: &Deployment, environment: &IndexMap<String, String>) -> Vec<String> {
+    let engine = || with_engine(environment, |docker| async move { docker.release().await });
+    lacking(&deployment.stack.requires, &Facts { environment, directory: &deployment.stack.directory, engine: &engine })
 }
 
 /// What a check of a requirement needs to know of its stack.
-pub struct Facts<'a> {
-    /// The caller's environment.
-    pub environment: &'a IndexMap<String, String>,
-    /// The stack's directory.
-    pub directory: &'a Path,
+struct Facts<'a> {
+    environment: &'a IndexMap<String, String>,
+    directory: &'a Path,
     /// The release of the engine, or why it cannot be reached.
-    pub engine: &'a dyn Fn() -> Result<String, String>,
+    engine: &'a dyn Fn() -> Result<String, String>,
 }
 
-/// Looks at everything that a stack requires; what is missing, a sentence each, with its hint.
-pub fn missing(requirements: &[Requirement], facts: &Facts<'_>) -> Vec<String> {
+fn lacking(requirements: &[Requirement], facts: &Facts<'_>) -> Vec<String> {
     (requirements.iter())
         .filter_map(|requirement| {
             let what = check(&requirement.what, facts).err()?;
@@ -258,7 +350,7 @@ mod tests {
         let environment = [("PATH".to_owned(), "/bin:/usr/bin".to_owned()), ("LANG".to_owned(), "C".to_owned())].into();
         let facts = Facts { environment: &environment, directory: Path::new("/"), engine: &|| Err("it is away".to_owned()) };
         let need = |what, hint: Option<&str>| Requirement { what, hint: hint.map(str::to_owned) };
-        let missing = missing(
+        let missing = lacking(
             &[
                 need(Need::Tool { name: "sh".to_owned(), version: None }, None),
                 need(Need::Tool { name: "no-such-tool".to_owned(), version: None }, Some("install it")),

@@ -19,6 +19,8 @@ use crate::plan::action::Incarnation;
 const LONGEST_RECORD: u64 = 1024 * 1024;
 /// More old files than anybody keeps.
 const MOST_FILES: u32 = 1000;
+/// So often the files are looked at while they are being moved.
+const TRIES: u32 = 1000;
 /// So much is read at once on the way back.
 const BLOCK: usize = 64 * 1024;
 
@@ -148,9 +150,10 @@ impl Reader {
             match (newest, is_moved) {
                 (Some(inode), false) if inode != current.inode => is_moved = true,
                 (Some(_), true) => {
-                    self.pending.clear();
                     let inode = current.inode;
-                    self.current = self.after(inode)?;
+                    let Some(next) = self.after(inode)? else { return Ok(false) };
+                    self.pending.clear();
+                    self.current = Some(next);
                 }
                 (Some(_) | None, _) => return Ok(false),
             }
@@ -173,28 +176,49 @@ impl Reader {
         self.pending.clear();
     }
 
-    /// The file that was begun when this one was moved away; the oldest one there is if this one is gone.
+    /// The file that was begun when this one was moved away; the oldest one there is if this one is gone; none while files
+    /// are being moved.
     fn after(&self, inode: u64) -> io::Result<Option<Current>> {
-        // Files may be moved while we look at them: then again. A newest one that stays away is found when it is back.
-        for _ in 0..MOST_FILES {
-            let Some((at, _)) = self.files().find(|(_, found)| *found == inode) else {
-                let Some((oldest, _)) = self.files().last() else { return Ok(None) };
-                return open_with_inode(&older(&self.path, oldest));
+        let mut was_missing = false;
+        for _ in 0..TRIES {
+            let files = self.files();
+            let Some((at, _)) = files.iter().find(|(_, found)| *found == inode) else {
+                if was_missing && let Some((oldest, _)) = files.last() {
+                    return open_with_inode(&older(&self.path, *oldest));
+                }
+                was_missing = true;
+                continue;
             };
-            let Some(newer) = at.checked_sub(1) else { return open_with_inode(&self.path) };
-            let next = open_with_inode(&older(&self.path, newer))?;
-            if self.files().any(|found| found == (at, inode)) && next.is_some() {
-                return Ok(next);
+            was_missing = false;
+            if let Some(newer) = at.checked_sub(1) {
+                let next = open_with_inode(&older(&self.path, newer))?;
+                // Files only move away from the newest, the oldest first: if this one has not moved, the other one, which is
+                // there, has not either.
+                if next.is_some() && self.files().contains(&(*at, inode)) {
+                    return Ok(next);
+                }
             }
+            std::thread::yield_now();
         }
         Ok(None)
     }
 
-    /// The files of the log with their inodes, the newest first.
-    fn files(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
-        let inode = |index: u32| fs::metadata(older(&self.path, index)).ok().map(|about| (index, about.ino()));
-        // The newest is missing for a moment during a rotation.
-        std::iter::once(inode(0)).chain((1..MOST_FILES).map(inode).take_while(Option::is_some)).flatten()
+    /// The files of the log with their inodes, the newest first. While they are being moved one may be seen twice, and there
+    /// are gaps: one in the row, and perhaps the newest.
+    fn files(&self) -> Vec<(u32, u64)> {
+        let mut files = Vec::new();
+        let mut gap = 0;
+        for index in 0..MOST_FILES {
+            match fs::metadata(older(&self.path, index)) {
+                Ok(about) => {
+                    files.push((index, about.ino()));
+                    gap = 0;
+                }
+                Err(_) if gap == 1 => break,
+                Err(_) => gap += 1,
+            }
+        }
+        files
     }
 
     /// Goes back from the newest record to the first one that is wanted.
@@ -202,14 +226,14 @@ impl Reader {
         let Wanted { tail, since, run, .. } = self.wanted;
         if tail.is_none() && since.is_none() && run.is_none() {
             return match self.files().last() {
-                Some((oldest, _)) => open_with_inode(&older(&self.path, oldest)),
+                Some((oldest, _)) => open_with_inode(&older(&self.path, *oldest)),
                 None => Ok(None),
             };
         }
         let mut lines = 0;
         let mut start = None;
         let mut time = (Vec::new(), Timestamp(0));
-        let indexes: Vec<u32> = self.files().map(|(index, _)| index).collect();
+        let indexes: Vec<u32> = self.files().into_iter().map(|(index, _)| index).collect();
         for index in indexes {
             let Some(mut current) = open_with_inode(&older(&self.path, index))? else { continue };
             let mut found = None;
