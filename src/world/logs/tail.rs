@@ -153,6 +153,7 @@ impl Reader {
                     let Some(next) = self.after()? else { return Ok(false) };
                     self.pending.clear();
                     self.current = Some(next);
+                    is_moved = false;
                 }
                 (Some(_) | None, _) => return Ok(false),
             }
