@@ -3,5 +3,17 @@
 //! Nothing here decides what should be done: that is the machine's business.
 
 pub mod clock;
+pub mod disk;
+pub mod docker;
+pub mod envdir;
+pub mod envid;
+pub mod facts;
+pub mod ignored;
+pub mod inputs;
 pub mod logs;
 pub mod native;
+pub mod probe;
+pub mod signals;
+pub mod tasks;
+pub mod values;
+pub mod watch;

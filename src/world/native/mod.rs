@@ -8,7 +8,6 @@ pub mod capabilities;
 pub mod child;
 pub mod exec;
 pub mod guard;
-pub mod listener;
 pub mod marker;
 pub mod signal;
 pub mod spawn;
@@ -19,6 +18,7 @@ pub mod user;
 mod files;
 mod hooks;
 mod limits;
+mod listener;
 mod reap;
 mod stdio;
 mod stop;
@@ -36,7 +36,6 @@ use indexmap::IndexMap;
 use nix::errno::Errno;
 
 use self::hooks::{Hooks, Job, Which};
-use self::listener::Listener;
 use self::marker::Marker;
 use self::reap::{End, Life, Reaper};
 use self::spawn::Order;
@@ -131,11 +130,6 @@ impl Native {
     /// What tells a unit's processes from others, for probes on other threads.
     pub fn root(&self, unit: &UnitId) -> Option<Root> {
         self.reaper.lives.get(unit).map(|life| life.root)
-    }
-
-    /// Who listens on a port, seen from a unit. For probes on other threads: [`Native::root`] and [`listener::of_port`].
-    pub fn owns_listener(&self, unit: &UnitId, port: u16) -> Listener {
-        self.root(unit).map_or(Listener::Unknown, |root| listener::of_port(&root, port))
     }
 
     /// Where a unit's input is written, if it has any (`stdin_open`, `tty`).
