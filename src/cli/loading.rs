@@ -59,7 +59,27 @@ pub struct Ready {
 impl Context {
     /// Loads the stack, and shows all that is to be said about its files.
     pub fn load(&self, purpose: Purpose, services: &[ServiceName]) -> Result<Ready, CliError> {
-        let request = self.load_request(services);
+        self.load_from(self.load_request(services), purpose)
+    }
+
+    /// As [`Context::load`], but where no file is named and the environment was started from several, from those: what is run
+    /// beside services belongs to the stack that they were started by, and must not bring another one up.
+    pub fn load_as_started(&self, purpose: Purpose, services: &[ServiceName]) -> Result<Ready, CliError> {
+        let mut request = self.load_request(services);
+        let named = ["BAISTACK_FILE", "COMPOSE_FILE"].iter().any(|name| self.caller.get(*name).is_some_and(|value| !value.is_empty()));
+        if request.files.is_empty()
+            && !named
+            && let Ok(env) = self.env_id()
+            && let Some(deployment) = self.deployment(&env)?
+            && deployment.stack.files.iter().all(|file| file.is_file())
+        {
+            request.files.clone_from(&deployment.stack.files);
+            request.project_directory = Some(deployment.stack.directory.clone());
+        }
+        self.load_from(request, purpose)
+    }
+
+    fn load_from(&self, request: load::Request, purpose: Purpose) -> Result<Ready, CliError> {
         let files = Sources::default();
         let (head, sources, found) = load::head(&request, &files);
         if found.has_errors() {

@@ -87,7 +87,7 @@ pub struct Args {
 /// Runs a one-off copy.
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let (name, command) = inside::service_of(&args.words)?;
-    let ready = context.load(Purpose::Start { strict_ports: false }, std::slice::from_ref(&name))?;
+    let ready = context.load_as_started(Purpose::Start { strict_ports: false }, std::slice::from_ref(&name))?;
     let Some(service) = ready.deployment.service(&name).cloned() else {
         return Err(CliError::Usage(format!("no service `{name}` in this stack")));
     };
