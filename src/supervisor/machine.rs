@@ -183,8 +183,9 @@ impl Supervisor {
             }
         }
         self.forget_what_is_gone();
-        self.answer_wishes(&blocked);
+        // Whoever stops listening with the answer has heard how things stand.
         self.report_changes(&blocked);
+        self.answer_wishes(&blocked);
         self.arm_watches();
         if std::mem::take(&mut self.persist) {
             self.effects.push(Effect::Persist);
