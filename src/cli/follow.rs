@@ -18,6 +18,8 @@ use crate::control::client::{Client, Voice};
 use crate::control::wire::Told;
 use crate::host::attach::{self, AttachError, Env};
 use crate::host::logs::{Feed, Wanted};
+use crate::model::service::Service;
+use crate::plan::actual::{Query, SeenState};
 use crate::supervisor;
 use crate::supervisor::notice::Notice;
 use crate::supervisor::request::{Kill, Reply, Request, Up};
@@ -28,6 +30,7 @@ use crate::view::progress::Progress;
 use crate::view::style::Paint;
 use crate::view::term::{self, Keys};
 use crate::world::clock;
+use crate::world::envdir::EnvDir;
 use crate::world::logs::line::Line;
 
 /// Something that happens while `up` is in the foreground.
@@ -81,8 +84,8 @@ pub fn up(args: Args, up: Up, ready: &Ready, context: &Context) -> Result<Exit, 
     let _interrupts = interrupt::listen(move |cause| drop(interrupts.send(Happening::Interrupt(cause))))
         .map_err(|error| CliError::Failed(format!("listen to signals: {error}")))?;
     let dir = context.env_dir(&ready.deployment.env)?;
-    let mut client = attach::open_or_spawn(&dir)?;
-    let running = running_units(&mut client)?;
+    let running = running_units(&dir, ready, context)?;
+    let client = attach::open_or_spawn(&dir)?;
     let ours = selected_units(&up, ready).filter(|unit| !running.contains(unit)).collect();
     let voice = client.voice();
     voice.send(Request::Up(Box::new(up))).map_err(AttachError::from)?;
@@ -325,14 +328,24 @@ fn listen(mut client: Client, number: u32, sender: &Sender<Happening>) {
     });
 }
 
-fn running_units(client: &mut Client) -> Result<BTreeSet<UnitId>, CliError> {
-    match client.ask(Request::Status, |_| ()).map_err(AttachError::from)? {
-        Reply::Status(status) => {
-            let running = status.units.into_iter().filter(|unit| unit.state == UnitState::Running);
-            Ok(running.map(|unit| unit.unit).collect())
-        }
-        other => Err(Context::unexpected(Some(&other))),
+/// What runs already. A new supervisor is not asked: with nothing else to do it would end.
+fn running_units(dir: &EnvDir, ready: &Ready, context: &Context) -> Result<BTreeSet<UnitId>, CliError> {
+    if let Env::Alive(mut client) = attach::open(dir)? {
+        return match client.ask(Request::Status, |_| ()).map_err(AttachError::from)? {
+            Reply::Status(status) => {
+                let running = status.units.into_iter().filter(|unit| unit.state == UnitState::Running);
+                Ok(running.map(|unit| unit.unit).collect())
+            }
+            other => Err(Context::unexpected(Some(&other))),
+        };
     }
+    if ready.deployment.stack.services.values().all(Service::is_process) {
+        return Ok(BTreeSet::new());
+    }
+    // That the engine does not answer has been told by the checks.
+    let seen = context.engine()?.observe(dir.id(), &Query::default()).unwrap_or_default();
+    let running = seen.containers.into_iter().filter(|container| matches!(container.state, SeenState::Running { .. }));
+    Ok(running.filter_map(|container| container.unit).collect())
 }
 
 fn selected_units(up: &Up, ready: &Ready) -> impl Iterator<Item = UnitId> {

@@ -66,6 +66,7 @@ impl Edges {
     ) -> Result<Self, HostError> {
         let runtime = Builder::new_multi_thread().worker_threads(2).max_blocking_threads(32).enable_all().thread_name("edge").build();
         let runtime = runtime.map_err(HostError::system("start the runtime"))?;
+        env_dir.create_logs()?;
         let pump = Pump::start(&env_dir.logs(), events.clone()).map_err(HostError::system("start the log pump"))?;
         let native = Native::new(env_dir.id(), env_dir.path().to_owned(), events.clone(), pump.handle())
             .map_err(|errno| HostError::system("look after processes")(errno.into()))?;

@@ -161,6 +161,11 @@ impl EnvDir {
         make_private(&self.path)
     }
 
+    /// Makes the directory of the services' logs, for its owner alone.
+    pub fn create_logs(&self) -> Result<(), StateError> {
+        make_private(&self.logs())
+    }
+
     /// Removes it with all that it holds.
     pub fn remove(&self) -> Result<(), StateError> {
         match fs::remove_dir_all(&self.path) {
