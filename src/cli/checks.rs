@@ -43,22 +43,26 @@ impl Context {
             return Ok(None);
         }
         let Err(fault) = self.engine()?.release() else { return Ok(None) };
-        let needed: Vec<String> = containers.iter().filter(|name| is_needed(deployment, name)).map(|name| format!("`{name}`")).collect();
+        let needed: Vec<String> =
+            containers.iter().filter(|name| is_needed(deployment, name)).map(|name| format!("`{name}`")).collect();
         if needed.is_empty() {
             let names: Vec<String> = containers.iter().map(|name| format!("`{name}`")).collect();
             self.printer.warning(format!("{fault}; {} left out, since nothing requires it", names.join(", ")));
             return Ok(None);
         }
-        let could: Vec<&str> = (processes.iter())
-            .filter(|name| !depends_on_container(deployment, name))
-            .map(|name| name.as_str())
-            .collect();
+        let could: Vec<&str> =
+            (processes.iter()).filter(|name| !depends_on_container(deployment, name)).map(|name| name.as_str()).collect();
         let hint = if could.is_empty() { String::new() } else { format!("; without it: `baistack up {}`", could.join(" ")) };
         Ok(Some(format!("{fault}; needed for {}{hint}", needed.join(", "))))
     }
 
     /// Processes that would not get what their `cap_add` asks for.
-    fn capabilities(&self, deployment: &Arc<Deployment>, selected: &[ServiceName], setcap: bool) -> Result<Vec<String>, CliError> {
+    fn capabilities(
+        &self,
+        deployment: &Arc<Deployment>,
+        selected: &[ServiceName],
+        setcap: bool,
+    ) -> Result<Vec<String>, CliError> {
         let mut problems = Vec::new();
         for name in selected {
             let Some(service) = deployment.service(name).filter(|service| service.is_process()) else { continue };
@@ -70,11 +74,8 @@ impl Context {
                 Verdict::Missing(missing) if setcap && term::stdin_is_terminal() => self.set_capabilities(&missing)?,
                 Verdict::Missing(missing) => {
                     let line = missing.command().join(" ");
-                    let shared = if missing.shared_interpreter {
-                        " (its program is an interpreter that everybody may run)"
-                    } else {
-                        ""
-                    };
+                    let shared =
+                        if missing.shared_interpreter { " (its program is an interpreter that everybody may run)" } else { "" };
                     problems.push(format!("`{name}` lacks capabilities{shared}; this would help, or `up --setcap`: {line}"));
                 }
             }
@@ -99,7 +100,8 @@ impl Context {
 
 /// Whether a container has to be there: nobody depends on it, or somebody insists.
 fn is_needed(deployment: &Deployment, name: &ServiceName) -> bool {
-    let edges: Vec<&Dependency> = deployment.stack.services.values().filter_map(|service| service.common.depends_on.get(name)).collect();
+    let edges: Vec<&Dependency> =
+        deployment.stack.services.values().filter_map(|service| service.common.depends_on.get(name)).collect();
     edges.is_empty() || edges.iter().any(|edge| edge.required)
 }
 

@@ -62,9 +62,11 @@ pub enum Missing {
 impl Context {
     /// Looks at the caller.
     pub fn new(global: Global) -> Result<Self, CliError> {
-        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let text =
+            |(name, value): (std::ffi::OsString, std::ffi::OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         let caller: IndexMap<String, String> = std::env::vars_os().filter_map(text).collect();
-        let working_dir = std::env::current_dir().map_err(|error| CliError::Failed(format!("find the working directory: {error}")))?;
+        let working_dir =
+            std::env::current_dir().map_err(|error| CliError::Failed(format!("find the working directory: {error}")))?;
         let chosen = |name: &str| caller.get(name).map(String::as_str);
         let ansi = global.ansi.unwrap_or(match chosen("COMPOSE_ANSI") {
             Some("always") => Ansi::Always,
@@ -99,7 +101,8 @@ impl Context {
         if let Some(engine) = self.engine.get() {
             return Ok(engine);
         }
-        let engine = Engine::new(&self.caller).map_err(|error| CliError::Failed(format!("start the engine's runtime: {error}")))?;
+        let engine =
+            Engine::new(&self.caller).map_err(|error| CliError::Failed(format!("start the engine's runtime: {error}")))?;
         Ok(self.engine.get_or_init(|| Box::leak(Box::new(engine))))
     }
 

@@ -364,6 +364,7 @@ fn followed(args: &Args, ready: &Ready) -> Vec<ServiceName> {
     }
     let only_named = !args.logs.attach_dependencies;
     let services = supervisor::select(&ready.deployment, &args.services, only_named);
-    let attached = |name: &ServiceName| ready.deployment.service(name).is_some_and(|service| service.common.attach != Some(false));
+    let attached =
+        |name: &ServiceName| ready.deployment.service(name).is_some_and(|service| service.common.attach != Some(false));
     services.into_iter().filter(|name| attached(name) && !args.logs.no_attach.contains(name)).collect()
 }

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-
 use indexmap::IndexMap;
 
 use super::CliError;
@@ -66,7 +65,8 @@ impl Context {
     /// beside services belongs to the stack that they were started by, and must not bring another one up.
     pub fn load_as_started(&self, purpose: Purpose, services: &[ServiceName]) -> Result<Ready, CliError> {
         let mut request = self.load_request(services);
-        let named = ["BAISTACK_FILE", "COMPOSE_FILE"].iter().any(|name| self.caller.get(*name).is_some_and(|value| !value.is_empty()));
+        let named =
+            ["BAISTACK_FILE", "COMPOSE_FILE"].iter().any(|name| self.caller.get(*name).is_some_and(|value| !value.is_empty()));
         if request.files.is_empty()
             && !named
             && let Ok(env) = self.env_id()
@@ -156,7 +156,8 @@ impl Context {
             .map(|(name, _)| format!("`{name}`"))
             .collect();
         if !changed.is_empty() && !now.diagnostics.has_errors() {
-            self.printer.say(format!("the files of {} have changed since the last `up`, which alone applies them", changed.join(", ")));
+            self.printer
+                .say(format!("the files of {} have changed since the last `up`, which alone applies them", changed.join(", ")));
         }
         Ok(())
     }
@@ -195,7 +196,9 @@ impl Context {
         };
         let found = envid::env_id(&self.state()?, &asked, purpose).map_err(|error| match error {
             EnvIdError::Name { .. } => CliError::Usage(with_causes(&error)),
-            EnvIdError::Directory(_) | EnvIdError::Elsewhere { .. } | EnvIdError::State(_) => CliError::Failed(with_causes(&error)),
+            EnvIdError::Directory(_) | EnvIdError::Elsewhere { .. } | EnvIdError::State(_) => {
+                CliError::Failed(with_causes(&error))
+            }
         })?;
         if found.made {
             self.printer.say(format!("environment {}", self.printer.paint_talk.strong(found.id.as_str())));

@@ -36,12 +36,8 @@ impl Context {
 
 /// The last lines of a unit's log, as a screen would show them.
 pub fn last(context: &Context, env: &EnvId, unit: &UnitId, count: usize) -> Result<Vec<String>, CliError> {
-    let wanted = Wanted {
-        services: vec![unit.service.clone()],
-        replica: Some(unit.replica),
-        tail: Some(count),
-        ..Wanted::default()
-    };
+    let wanted =
+        Wanted { services: vec![unit.service.clone()], replica: Some(unit.replica), tail: Some(count), ..Wanted::default() };
     let (sender, lines) = mpsc::channel();
     let dir = context.env_dir(env)?;
     let mut feed = Feed::start(&dir, wanted, move |line: Line| sender.send(line).is_ok()).map_err(CliError::failed)?;

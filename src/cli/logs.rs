@@ -109,7 +109,8 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         run: args.run,
         follow: args.follow && args.until.is_none(),
     };
-    let names = deployment.iter().flat_map(|it| it.stack.services.keys()).filter(|name| wanted.has(&UnitId::new((*name).clone(), 1)));
+    let names =
+        deployment.iter().flat_map(|it| it.stack.services.keys()).filter(|name| wanted.has(&UnitId::new((*name).clone(), 1)));
     let broken: Arc<OnceLock<PrintError>> = Arc::default();
     let mut shown = Shown::new(&args, context, names.map(|name| format!("{name}-1")));
     let breaks = Arc::clone(&broken);

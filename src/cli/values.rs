@@ -47,7 +47,8 @@ impl When {
 
 /// Reads a [`When`].
 pub fn when(text: &str) -> Result<When, String> {
-    if let Some(ago) = duration::parse(text).filter(|_| text.chars().any(char::is_alphabetic) && !text.contains(['T', 'Z', ':'])) {
+    if let Some(ago) = duration::parse(text).filter(|_| text.chars().any(char::is_alphabetic) && !text.contains(['T', 'Z', ':']))
+    {
         return Ok(When::Ago(ago));
     }
     if let Some((seconds, nanos)) = text.split_once('.').or(Some((text, "0")))
@@ -61,7 +62,8 @@ pub fn when(text: &str) -> Result<When, String> {
         19 => format!("{text}Z"),
         _ => text.to_owned(),
     };
-    let time = humantime::parse_rfc3339_weak(&full).map_err(|_| "expected a time such as 2026-01-02T13:23:37Z or 42m".to_owned())?;
+    let time =
+        humantime::parse_rfc3339_weak(&full).map_err(|_| "expected a time such as 2026-01-02T13:23:37Z or 42m".to_owned())?;
     Ok(When::Since1970(time.duration_since(UNIX_EPOCH).unwrap_or_default()))
 }
 

@@ -55,7 +55,8 @@ pub struct Wanted {
 impl Wanted {
     /// Whether a unit's log is wanted.
     pub fn has(&self, unit: &UnitId) -> bool {
-        (self.services.is_empty() || self.services.contains(&unit.service)) && self.replica.is_none_or(|replica| replica == unit.replica)
+        (self.services.is_empty() || self.services.contains(&unit.service))
+            && self.replica.is_none_or(|replica| replica == unit.replica)
     }
 }
 

@@ -39,7 +39,9 @@ impl Supervisor {
         }
         match step {
             Step::Kill | Step::Conclude => true,
-            Step::Table(next::Step::Stop) => unit.not_before <= self.now && self.stop_gate(unit) && self.successor_gate(unit) == Gate::Open,
+            Step::Table(next::Step::Stop) => {
+                unit.not_before <= self.now && self.stop_gate(unit) && self.successor_gate(unit) == Gate::Open
+            }
             Step::Table(next::Step::Remove) => unit.not_before <= self.now,
             Step::Table(next::Step::Create) => {
                 unit.not_before <= self.now && self.create_gate(unit) == Gate::Open && self.task_gate(unit, blocked)

@@ -292,8 +292,8 @@ impl EnvDir {
 
     /// Whether the environment is in use: its supervisor lives, or an `up` is under way.
     pub fn is_in_use(&self) -> bool {
-        let claimed = File::open(self.path.join("claim"))
-            .is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)));
+        let claimed =
+            File::open(self.path.join("claim")).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)));
         claimed || self.is_locked()
     }
 

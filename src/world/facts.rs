@@ -69,8 +69,13 @@ pub fn holder(port: u16) -> Option<Holder> {
         if holds {
             let command = process.cmdline().unwrap_or_default().join(" ");
             let command = if command.chars().count() > 80 { command.chars().take(79).chain(['…']).collect() } else { command };
-            let variable = process.environ().ok().and_then(|environ| environ.get(std::ffi::OsStr::new("BAISTACK_ENVID")).cloned());
-            return Some(Holder { pid: Some(process.pid), command, env: variable.map(|text| text.to_string_lossy().into_owned()) });
+            let variable =
+                process.environ().ok().and_then(|environ| environ.get(std::ffi::OsStr::new("BAISTACK_ENVID")).cloned());
+            return Some(Holder {
+                pid: Some(process.pid),
+                command,
+                env: variable.map(|text| text.to_string_lossy().into_owned()),
+            });
         }
     }
     Some(nobody)
@@ -98,7 +103,9 @@ impl Holders {
     pub fn look(state: &StateDir, dir: &EnvDir) -> Self {
         let ports = |dir: &EnvDir| dir.ports().unwrap_or_default().into_values().collect::<Vec<_>>();
         let others = state.list().unwrap_or_default();
-        let others = others.iter().filter(|other| other.id() != dir.id() && (other.is_in_use() || !ports_of_containers(other.id()).is_empty()));
+        let others = others
+            .iter()
+            .filter(|other| other.id() != dir.id() && (other.is_in_use() || !ports_of_containers(other.id()).is_empty()));
         Self {
             own: if dir.is_locked() { ports(dir) } else { Vec::new() },
             own_containers: if ports(dir).is_empty() { Vec::new() } else { ports_of_containers(dir.id()) },
@@ -150,7 +157,9 @@ pub fn taken_ports(deployment: &Deployment, services: &[ServiceName], dir: &EnvD
     for name in services {
         let Some(service) = deployment.service(name) else { continue };
         for port in &service.common.ports {
-            let Some(number) = port.published.as_ref().and_then(|text| text.parse::<u16>().ok()).filter(|&port| port > 0) else { continue };
+            let Some(number) = port.published.as_ref().and_then(|text| text.parse::<u16>().ok()).filter(|&port| port > 0) else {
+                continue;
+            };
             // A named port has been found free just now; a service of ours that runs holds its own.
             let ours = own_containers.contains(&number) || named.iter().any(|numbers| numbers.iter().contains(&number));
             if port.protocol == "udp" || ours || is_free(number) {
@@ -216,7 +225,11 @@ fn check(need: &Need, facts: &Facts<'_>) -> Result<(), String> {
             satisfies(&found, version).map_err(|why| format!("the Docker Engine is {found}, {why}"))
         }
         Need::File(path) => {
-            if Path::new(path).exists() { Ok(()) } else { Err(format!("the file `{path}` is missing")) }
+            if Path::new(path).exists() {
+                Ok(())
+            } else {
+                Err(format!("the file `{path}` is missing"))
+            }
         }
         Need::OpenFiles(count) => open_files(*count),
         Need::Command(text) => command(text, facts),
@@ -246,7 +259,8 @@ fn tool(name: &str, version: Option<&str>, facts: &Facts<'_>) -> Result<(), Stri
     let output = output.map_err(|error| format!("`{name} --version` cannot be run: {error}"))?;
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
-    let found = text.split_whitespace().find(|word| word.chars().next().is_some_and(|c| c.is_ascii_digit()) && word.contains('.'));
+    let found =
+        text.split_whitespace().find(|word| word.chars().next().is_some_and(|c| c.is_ascii_digit()) && word.contains('.'));
     let Some(found) = found else { return Err(format!("`{name} --version` names no version")) };
     satisfies(found, version).map_err(|why| format!("`{name}` is version {found}, {why}"))
 }

@@ -34,7 +34,10 @@ impl Root {
         for process in processes.flatten().filter(|process| !members.contains(&process.pid)) {
             if sockets(process.pid).is_some_and(|sockets| sockets.iter().any(|inode| foreign.contains(inode))) {
                 let name = process.stat().map_or_else(|_| "?".to_owned(), |stat| stat.comm);
-                return Err(format!("port {port} is answered by process {} ({name}), which this service did not start", process.pid));
+                return Err(format!(
+                    "port {port} is answered by process {} ({name}), which this service did not start",
+                    process.pid
+                ));
             }
         }
         Ok(())
