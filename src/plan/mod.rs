@@ -5,3 +5,4 @@ pub mod actual;
 pub mod desired;
 pub mod environment;
 pub mod hash;
+pub mod ports;

@@ -1,0 +1,518 @@
+//! The state directory: one directory an environment, readable with `cat` (`commands.md`, "State").
+//!
+//! It lies below `$XDG_STATE_HOME` and not below `$XDG_RUNTIME_DIR`, which is unset under cron and ssh and goes away at
+//! logout: every caller must find the same one. Which environment a directory belongs to is `envid`'s business.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{disk, values};
+use crate::base::name::EnvId;
+use crate::model::value::Generated;
+use crate::plan::desired::{Deployment, Places};
+use crate::plan::ports::Numbers;
+
+/// `sun_path` holds 108 bytes with the final zero (unix(7)).
+const SOCKET_PATH_LIMIT: usize = 107;
+
+/// Why the state cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Nobody says where it should lie.
+    #[error("find a place for the state: neither `XDG_STATE_HOME` nor a home directory is known")]
+    NoHome,
+    /// The operating system refuses.
+    #[error("{action} `{}`", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file of ours is not as we write it.
+    #[error("read `{}`", path.display())]
+    Corrupt {
+        /// Which.
+        path: PathBuf,
+        /// Where in it.
+        source: serde_json::Error,
+    },
+}
+
+impl StateError {
+    /// For `map_err`: what was tried on which path.
+    pub(super) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
+        let path = path.to_owned();
+        move |source| StateError::Io { action, path, source }
+    }
+}
+
+/// Why a lock cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody lives there.
+    #[error("lock the environment: {}", .pid.map_or_else(|| "another process holds it".to_owned(), |pid| format!("process {pid} holds it")))]
+    Held {
+        /// What the holder wrote into the lock: for people, never to be signalled.
+        pid: Option<u32>,
+    },
+    /// The state cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// The directory of all environments: `$XDG_STATE_HOME/baistack`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateDir {
+    path: PathBuf,
+}
+
+impl StateDir {
+    /// Where it lies for a caller with this environment. A relative `XDG_STATE_HOME` counts for nothing (XDG Base Directory
+    /// Specification).
+    pub fn of(environment: &IndexMap<String, String>) -> Result<Self, StateError> {
+        let absolute = |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let state_home = absolute("XDG_STATE_HOME")
+            .or_else(|| absolute("HOME").or_else(std::env::home_dir).map(|home| home.join(".local/state")))
+            .ok_or(StateError::NoHome)?;
+        Ok(Self { path: state_home.join("baistack") })
+    }
+
+    /// A directory of that purpose elsewhere.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// An environment's directory, whether it is there or not.
+    pub fn env(&self, id: &EnvId) -> EnvDir {
+        EnvDir { id: id.clone(), path: self.path.join(id.as_str()) }
+    }
+
+    /// All environments that this host knows, by name.
+    pub fn list(&self) -> Result<Vec<EnvDir>, StateError> {
+        let entries = match fs::read_dir(&self.path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(StateError::at("list", &self.path)(error)),
+        };
+        let mut found: Vec<EnvDir> = entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .map(|id| self.env(&id))
+            .filter(EnvDir::exists)
+            .collect();
+        found.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(found)
+    }
+
+    /// What belongs to no single environment: names with a point, which no ENVID can have.
+    pub(super) fn shared_dir(&self, name: &str) -> Result<PathBuf, StateError> {
+        let path = self.path.join(format!(".{name}"));
+        make_private(&path)?;
+        Ok(path)
+    }
+
+    /// Waits until nobody else on this host is finding an environment's name, values or ports.
+    pub fn host_lock(&self) -> Result<FileLock, StateError> {
+        make_private(&self.path)?;
+        FileLock::wait(&self.path.join(".lock"))
+    }
+}
+
+/// The state of one environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvDir {
+    id: EnvId,
+    path: PathBuf,
+}
+
+impl EnvDir {
+    /// Whose state it is.
+    pub fn id(&self) -> &EnvId {
+        &self.id
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it is there.
+    pub fn exists(&self) -> bool {
+        self.path.is_dir()
+    }
+
+    /// Makes it, for its owner alone.
+    pub fn create(&self) -> Result<(), StateError> {
+        make_private(&self.path)
+    }
+
+    /// Removes it with all that it holds.
+    pub fn remove(&self) -> Result<(), StateError> {
+        match fs::remove_dir_all(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StateError::at("remove", &self.path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the supervisor listens.
+    pub fn socket(&self) -> PathBuf {
+        self.path.join("control.sock")
+    }
+
+    /// What the supervisor says of itself.
+    pub fn supervisor_log(&self) -> PathBuf {
+        self.path.join("supervisor.log")
+    }
+
+    /// The services' logs.
+    pub fn logs(&self) -> PathBuf {
+        self.path.join("logs")
+    }
+
+    /// Secrets and configs as files.
+    pub fn files(&self) -> PathBuf {
+        self.path.join("files")
+    }
+
+    /// What is known of the tasks of this environment alone.
+    pub fn tasks(&self) -> PathBuf {
+        self.path.join("tasks")
+    }
+
+    /// The deployment in force, as the last `up` sent it.
+    pub fn deployment(&self) -> Result<Option<Deployment>, StateError> {
+        self.read("stack.json")
+    }
+
+    /// Records the deployment in force.
+    pub fn set_deployment(&self, deployment: &Deployment) -> Result<(), StateError> {
+        self.write("stack.json", deployment)
+    }
+
+    /// What the supervisor knew when it last wrote it down.
+    pub fn snapshot<T: DeserializeOwned>(&self) -> Result<Option<T>, StateError> {
+        self.read("snapshot.json")
+    }
+
+    /// Writes down what the supervisor knows.
+    pub fn set_snapshot<T: Serialize>(&self, snapshot: &T) -> Result<(), StateError> {
+        self.write("snapshot.json", snapshot)
+    }
+
+    /// The values of `generate:` that are kept.
+    pub fn values(&self) -> Result<IndexMap<String, String>, StateError> {
+        Ok(self.read("values.json")?.unwrap_or_default())
+    }
+
+    /// The values of `generate:`; those that are not kept yet are made and kept. To be called under [`StateDir::host_lock`].
+    pub fn make_values(&self, wanted: &IndexMap<String, Generated>) -> Result<IndexMap<String, String>, StateError> {
+        let mut kept = self.values()?;
+        let missing: Vec<_> = wanted.iter().filter(|(name, _)| !kept.contains_key(*name)).collect();
+        if !missing.is_empty() {
+            for (name, &kind) in missing {
+                kept.insert(name.clone(), values::make(kind).map_err(StateError::at("read", Path::new("/dev/urandom")))?);
+            }
+            self.create()?;
+            self.write("values.json", &kept)?;
+        }
+        Ok(wanted.keys().filter_map(|name| Some((name.clone(), kept.get(name)?.clone()))).collect())
+    }
+
+    /// The numbers of named ports that are kept.
+    pub fn ports(&self) -> Result<BTreeMap<String, Numbers>, StateError> {
+        Ok(self.read("ports.json")?.unwrap_or_default())
+    }
+
+    /// Keeps the numbers of named ports.
+    pub fn set_ports(&self, ports: &BTreeMap<String, Numbers>) -> Result<(), StateError> {
+        self.create()?;
+        self.write("ports.json", ports)
+    }
+
+    /// A record of ours by its file name; none when there is no such file.
+    pub(super) fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
+        read_json(&self.path.join(name))
+    }
+
+    /// Replaces a record of ours as a whole.
+    pub(super) fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StateError> {
+        write_json(&self.path.join(name), value)
+    }
+
+    /// Takes the environment's lock, which guard and supervisor hold for life.
+    ///
+    /// The descriptor is closed on exec: a service that inherited it would keep the environment locked after our death. It
+    /// is inherited over a fork, which is how guard and supervisor share it.
+    pub fn try_lock(&self) -> Result<FileLock, LockError> {
+        self.create()?;
+        FileLock::attempt(&self.path.join("lock"))
+    }
+
+    /// Whether guard or supervisor live.
+    pub fn is_locked(&self) -> bool {
+        // Not through `try_lock`: asking must not make a directory.
+        let Ok(file) = File::open(self.path.join("lock")) else { return false };
+        matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+    }
+
+    /// The process id that the lock names: for people. None when nobody holds it.
+    pub fn holder(&self) -> Option<u32> {
+        self.is_locked().then(|| fs::read_to_string(self.path.join("lock")).ok()?.trim().parse().ok()).flatten()
+    }
+
+    /// Says that an `up` of this environment is under way, so that its ports count as taken before they are bound.
+    pub fn claim(&self) -> Result<FileLock, StateError> {
+        self.create()?;
+        let path = self.path.join("claim");
+        let file = open_lock(&path)?;
+        // Shared: several `up` of one environment may be under way at once.
+        file.lock_shared().map_err(StateError::at("lock", &path))?;
+        Ok(FileLock { file })
+    }
+
+    /// Whether the environment is in use: its supervisor lives, or an `up` is under way.
+    pub fn is_in_use(&self) -> bool {
+        let claimed = File::open(self.path.join("claim"))
+            .is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)));
+        claimed || self.is_locked()
+    }
+
+    /// Where an environment's things lie. `RUN_DIR` has a short path, since sockets are made in it: below `XDG_RUNTIME_DIR`,
+    /// else below `/tmp` in a directory of the user's own.
+    pub fn places(&self, stack_dir: &Path, environment: &IndexMap<String, String>, program: PathBuf) -> Places {
+        let runtime = environment.get("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+        let runtime = runtime.map_or_else(|| PathBuf::from(format!("/tmp/baistack-{}", own_uid())), |dir| dir.join("baistack"));
+        Places {
+            state_dir: self.path.clone(),
+            env_dir: stack_dir.join(".baistack").join(self.id.as_str()),
+            run_dir: runtime.join(self.id.as_str()),
+            program,
+        }
+    }
+}
+
+/// A lock of the kernel's (flock), released when the last process that shares it has ended.
+#[derive(Debug)]
+pub struct FileLock {
+    file: File,
+}
+
+impl FileLock {
+    /// Takes it or says who holds it.
+    pub(super) fn attempt(path: &Path) -> Result<Self, LockError> {
+        loop {
+            let file = open_lock(path)?;
+            match file.try_lock() {
+                Ok(()) if names(path, &file)? => {
+                    let mut lock = Self { file };
+                    lock.name_holder(std::process::id()).map_err(StateError::at("write", path))?;
+                    return Ok(lock);
+                }
+                // Deleted (by `purge`) between our open and our lock: what we hold is nobody's lock any more.
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let pid = fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
+                    return Err(LockError::Held { pid });
+                }
+                Err(TryLockError::Error(error)) => return Err(StateError::at("lock", path)(error).into()),
+            }
+        }
+    }
+
+    /// Waits for it.
+    pub(super) fn wait(path: &Path) -> Result<Self, StateError> {
+        loop {
+            let file = open_lock(path)?;
+            file.lock().map_err(StateError::at("lock", path))?;
+            if names(path, &file)? {
+                return Ok(Self { file });
+            }
+        }
+    }
+
+    /// Writes a process id into it, for people: the guard takes the lock, but the supervisor is who they look for.
+    pub fn name_holder(&mut self, pid: u32) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        writeln!(self.file, "{pid}")
+    }
+}
+
+fn open_lock(path: &Path) -> Result<File, StateError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options.open(path).map_err(StateError::at("open", path))
+}
+
+/// Whether a path still names this very file.
+fn names(path: &Path, file: &File) -> Result<bool, StateError> {
+    let ours = file.metadata().map_err(StateError::at("look at", path))?;
+    Ok(fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())))
+}
+
+/// Runs `with` on a path that fits into a socket's address and leads to `socket`.
+///
+/// One that is too long is reached through the descriptor of its directory.
+pub fn with_socket_path<T>(socket: &Path, with: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    if socket.as_os_str().len() <= SOCKET_PATH_LIMIT {
+        return with(socket);
+    }
+    let (Some(dir), Some(name)) = (socket.parent(), socket.file_name()) else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path names no socket"));
+    };
+    let dir = File::open(dir)?;
+    with(&Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name))
+}
+
+/// The user that we act as.
+pub fn own_uid() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
+/// Makes a directory and its parents; the last one for its owner alone.
+fn make_private(path: &Path) -> Result<(), StateError> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(StateError::at("make", parent))?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => Err(StateError::at("make", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Reads a JSON file; none when there is no such file.
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {
+    let mut text = Vec::new();
+    match File::open(path).and_then(|mut file| file.read_to_end(&mut text)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StateError::at("read", path)(error)),
+        Ok(_) => {}
+    }
+    serde_json::from_slice(&text).map(Some).map_err(|source| StateError::Corrupt { path: path.to_owned(), source })
+}
+
+/// Replaces a JSON file as a whole; only its owner may read it.
+pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StateError> {
+    let mut text = serde_json::to_vec(value).map_err(|source| StateError::Corrupt { path: path.to_owned(), source })?;
+    text.push(b'\n');
+    disk::replace(path, &text, 0o600).map_err(StateError::at("write", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use super::*;
+
+    fn state() -> (tempfile::TempDir, StateDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::at(dir.path().join("baistack"));
+        (dir, state)
+    }
+
+    fn env(state: &StateDir, name: &str) -> EnvDir {
+        state.env(&name.parse().unwrap())
+    }
+
+    #[test]
+    fn the_state_lies_in_the_state_home_and_a_relative_one_counts_for_nothing() {
+        let of = |pairs: &[(&str, &str)]| {
+            let environment = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            StateDir::of(&environment).unwrap().path
+        };
+        assert_eq!(of(&[("XDG_STATE_HOME", "/s"), ("HOME", "/h")]), Path::new("/s/baistack"));
+        assert_eq!(of(&[("XDG_STATE_HOME", "s"), ("HOME", "/h")]), Path::new("/h/.local/state/baistack"));
+        assert_eq!(of(&[("XDG_STATE_HOME", ""), ("HOME", "/h")]), Path::new("/h/.local/state/baistack"));
+    }
+
+    #[test]
+    fn an_environment_is_for_its_owner_alone_and_listed() {
+        let (_dir, state) = state();
+        assert_eq!(state.list().unwrap(), []);
+        let env = env(&state, "demo");
+        env.create().unwrap();
+        state.shared_dir("outputs").unwrap();
+        assert_eq!(fs::metadata(env.path()).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(state.list().unwrap(), [env]);
+    }
+
+    #[test]
+    fn one_lock_one_holder_and_it_is_named() {
+        let (_dir, state) = state();
+        let env = env(&state, "demo");
+        assert!(!env.is_locked());
+        let mut lock = env.try_lock().unwrap();
+        assert!(matches!(env.try_lock(), Err(LockError::Held { pid }) if pid == Some(std::process::id())));
+        lock.name_holder(7).unwrap();
+        assert_eq!((env.holder(), env.is_in_use()), (Some(7), true));
+        drop(lock);
+        assert_eq!((env.holder(), env.is_in_use()), (None, false));
+        env.try_lock().unwrap();
+    }
+
+    #[test]
+    fn a_lock_whose_file_was_deleted_is_nobodys() {
+        let (_dir, state) = state();
+        let env = env(&state, "demo");
+        let _old = env.try_lock().unwrap();
+        env.remove().unwrap();
+        env.try_lock().unwrap();
+    }
+
+    #[test]
+    fn an_up_under_way_keeps_its_claim() {
+        let (_dir, state) = state();
+        let env = env(&state, "demo");
+        let claims = [env.claim().unwrap(), env.claim().unwrap()];
+        assert!(env.is_in_use() && !env.is_locked());
+        drop(claims);
+        assert!(!env.is_in_use());
+    }
+
+    #[test]
+    fn values_are_made_once() {
+        let (_dir, state) = state();
+        let env = env(&state, "demo");
+        let wanted: IndexMap<_, _> = [("A".to_owned(), Generated::Hex(8))].into();
+        let first = env.make_values(&wanted).unwrap();
+        let more: IndexMap<_, _> = [("B".to_owned(), Generated::Uuid), ("A".to_owned(), Generated::Hex(8))].into();
+        assert_eq!(env.make_values(&more).unwrap()["A"], first["A"]);
+        assert_eq!(fs::metadata(env.path().join("values.json")).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_record_that_is_not_ours_is_an_error_with_its_path() {
+        let (_dir, state) = state();
+        let env = env(&state, "demo");
+        env.create().unwrap();
+        fs::write(env.path().join("ports.json"), "[").unwrap();
+        assert!(env.ports().unwrap_err().to_string().contains("ports.json"));
+    }
+
+    #[test]
+    fn a_socket_below_a_long_path_can_be_bound_and_reached() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("x".repeat(120));
+        fs::create_dir(&deep).unwrap();
+        let socket = deep.join("control.sock");
+        let _listener = with_socket_path(&socket, |path| UnixListener::bind(path)).unwrap();
+        with_socket_path(&socket, |path| UnixStream::connect(path)).unwrap();
+        assert!(socket.exists());
+    }
+}

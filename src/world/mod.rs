@@ -1,0 +1,10 @@
+//! The edges. Each turns what the machine asks for into input and output, and what happens outside into events.
+//!
+//! Nothing here decides what should be done: that is the machine's business.
+
+pub mod clock;
+pub mod disk;
+pub mod envdir;
+pub mod envid;
+pub mod signals;
+pub mod values;
