@@ -1,5 +1,6 @@
 //! baistack
 pub mod base;
+pub mod control;
 pub mod load;
 pub mod model;
 pub mod plan;

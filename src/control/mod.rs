@@ -1,0 +1,5 @@
+//! Talking to a running supervisor: JSON lines over a unix socket.
+
+pub mod client;
+pub mod server;
+pub mod wire;
