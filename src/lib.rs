@@ -1,13 +1,12 @@
 //! baistack
 pub mod base;
-pub mod control;
-pub mod load;
+pub mod yaml;
 pub mod model;
+pub mod load;
 pub mod plan;
 pub mod supervisor;
 pub mod world;
-pub mod yaml;
+pub mod control;
+pub mod view;
 use std::process::ExitCode;
-pub fn run() -> ExitCode {
-    ExitCode::SUCCESS
-}
+pub fn run() -> ExitCode { ExitCode::SUCCESS }

@@ -2,6 +2,8 @@
 //!
 //! A diagnostic says what is wrong in the user's words. How it is drawn is `view::diagnostics`' business.
 
+use indexmap::IndexSet;
+
 use super::source::Span;
 
 /// How bad it is.
@@ -14,7 +16,7 @@ pub enum Severity {
 }
 
 /// A place in a file and what there is to say about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Label {
     /// The place.
     pub span: Span,
@@ -23,7 +25,7 @@ pub struct Label {
 }
 
 /// One finding.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Diagnostic {
     /// A name in kebab case that `explain` knows, as `unknown-service`.
     pub code: &'static str,
@@ -75,15 +77,13 @@ impl Diagnostic {
 /// All findings of one run.
 #[derive(Debug, Clone, Default)]
 pub struct Diagnostics {
-    list: Vec<Diagnostic>,
+    list: IndexSet<Diagnostic>,
 }
 
 impl Diagnostics {
     /// Adds one; an exact repetition is dropped (an anchor used twice has its fault once).
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        if !self.list.contains(&diagnostic) {
-            self.list.push(diagnostic);
-        }
+        self.list.insert(diagnostic);
     }
 
     /// Whether an error is among them.
@@ -114,7 +114,7 @@ impl Extend<Diagnostic> for Diagnostics {
 
 impl IntoIterator for Diagnostics {
     type Item = Diagnostic;
-    type IntoIter = std::vec::IntoIter<Diagnostic>;
+    type IntoIter = indexmap::set::IntoIter<Diagnostic>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.list.into_iter()

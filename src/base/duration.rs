@@ -48,13 +48,11 @@ pub(super) fn scaled(number: &str, scale: u128) -> Option<u128> {
         return None;
     }
     let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    let mut total = whole.checked_mul(scale)?;
-    let mut unit = scale;
-    for digit in fraction.chars() {
-        let digit = digit.to_digit(10)?;
-        unit /= 10;
-        total = total.checked_add(unit * u128::from(digit))?;
-    }
+    // Multiplied before divided: a unit such as 2^30 has no tenth. Digits beyond the eighteenth are worth less than a unit's billionth.
+    let fraction = &fraction[..fraction.len().min(18)];
+    let digits: u128 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
+    let part = digits.checked_mul(scale)? / 10_u128.pow(u32::try_from(fraction.len()).ok()?);
+    let total = whole.checked_mul(scale)?.checked_add(part)?;
     Some(total)
 }
 

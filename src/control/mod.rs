@@ -1,4 +1,4 @@
-//! Talking to a running supervisor: JSON lines over a unix socket.
+//! Talking to a running supervisor: JSON lines over a Unix socket.
 
 pub mod client;
 pub mod server;

@@ -3,20 +3,46 @@
 //! Two looks: [`head`] reads what must be known before variables can be filled in (the name, the named ports, the values to
 //! generate), so that the caller can find the environment and its numbers; [`stack`] does the rest.
 
-pub mod files;
+mod canonical;
+mod convert;
+mod expression;
+mod extends;
+mod fields;
+mod file;
+mod find;
+mod merge;
+mod profiles;
+mod resolve;
+mod short;
+mod validate;
 
-use std::path::PathBuf;
+pub mod dotenv;
+pub mod files;
+pub mod formats;
+pub mod interpolate;
+pub mod template;
+pub mod variables;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use crate::base::diagnostic::Diagnostics;
+use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::name::EnvId;
-use crate::base::source::SourceMap;
+use crate::base::source::{SourceId, SourceMap, Span};
 use crate::model::port::NamedPort;
 use crate::model::stack::Stack;
 use crate::model::value::Generated;
-use crate::yaml::node::Node;
+use crate::yaml::node::{Mapping, Node, Value};
+use crate::yaml::parse;
+use crate::yaml::path::Pattern;
+use crate::yaml::typed::typed;
 use files::Files;
+use interpolate::Interpolator;
+use profiles::Selection;
+use variables::{Origin, Variables};
 
 /// What the user asked to be loaded.
 #[derive(Debug, Clone, Default)]
@@ -80,4 +106,231 @@ pub struct Loaded {
     pub sources: SourceMap,
     /// All that is to be said.
     pub diagnostics: Diagnostics,
+}
+
+/// What a load carries through its phases.
+pub(crate) struct Loading<'a> {
+    files: &'a dyn Files,
+    sources: SourceMap,
+    diagnostics: Diagnostics,
+    interpolator: Interpolator,
+    /// Texts that were read already: an anchor of two services, a base of two extensions.
+    texts: HashMap<PathBuf, (SourceId, Arc<str>)>,
+    /// Files that are being included, to find circles.
+    open: Vec<PathBuf>,
+    working_dir: PathBuf,
+}
+
+impl<'a> Loading<'a> {
+    fn new(request: &Request, files: &'a dyn Files) -> Self {
+        Self {
+            files,
+            sources: SourceMap::default(),
+            diagnostics: Diagnostics::default(),
+            interpolator: Interpolator::default(),
+            texts: HashMap::new(),
+            open: Vec::new(),
+            working_dir: request.working_dir.clone(),
+        }
+    }
+
+    /// A file's text; one that is not there is told at the place that names it, unless it need not be there.
+    fn read(&mut self, path: &Path, place: Span, required: bool, what: &str) -> Option<(SourceId, Arc<str>)> {
+        if !required && self.files.kind(path).is_none() {
+            return None;
+        }
+        match self.read_text(path) {
+            Ok(text) => Some(text),
+            Err(None) => {
+                resolve::missing(path, place, what, self);
+                None
+            }
+            Err(Some(diagnostic)) => {
+                self.diagnostics.push(diagnostic.at(place, ""));
+                None
+            }
+        }
+    }
+
+    /// As `read`, for a file that no place in a file names.
+    fn read_unplaced(&mut self, path: &Path, what: &str) -> Option<(SourceId, Arc<str>)> {
+        match self.read_text(path) {
+            Ok(text) => Some(text),
+            Err(diagnostic) => {
+                let missing = || Diagnostic::error("no-file", format!("the {what} `{}` cannot be read", path.display()));
+                self.diagnostics.push(diagnostic.unwrap_or_else(missing));
+                None
+            }
+        }
+    }
+
+    fn read_text(&mut self, path: &Path) -> Result<(SourceId, Arc<str>), Option<Diagnostic>> {
+        if let Some(known) = self.texts.get(path) {
+            return Ok(known.clone());
+        }
+        let bytes = self.files.read(path).map_err(|_| None)?;
+        let text = parse::decode(&bytes).map_err(|error| Some(Diagnostic::error("bad-text", format!("`{}`: {error}", path.display()))))?;
+        let name = path.strip_prefix(&self.working_dir).map_or_else(|_| path.to_owned(), Path::to_owned);
+        let name = if path == Path::new("-") { PathBuf::from("<stdin>") } else { name };
+        let text: Arc<str> = text.into();
+        let source = self.sources.add(name, text.clone());
+        self.texts.insert(path.to_owned(), (source, text.clone()));
+        Ok((source, text))
+    }
+}
+
+/// The first look.
+pub fn head(request: &Request, files: &dyn Files) -> (Head, SourceMap, Diagnostics) {
+    let mut loading = Loading::new(request, files);
+    let mut head = Head::default();
+    match find::files(request, files) {
+        Ok((paths, directory)) => (head.files, head.directory) = (paths, directory),
+        Err(diagnostic) => {
+            loading.diagnostics.push(diagnostic);
+            return (head, loading.sources, loading.diagnostics);
+        }
+    }
+    let mut variables = Variables::default();
+    give_environment(request, &mut variables);
+    resolve::env_files(request, &head.directory.clone(), &mut variables, &mut loading);
+    head.environment = variables.iter().map(|(name, variable)| (name.to_owned(), variable.value.clone())).collect();
+    for path in head.files.clone() {
+        if file::is_procfile(&path) {
+            head.has_own_keys = true;
+            continue;
+        }
+        let Some((source, text)) = loading.read_unplaced(&path, "stack file") else { continue };
+        // Faults of the text are told by the second look, which reads it whole.
+        let trees = parse::parse(source, &text, &mut Diagnostics::default()).unwrap_or_default();
+        for tree in trees {
+            look_at(tree, &variables, &mut loading, &mut head);
+        }
+    }
+    let has_errors = loading.diagnostics.has_errors();
+    let found = if has_errors { loading.diagnostics } else { Diagnostics::default() };
+    (head, loading.sources, found)
+}
+
+fn look_at(tree: Node, variables: &Variables, loading: &mut Loading<'_>, head: &mut Head) {
+    let Value::Mapping(top) = tree.value else { return };
+    let mut part = Mapping::default();
+    for (key, entry) in top {
+        let ours = fields::OURS.iter().any(|own| key == *own || key.strip_prefix("x-") == Some(own));
+        head.has_own_keys |= ours;
+        if matches!(key.as_str(), "name" | "ports" | "x-ports" | "generate" | "x-generate") {
+            part.insert(key, entry.key_span, entry.node);
+        }
+    }
+    file::own_spelling(&mut part, &mut Loading { diagnostics: Diagnostics::default(), ..Loading::new(&Request::default(), loading.files) });
+    let mut node = Node::new(Value::Mapping(part), tree.span);
+    let mut quiet = Diagnostics::default();
+    Interpolator::default().tree(&mut node, variables, &mut quiet);
+    canonical::canonical(&mut node, &mut quiet);
+    if let Some(name) = node.get("name").and_then(Node::as_text).filter(|name| !name.is_empty()) {
+        head.name = Some(name.to_owned());
+    }
+    if let Some(ports) = node.get("ports").and_then(|ports| typed::<IndexMap<String, NamedPort>>(ports, "bad-value", &mut quiet)) {
+        head.named_ports.extend(ports);
+    }
+    if let Some(generate) = node.get("generate").and_then(|values| typed::<IndexMap<String, Generated>>(values, "bad-value", &mut quiet)) {
+        head.generate.extend(generate);
+    }
+}
+
+fn give_environment(request: &Request, variables: &mut Variables) {
+    for (name, value) in &request.environment {
+        variables.give(name, value, Origin::Environment);
+    }
+}
+
+/// The whole stack.
+pub fn stack(request: &Request, head: &Head, values: &Values, files: &dyn Files) -> Loaded {
+    let mut loading = Loading::new(request, files);
+    let variables = all_variables(request, head, values, &mut loading);
+    let mut root: Option<Node> = None;
+    for path in &head.files {
+        if let Some(tree) = file::whole(path, None, &head.directory, &variables, &mut loading) {
+            root = Some(match root {
+                None => tree,
+                Some(below) => merge::merge(below, tree),
+            });
+        }
+    }
+    let Some(root) = root else {
+        let span = Span { source: loading.sources.add("", ""), start: 0, end: 0 };
+        if !loading.diagnostics.has_errors() {
+            loading.diagnostics.push(Diagnostic::error("empty-stack", "the stack file is empty"));
+        }
+        let tree = Node::new(Value::Mapping(Mapping::default()), span);
+        return Loaded { stack: Stack::default(), tree, sources: loading.sources, diagnostics: loading.diagnostics };
+    };
+    let mut root = merge::untagged(root);
+    resolve::resolve(&mut root, &head.directory, values, &variables, &mut loading);
+    let active = active_profiles(request, head);
+    let selection = Selection::of(&root, &active, &request.services);
+    let directory = head.directory.display().to_string();
+    validate::check(&root, &selection, values.env_id.as_str(), &directory, &mut loading.diagnostics);
+    let stack = convert::stack(&root, &selection, head.directory.clone(), head.files.clone(), &mut loading.diagnostics);
+    let tree = printed(root, &selection, values);
+    let diagnostics = variables.explain(loading.diagnostics, &loading.sources);
+    Loaded { stack, tree, sources: loading.sources, diagnostics }
+}
+
+/// Of a name's values the first wins: predefined, the caller's, `.env`, named port, generated.
+fn all_variables(request: &Request, head: &Head, values: &Values, loading: &mut Loading<'_>) -> Variables {
+    let mut variables = Variables::default();
+    for (name, value) in &values.predefined {
+        variables.give(name, value, Origin::Predefined);
+    }
+    give_environment(request, &mut variables);
+    resolve::env_files(request, &head.directory, &mut variables, loading);
+    variables.give("COMPOSE_PROJECT_NAME", values.env_id.as_str(), Origin::Predefined);
+    for (name, value) in &values.ports {
+        variables.give(name, value, Origin::NamedPort);
+    }
+    for (name, value) in &values.generated {
+        variables.give(name, value, Origin::Generated);
+    }
+    variables
+}
+
+fn active_profiles(request: &Request, head: &Head) -> Vec<String> {
+    if !request.profiles.is_empty() {
+        return request.profiles.clone();
+    }
+    let list = head.environment.get("COMPOSE_PROFILES").cloned().unwrap_or_default();
+    list.split(',').map(str::trim).filter(|profile| !profile.is_empty()).map(str::to_owned).collect()
+}
+
+/// The tree as `config` prints it: what is on, under the environment's name, without what only the loader reads.
+fn printed(mut root: Node, selection: &Selection, values: &Values) -> Node {
+    let span = root.span;
+    for section in ["services", "processes"] {
+        if let Some(services) = root.as_mapping_mut().and_then(|top| top.get_mut(section)).and_then(Node::as_mapping_mut) {
+            services.retain(|name, _| selection.is_on(name));
+            services.sort_keys();
+        }
+    }
+    for pattern in [Pattern::new("services.*"), Pattern::new("processes.*")] {
+        pattern.for_each_mut(&mut root, |_, node| {
+            if let Some(service) = node.as_mapping_mut() {
+                service.retain(|key, entry| key != "extends" && !(entry.node.is_null() && !matches!(key, "command" | "entrypoint")));
+                service.sort_keys();
+            }
+        });
+    }
+    let Some(top) = root.as_mapping_mut() else { return root };
+    let mut result = Mapping::default();
+    result.insert("name", span, Node::text(values.env_id.as_str(), span));
+    for key in ["services", "processes", "networks", "volumes", "secrets", "configs"].into_iter().chain(fields::OURS.into_iter().skip(1)) {
+        if let Some(entry) = top.remove(key) {
+            result.insert(key, entry.key_span, entry.node);
+        }
+    }
+    for (key, entry) in std::mem::take(top) {
+        if key.starts_with("x-") {
+            result.insert(key, entry.key_span, entry.node);
+        }
+    }
+    Node::new(Value::Mapping(result), span)
 }

@@ -1,11 +1,45 @@
 //! What only a native process has (`stack-format.md`, "Attributes of a process").
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::duration;
+
+/// Stands in a process's texts for `${REPLICA}`, whose number is only known when the replica starts.
+pub const REPLICA_MARK: &str = "\u{E000}REPLICA\u{E001}";
+
+/// A text that becomes `offset` plus the replica's number, as a port does that each replica needs one of.
+pub fn replica_plus(offset: u32) -> String {
+    format!("\u{E000}REPLICA+{offset}\u{E001}")
+}
+
+/// The text of one replica: [`REPLICA_MARK`] and what [`replica_plus`] makes, replaced by their numbers.
+pub fn fill_replica(text: &str, replica: u32) -> Cow<'_, str> {
+    const BEGIN: &str = "\u{E000}REPLICA";
+    if !text.contains(BEGIN) {
+        return Cow::Borrowed(text);
+    }
+    let mut parts = text.split(BEGIN);
+    let mut filled = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let number = part.split_once('\u{E001}').and_then(|(offset, rest)| {
+            let offset: u32 = if offset.is_empty() { 0 } else { offset.strip_prefix('+')?.parse().ok()? };
+            Some((offset.saturating_add(replica), rest))
+        });
+        match number {
+            Some((number, rest)) => {
+                filled.push_str(&number.to_string());
+                filled.push_str(rest);
+            }
+            // Somebody else's characters.
+            None => filled.extend([BEGIN, part]),
+        }
+    }
+    Cow::Owned(filled)
+}
 
 /// A native process's own attributes. Paths are absolute.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -189,6 +223,15 @@ fn is_plain(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_replica_has_its_own_number_in_its_texts() {
+        let text = format!("a{REPLICA_MARK}b{}c{REPLICA_MARK}", replica_plus(4999));
+        assert_eq!(fill_replica(&text, 2), "a2b5001c2");
+        for text in ["", "plain", "\u{E000}REPLICA", "\u{E000}REPLICA+x\u{E001}"] {
+            assert_eq!(fill_replica(text, 2), text);
+        }
+    }
 
     #[test]
     fn plain_words_are_executed_and_the_rest_goes_to_the_shell() {

@@ -82,8 +82,8 @@ fn passes(inherit: &InheritEnv, name: &str) -> bool {
     }
 }
 
-/// `*` stands for any run of characters; environment names need no more.
-fn glob(pattern: &str, name: &str) -> bool {
+/// Whether a name matches a pattern in which `*` stands for any run of characters.
+pub fn glob(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
         Some((head, tail)) => {

@@ -3,6 +3,9 @@
 pub mod action;
 pub mod actual;
 pub mod desired;
+pub mod diff;
 pub mod environment;
 pub mod hash;
+pub mod next;
 pub mod ports;
+pub mod render;

@@ -4,8 +4,28 @@
 //! [`event::Event`], and it is handed every moment. So it can be run against a simulated world, and `plan` is the same code
 //! as `up`.
 
+mod asked;
+mod gate;
+mod machine;
+mod news;
+mod wishes;
+
+#[cfg(test)]
+mod sim;
+
 pub mod effect;
 pub mod event;
+pub mod forecast;
+pub mod health;
 pub mod notice;
+pub mod report;
 pub mod request;
+pub mod resource;
+pub mod restart;
+pub mod snapshot;
 pub mod status;
+pub mod unit;
+pub mod watch;
+
+pub use asked::select;
+pub use machine::Supervisor;

@@ -39,6 +39,11 @@ pub fn is_past(deadline: Instant) -> bool {
     Instant::now() >= deadline
 }
 
+/// How long it is until a moment of [`deadline`]; zero once it has come.
+pub fn until(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
 /// The time of day, for logs and records.
 pub fn wall() -> SystemTime {
     SystemTime::now()

@@ -4,7 +4,13 @@
 
 pub mod clock;
 pub mod disk;
+pub mod docker;
 pub mod envdir;
 pub mod envid;
+pub mod facts;
+pub mod logs;
+pub mod named_ports;
+pub mod native;
+pub mod probe;
 pub mod signals;
 pub mod values;

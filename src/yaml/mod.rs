@@ -2,9 +2,13 @@
 //!
 //! Knows YAML, not Compose: which keys there are and what they mean is `load`'s business.
 
+pub mod decode;
 pub mod emit;
+mod events;
+mod lenient;
 pub mod node;
 pub mod parse;
 pub mod path;
 pub mod scalar;
+mod syntax;
 pub mod typed;

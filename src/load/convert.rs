@@ -1,0 +1,155 @@
+//! The canonical tree → the model's types.
+
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+use serde::de::DeserializeOwned;
+
+use super::profiles::Selection;
+use crate::base::diagnostic::Diagnostics;
+use crate::base::name::ServiceName;
+use crate::model::container::Container;
+use crate::model::depends::Condition;
+use crate::model::process::Process;
+use crate::model::restart::RestartPolicy;
+use crate::model::service::{Common, Kind, Service};
+use crate::model::stack::Stack;
+use crate::yaml::node::{Mapping, Node};
+use crate::yaml::path::Path;
+use crate::yaml::typed::typed_at;
+
+const CODE: &str = "bad-value";
+
+/// Makes the model. Findings name the value that does not fit.
+pub(super) fn stack(root: &Node, selection: &Selection, directory: PathBuf, files: Vec<PathBuf>, diagnostics: &mut Diagnostics) -> Stack {
+    let mut stack = Stack { directory, files, ..Stack::default() };
+    let mut all: IndexMap<ServiceName, Service> = IndexMap::new();
+    for section in ["services", "processes"] {
+        for (name, entry) in root.get(section).and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter) {
+            let at = Path::root().key(section).key(name);
+            let (Ok(name), Some(service)) = (name.parse::<ServiceName>(), service(&at, &entry.node, section, diagnostics)) else { continue };
+            all.insert(name, service);
+        }
+    }
+    mark_tasks(&mut all, root);
+    (stack.services, stack.disabled) = all.into_iter().partition(|(name, _)| selection.is_on(name.as_str()));
+    sort_by_dependency(&mut stack.services);
+    let mut section = Sections { root, diagnostics };
+    stack.networks = section.map("networks");
+    stack.volumes = section.map("volumes");
+    stack.secrets = section.map("secrets");
+    stack.configs = section.map("configs");
+    stack.ports = section.map("ports");
+    stack.generate = section.map("generate");
+    stack.requires = section.value("requires").unwrap_or_default();
+    stack.images = section.value("images").unwrap_or_default();
+    stack.owns = section.value("owns").unwrap_or_default();
+    stack.welcome = section.value("welcome");
+    stack
+}
+
+struct Sections<'a> {
+    root: &'a Node,
+    diagnostics: &'a mut Diagnostics,
+}
+
+impl Sections<'_> {
+    fn value<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {
+        let node = self.root.get(key).filter(|node| !node.is_null())?;
+        typed_at(&Path::root().key(key), node, CODE, self.diagnostics)
+    }
+
+    fn map<T: DeserializeOwned>(&mut self, key: &str) -> IndexMap<String, T> {
+        let mut result = IndexMap::new();
+        for (name, entry) in self.root.get(key).and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter) {
+            if let Some(value) = typed_at(&Path::root().key(key).key(name), &entry.node, CODE, self.diagnostics) {
+                result.insert(name.to_owned(), value);
+            }
+        }
+        result
+    }
+}
+
+fn service(at: &Path, node: &Node, section: &str, diagnostics: &mut Diagnostics) -> Option<Service> {
+    let mut flat = node.clone();
+    if let Some(mapping) = flat.as_mapping_mut() {
+        flatten(mapping);
+    }
+    let mut common: Common = typed_at(at, &flat, CODE, diagnostics)?;
+    if let Some(restart) = deploy_restart(node) {
+        common.restart = restart;
+    }
+    let kind = if section == "processes" {
+        Kind::Process(Box::new(typed_at::<Process>(at, &flat, CODE, diagnostics)?))
+    } else {
+        Kind::Container(Box::new(typed_at::<Container>(at, &flat, CODE, diagnostics)?))
+    };
+    Some(Service { common, kind })
+}
+
+/// What `deploy` says outside of Swarm is said by plain attributes too. A null means that nothing was said.
+fn flatten(service: &mut Mapping) {
+    service.retain(|_, entry| !entry.node.is_null());
+    let Some(deploy) = service.get("deploy").cloned() else { return };
+    let limits = deploy.get("resources").and_then(|resources| resources.get("limits")).cloned();
+    let reservations = deploy.get("resources").and_then(|resources| resources.get("reservations")).cloned();
+    let found = [
+        ("scale", deploy.get("replicas").cloned()),
+        ("mem_limit", limits.as_ref().and_then(|limits| limits.get("memory")).cloned()),
+        ("cpus", limits.as_ref().and_then(|limits| limits.get("cpus")).cloned()),
+        ("pids_limit", limits.as_ref().and_then(|limits| limits.get("pids")).cloned()),
+        ("mem_reservation", reservations.as_ref().and_then(|reservations| reservations.get("memory")).cloned()),
+    ];
+    for (key, node) in found {
+        if let Some(node) = node {
+            service.insert(key, node.span, node);
+        }
+    }
+}
+
+/// `deploy.restart_policy` wins over `restart` (Compose does so as well).
+fn deploy_restart(service: &Node) -> Option<RestartPolicy> {
+    let policy = service.get("deploy")?.get("restart_policy")?;
+    let max = policy.get("max_attempts").and_then(Node::as_text).and_then(|text| text.parse().ok());
+    Some(match policy.get("condition").and_then(Node::as_text) {
+        Some("none") => RestartPolicy::No,
+        Some("on-failure") => RestartPolicy::OnFailure { max },
+        Some(_) | None => RestartPolicy::Always,
+    })
+}
+
+/// A process is a task when it has `check`, `inputs`, `outputs` or `schedule`, or when something waits for its completion.
+fn mark_tasks(services: &mut IndexMap<ServiceName, Service>, root: &Node) {
+    let waited_for: Vec<ServiceName> = (services.values())
+        .flat_map(|service| &service.common.depends_on)
+        .filter(|(_, dependency)| dependency.condition == Condition::Completed)
+        .map(|(name, _)| name.clone())
+        .collect();
+    for (name, service) in services {
+        let Kind::Process(process) = &mut service.kind else { continue };
+        let node = root.get("processes").and_then(|processes| processes.get(name.as_str()));
+        let says_so = ["check", "inputs", "outputs", "schedule"].iter().any(|key| node.is_some_and(|node| node.get(key).is_some()));
+        process.task = says_so || waited_for.contains(name);
+    }
+}
+
+/// Dependencies first, else in the order of the files: effects, plans and lists then read in the order in which things start.
+fn sort_by_dependency(services: &mut IndexMap<ServiceName, Service>) {
+    let mut sorted: IndexMap<ServiceName, ()> = IndexMap::new();
+    fn visit(name: &ServiceName, services: &IndexMap<ServiceName, Service>, open: &mut Vec<ServiceName>, sorted: &mut IndexMap<ServiceName, ()>) {
+        let Some(service) = services.get(name) else { return };
+        if sorted.contains_key(name) || open.contains(name) {
+            return;
+        }
+        open.push(name.clone());
+        for dependency in service.common.depends_on.keys() {
+            visit(dependency, services, open, sorted);
+        }
+        open.pop();
+        sorted.insert(name.clone(), ());
+    }
+    for name in services.keys() {
+        visit(name, services, &mut Vec::new(), &mut sorted);
+    }
+    services.sort_by_cached_key(|name, _| sorted.get_index_of(name));
+}

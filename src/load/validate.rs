@@ -1,0 +1,217 @@
+//! What only the whole can tell: dependencies that are not there, circles, one name for two things.
+
+use super::profiles::Selection;
+use crate::base::diagnostic::{Diagnostic, Diagnostics};
+use crate::base::source::Span;
+use crate::base::suggest::closest;
+use crate::yaml::node::{Entry, Mapping, Node};
+
+/// Looks at the whole, merged tree.
+pub(super) fn check(root: &Node, selection: &Selection, env: &str, directory: &str, diagnostics: &mut Diagnostics) {
+    let services: Vec<(&str, &Entry, bool)> = (["services", "processes"].into_iter())
+        .flat_map(|section| {
+            let entries = root.get(section).and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter);
+            entries.map(move |(name, entry)| (name, entry, section == "processes"))
+        })
+        .collect();
+    two_kinds(root, diagnostics);
+    for (name, entry, process) in services.iter().filter(|(name, ..)| selection.is_on(name)) {
+        has_something_to_run(name, entry, *process, diagnostics);
+        dependencies(name, entry, &services, selection, diagnostics);
+        references(name, entry, root, diagnostics);
+    }
+    circles(&services, diagnostics);
+    fixed_ports(&services, selection, diagnostics);
+    owned(root, env, directory, diagnostics);
+}
+
+fn two_kinds(root: &Node, diagnostics: &mut Diagnostics) {
+    let (Some(containers), Some(processes)) =
+        (root.get("services").and_then(Node::as_mapping), root.get("processes").and_then(Node::as_mapping))
+    else {
+        return;
+    };
+    for (name, entry) in processes.iter() {
+        if let Some(other) = containers.entry(name) {
+            diagnostics.push(
+                Diagnostic::error("two-kinds", format!("`{name}` is both a container and a process"))
+                    .at(entry.key_span, "a process")
+                    .at(other.key_span, "a container")
+                    .help("services have one namespace: give one of them another name"),
+            );
+        }
+    }
+}
+
+fn has_something_to_run(name: &str, entry: &Entry, process: bool, diagnostics: &mut Diagnostics) {
+    let has = |key: &str| entry.node.get(key).is_some_and(|node| !node.is_null());
+    if process && !has("command") && !has("entrypoint") {
+        diagnostics.push(Diagnostic::error("nothing-to-run", format!("the process `{name}` has no `command`")).at(entry.key_span, ""));
+    }
+    if !process && !has("image") && !has("build") && !has("provider") {
+        diagnostics.push(
+            Diagnostic::error("nothing-to-run", format!("the service `{name}` has neither `image` nor `build`"))
+                .at(entry.key_span, "")
+                .help("a native process belongs under `processes:`"),
+        );
+    }
+}
+
+fn dependencies(name: &str, entry: &Entry, services: &[(&str, &Entry, bool)], selection: &Selection, diagnostics: &mut Diagnostics) {
+    for (dependency, edge) in entry.node.get("depends_on").and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter) {
+        let required = edge.node.get("required").and_then(Node::as_text) != Some("false");
+        let known = services.iter().find(|(name, ..)| *name == dependency);
+        match known {
+            None if required => {
+                let message = format!("`{name}` depends on `{dependency}`, which is not a service");
+                let mut diagnostic = Diagnostic::error("unknown-service", message).at(edge.key_span, "no service of this name");
+                if let Some(near) = closest(dependency, services.iter().map(|(name, ..)| *name)) {
+                    diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
+                }
+                diagnostics.push(diagnostic);
+            }
+            Some((_, target, _)) if required && !selection.is_on(dependency) => {
+                let profiles: Vec<&str> =
+                    target.node.get("profiles").and_then(Node::as_sequence).unwrap_or_default().iter().filter_map(Node::as_text).collect();
+                let message = format!("`{name}` depends on `{dependency}`, whose profile `{}` is off", profiles.join("`, `"));
+                diagnostics.push(
+                    Diagnostic::error("profile-off", message)
+                        .at(edge.key_span, "")
+                        .at(target.key_span, "defined here")
+                        .help(format!("turn it on with `--profile {}`, or write `required: false`", profiles.first().unwrap_or(&"NAME"))),
+                );
+            }
+            Some((_, target, process)) => health(name, dependency, edge, target, *process, diagnostics),
+            None => {}
+        }
+    }
+}
+
+/// A process without a health check can never be healthy; a container's image may bring one.
+fn health(name: &str, dependency: &str, edge: &Entry, target: &Entry, process: bool, diagnostics: &mut Diagnostics) {
+    let wants = edge.node.get("condition").and_then(Node::as_text) == Some("service_healthy");
+    let has = target.node.get("healthcheck").is_some_and(|check| check.get("disable").and_then(Node::as_text) != Some("true"));
+    let task = ["check", "inputs", "outputs"].iter().any(|key| target.node.get(key).is_some());
+    if wants && process && !has && !task {
+        diagnostics.push(
+            Diagnostic::error("no-health-check", format!("`{name}` waits for `{dependency}` to be healthy, which has no `healthcheck`"))
+                .at(edge.key_span, "")
+                .at(target.key_span, "defined here")
+                .help("give it a `healthcheck`, or wait for `service_started`"),
+        );
+    }
+}
+
+/// Networks, volumes, configs and secrets that a service names have to be defined.
+fn references(name: &str, entry: &Entry, root: &Node, diagnostics: &mut Diagnostics) {
+    let mut look = |section: &str, key: &str, span: Span| {
+        let defined = root.get(section).and_then(Node::as_mapping);
+        if defined.is_some_and(|defined| defined.contains(key)) {
+            return;
+        }
+        let what = section.trim_end_matches('s');
+        let message = format!("`{name}` uses the {what} `{key}`, which is not defined");
+        let mut diagnostic = Diagnostic::error("undefined", message).at(span, "");
+        diagnostic = match closest(key, defined.into_iter().flat_map(Mapping::iter).map(|(name, _)| name)) {
+            Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+            None => diagnostic.help(format!("define it under `{section}:` at the top")),
+        };
+        diagnostics.push(diagnostic);
+    };
+    for (key, network) in entry.node.get("networks").and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter) {
+        look("networks", key, network.key_span);
+    }
+    for section in ["configs", "secrets"] {
+        for grant in entry.node.get(section).and_then(Node::as_sequence).unwrap_or_default() {
+            if let Some(source) = grant.get("source").and_then(Node::as_text) {
+                look(section, source, grant.span);
+            }
+        }
+    }
+    for mount in entry.node.get("volumes").and_then(Node::as_sequence).unwrap_or_default() {
+        if mount.get("type").and_then(Node::as_text) == Some("volume")
+            && let Some(source) = mount.get("source").and_then(Node::as_text)
+        {
+            look("volumes", source, mount.span);
+        }
+    }
+}
+
+fn circles(services: &[(&str, &Entry, bool)], diagnostics: &mut Diagnostics) {
+    let edges = |name: &str| -> Vec<&str> {
+        let entry = services.iter().find(|(known, ..)| *known == name);
+        entry.and_then(|(_, entry, _)| entry.node.get("depends_on")?.as_mapping()).into_iter().flat_map(Mapping::iter).map(|(name, _)| name).collect()
+    };
+    let mut done: Vec<&str> = Vec::new();
+    for (name, ..) in services {
+        // Depth first, without recursion: a chain may be long.
+        let mut stack = vec![(*name, edges(name).into_iter())];
+        while let Some((here, rest)) = stack.last_mut() {
+            let here = *here;
+            match rest.next() {
+                Some(next) if done.contains(&next) => {}
+                Some(next) => match stack.iter().position(|(open, _)| *open == next) {
+                    Some(at) => {
+                        let names: Vec<&str> = stack[at..].iter().map(|(name, _)| *name).chain([next]).collect();
+                        let span = services.iter().find(|(known, ..)| *known == here).and_then(|(_, entry, _)| {
+                            Some(entry.node.get("depends_on")?.as_mapping()?.entry(next)?.key_span)
+                        });
+                        let message = format!("dependencies go round in a circle: {}", names.join(" → "));
+                        let diagnostic = Diagnostic::error("cycle", message).help("one of these edges has to go");
+                        diagnostics.push(span.into_iter().fold(diagnostic, |diagnostic, span| diagnostic.at(span, "")));
+                    }
+                    None => stack.push((next, edges(next).into_iter())),
+                },
+                None => {
+                    done.push(here);
+                    stack.pop();
+                }
+            }
+        }
+    }
+}
+
+/// Two services cannot have one port of the host.
+fn fixed_ports(services: &[(&str, &Entry, bool)], selection: &Selection, diagnostics: &mut Diagnostics) {
+    let mut taken: Vec<(String, &str, Span)> = Vec::new();
+    for (name, entry, _) in services.iter().filter(|(name, ..)| selection.is_on(name)) {
+        for port in entry.node.get("ports").and_then(Node::as_sequence).unwrap_or_default() {
+            let text = |key: &str| port.get(key).and_then(Node::as_text).unwrap_or_default();
+            let published = text("published");
+            if published.is_empty() || published == "0" || published.contains('-') {
+                continue;
+            }
+            let key = format!("{}:{published}/{}", text("host_ip"), text("protocol"));
+            match taken.iter().find(|(known, owner, _)| *known == key && owner != name) {
+                Some((_, owner, span)) => diagnostics.push(
+                    Diagnostic::error("port-twice", format!("`{name}` and `{owner}` both take port {published} of the host"))
+                        .at(port.span, "")
+                        .at(*span, "taken here"),
+                ),
+                None => taken.push((key, name, port.span)),
+            }
+        }
+    }
+}
+
+/// An entry of `owns` that could take another environment's things.
+fn owned(root: &Node, env: &str, directory: &str, diagnostics: &mut Diagnostics) {
+    for entry in root.get("owns").and_then(Node::as_sequence).unwrap_or_default() {
+        let mut texts = Vec::new();
+        collect(entry, &mut texts);
+        let run_dir = format!("baistack/{env}");
+        if !texts.iter().any(|text| text.contains(env) || text.contains(directory) || text.contains(&run_dir)) {
+            diagnostics.push(
+                Diagnostic::error("owns-too-much", "this entry of `owns` could take what belongs to another environment")
+                    .at(entry.span, "")
+                    .help("let it hold `${ENVID}` or a path of this stack"),
+            );
+        }
+    }
+}
+
+fn collect<'a>(node: &'a Node, texts: &mut Vec<&'a str>) {
+    texts.extend(node.as_text());
+    node.as_sequence().into_iter().flatten().for_each(|item| collect(item, texts));
+    node.as_mapping().into_iter().flat_map(Mapping::iter).for_each(|(_, entry)| collect(&entry.node, texts));
+}

@@ -1,0 +1,507 @@
+//! Requests: each changes what is wanted, and is answered when its wish is fulfilled.
+//!
+//! Two things may be asked at once; the last word on a service wins.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::event::RequestId;
+use super::machine::{Kind, Owned, Supervisor};
+use super::notice::{Level, Notice};
+use super::request::{Abort, Down, Kill, Recreate, Remove, Reply, Request, Restart, Select, Stop, Up};
+use super::resource::{Image, Origin, Resource, Want};
+use super::status::UnitKind;
+use super::unit::{Have, Phase, Unit};
+use super::wishes::{Aim, Lease, Wish};
+use crate::base::name::{ServiceName, UnitId};
+use crate::model::service::Service;
+use crate::plan::action::{Action, ResourceId, Ticket};
+use crate::plan::desired::Deployment;
+use crate::plan::diff;
+use crate::plan::next::Goal;
+
+impl Supervisor {
+    pub(super) fn requested(&mut self, id: RequestId, request: Request) {
+        self.asked_anything = true;
+        self.persist = true;
+        match request {
+            Request::Up(up) => self.up(id, *up),
+            Request::Start(select) => self.start(id, &select),
+            Request::Stop(stop) => self.stop(id, &stop),
+            Request::Restart(restart) => self.restart(id, &restart),
+            Request::Kill(kill) => self.kill(id, &kill),
+            Request::Down(down) => self.down(id, &down),
+            Request::Remove(remove) => self.remove(id, &remove),
+            Request::Status => {
+                let status = self.status();
+                self.reply(id, Reply::Status(Box::new(status)));
+            }
+            Request::Why { service } => {
+                let reply = match self.why(&service) {
+                    Some(why) => Reply::Why(Box::new(why)),
+                    None => Reply::Refused { reason: format!("no service `{service}` in this environment") },
+                };
+                self.reply(id, reply);
+            }
+            Request::Deployment => {
+                let deployment = self.deployment.as_ref().map(|deployment| Box::new(Deployment::clone(deployment)));
+                self.reply(id, Reply::Deployment(deployment));
+            }
+            Request::Follow => {}
+            Request::Detach => {
+                self.leases.remove(&id);
+                self.reply(id, Reply::Done { changed: false, warnings: Vec::new() });
+            }
+        }
+    }
+
+    pub(super) fn disconnected(&mut self, id: RequestId) {
+        self.wishes.remove(&id);
+        if let Some(lease) = self.leases.remove(&id) {
+            let units: Vec<UnitId> = lease.started.into_iter().collect();
+            self.set_goal(&units, Goal::Stopped);
+        }
+    }
+
+    // ── up ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn up(&mut self, id: RequestId, up: Up) {
+        let deployment = Arc::new(up.deployment.clone());
+        for name in &up.services {
+            if !deployment.stack.services.contains_key(name) {
+                return self.reply(id, Reply::Refused { reason: format!("no service `{name}` in this stack") });
+            }
+        }
+        let selected = select(&deployment, &up.services, up.no_deps);
+        let before = self.deployment.replace(deployment.clone());
+        self.going_down = false;
+        self.owned = Owned::Left;
+        let mut units = Vec::new();
+        let mut warnings = Vec::new();
+        for name in &selected {
+            let service = &deployment.stack.services[name];
+            let named = up.services.is_empty() || up.services.contains(name);
+            if service.is_process() && up.watch {
+                self.watched.insert(name.clone());
+            } else {
+                self.watched.remove(name);
+            }
+            let replicas = up.scale.get(name).copied().unwrap_or_else(|| service.replicas());
+            self.need(&deployment, service, name, Some(&up).filter(|_| named));
+            for replica in 1..=replicas {
+                let unit = UnitId::new(name.clone(), replica);
+                self.want_up(&unit, &up, named, before.as_deref());
+                units.push(unit);
+            }
+            for surplus in
+                self.units.values_mut().filter(|unit| !unit.ghost && unit.id.service == *name && unit.id.replica > replicas)
+            {
+                surplus.goal = Goal::Gone;
+            }
+        }
+        for reference in &deployment.stack.images {
+            let image = self
+                .images
+                .entry(ResourceId::Prefetch(reference.clone()))
+                .or_insert_with(|| Image::new(reference.clone(), Origin::Pull));
+            image.wanted = true;
+            image.failed = None;
+        }
+        warnings.extend(self.orphans(&deployment, up.remove_orphans));
+        let started = units.iter().filter(|unit| !matches!(self.units[*unit].have, Have::Running { .. })).cloned().collect();
+        self.overrule(id, &units, "up", &[Aim::Down]);
+        if self.touches_engine() {
+            self.look();
+            // An observation that is already under way may be older than what the caller saw.
+            self.look_first = if self.look_again { self.asked + 1 } else { self.asked };
+        }
+        let give_up_at = up.wait_timeout.map(|limit| self.now + limit);
+        let aim = match (up.no_start, up.wait) {
+            (true, _) => Aim::Made,
+            (false, true) => Aim::Ready,
+            (false, false) => Aim::Started,
+        };
+        self.wish(
+            id,
+            Wish { name: "up", aim, units: units.clone(), give_up_at, warnings, takes_volumes: false, acts: 0, networks: false },
+        );
+        if up.attached {
+            self.leases.insert(id, Lease { units, started, abort: up.abort, first_end: None });
+        }
+        debug_assert!(!matches!(up.abort, Abort::OnExit | Abort::OnFailure) || up.attached);
+    }
+
+    fn want_up(&mut self, id: &UnitId, up: &Up, named: bool, before: Option<&Deployment>) {
+        let deployment = self.deployment.clone().expect("set by `up`");
+        let spec = Self::spec_of(&deployment, id).expect("a selected service is part of its deployment");
+        let goal = if up.no_start { Goal::Created } else { Goal::Up };
+        let recreate = match up.recreate {
+            Recreate::Always => named,
+            Recreate::WhenChanged | Recreate::Never => false,
+        };
+        let unit = self.units.entry(id.clone()).or_insert_with(|| Unit::new(spec.clone(), goal));
+        let (old_hash, was_stopping) = (unit.spec.hash.clone(), unit.stopping.is_some());
+        let fresh = Unit::new(spec.clone(), goal);
+        unit.kind = fresh.kind;
+        unit.ghost = false;
+        unit.goal = goal;
+        unit.timeout = up.timeout;
+        unit.no_deps = up.no_deps;
+        unit.recreate |= recreate && unit.have != Have::Absent;
+        let exists = unit.have != Have::Absent;
+        unit.spec = spec;
+        if up.recreate == Recreate::Never && exists {
+            unit.made = Some(unit.spec.hash.clone());
+        }
+        unit.forgive();
+        let ended = matches!(unit.have, Have::Exited { .. });
+        if unit.kind == UnitKind::Task {
+            let runs = matches!(unit.have, Have::Running { .. }) || unit.busy.is_some();
+            if !runs || unit.spec.hash != old_hash {
+                unit.task.phase = if recreate { Phase::Due("asked for".to_owned()) } else { Phase::Unasked };
+                unit.task.hash = Some(unit.spec.hash.clone());
+            }
+            unit.recreate = false;
+        } else if (ended || was_stopping) && goal == Goal::Up {
+            unit.generation.0 += 1;
+        }
+        let changed = exists && unit.spec.hash != old_hash;
+        let service = id.service.clone();
+        if changed && let Some(old) = before.and_then(|before| before.service(&id.service)) {
+            let reason = diff::reasons(old, deployment.service(&id.service).expect("selected")).join(", ");
+            let reason = if reason.is_empty() { "a file it is given changed".to_owned() } else { reason };
+            self.tell(Notice::Because { resource: ResourceId::Unit(id.clone()), what: "recreate".to_owned(), reason });
+        }
+        if changed || recreate {
+            self.followers_restart(&service, &BTreeSet::new());
+        }
+    }
+
+    /// Networks, volumes and the image that a container service needs; `up` for what a request says of images.
+    fn need(&mut self, deployment: &Arc<Deployment>, service: &Service, name: &ServiceName, up: Option<&Up>) {
+        let Some(container) = service.container() else { return };
+        for key in container.networks.keys() {
+            let network = deployment.stack.networks.get(key);
+            let external = network.is_some_and(|network| network.external);
+            self.need_resource(Kind::Network, key, deployment.network_name(key), external);
+        }
+        for key in container.volumes.iter().filter_map(|mount| mount.source.as_ref()) {
+            if let Some(volume) = deployment.stack.volumes.get(key) {
+                self.need_resource(Kind::Volume, key, deployment.volume_name(key), volume.external);
+            }
+        }
+        let Some(reference) = deployment.image_of(name) else { return };
+        let pull = up.and_then(|up| up.pull.as_deref()).filter(|policy| *policy != "policy");
+        let policy = pull.or(container.pull_policy.as_deref()).unwrap_or_default();
+        let source = match (container.build.is_some(), policy) {
+            (true, _) => Origin::Build,
+            (false, "never") => Origin::Never,
+            (false, _) => Origin::Pull,
+        };
+        let image = self.images.entry(ResourceId::Image(name.clone())).or_insert_with(|| Image::new(reference.clone(), source));
+        if image.reference != reference {
+            *image = Image::new(reference, source);
+        }
+        image.source = source;
+        image.wanted = true;
+        image.failed = None;
+        image.renew |= up.is_some_and(|up| match source {
+            Origin::Build => up.build || policy == "build",
+            Origin::Pull => policy == "always",
+            Origin::Never => false,
+        });
+    }
+
+    /// What a `down` under way was about to take from units that are wanted after all.
+    fn need_again(&mut self, units: &[UnitId]) {
+        let Some(deployment) = self.deployment.clone() else { return };
+        self.going_down = false;
+        self.owned = Owned::Left;
+        let names: BTreeSet<&ServiceName> = units.iter().map(|unit| &unit.service).collect();
+        for name in names {
+            if let Some(service) = deployment.stack.services.get(name) {
+                self.need(&deployment, service, name, None);
+            }
+        }
+        if self.touches_engine() {
+            self.look();
+        }
+    }
+
+    fn need_resource(&mut self, kind: Kind, key: &str, name: String, external: bool) {
+        // A thing found before the file named it goes by its engine name.
+        if let Some(found) = self.resources_mut(kind).remove(&name).filter(|_| name != key) {
+            self.resources_mut(kind).entry(key.to_owned()).or_insert(found);
+        }
+        let resource =
+            self.resources_mut(kind).entry(key.to_owned()).or_insert_with(|| Resource::new(name.clone(), external, Want::There));
+        if resource.name != name {
+            *resource = Resource::new(name, external, Want::There);
+        }
+        resource.want = Want::There;
+        resource.failed = None;
+        resource.kept = None;
+        resource.failures = 0;
+    }
+
+    /// Units of services that the files no longer have.
+    fn orphans(&mut self, deployment: &Deployment, remove: bool) -> Vec<String> {
+        let orphans: Vec<UnitId> = (self.units.values())
+            .filter(|unit| deployment.service(&unit.id.service).is_none() && unit.have != Have::Absent)
+            .map(|unit| unit.id.clone())
+            .collect();
+        if remove {
+            self.set_goal(&orphans, Goal::Gone);
+            self.orphans_go = true;
+            return Vec::new();
+        }
+        self.orphans_go = false;
+        if orphans.is_empty() {
+            return Vec::new();
+        }
+        let names: Vec<String> = orphans.iter().map(|unit| format!("`{}`", unit.service)).collect();
+        vec![format!("the stack no longer has {}, which still exists: `--remove-orphans` removes it", names.join(", "))]
+    }
+
+    pub(super) fn takes_orphans(&self) -> bool {
+        self.orphans_go
+    }
+
+    /// Whether anything of this environment is or was with the engine.
+    fn touches_engine(&self) -> bool {
+        let units = self.units.values().any(|unit| unit.kind == UnitKind::Container);
+        units || self.images.values().any(|image| image.wanted) || !self.networks.is_empty() || !self.volumes.is_empty()
+    }
+
+    // ── start, stop, restart, kill, remove, down ───────────────────────────────────────────────────────────────────────
+
+    fn start(&mut self, id: RequestId, select: &Select) {
+        let Some(units) = self.chosen(id, &select.services) else { return };
+        for unit in &units {
+            let unit = self.units.get_mut(unit).expect("just chosen");
+            let running = matches!(unit.have, Have::Running { .. }) && unit.stopping.is_none();
+            unit.goal = Goal::Up;
+            unit.forgive();
+            if unit.kind == UnitKind::Task {
+                if !running {
+                    unit.task.phase = Phase::Unasked;
+                }
+            } else if !running {
+                unit.generation.0 += 1;
+            }
+        }
+        self.need_again(&units);
+        self.overrule(id, &units, "start", &[Aim::Down]);
+        let aim = if select.wait { Aim::Ready } else { Aim::Started };
+        let give_up_at = select.wait_timeout.map(|limit| self.now + limit);
+        self.wish(
+            id,
+            Wish { name: "start", aim, units, give_up_at, warnings: Vec::new(), takes_volumes: false, acts: 0, networks: false },
+        );
+    }
+
+    fn stop(&mut self, id: RequestId, stop: &Stop) {
+        let Some(units) = self.chosen(id, &stop.services) else { return };
+        self.set_timeout(&units, stop.timeout);
+        self.set_goal(&units, Goal::Stopped);
+        self.overrule(id, &units, "stop", &[Aim::Made, Aim::Started, Aim::Ready]);
+        self.wish(id, Wish::down("stop", units));
+    }
+
+    fn restart(&mut self, id: RequestId, restart: &Restart) {
+        let Some(mut units) = self.chosen(id, &restart.services) else { return };
+        if restart.services.is_empty() {
+            units.retain(|unit| self.units[unit].kind != UnitKind::Task || !self.units[unit].is_done());
+        }
+        self.set_timeout(&units, restart.timeout);
+        let all: BTreeSet<UnitId> = units.iter().cloned().collect();
+        for unit in &units {
+            let state = self.units.get_mut(unit).expect("just chosen");
+            state.goal = Goal::Up;
+            state.forgive();
+            state.bump("asked for");
+        }
+        if !restart.no_deps {
+            for unit in &units {
+                self.followers_restart(&unit.service, &all);
+            }
+        }
+        self.need_again(&units);
+        self.overrule(id, &units, "restart", &[Aim::Down]);
+        self.wish(
+            id,
+            Wish {
+                name: "restart",
+                aim: Aim::Started,
+                units,
+                give_up_at: None,
+                warnings: Vec::new(),
+                takes_volumes: false,
+                acts: 0,
+                networks: false,
+            },
+        );
+    }
+
+    fn kill(&mut self, id: RequestId, kill: &Kill) {
+        let Some(units) = self.chosen(id, &kill.services) else { return };
+        let signal = if kill.signal.is_empty() { "SIGKILL" } else { &kill.signal }.to_owned();
+        let deadly = matches!(signal.trim_start_matches("SIG"), "KILL" | "9");
+        let running: Vec<UnitId> = units.into_iter().filter(|unit| self.units[unit].is_alive()).collect();
+        if deadly {
+            self.set_goal(&running, Goal::Stopped);
+            self.overrule(id, &running, "kill", &[Aim::Made, Aim::Started, Aim::Ready]);
+            for unit in &running {
+                let unit = self.units.get_mut(unit).expect("just chosen");
+                // The next pass finds the deadline over and kills.
+                unit.timeout = Some(std::time::Duration::ZERO);
+                if let Some(stopping) = &mut unit.stopping {
+                    stopping.deadline = self.now;
+                }
+            }
+            self.wish(id, Wish::down("kill", running));
+            return;
+        }
+        for unit in &running {
+            let serial = self.next_serial();
+            let state = &self.units[unit];
+            let spec = state.made_spec.clone().unwrap_or_else(|| state.spec.clone());
+            let ticket = Ticket {
+                serial,
+                resource: ResourceId::Unit(unit.clone()),
+                incarnation: state.incarnation,
+                hash: spec.hash.clone(),
+                generation: state.generation,
+            };
+            let incarnation = state.incarnation;
+            self.act(ticket, Action::Kill { spec, incarnation, signal: signal.clone() });
+        }
+        self.reply(id, Reply::Done { changed: !running.is_empty(), warnings: Vec::new() });
+    }
+
+    fn remove(&mut self, id: RequestId, remove: &Remove) {
+        let Some(mut units) = self.chosen(id, &remove.services) else { return };
+        if !remove.stop {
+            units.retain(|unit| !self.units[unit].is_alive());
+        }
+        self.set_goal(&units, Goal::Gone);
+        self.overrule(id, &units, "rm", &[Aim::Made, Aim::Started, Aim::Ready]);
+        self.wish(id, Wish { takes_volumes: remove.volumes, ..Wish::down("rm", units) });
+    }
+
+    fn down(&mut self, id: RequestId, down: &Down) {
+        if !down.services.is_empty() {
+            let Some(units) = self.chosen(id, &down.services) else { return };
+            self.set_timeout(&units, down.timeout);
+            self.set_goal(&units, Goal::Gone);
+            self.overrule(id, &units, "down", &[Aim::Made, Aim::Started, Aim::Ready]);
+            return self.wish(id, Wish { takes_volumes: down.volumes, ..Wish::down("down", units) });
+        }
+        let units: Vec<UnitId> = self.units.keys().cloned().collect();
+        self.set_timeout(&units, down.timeout);
+        self.set_goal(&units, Goal::Gone);
+        self.overrule(id, &units, "down", &[Aim::Made, Aim::Started, Aim::Ready]);
+        self.leases.clear();
+        self.watched.clear();
+        self.going_down = true;
+        for network in self.networks.values_mut() {
+            network.want = if network.external { Want::Left } else { Want::Gone };
+            (network.failed, network.kept, network.failures) = (None, None, 0);
+        }
+        for volume in self.volumes.values_mut() {
+            volume.want = if volume.external || !down.volumes { Want::Left } else { Want::Gone };
+            (volume.failed, volume.kept, volume.failures) = (None, None, 0);
+        }
+        if down.volumes
+            && let Some(deployment) = self.deployment.clone()
+        {
+            for (key, volume) in deployment.stack.volumes.iter().filter(|(_, volume)| !volume.external) {
+                let name = volume.name.clone().unwrap_or_else(|| deployment.volume_name(key));
+                self.volumes.entry(key.clone()).or_insert_with(|| Resource::new(name, false, Want::Gone)).want = Want::Gone;
+            }
+        }
+        for image in self.images.values_mut() {
+            image.wanted = false;
+        }
+        let owns = self.deployment.as_ref().is_some_and(|deployment| !deployment.stack.owns.is_empty());
+        self.owned = if owns { Owned::Due { volumes: down.volumes } } else { Owned::Left };
+        self.look();
+        self.look_first = if self.look_again { self.asked + 1 } else { self.asked };
+        self.wish(id, Wish { takes_volumes: down.volumes, networks: true, ..Wish::down("down", units) });
+    }
+
+    /// The supervisor itself is to end: processes are stopped, dependents first; containers are the engine's.
+    pub(super) fn terminate(&mut self) {
+        if self.terminating {
+            return;
+        }
+        self.terminating = true;
+        let processes: Vec<UnitId> =
+            self.units.values().filter(|unit| unit.kind != UnitKind::Container).map(|unit| unit.id.clone()).collect();
+        self.set_goal(&processes, Goal::Stopped);
+        let everything: Vec<UnitId> = self.units.keys().cloned().collect();
+        self.overrule(RequestId(u64::MAX), &everything, "the end of the supervisor", &[Aim::Made, Aim::Started, Aim::Ready]);
+    }
+
+    // ── small things ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// The units of the services named, or all that are no ghosts; refuses a name that there is not.
+    fn chosen(&mut self, id: RequestId, services: &[ServiceName]) -> Option<Vec<UnitId>> {
+        for name in services {
+            let known = self.units.keys().any(|unit| unit.service == *name)
+                || self.deployment.as_ref().is_some_and(|d| d.service(name).is_some());
+            if !known {
+                self.reply(id, Reply::Refused { reason: format!("no service `{name}` in this environment") });
+                return None;
+            }
+        }
+        let all = self
+            .units
+            .values()
+            .filter(|unit| if services.is_empty() { !unit.ghost } else { services.contains(&unit.id.service) });
+        Some(all.map(|unit| unit.id.clone()).collect())
+    }
+
+    pub(super) fn set_goal(&mut self, units: &[UnitId], goal: Goal) {
+        for id in units {
+            if let Some(unit) = self.units.get_mut(id) {
+                unit.goal = goal;
+                unit.not_before = self.now;
+                unit.again = false;
+            }
+        }
+    }
+
+    fn set_timeout(&mut self, units: &[UnitId], timeout: Option<std::time::Duration>) {
+        for id in units {
+            if let Some(unit) = self.units.get_mut(id) {
+                unit.timeout = timeout;
+            }
+        }
+    }
+
+    pub(super) fn say_warnings(&mut self, warnings: &[String]) {
+        for warning in warnings {
+            self.say(Level::Warning, warning.clone());
+        }
+    }
+}
+
+/// The services named and what they need, in the order of the stack; all when none is named.
+pub fn select(deployment: &Deployment, named: &[ServiceName], no_deps: bool) -> Vec<ServiceName> {
+    let services = &deployment.stack.services;
+    if named.is_empty() {
+        return services.keys().cloned().collect();
+    }
+    let mut wanted: BTreeSet<&ServiceName> = BTreeSet::new();
+    let mut queue: Vec<&ServiceName> = named.iter().collect();
+    while let Some(name) = queue.pop() {
+        if let Some(service) = services.get(name)
+            && wanted.insert(name)
+            && !no_deps
+        {
+            queue.extend(service.common.depends_on.keys());
+        }
+    }
+    services.keys().filter(|name| wanted.contains(name)).cloned().collect()
+}

@@ -1,0 +1,287 @@
+//! What would happen: the machine itself, run to rest in a world where all goes well.
+//!
+//! Optimistic by definition. What only running can tell (whether a task's check fails) is said as such.
+
+use std::collections::VecDeque;
+
+use super::effect::Effect;
+use super::event::{Event, ProbeResult, RequestId};
+use super::machine::Supervisor;
+use super::notice::Notice;
+use super::request::{Reply, Request};
+use super::unit::Have;
+use crate::base::moment::Moment;
+use crate::model::health::HealthCheck;
+use crate::model::service::Service;
+use crate::plan::action::{Action, Assessment, Conclusion, Exit, Fault, Outcome, ResourceId, Ticket};
+use crate::plan::actual::{Actual, SeenContainer, SeenHealth, SeenResource, SeenState};
+use crate::plan::render::{Plan, PlanStep};
+
+/// After so many steps a forecast that has not come to rest never will.
+const LIMIT: usize = 200_000;
+
+impl Supervisor {
+    /// The actions that a request would cause, given what the engine holds (or why it does not answer).
+    pub fn forecast(&self, request: Request, actual: Result<Actual, Fault>) -> Plan {
+        let mut world = GoodWorld {
+            machine: self.clone(),
+            actual,
+            plan: Plan::default(),
+            queue: VecDeque::new(),
+            because: Vec::new(),
+            answered: false,
+        };
+        world.queue.push_back(Event::Request(RequestId(0), request));
+        world.run();
+        world.plan
+    }
+}
+
+struct GoodWorld {
+    machine: Supervisor,
+    actual: Result<Actual, Fault>,
+    plan: Plan,
+    queue: VecDeque<Event>,
+    because: Vec<(ResourceId, String)>,
+    answered: bool,
+}
+
+impl GoodWorld {
+    fn run(&mut self) {
+        let mut now = Moment(0);
+        for _ in 0..LIMIT {
+            let event = match self.queue.pop_front() {
+                Some(event) => event,
+                None if self.answered => return,
+                None => match self.machine.next_deadline() {
+                    Some(deadline) => {
+                        now = now.max(deadline);
+                        Event::Tick
+                    }
+                    None => break,
+                },
+            };
+            for effect in self.machine.step(event, now) {
+                self.take(effect);
+            }
+        }
+        if !self.answered {
+            let status = self.machine.status();
+            self.plan.stuck = (status.units.iter())
+                .filter(|unit| matches!(unit.state, super::status::UnitState::Waiting { .. }))
+                .map(|unit| format!("{}: {}", unit.unit, super::report::sentence(unit)))
+                .collect();
+        }
+    }
+
+    fn take(&mut self, effect: Effect) {
+        match effect {
+            Effect::Act(ticket, action) => self.act(ticket, action),
+            Effect::Observe(number, query) => {
+                let _ = query;
+                self.queue.push_back(Event::Observed(number, self.actual.clone()));
+            }
+            Effect::Probe(ticket, _) => {
+                self.queue.push_back(Event::Probed(ticket, ProbeResult { healthy: true, output: String::new() }));
+            }
+            Effect::Reply(_, reply) => {
+                if let Reply::Failed { reasons } = &reply {
+                    self.plan.stuck.clone_from(reasons);
+                }
+                if let Reply::Refused { reason } = &reply {
+                    self.plan.stuck = vec![reason.clone()];
+                }
+                self.answered = true;
+            }
+            Effect::Tell(Notice::Because { resource, reason, .. }) => self.because.push((resource, reason)),
+            Effect::Tell(Notice::Message { text, .. }) => self.plan.warnings.push(text),
+            Effect::Tell(_) | Effect::Watch(_) | Effect::Persist | Effect::Exit => {}
+        }
+    }
+
+    fn act(&mut self, ticket: Ticket, action: Action) {
+        self.note(&ticket, &action);
+        let outcome = match &action {
+            Action::CreateNetwork { key, deployment } => {
+                let seen = SeenResource { key: Some(key.clone()), hash: None, ours: true };
+                self.change(|actual| actual.networks.insert(deployment.network_name(key), seen));
+                Outcome::Done
+            }
+            Action::CreateVolume { key, deployment } => {
+                let seen = SeenResource { key: Some(key.clone()), hash: None, ours: true };
+                self.change(|actual| actual.volumes.insert(deployment.volume_name(key), seen));
+                Outcome::Done
+            }
+            Action::RemoveNetwork { name } => {
+                self.change(|actual| actual.networks.remove(name));
+                Outcome::Done
+            }
+            Action::RemoveVolume { name } => {
+                self.change(|actual| actual.volumes.remove(name));
+                Outcome::Done
+            }
+            Action::Pull { reference, .. } => self.image(reference),
+            Action::Build { service, deployment } => self.image(&deployment.image_of(service).unwrap_or_default()),
+            Action::Create { spec, .. } if spec.service().container().is_some() => {
+                let image = spec.deployment.image_of(&spec.unit.service).unwrap_or_default();
+                let id = format!("forecast {}", spec.unit);
+                let seen = SeenContainer {
+                    id: id.clone(),
+                    name: spec.deployment.container_name(&spec.unit),
+                    unit: Some(spec.unit.clone()),
+                    one_off: false,
+                    hash: Some(spec.hash.clone()),
+                    by_us: true,
+                    image: self.actual.as_ref().ok().and_then(|actual| actual.images.get(&image).cloned()).unwrap_or_default(),
+                    state: SeenState::Created,
+                    health: None,
+                };
+                self.change(|actual| actual.containers.push(seen));
+                Outcome::Created { container: id }
+            }
+            Action::Create { .. } | Action::RemoveOwned { .. } => Outcome::Done,
+            Action::Start { spec, incarnation, .. } => {
+                let ends = self.ends(spec.service(), &spec.unit.service);
+                let birth = format!("forecast {}", ticket.serial);
+                let container = spec.service().container().is_some();
+                let name = spec.deployment.container_name(&spec.unit);
+                if container {
+                    let state = if ends {
+                        SeenState::Exited { exit: Exit::Code(0), birth: birth.clone() }
+                    } else {
+                        SeenState::Running { birth: birth.clone() }
+                    };
+                    self.change(|actual| {
+                        for seen in actual.containers.iter_mut().filter(|seen| seen.name == name) {
+                            seen.state = state.clone();
+                            // An image may bring a health check that no file names.
+                            seen.health = Some(SeenHealth::Healthy);
+                        }
+                    });
+                }
+                let outcome = Outcome::Started { pid: None, birth };
+                self.queue.push_back(Event::Acted(ticket, Ok(outcome)));
+                if spec.service().common.healthcheck.as_ref().is_some_and(|check: &HealthCheck| check.log.is_some()) {
+                    self.queue.push_back(Event::LineMatched(spec.unit.clone(), *incarnation));
+                }
+                if ends && !container {
+                    self.queue.push_back(Event::Exited {
+                        unit: spec.unit.clone(),
+                        incarnation: *incarnation,
+                        exit: Exit::Code(0),
+                        remaining: 0,
+                    });
+                }
+                return;
+            }
+            Action::Stop { spec, incarnation, .. } | Action::Kill { spec, incarnation, .. } => {
+                if spec.service().container().is_some() {
+                    let name = spec.deployment.container_name(&spec.unit);
+                    self.change(|actual| {
+                        for seen in actual.containers.iter_mut().filter(|seen| seen.name == name) {
+                            seen.state = SeenState::Exited { exit: Exit::Code(0), birth: "forecast".to_owned() };
+                        }
+                    });
+                    Outcome::Done
+                } else {
+                    let exited = Event::Exited {
+                        unit: spec.unit.clone(),
+                        incarnation: *incarnation,
+                        exit: Exit::Signal(15),
+                        remaining: 0,
+                    };
+                    self.queue.push_back(Event::Acted(ticket, Ok(Outcome::Signalled)));
+                    self.queue.push_back(exited);
+                    return;
+                }
+            }
+            Action::Remove { container, .. } => {
+                self.change(|actual| actual.containers.retain(|seen| Some(&seen.id) != container.as_ref()));
+                Outcome::Removed { anonymous: indexmap::IndexMap::new() }
+            }
+            Action::Assess { trusted: true, .. } => Outcome::Assessed(Assessment::UpToDate),
+            Action::Assess { trusted: false, .. } => Outcome::Assessed(Assessment::Due(String::new())),
+            Action::Conclude { .. } => Outcome::Concluded(Conclusion::Succeeded),
+        };
+        self.queue.push_back(Event::Acted(ticket, Ok(outcome)));
+    }
+
+    /// Whether a life of this service ends with success before anything else can go on.
+    fn ends(&self, service: &Service, name: &crate::base::name::ServiceName) -> bool {
+        let task = service.process().is_some_and(|process| process.task);
+        let waited_for = self.machine.deployment().is_some_and(|deployment| {
+            let mut edges = deployment.stack.services.values().filter_map(|other| other.common.depends_on.get(name));
+            edges.any(|edge| edge.condition == crate::model::depends::Condition::Completed)
+        });
+        task || waited_for
+    }
+
+    fn change<T>(&mut self, change: impl FnOnce(&mut Actual) -> T) {
+        if let Ok(actual) = &mut self.actual {
+            change(actual);
+        }
+    }
+
+    fn image(&mut self, reference: &str) -> Outcome {
+        let id = format!("forecast {reference}");
+        self.change(|actual| actual.images.insert(reference.to_owned(), id.clone()));
+        Outcome::Image { id }
+    }
+
+    /// Writes the action into the plan, with its cause and what it waited for.
+    fn note(&mut self, ticket: &Ticket, action: &Action) {
+        let (subject, cause) = match action {
+            Action::Conclude { .. } | Action::Assess { .. } => return,
+            Action::CreateNetwork { .. } | Action::CreateVolume { .. } => (ticket.resource.to_string(), "not found".to_owned()),
+            Action::RemoveNetwork { name } => (format!("network {name}"), "no longer wanted".to_owned()),
+            Action::RemoveVolume { name } => (format!("volume {name}"), "no longer wanted".to_owned()),
+            Action::Pull { reference, .. } => (format!("image {reference}"), "not present".to_owned()),
+            Action::Build { service, .. } => (format!("image of {service}"), "not present".to_owned()),
+            Action::RemoveOwned { .. } => ("what the services made".to_owned(), "no longer wanted".to_owned()),
+            Action::Create { spec, .. } if spec.service().process().is_some() => return,
+            Action::Remove { spec: Some(spec), .. } if spec.service().process().is_some() => return,
+            Action::Create { .. } | Action::Start { .. } | Action::Stop { .. } | Action::Kill { .. } | Action::Remove { .. } => {
+                (ticket.resource.to_string(), self.cause(ticket, action))
+            }
+        };
+        let task = matches!(action, Action::Start { spec, .. } if spec.service().process().is_some_and(|process| process.task));
+        let verb = if task { "run" } else { action.verb() };
+        let after = if let Action::Start { spec, .. } = action {
+            spec.service().common.depends_on.iter().map(|(name, dependency)| (name.to_string(), dependency.condition)).collect()
+        } else {
+            Vec::new()
+        };
+        self.plan.steps.push(PlanStep { subject, verb, cause, after });
+    }
+
+    fn cause(&self, ticket: &Ticket, action: &Action) -> String {
+        if let Some((_, reason)) = self.because.iter().rev().find(|(resource, _)| *resource == ticket.resource) {
+            return reason.clone();
+        }
+        let ResourceId::Unit(id) = &ticket.resource else { return String::new() };
+        let unit = self.machine.units.get(id);
+        match action {
+            Action::Start { spec, .. } if spec.service().process().is_some_and(|process| process.task) => {
+                let process = spec.service().process().expect("just looked");
+                if process.check.is_some() { "if its check fails".to_owned() } else { "unless it is up to date".to_owned() }
+            }
+            Action::Create { .. } => "not found".to_owned(),
+            Action::Start { .. } => "wanted up".to_owned(),
+            Action::Stop { .. } | Action::Kill { .. } | Action::Remove { .. } => match unit {
+                Some(unit) if unit.goal == crate::plan::next::Goal::Up && !matches!(unit.have, Have::Absent) => {
+                    "its definition changed".to_owned()
+                }
+                Some(_) | None => "no longer wanted".to_owned(),
+            },
+            Action::CreateNetwork { .. }
+            | Action::RemoveNetwork { .. }
+            | Action::CreateVolume { .. }
+            | Action::RemoveVolume { .. }
+            | Action::Pull { .. }
+            | Action::Build { .. }
+            | Action::Assess { .. }
+            | Action::Conclude { .. }
+            | Action::RemoveOwned { .. } => String::new(),
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Which steps may be taken now: dependencies up on the way up, dependents first on the way down, back-off over, image and
+//! network and volume there.
+//!
+//! A gate counts only a current life of a dependency: definition and generation as wanted, no stop under way. Otherwise a save
+//! that restarts two services would start the one against the dying other.
+
+use std::collections::BTreeMap;
+
+use super::machine::Supervisor;
+use super::resource::Want;
+use super::status::{Health, UnitKind};
+use super::unit::{Cause, Have, Phase, Step, Unit};
+use crate::base::name::{ServiceName, UnitId};
+use crate::model::depends::{Condition, Dependency};
+use crate::model::service::Service;
+use crate::plan::action::ResourceId;
+use crate::plan::next::{self, Goal};
+
+/// Whether a way is free.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// It is.
+    Open,
+    /// Not yet; for this.
+    Waiting(String),
+    /// Not unless something else changes: the root, and what went wrong there.
+    Blocked(ServiceName, String),
+}
+
+/// Services that cannot start because of another, with the root cause.
+pub(super) type Blocked = BTreeMap<ServiceName, (ServiceName, String)>;
+
+impl Supervisor {
+    /// Whether a unit may take its next step now.
+    pub(super) fn may(&self, id: &UnitId, step: Step, blocked: &Blocked) -> bool {
+        let unit = &self.units[id];
+        if unit.kind == UnitKind::Container && !self.may_touch_engine() {
+            return false;
+        }
+        match step {
+            Step::Kill | Step::Conclude => true,
+            Step::Table(next::Step::Stop) => unit.not_before <= self.now && self.stop_gate(unit),
+            Step::Table(next::Step::Remove) => unit.not_before <= self.now,
+            Step::Table(next::Step::Create) => {
+                unit.not_before <= self.now && self.create_gate(unit) == Gate::Open && self.task_gate(unit, blocked)
+            }
+            Step::Table(next::Step::Start) | Step::Assess => {
+                unit.not_before <= self.now && self.start_gate(unit, blocked) == Gate::Open
+            }
+        }
+    }
+
+    /// A task's files are made when it runs, not before.
+    fn task_gate(&self, unit: &Unit, blocked: &Blocked) -> bool {
+        unit.kind != UnitKind::Task || self.start_gate(unit, blocked) == Gate::Open
+    }
+
+    /// Dependents that are also going down go first; over any number of edges, also when one between has ended already.
+    fn stop_gate(&self, unit: &Unit) -> bool {
+        let wanted = unit.ending.is_none() && !matches!(unit.have, Have::Running { leader_exit: Some(_), .. });
+        !wanted
+            || unit.ghost
+            || !self.units.values().any(|other| other.is_going_down() && self.depends(&other.id.service, &unit.id.service))
+    }
+
+    fn depends(&self, dependent: &ServiceName, on: &ServiceName) -> bool {
+        let mut queue = vec![dependent];
+        let mut visited = std::collections::BTreeSet::new();
+        while let Some(name) = queue.pop() {
+            for dependency in self.definition_of(name).into_iter().flat_map(|service| service.common.depends_on.keys()) {
+                if dependency == on {
+                    return dependent != on;
+                }
+                if visited.insert(dependency) {
+                    queue.push(dependency);
+                }
+            }
+        }
+        false
+    }
+
+    /// A service by the deployment in force, or by what its unit was made of.
+    pub(super) fn definition_of<'a>(&'a self, name: &'a ServiceName) -> Option<&'a Service> {
+        let in_force = self.deployment.as_ref().and_then(|deployment| deployment.service(name));
+        in_force.or_else(|| self.units_of(name).next().map(|unit| unit.spec.service()))
+    }
+
+    /// What a container needs before it can be made.
+    pub(super) fn create_gate(&self, unit: &Unit) -> Gate {
+        let Some(container) = unit.spec.service().container() else { return Gate::Open };
+        let service = &unit.id.service;
+        match self.images.get(&ResourceId::Image(service.clone())) {
+            Some(image) if image.is_ready() => {}
+            Some(image) => match &image.failed {
+                Some(reason) => return Gate::Blocked(service.clone(), reason.clone()),
+                None => return Gate::Waiting(format!("the image {}", image.reference)),
+            },
+            None => return Gate::Waiting("its image".to_owned()),
+        }
+        let declared = &unit.spec.deployment.stack;
+        let networks = container.networks.keys().map(|key| ("network", key, self.networks.get(key)));
+        let volumes = (container.volumes.iter().filter_map(|mount| mount.source.as_ref()))
+            .filter(|key| declared.volumes.contains_key(*key))
+            .map(|key| ("volume", key, self.volumes.get(key)));
+        for (what, key, resource) in networks.chain(volumes) {
+            match resource {
+                Some(resource) if resource.failed.is_some() => {
+                    return Gate::Blocked(service.clone(), resource.failed.clone().unwrap_or_default());
+                }
+                Some(resource) if resource.there == Some(true) && resource.want == Want::There && resource.busy.is_none() => {}
+                Some(_) | None => return Gate::Waiting(format!("{what} {key}")),
+            }
+        }
+        Gate::Open
+    }
+
+    /// Whether the image of a service may be built: the tasks that it depends on are done.
+    pub(super) fn build_may_start(&self, service: &ServiceName) -> bool {
+        let Some(definition) = self.definition_of(service) else { return true };
+        (definition.common.depends_on.iter())
+            .filter(|(_, dependency)| dependency.condition == Condition::Completed)
+            .all(|(name, dependency)| self.satisfied(name, dependency, &Blocked::new()) == Gate::Open)
+    }
+
+    /// What a start waits for.
+    pub(super) fn start_gate(&self, unit: &Unit, blocked: &Blocked) -> Gate {
+        if unit.no_deps || unit.ghost {
+            return Gate::Open;
+        }
+        let mut waiting = Vec::new();
+        for (name, dependency) in &unit.spec.service().common.depends_on {
+            match self.satisfied(name, dependency, blocked) {
+                Gate::Open => {}
+                Gate::Waiting(what) => waiting.push(what),
+                Gate::Blocked(root, reason) => return Gate::Blocked(root, reason),
+            }
+        }
+        if waiting.is_empty() { Gate::Open } else { Gate::Waiting(waiting.join(", ")) }
+    }
+
+    fn satisfied(&self, name: &ServiceName, dependency: &Dependency, blocked: &Blocked) -> Gate {
+        let gate = self.condition(name, dependency.condition, blocked);
+        if matches!(gate, Gate::Blocked(..)) && !dependency.required { Gate::Open } else { gate }
+    }
+
+    fn condition(&self, name: &ServiceName, condition: Condition, blocked: &Blocked) -> Gate {
+        let Some(service) = self.deployment.as_ref().and_then(|deployment| deployment.stack.services.get(name)) else {
+            return Gate::Blocked(name.clone(), "it is not part of this run".to_owned());
+        };
+        if service.container().is_some() && self.units_of(name).all(|unit| unit.goal == Goal::Gone) {
+            // `scale: 0`: an image only.
+            return match self.images.get(&ResourceId::Image(name.clone())) {
+                Some(image) if image.is_ready() => Gate::Open,
+                Some(image) if image.failed.is_some() => Gate::Blocked(name.clone(), image.failed.clone().unwrap_or_default()),
+                Some(_) | None => Gate::Waiting(format!("the image of {name}")),
+            };
+        }
+        if let Some((root, reason)) = blocked.get(name) {
+            return Gate::Blocked(root.clone(), reason.clone());
+        }
+        let mut waiting = None;
+        let mut any = false;
+        for unit in self.units_of(name).filter(|unit| unit.goal != Goal::Gone) {
+            any = true;
+            if unit.given_up {
+                return Gate::Blocked(name.clone(), unit.failure.clone().unwrap_or_else(|| "it failed".to_owned()));
+            }
+            match unit_satisfies(unit, condition) {
+                Gate::Open => {}
+                Gate::Waiting(what) => waiting = waiting.or(Some(what)),
+                Gate::Blocked(root, reason) => return Gate::Blocked(root, reason),
+            }
+        }
+        match waiting {
+            _ if !any => Gate::Waiting(format!("{name}, which is not up")),
+            Some(what) => Gate::Waiting(what),
+            None => Gate::Open,
+        }
+    }
+
+    /// All services that cannot start, each with its root cause.
+    pub(super) fn blocked(&self) -> Blocked {
+        let mut blocked = Blocked::new();
+        let Some(deployment) = &self.deployment else { return blocked };
+        // In the order of starting; the loader has put dependencies first, else a further round finds the rest.
+        loop {
+            let before = blocked.len();
+            for name in deployment.stack.services.keys().filter(|name| !self.units_of(name).all(Unit::is_alive)) {
+                if blocked.contains_key(name) {
+                    continue;
+                }
+                for unit in self.units_of(name).filter(|unit| unit.goal == Goal::Up && !unit.is_alive() && !unit.is_done()) {
+                    let gates = [
+                        self.start_gate(unit, &blocked),
+                        if unit.have == Have::Absent { self.create_gate(unit) } else { Gate::Open },
+                    ];
+                    if let Some(Gate::Blocked(root, reason)) = gates.into_iter().find(|gate| matches!(gate, Gate::Blocked(..))) {
+                        blocked.insert(name.clone(), (root, reason));
+                    }
+                }
+            }
+            if blocked.len() == before {
+                return blocked;
+            }
+        }
+    }
+
+    /// The lives of what a unit depends on, to tell whether a task's check has to be asked again.
+    pub(super) fn lives_of_dependencies(&self, id: &UnitId) -> BTreeMap<ServiceName, String> {
+        let Some(unit) = self.units.get(id) else { return BTreeMap::new() };
+        (unit.spec.service().common.depends_on.keys())
+            .map(|name| {
+                let lives: Vec<String> = self.units_of(name).map(life).collect();
+                (name.clone(), lives.join(","))
+            })
+            .collect()
+    }
+
+    /// The lives of the tasks that a service's image is built from.
+    pub(super) fn lives_of_tasks(&self, service: &ServiceName) -> BTreeMap<String, String> {
+        let Some(definition) = self.definition_of(service) else { return BTreeMap::new() };
+        (definition.common.depends_on.iter())
+            .filter(|(_, dependency)| dependency.condition == Condition::Completed)
+            .flat_map(|(name, _)| self.units_of(name))
+            .filter(|unit| unit.task.phase == Phase::Succeeded || unit.kind != UnitKind::Task)
+            .map(|unit| (unit.id.to_string(), life(unit)))
+            .collect()
+    }
+}
+
+/// What tells this life of a unit from others; a task that was up to date has none.
+fn life(unit: &Unit) -> String {
+    match unit.kind {
+        UnitKind::Container => {
+            format!("{} {}", unit.container.as_deref().unwrap_or_default(), unit.birth.as_deref().unwrap_or_default())
+        }
+        UnitKind::Process | UnitKind::Task => unit.incarnation.0.to_string(),
+    }
+}
+
+fn unit_satisfies(unit: &Unit, condition: Condition) -> Gate {
+    let name = &unit.id.service;
+    if unit.kind == UnitKind::Task {
+        return match (condition, &unit.task.phase) {
+            _ if unit.is_done() => Gate::Open,
+            (Condition::Started, _) if unit.is_current() => Gate::Open,
+            (Condition::Started | Condition::Healthy | Condition::Completed, _) => Gate::Waiting(format!("{name} done")),
+        };
+    }
+    match condition {
+        Condition::Completed => match unit.have {
+            Have::Exited { exit, .. } if exit.is_success() && !unit.again && unit.definition() == next::Definition::Same => {
+                Gate::Open
+            }
+            Have::Exited { exit, .. } if unit.kind == UnitKind::Container && !unit.stopped => {
+                Gate::Blocked(name.clone(), format!("it ended with {exit}"))
+            }
+            Have::Exited { .. } | Have::Absent | Have::Created | Have::Running { .. } => Gate::Waiting(format!("{name} done")),
+        },
+        Condition::Started => match unit.have {
+            Have::Running { .. } if unit.is_current() => Gate::Open,
+            Have::Exited { exit, .. }
+                if exit.is_success() && !unit.again && unit.definition() == next::Definition::Same && !unit.stopped =>
+            {
+                Gate::Open
+            }
+            Have::Running { .. } | Have::Exited { .. } | Have::Absent | Have::Created => Gate::Waiting(format!("{name} running")),
+        },
+        Condition::Healthy => match (unit.is_current(), unit.health.verdict) {
+            (true, Some(Health::Healthy)) => Gate::Open,
+            (true, Some(Health::Unhealthy)) if !unit.restarts_when_unhealthy() => {
+                let output = unit.health.output.as_deref().unwrap_or_default().trim();
+                Gate::Blocked(
+                    name.clone(),
+                    if output.is_empty() { "it is unhealthy".to_owned() } else { format!("it is unhealthy: {output}") },
+                )
+            }
+            (true, None) if unit.probed().is_none() && unit.inspected => {
+                Gate::Blocked(name.clone(), "it has no health check, so it can never be healthy".to_owned())
+            }
+            (true | false, Some(Health::Starting | Health::Unhealthy | Health::Healthy) | None) => {
+                Gate::Waiting(format!("{name} healthy"))
+            }
+        },
+    }
+}
+
+/// Whether a stop of this cause counts as one that was asked for.
+pub(super) fn is_wish(cause: Cause) -> bool {
+    match cause {
+        Cause::Wanted => true,
+        Cause::Unfit | Cause::Leftovers => false,
+    }
+}

@@ -1,0 +1,546 @@
+//! The supervisor: what is wanted, what is there, and one pass that brings them together.
+//!
+//! Level-triggered: whatever happens only changes facts; every step ends in [`Supervisor::reconcile`], which asks the table
+//! what each resource needs next, asks the gates whether it may, and emits the effect. Taking in news is `news`' business,
+//! requests are `asked`'s, answers `wishes`'.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use super::effect::{Effect, Probe};
+use super::event::{Event, RequestId};
+use super::notice::{Level, Notice, ResourceState};
+use super::resource::{Image, Resource, Want};
+use super::status::UnitStatus;
+use super::unit::{Busy, Cause, Have, Phase, Step, Stopping, Unit};
+use super::watch::Watches;
+use super::wishes::{Lease, Wish};
+use crate::base::moment::Moment;
+use crate::base::name::{EnvId, ServiceName, UnitId};
+use crate::base::random::Random;
+use crate::plan::action::{Action, Incarnation, ResourceId, Ticket};
+use crate::plan::actual::Query;
+use crate::plan::desired::{Deployment, UnitSpec};
+use crate::plan::hash::ConfigHash;
+use crate::plan::next;
+use std::time::Duration;
+
+/// After a `SIGKILL` that showed no effect it is sent again: a process may have been forked in between, or sit in a system
+/// call that cannot be interrupted.
+const KILL_AGAIN: Duration = Duration::from_secs(2);
+/// For what `owns:` lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owned {
+    /// Nothing to do.
+    Left,
+    /// To be removed.
+    Due {
+        /// Volumes, images and paths too.
+        volumes: bool,
+    },
+    /// Being removed.
+    Busy(u64),
+}
+
+/// The machine of one environment.
+#[derive(Debug, Clone)]
+pub struct Supervisor {
+    pub(super) env: EnvId,
+    pub(super) random: Random,
+    pub(super) now: Moment,
+    pub(super) deployment: Option<Arc<Deployment>>,
+    pub(super) units: BTreeMap<UnitId, Unit>,
+    pub(super) networks: BTreeMap<String, Resource>,
+    pub(super) volumes: BTreeMap<String, Resource>,
+    pub(super) images: BTreeMap<ResourceId, Image>,
+    pub(super) owned: Owned,
+    /// Everything goes: removing networks and volumes waits for this.
+    pub(super) going_down: bool,
+    pub(super) wishes: BTreeMap<RequestId, Wish>,
+    pub(super) leases: BTreeMap<RequestId, Lease>,
+    pub(super) watches: Watches,
+    /// Services whose watches an `up` has armed.
+    pub(super) watched: std::collections::BTreeSet<ServiceName>,
+    /// The last `up` takes orphans away.
+    pub(super) orphans_go: bool,
+    /// The number of the last `Effect::Observe`.
+    pub(super) asked: u64,
+    pub(super) observing: bool,
+    pub(super) look_again: bool,
+    /// Containers are left alone until an observation of at least this number has been seen.
+    pub(super) look_first: u64,
+    pub(super) seen: u64,
+    pub(super) engine_away: Option<String>,
+    pub(super) terminating: bool,
+    pub(super) asked_anything: bool,
+    /// Actions begun, for "nothing had to be done".
+    pub(super) acts: u64,
+    pub(super) serial: u64,
+    pub(super) told: BTreeMap<UnitId, UnitStatus>,
+    pub(super) effects: Vec<Effect>,
+    pub(super) persist: bool,
+}
+
+impl Supervisor {
+    /// A machine that knows of nothing yet. The seed is for the jitter of back-offs.
+    pub fn new(env: EnvId, seed: u64) -> Self {
+        Self {
+            env,
+            random: Random::new(seed),
+            now: Moment::default(),
+            deployment: None,
+            units: BTreeMap::new(),
+            networks: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+            images: BTreeMap::new(),
+            owned: Owned::Left,
+            going_down: false,
+            wishes: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            watches: Watches::default(),
+            watched: std::collections::BTreeSet::new(),
+            orphans_go: false,
+            asked: 0,
+            observing: false,
+            look_again: false,
+            look_first: 0,
+            seen: 0,
+            engine_away: None,
+            terminating: false,
+            asked_anything: false,
+            acts: 0,
+            serial: 0,
+            told: BTreeMap::new(),
+            effects: Vec::new(),
+            persist: false,
+        }
+    }
+
+    /// Takes one thing that happened; returns what must be done about it, in order. Moments must not go back.
+    pub fn step(&mut self, event: Event, now: Moment) -> Vec<Effect> {
+        self.now = self.now.max(now);
+        match event {
+            Event::Request(id, request) => self.requested(id, request),
+            Event::Disconnected(id) => self.disconnected(id),
+            Event::Observed(number, result) => self.observed(number, result),
+            Event::EngineStirred => self.look(),
+            Event::EngineAway(message) => self.engine_is_away(message),
+            Event::Acted(ticket, result) => self.acted(&ticket, result),
+            Event::Progress(ticket, text) => self.tell(Notice::Progress { resource: ticket.resource, text }),
+            Event::Exited { unit, incarnation, exit, remaining } => self.exited(&unit, incarnation, exit, remaining),
+            Event::Probed(ticket, result) => self.probed(&ticket, result),
+            Event::LineMatched(unit, incarnation) => self.line_matched(&unit, incarnation),
+            Event::FilesChanged { rule, paths, busy } => self.watches.changed(rule, &paths, busy, self.now),
+            Event::WatchTrouble { rule, message } => self.watch_trouble(rule, message),
+            Event::ImageArrived(reference) => self.image_arrived(&reference),
+            Event::Terminate => self.terminate(),
+            Event::Tick => {}
+        }
+        self.reconcile();
+        std::mem::take(&mut self.effects)
+    }
+
+    /// The moment at which `step(Event::Tick, …)` is due even if nothing happens.
+    pub fn next_deadline(&self) -> Option<Moment> {
+        let units = self.units.values().flat_map(|unit| {
+            let stopping = unit.stopping.as_ref().filter(|_| unit.busy.is_none()).map(|stopping| stopping.deadline);
+            let waits = unit.not_before > self.now && unit.busy.is_none() && unit.next_step(self.now).is_some();
+            let start = unit.start_deadline().filter(|_| unit.ending.is_none() && unit.stopping.is_none());
+            [stopping, waits.then_some(unit.not_before), start, unit.health.next.filter(|_| unit.is_current())]
+        });
+        let resources = (self.networks.values().chain(self.volumes.values()))
+            .map(|resource| (resource.not_before > self.now && resource.next().is_some()).then_some(resource.not_before));
+        let wishes = self.wishes.values().map(|wish| wish.give_up_at);
+        units.chain(resources).chain(wishes).chain([self.watches.due()]).flatten().min()
+    }
+
+    /// The deployment in force.
+    pub fn deployment(&self) -> Option<&Arc<Deployment>> {
+        self.deployment.as_ref()
+    }
+
+    // ── one pass ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn reconcile(&mut self) {
+        self.fire_watches();
+        self.judge_deadlines();
+        self.reconcile_resources();
+        let mut ids: Vec<UnitId> = self.units.keys().cloned().collect();
+        // What starts first is asked first, so that effects read in the order in which they matter.
+        ids.sort_by_cached_key(|id| (self.rank(&id.service), id.clone()));
+        let blocked = self.blocked();
+        for id in &ids {
+            if let Some(step) = self.units[id].next_step(self.now)
+                && self.may(id, step, &blocked)
+            {
+                self.begin(id, step);
+            }
+        }
+        for id in &ids {
+            self.probe_if_due(id);
+        }
+        self.forget_what_is_gone();
+        self.answer_wishes(&blocked);
+        self.report_changes(&blocked);
+        self.arm_watches();
+        if std::mem::take(&mut self.persist) {
+            self.effects.push(Effect::Persist);
+        }
+        if self.is_useless() {
+            self.effects.push(Effect::Tell(Notice::Ending));
+            self.effects.push(Effect::Exit);
+        }
+    }
+
+    /// Ends lives that were not ready in time.
+    fn judge_deadlines(&mut self) {
+        for unit in self.units.values_mut() {
+            if unit.ending.is_none()
+                && unit.stopping.is_none()
+                && let Some(limit) = unit.start_deadline().filter(|deadline| *deadline <= self.now)
+            {
+                let Have::Running { since, .. } = unit.have else { continue };
+                unit.ending = Some(super::unit::Ending::Late(limit.since(since)));
+            }
+        }
+    }
+
+    /// Emits what a step asks for and marks the unit busy.
+    fn begin(&mut self, id: &UnitId, step: Step) {
+        let serial = self.next_serial();
+        let deployment = self.deployment.clone();
+        let lives = self.lives_of_dependencies(id);
+        let unit = self.units.get_mut(id).expect("begun for a unit that there is");
+        let spec = match step {
+            // What exists is ended by the rules that it was made by.
+            Step::Table(next::Step::Stop) | Step::Kill => unit.made_spec.clone().unwrap_or_else(|| unit.spec.clone()),
+            Step::Table(next::Step::Create | next::Step::Start | next::Step::Remove) | Step::Assess | Step::Conclude => {
+                unit.spec.clone()
+            }
+        };
+        let action = match step {
+            Step::Table(next::Step::Create) => Action::Create { spec: spec.clone(), inherited: unit.anonymous.clone() },
+            Step::Table(next::Step::Start) => {
+                unit.incarnation.0 += 1;
+                let line = unit.probed().and_then(|check| check.log.clone());
+                Action::Start { spec: spec.clone(), incarnation: unit.incarnation, line }
+            }
+            Step::Table(next::Step::Stop) => {
+                let cause = match (unit.have, &unit.ending) {
+                    (Have::Running { leader_exit: Some(_), .. }, _) => Cause::Leftovers,
+                    (_, Some(_)) if unit.goal == next::Goal::Up => Cause::Unfit,
+                    _ => Cause::Wanted,
+                };
+                let grace = unit.timeout.unwrap_or_else(|| spec.service().grace());
+                unit.stopping = Some(Stopping { deadline: self.now + grace, killed: false, cause });
+                Action::Stop { spec: spec.clone(), incarnation: unit.incarnation, grace }
+            }
+            Step::Table(next::Step::Remove) => Action::Remove {
+                unit: id.clone(),
+                container: unit.container.clone(),
+                spec: Some(unit.made_spec.clone().unwrap_or_else(|| spec.clone())),
+                volumes: unit.goal == next::Goal::Gone && self.wishes.values().any(|wish| wish.takes_volumes),
+            },
+            Step::Kill => {
+                if let Some(stopping) = &mut unit.stopping {
+                    stopping.killed = true;
+                    stopping.deadline = self.now + KILL_AGAIN;
+                }
+                Action::Kill { spec: spec.clone(), incarnation: unit.incarnation, signal: "SIGKILL".to_owned() }
+            }
+            Step::Assess => Action::Assess {
+                spec: spec.clone(),
+                trusted: unit.task.done.as_ref().is_some_and(|done| done.hash == spec.hash && done.lives == lives),
+                dependency_ran: unit.task.dependency_ran,
+            },
+            Step::Conclude => {
+                let Phase::Ended(exit) = unit.task.phase else { return };
+                Action::Conclude { spec: spec.clone(), exit }
+            }
+        };
+        unit.busy = Some(Busy { serial, step, spec: spec.clone(), generation: unit.generation });
+        let ticket = Ticket {
+            serial,
+            resource: ResourceId::Unit(id.clone()),
+            incarnation: unit.incarnation,
+            hash: spec.hash.clone(),
+            generation: unit.generation,
+        };
+        debug_assert!(deployment.is_some() || unit.ghost, "{id}: a unit without a deployment");
+        self.act(ticket, action);
+    }
+
+    fn reconcile_resources(&mut self) {
+        self.follow_rebuilds();
+        if !self.may_touch_engine() {
+            return;
+        }
+        let containers_left = self
+            .units
+            .values()
+            .any(|unit| unit.kind == super::status::UnitKind::Container && (unit.have != Have::Absent || unit.busy.is_some()));
+        let units_left = self.units.values().any(|unit| unit.is_alive());
+        if self.going_down
+            && !units_left
+            && let Owned::Due { volumes } = self.owned
+        {
+            let owned = self.deployment.as_ref().map(|deployment| deployment.stack.owns.clone()).unwrap_or_default();
+            let serial = self.next_serial();
+            self.owned = Owned::Busy(serial);
+            self.act_on(serial, ResourceId::Owned, Action::RemoveOwned { owned, volumes });
+        }
+        for kind in [Kind::Network, Kind::Volume] {
+            let keys: Vec<String> = self.resources(kind).keys().cloned().collect();
+            for key in keys {
+                let resource = &self.resources(kind)[&key];
+                let (name, now) = (resource.name.clone(), self.now);
+                if resource.not_before > now {
+                    continue;
+                }
+                let action = match (resource.next(), kind) {
+                    (Some(true), _) if self.deployment.is_none() => continue,
+                    (Some(true), Kind::Network) => {
+                        Action::CreateNetwork { key: key.clone(), deployment: self.deployment.clone().expect("just looked") }
+                    }
+                    (Some(true), Kind::Volume) => {
+                        Action::CreateVolume { key: key.clone(), deployment: self.deployment.clone().expect("just looked") }
+                    }
+                    (Some(false), _) if containers_left || self.owned != Owned::Left => continue,
+                    (Some(false), Kind::Network) => Action::RemoveNetwork { name: name.clone() },
+                    (Some(false), Kind::Volume) => Action::RemoveVolume { name: name.clone() },
+                    (None, _) => continue,
+                };
+                let serial = self.next_serial();
+                self.resources_mut(kind).get_mut(&key).expect("just looked").busy = Some(serial);
+                let state = if resource_is_made(&action) { ResourceState::Creating } else { ResourceState::Removing };
+                self.tell(Notice::Resource { resource: kind.id(&key), state, name });
+                self.act_on(serial, kind.id(&key), action);
+            }
+        }
+        self.reconcile_images();
+    }
+
+    fn reconcile_images(&mut self) {
+        let due: Vec<ResourceId> = self.images.iter().filter(|(_, image)| image.is_due()).map(|(id, _)| id.clone()).collect();
+        for id in due {
+            let image = &self.images[&id];
+            let reference = image.reference.clone();
+            let action = match (image.source, &id, self.deployment.clone()) {
+                (super::resource::Origin::Never, ..) => {
+                    let reason =
+                        format!("the image `{reference}` is not present, and `pull_policy: never` keeps it from being pulled");
+                    self.images.get_mut(&id).expect("just looked").failed = Some(reason);
+                    continue;
+                }
+                (super::resource::Origin::Build, ResourceId::Image(service), Some(deployment)) => {
+                    if !self.build_may_start(service) {
+                        continue;
+                    }
+                    Action::Build { service: service.clone(), deployment }
+                }
+                (super::resource::Origin::Build | super::resource::Origin::Pull, id, _) => {
+                    let platform = if let ResourceId::Image(service) = id { self.platform_of(service) } else { None };
+                    Action::Pull { reference: reference.clone(), platform }
+                }
+            };
+            let serial = self.next_serial();
+            let built_after = if let ResourceId::Image(service) = &id { self.lives_of_tasks(service) } else { BTreeMap::new() };
+            let image = self.images.get_mut(&id).expect("just looked");
+            image.busy = Some(serial);
+            image.built_after = built_after;
+            let state = if matches!(action, Action::Build { .. }) { ResourceState::Building } else { ResourceState::Pulling };
+            self.tell(Notice::Resource { resource: id.clone(), state, name: reference });
+            self.act_on(serial, id, action);
+        }
+    }
+
+    /// A build is done again when a task that its service depends on has run again.
+    fn follow_rebuilds(&mut self) {
+        let stale: Vec<ResourceId> = (self.images.iter())
+            .filter(|(_, image)| {
+                image.source == super::resource::Origin::Build && !image.built_after.is_empty() && image.busy.is_none()
+            })
+            .filter_map(|(id, image)| match id {
+                ResourceId::Image(service)
+                    if self.build_may_start(service) && self.lives_of_tasks(service) != image.built_after =>
+                {
+                    Some(id.clone())
+                }
+                ResourceId::Image(_)
+                | ResourceId::Network(_)
+                | ResourceId::Volume(_)
+                | ResourceId::Prefetch(_)
+                | ResourceId::Unit(_)
+                | ResourceId::Owned => None,
+            })
+            .collect();
+        for id in stale {
+            self.images.get_mut(&id).expect("just looked").renew = true;
+        }
+    }
+
+    fn platform_of(&self, service: &ServiceName) -> Option<String> {
+        self.deployment.as_ref()?.service(service)?.container()?.platform.clone()
+    }
+
+    fn probe_if_due(&mut self, id: &UnitId) {
+        let now = self.now;
+        let unit = &self.units[id];
+        let Some(check) = unit.probed().cloned() else { return };
+        let due = unit.health.in_flight.is_none() && unit.health.next.is_some_and(|next| next <= now);
+        if !due || !unit.is_current() {
+            return;
+        }
+        if check.log.is_some() && !unit.health.line_seen {
+            let output = format!("no line of its log matches `{}` yet", check.log.as_deref().unwrap_or_default());
+            self.judged(id, false, output);
+            return;
+        }
+        if check.log.is_some() && !check.has_test() && check.http.is_none() && check.tcp.is_none() && check.file.is_none() {
+            self.judged(id, true, String::new());
+            self.units.get_mut(id).expect("just looked").health.next = None;
+            return;
+        }
+        let serial = self.next_serial();
+        let unit = self.units.get_mut(id).expect("just looked");
+        unit.health.in_flight = Some(serial);
+        unit.health.next = None;
+        let ticket = Ticket {
+            serial,
+            resource: ResourceId::Unit(id.clone()),
+            incarnation: unit.incarnation,
+            hash: unit.spec.hash.clone(),
+            generation: unit.generation,
+        };
+        let probe = Probe { spec: unit.spec.clone(), check: Arc::new(check), container: unit.container.clone() };
+        self.effects.push(Effect::Probe(ticket, probe));
+    }
+
+    /// Units that nobody wants and that are gone are forgotten.
+    fn forget_what_is_gone(&mut self) {
+        let before = self.units.len();
+        self.units.retain(|_, unit| {
+            let gone = unit.goal == next::Goal::Gone || (unit.ghost && unit.have == Have::Absent);
+            !(gone && unit.have == Have::Absent && unit.busy.is_none())
+        });
+        self.networks
+            .retain(|_, network| !(network.want == Want::Gone && network.there == Some(false) && network.busy.is_none()));
+        self.volumes.retain(|_, volume| !(volume.want == Want::Gone && volume.there == Some(false) && volume.busy.is_none()));
+        self.persist |= before != self.units.len();
+    }
+
+    // ── small things everybody uses ────────────────────────────────────────────────────────────────────────────────────
+
+    pub(super) fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    pub(super) fn act(&mut self, ticket: Ticket, action: Action) {
+        if !matches!(action, Action::Assess { .. }) {
+            self.acts += 1;
+        }
+        self.persist = true;
+        self.effects.push(Effect::Act(ticket, action));
+    }
+
+    fn act_on(&mut self, serial: u64, resource: ResourceId, action: Action) {
+        let ticket = Ticket {
+            serial,
+            resource,
+            incarnation: Incarnation::default(),
+            hash: ConfigHash::from_label(""),
+            generation: crate::plan::action::Generation::default(),
+        };
+        self.act(ticket, action);
+    }
+
+    pub(super) fn tell(&mut self, notice: Notice) {
+        self.effects.push(Effect::Tell(notice));
+    }
+
+    pub(super) fn say(&mut self, level: Level, text: impl Into<String>) {
+        self.tell(Notice::Message { level, text: text.into() });
+    }
+
+    /// Asks the engine what there is; if that is being asked already, once more after it.
+    pub(super) fn look(&mut self) {
+        if self.observing {
+            self.look_again = true;
+            return;
+        }
+        self.asked += 1;
+        self.observing = true;
+        let mut query = Query::default();
+        query.images = self.images.values().map(|image| image.reference.clone()).collect();
+        query.images.dedup();
+        query.networks = self.networks.values().filter(|network| network.external).map(|network| network.name.clone()).collect();
+        query.volumes = self.volumes.values().filter(|volume| volume.external).map(|volume| volume.name.clone()).collect();
+        self.effects.push(Effect::Observe(self.asked, query));
+    }
+
+    /// Whether the engine answers and has been looked at since the last request that needs it.
+    pub(super) fn may_touch_engine(&self) -> bool {
+        self.engine_away.is_none() && self.seen >= self.look_first
+    }
+
+    pub(super) fn resources(&self, kind: Kind) -> &BTreeMap<String, Resource> {
+        match kind {
+            Kind::Network => &self.networks,
+            Kind::Volume => &self.volumes,
+        }
+    }
+
+    pub(super) fn resources_mut(&mut self, kind: Kind) -> &mut BTreeMap<String, Resource> {
+        match kind {
+            Kind::Network => &mut self.networks,
+            Kind::Volume => &mut self.volumes,
+        }
+    }
+
+    /// The units of a service that are not merely on their way out.
+    pub(super) fn units_of<'a>(&'a self, service: &'a ServiceName) -> impl Iterator<Item = &'a Unit> {
+        let first = UnitId::new(service.clone(), 0);
+        (self.units.range(first..))
+            .take_while(move |(id, _)| &id.service == service)
+            .map(|(_, unit)| unit)
+            .filter(|unit| !unit.ghost)
+    }
+
+    /// The position of a service in the order of starting.
+    fn rank(&self, service: &ServiceName) -> usize {
+        let services: Option<&IndexMap<_, _>> = self.deployment.as_ref().map(|deployment| &deployment.stack.services);
+        services.and_then(|services| services.get_index_of(service)).unwrap_or(usize::MAX)
+    }
+
+    /// Makes a unit's spec of the deployment in force.
+    pub(super) fn spec_of(deployment: &Arc<Deployment>, id: &UnitId) -> Option<UnitSpec> {
+        let service = deployment.service(&id.service)?;
+        let hash = ConfigHash::of(service, &deployment.stack);
+        Some(UnitSpec { unit: id.clone(), deployment: deployment.clone(), hash })
+    }
+}
+
+/// Networks and volumes are handled alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Networks.
+    Network,
+    /// Volumes.
+    Volume,
+}
+
+impl Kind {
+    pub(super) fn id(self, key: &str) -> ResourceId {
+        match self {
+            Kind::Network => ResourceId::Network(key.to_owned()),
+            Kind::Volume => ResourceId::Volume(key.to_owned()),
+        }
+    }
+}
+
+fn resource_is_made(action: &Action) -> bool {
+    matches!(action, Action::CreateNetwork { .. } | Action::CreateVolume { .. })
+}

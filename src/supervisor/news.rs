@@ -1,0 +1,727 @@
+//! Takes in what happened: answers of the edges, ends of lives, looks at the engine.
+//!
+//! Only facts are changed here; what follows from them is `reconcile`'s business.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::event::{ProbeResult, RuleId};
+use super::gate::is_wish;
+use super::health::HealthState;
+use super::machine::{Kind, Owned, Supervisor};
+use super::notice::{Level, Notice, ResourceState};
+use super::restart::{STABLE, again, backoff};
+use super::status::{Health, UnitKind};
+use super::unit::{Cause, Done, Ending, Have, Phase, Step, Unit};
+use crate::base::name::{ServiceName, UnitId};
+use crate::model::container::Container;
+use crate::model::process::RestartOn;
+use crate::model::service::{Common, Service};
+use crate::model::stack::Stack;
+use crate::plan::action::{Assessment, Conclusion, Exit, Fault, FaultKind, Incarnation, Outcome, ResourceId, Ticket};
+use crate::plan::actual::{Actual, SeenContainer, SeenHealth, SeenState};
+use crate::plan::desired::{Caller, Deployment, Places};
+use crate::plan::hash::ConfigHash;
+use crate::plan::next::{self, Goal};
+
+/// A temporary fault is tried again this often before it counts as lasting.
+const TRIES: u32 = 5;
+
+impl Supervisor {
+    // ── answers ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    pub(super) fn acted(&mut self, ticket: &Ticket, result: Result<Outcome, Fault>) {
+        self.persist = true;
+        match &ticket.resource {
+            ResourceId::Network(key) => self.resource_acted(Kind::Network, key, ticket, result),
+            ResourceId::Volume(key) => self.resource_acted(Kind::Volume, key, ticket, result),
+            ResourceId::Image(_) | ResourceId::Prefetch(_) => self.image_acted(ticket, result),
+            ResourceId::Unit(id) => self.unit_acted(id, ticket, result),
+            ResourceId::Owned => {
+                if self.owned == Owned::Busy(ticket.serial) {
+                    self.owned = Owned::Left;
+                    if let Err(fault) = result {
+                        self.say(Level::Warning, format!("what the services made could not be removed: {fault}"));
+                    }
+                }
+            }
+        }
+    }
+
+    fn resource_acted(&mut self, kind: Kind, key: &str, ticket: &Ticket, result: Result<Outcome, Fault>) {
+        let (asked, now) = (self.asked, self.now);
+        let mut random = self.random.clone();
+        let Some(resource) = self.resources_mut(kind).get_mut(key).filter(|resource| resource.busy == Some(ticket.serial)) else {
+            return;
+        };
+        resource.busy = None;
+        resource.blind_until = asked;
+        let created = resource.there != Some(true);
+        let state = match result {
+            Ok(Outcome::Kept(reason)) => {
+                resource.kept = Some(reason.clone());
+                ResourceState::Kept(reason)
+            }
+            Ok(_) => {
+                resource.there = Some(created);
+                resource.failures = 0;
+                if created { ResourceState::Created } else { ResourceState::Removed }
+            }
+            Err(fault) => {
+                resource.failures += 1;
+                resource.not_before = now + backoff(resource.failures, &mut random);
+                if fault.kind == FaultKind::EngineAway {
+                    return self.engine_is_away(fault.message);
+                }
+                if fault.kind == FaultKind::Temporary && resource.failures < TRIES {
+                    self.random = random;
+                    return;
+                }
+                let reason = format!("{} {}: {fault}", if kind == Kind::Network { "network" } else { "volume" }, resource.name);
+                resource.failed = Some(reason.clone());
+                ResourceState::Failed(reason)
+            }
+        };
+        let name = resource.name.clone();
+        self.random = random;
+        self.tell(Notice::Resource { resource: kind.id(key), state, name });
+    }
+
+    fn image_acted(&mut self, ticket: &Ticket, result: Result<Outcome, Fault>) {
+        let asked = self.asked;
+        let Some(image) = self.images.get_mut(&ticket.resource).filter(|image| image.busy == Some(ticket.serial)) else { return };
+        image.busy = None;
+        image.renew = false;
+        image.blind_until = asked;
+        let built = image.source == super::resource::Origin::Build;
+        let state = match result {
+            Ok(Outcome::Image { id }) => {
+                image.id = Some(id.clone());
+                if let ResourceId::Image(service) = &ticket.resource {
+                    let service = service.clone();
+                    for unit in self.units.values_mut().filter(|unit| unit.id.service == service && unit.goal == Goal::Up) {
+                        unit.image = Some(id.clone());
+                    }
+                }
+                if built { ResourceState::Built } else { ResourceState::Pulled }
+            }
+            Ok(_) => return,
+            Err(fault) => {
+                let reason = format!("{} {}: {fault}", if built { "build of" } else { "pull of" }, image.reference);
+                image.failed = Some(reason.clone());
+                ResourceState::Failed(reason)
+            }
+        };
+        let name = self.images[&ticket.resource].reference.clone();
+        self.tell(Notice::Resource { resource: ticket.resource.clone(), state, name });
+    }
+
+    fn unit_acted(&mut self, id: &UnitId, ticket: &Ticket, result: Result<Outcome, Fault>) {
+        let (asked, now) = (self.asked, self.now);
+        let Some(unit) = self.units.get_mut(id) else { return };
+        let Some(busy) = unit.busy.take_if(|busy| busy.serial == ticket.serial) else { return };
+        unit.blind_until = asked;
+        let container = unit.kind == UnitKind::Container;
+        match result {
+            Err(fault) => self.unit_fault(id, busy.step, &fault),
+            Ok(outcome) => match (busy.step, outcome) {
+                (Step::Table(next::Step::Create), outcome) => {
+                    unit.have = Have::Created;
+                    unit.made = Some(busy.spec.hash.clone());
+                    unit.made_spec = Some(busy.spec);
+                    unit.made_image = unit.image.clone();
+                    unit.recreate = false;
+                    unit.anonymous.clear();
+                    if let Outcome::Created { container } = outcome {
+                        unit.container = Some(container);
+                    }
+                }
+                (Step::Table(next::Step::Start), Outcome::Started { pid, birth }) => {
+                    unit.have = Have::Running { since: now, leader_exit: None };
+                    unit.pid = pid;
+                    unit.birth = Some(birth);
+                    unit.started_generation = busy.generation;
+                    begin_life(unit, now);
+                }
+                (Step::Table(next::Step::Stop) | Step::Kill, Outcome::Done) => self.life_ended(id, Exit::Unknown),
+                (Step::Table(next::Step::Remove), outcome) => {
+                    unit.have = Have::Absent;
+                    (unit.made, unit.made_spec, unit.made_image, unit.container) = (None, None, None, None);
+                    if let Outcome::Removed { anonymous } = outcome {
+                        unit.anonymous = anonymous;
+                    }
+                }
+                (Step::Assess, Outcome::Assessed(assessment)) => self.assessed(id, assessment),
+                (Step::Conclude, Outcome::Concluded(conclusion)) => self.concluded(id, &busy.spec.hash, conclusion),
+                // The signal is sent; the end will be told. A start that says no more than "done" never happens.
+                (Step::Table(next::Step::Stop | next::Step::Start) | Step::Kill | Step::Assess | Step::Conclude, _) => {}
+            },
+        }
+        if container {
+            self.look();
+        }
+    }
+
+    fn unit_fault(&mut self, id: &UnitId, step: Step, fault: &Fault) {
+        if fault.kind == FaultKind::EngineAway {
+            self.engine_is_away(fault.message.clone());
+        }
+        let now = self.now;
+        let unit = self.units.get_mut(id).expect("looked up by the caller");
+        if matches!(step, Step::Table(next::Step::Stop)) {
+            unit.stopping = None;
+        }
+        unit.failures += 1;
+        unit.not_before = now + backoff(unit.failures, &mut self.random);
+        unit.failure = Some(fault.message.clone());
+        let lasting = match fault.kind {
+            FaultKind::EngineAway => false,
+            FaultKind::Temporary => unit.failures >= TRIES,
+            FaultKind::Permanent => true,
+        };
+        match step {
+            Step::Table(next::Step::Create | next::Step::Start | next::Step::Remove) | Step::Assess => unit.given_up |= lasting,
+            Step::Conclude => {
+                unit.given_up |= lasting;
+                if lasting {
+                    unit.task.phase = Phase::Failed;
+                }
+            }
+            Step::Table(next::Step::Stop) | Step::Kill => {}
+        }
+    }
+
+    // ── tasks ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn assessed(&mut self, id: &UnitId, assessment: Assessment) {
+        let lives = self.lives_of_dependencies(id);
+        let unit = self.units.get_mut(id).expect("looked up by the caller");
+        // A restart asked for in the meantime makes it due whatever its check says.
+        if unit.task.phase != Phase::Unasked {
+            return;
+        }
+        unit.task.hash = Some(unit.spec.hash.clone());
+        match assessment {
+            Assessment::UpToDate => {
+                unit.task.phase = Phase::UpToDate;
+                unit.task.dependency_ran = false;
+                unit.task.done = Some(Done { hash: unit.spec.hash.clone(), lives });
+            }
+            Assessment::Due(reason) => unit.task.phase = Phase::Due(reason),
+        }
+    }
+
+    fn concluded(&mut self, id: &UnitId, hash: &ConfigHash, conclusion: Conclusion) {
+        let lives = self.lives_of_dependencies(id);
+        let now = self.now;
+        let unit = self.units.get_mut(id).expect("looked up by the caller");
+        if !matches!(unit.task.phase, Phase::Ended(_)) {
+            return;
+        }
+        match conclusion {
+            Conclusion::Succeeded => {
+                unit.task.phase = if *hash == unit.spec.hash { Phase::Succeeded } else { Phase::Unasked };
+                unit.task.hash = Some(hash.clone());
+                unit.task.dependency_ran = false;
+                unit.task.done = Some(Done { hash: hash.clone(), lives });
+                unit.failures = 0;
+                unit.failure = None;
+                let service = unit.id.service.clone();
+                self.task_ran(&service);
+            }
+            Conclusion::Failed(reason) => {
+                unit.failures += 1;
+                unit.failure = Some(reason.clone());
+                unit.not_before = now + backoff(unit.failures, &mut self.random);
+                if again(unit.spec.service().common.restart, true, unit.failures) {
+                    unit.restarts += 1;
+                    unit.task.phase = Phase::Due(reason);
+                } else {
+                    unit.task.phase = Phase::Failed;
+                    unit.given_up = true;
+                }
+            }
+        }
+    }
+
+    /// A task has run with success: tasks that depend on it are due, and whoever names it with `restart: true` is restarted.
+    fn task_ran(&mut self, service: &ServiceName) {
+        let dependents: Vec<(UnitId, bool)> = (self.units.values())
+            .filter_map(|unit| {
+                let dependency = unit.spec.service().common.depends_on.get(service)?;
+                Some((unit.id.clone(), dependency.restart))
+            })
+            .collect();
+        for (id, restart) in dependents {
+            let unit = self.units.get_mut(&id).expect("just listed");
+            if unit.kind == UnitKind::Task {
+                unit.task.dependency_ran = true;
+                if unit.is_done() && unit.goal == Goal::Up && !unit.is_alive() {
+                    unit.task.phase = Phase::Unasked;
+                }
+            } else if restart && unit.goal == Goal::Up && unit.is_alive() {
+                self.restart_unit(&id, &format!("{service} has run again"));
+            }
+        }
+    }
+
+    /// A restart that somebody or something asks for: counted, told, and carried on to those who ask to follow.
+    pub(super) fn restart_unit(&mut self, id: &UnitId, reason: &str) {
+        let unit = self.units.get_mut(id).expect("looked up by the caller");
+        unit.bump(reason);
+        let (what, service) = (if unit.kind == UnitKind::Task { "run" } else { "restart" }, unit.id.service.clone());
+        let task = unit.kind == UnitKind::Task;
+        self.tell(Notice::Because { resource: ResourceId::Unit(id.clone()), what: what.to_owned(), reason: reason.to_owned() });
+        if !task {
+            self.followers_restart(&service, &BTreeSet::new());
+        }
+    }
+
+    /// Dependents that name a service with `restart: true` are restarted with it, unless they are restarted anyway.
+    pub(super) fn followers_restart(&mut self, service: &ServiceName, except: &BTreeSet<UnitId>) {
+        let followers: Vec<UnitId> = (self.units.values())
+            .filter(|unit| !except.contains(&unit.id) && unit.goal == Goal::Up && unit.kind != UnitKind::Task)
+            .filter(|unit| unit.is_alive() && unit.generation == unit.started_generation)
+            .filter(|unit| unit.spec.service().common.depends_on.get(service).is_some_and(|dependency| dependency.restart))
+            .map(|unit| unit.id.clone())
+            .collect();
+        for id in followers {
+            self.restart_unit(&id, &format!("{service} is restarted"));
+        }
+    }
+
+    // ── ends of lives ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    pub(super) fn exited(&mut self, id: &UnitId, incarnation: Incarnation, exit: Exit, remaining: u32) {
+        let now = self.now;
+        let Some(unit) = self.units.get_mut(id) else { return };
+        if unit.incarnation != incarnation {
+            return;
+        }
+        // It may overtake the answer to its own start; that answer is then late news of a busy that is no more.
+        if let Some(busy) = unit.busy.take_if(|busy| busy.step == Step::Table(next::Step::Start)) {
+            unit.have = Have::Running { since: now, leader_exit: None };
+            unit.started_generation = busy.generation;
+            begin_life(unit, now);
+        }
+        let Have::Running { since, leader_exit } = unit.have else { return };
+        let exit = leader_exit.unwrap_or(exit);
+        self.persist = true;
+        if remaining > 0 {
+            unit.have = Have::Running { since, leader_exit: Some(exit) };
+            unit.health.next = None;
+            // Those who left the group have not heard the first signal.
+            if let Some(stopping) = &unit.stopping
+                && unit.busy.is_none()
+                && leader_exit.is_none()
+                && !stopping.killed
+            {
+                let (deadline, cause) = (stopping.deadline, stopping.cause);
+                self.signal_leftovers(id, deadline, cause);
+            }
+            return;
+        }
+        unit.busy = None;
+        self.life_ended(id, exit);
+    }
+
+    fn signal_leftovers(&mut self, id: &UnitId, deadline: crate::base::moment::Moment, cause: Cause) {
+        let serial = self.next_serial();
+        let unit = self.units.get_mut(id).expect("looked up by the caller");
+        let spec = unit.made_spec.clone().unwrap_or_else(|| unit.spec.clone());
+        let grace = deadline.since(self.now);
+        unit.busy = Some(super::unit::Busy {
+            serial,
+            step: Step::Table(next::Step::Stop),
+            spec: spec.clone(),
+            generation: unit.generation,
+        });
+        unit.stopping = Some(super::unit::Stopping { deadline, killed: false, cause });
+        let ticket = Ticket {
+            serial,
+            resource: ResourceId::Unit(id.clone()),
+            incarnation: unit.incarnation,
+            hash: spec.hash.clone(),
+            generation: unit.generation,
+        };
+        let incarnation = unit.incarnation;
+        self.act(ticket, crate::plan::action::Action::Stop { spec, incarnation, grace });
+    }
+
+    /// A life is over to the last process.
+    fn life_ended(&mut self, id: &UnitId, exit: Exit) {
+        let now = self.now;
+        let unit = self.units.get_mut(id).expect("looked up by the caller");
+        let Have::Running { since, leader_exit } = unit.have else { return };
+        let exit = leader_exit.unwrap_or(exit);
+        let uptime = now.since(since);
+        let stopping = unit.stopping.take();
+        let ending = unit.ending.take();
+        unit.have = Have::Exited { exit, at: now };
+        unit.pid = None;
+        unit.killed = stopping.as_ref().is_some_and(|stopping| stopping.killed);
+        unit.health = HealthState::default();
+        let wished = stopping.as_ref().is_some_and(|stopping| is_wish(stopping.cause)) || unit.goal != Goal::Up;
+        unit.stopped = wished;
+        unit.again = false;
+        let was_ready = std::mem::take(&mut unit.was_ready);
+        if wished {
+            unit.failures = 0;
+            unit.not_before = now;
+            // Wanted again while it was ending.
+            unit.again = unit.goal == Goal::Up;
+            if unit.kind == UnitKind::Task && matches!(unit.task.phase, Phase::Due(_)) && unit.goal != Goal::Up {
+                unit.task.phase = Phase::Unasked;
+            }
+            return;
+        }
+        if unit.kind == UnitKind::Container {
+            unit.failure = (!exit.is_success()).then(|| exit.to_string());
+            return;
+        }
+        if unit.kind == UnitKind::Task {
+            match ending {
+                Some(Ending::Late(limit)) => {
+                    unit.task.phase = Phase::Ended(Exit::Unknown);
+                    let hash = unit.spec.hash.clone();
+                    let reason = format!("not done within {}", crate::base::duration::format(limit));
+                    self.concluded(id, &hash, Conclusion::Failed(reason));
+                }
+                Some(Ending::Unhealthy(_)) | None => unit.task.phase = Phase::Ended(exit),
+            }
+            return;
+        }
+        let reason = match &ending {
+            Some(Ending::Late(limit)) => Some(format!("not ready within {}", crate::base::duration::format(*limit))),
+            Some(Ending::Unhealthy(output)) => Some(format!("unhealthy: {}", output.trim())),
+            None if unit.probed().is_some() && !was_ready => Some(format!("ended before it was ready ({exit})")),
+            None if !exit.is_success() => Some(exit.to_string()),
+            None => None,
+        };
+        let failed = reason.is_some();
+        if uptime >= STABLE {
+            unit.failures = 0;
+        }
+        unit.failures += 1;
+        unit.failure.clone_from(&reason);
+        unit.not_before = now + backoff(unit.failures, &mut self.random);
+        let unhealthy = matches!(ending, Some(Ending::Unhealthy(_)));
+        unit.again = unhealthy || again(unit.spec.service().common.restart, failed, unit.failures);
+        if unit.again {
+            unit.restarts += 1;
+        } else {
+            unit.given_up = failed;
+        }
+    }
+
+    // ── probes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    pub(super) fn probed(&mut self, ticket: &Ticket, result: ProbeResult) {
+        let ResourceId::Unit(id) = &ticket.resource else { return };
+        let Some(unit) = self.units.get(id) else { return };
+        if unit.incarnation != ticket.incarnation || unit.health.in_flight != Some(ticket.serial) {
+            return;
+        }
+        self.judged(id, result.healthy, result.output);
+    }
+
+    pub(super) fn judged(&mut self, id: &UnitId, healthy: bool, output: String) {
+        let now = self.now;
+        let unit = self.units.get_mut(id).expect("looked up by the caller");
+        let Some(check) = unit.probed().cloned() else { return };
+        let words = output.clone();
+        let changed = unit.health.judge(&check, healthy, output, now);
+        unit.was_ready |= healthy;
+        if changed && unit.health.verdict == Some(Health::Unhealthy) && unit.restarts_when_unhealthy() {
+            unit.ending = Some(Ending::Unhealthy(words));
+        }
+    }
+
+    pub(super) fn line_matched(&mut self, id: &UnitId, incarnation: Incarnation) {
+        let now = self.now;
+        if let Some(unit) = self.units.get_mut(id).filter(|unit| unit.incarnation == incarnation) {
+            unit.health.line_seen(now);
+        }
+    }
+
+    // ── the engine ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    pub(super) fn engine_is_away(&mut self, message: String) {
+        if self.engine_away.is_none() {
+            self.say(Level::Warning, format!("the container engine does not answer: {message}"));
+        }
+        self.engine_away = Some(message);
+    }
+
+    pub(super) fn observed(&mut self, number: u64, result: Result<Actual, Fault>) {
+        if number != self.asked {
+            return;
+        }
+        self.observing = false;
+        match result {
+            Err(fault) => self.engine_is_away(fault.message),
+            Ok(actual) => {
+                if self.engine_away.take().is_some() {
+                    self.say(Level::Info, "the container engine is back");
+                }
+                self.seen = number;
+                self.take_in(number, actual);
+            }
+        }
+        if std::mem::take(&mut self.look_again) {
+            self.look();
+        }
+    }
+
+    fn take_in(&mut self, number: u64, actual: Actual) {
+        for kind in [Kind::Network, Kind::Volume] {
+            let seen = if kind == Kind::Network { &actual.networks } else { &actual.volumes };
+            for resource in
+                self.resources_mut(kind).values_mut().filter(|resource| resource.busy.is_none() && resource.blind_until < number)
+            {
+                let there = seen.contains_key(&resource.name);
+                resource.there = Some(there);
+                if resource.external && !there && resource.want == super::resource::Want::There {
+                    let what = if kind == Kind::Network { "network" } else { "volume" };
+                    resource.failed = Some(format!("{what} {} is declared `external` and does not exist", resource.name));
+                }
+            }
+            // What carries our label and no file names: known, so that `down` finds it.
+            let known: BTreeSet<String> = self.resources(kind).values().map(|resource| resource.name.clone()).collect();
+            for (name, resource) in seen.iter().filter(|(name, resource)| resource.ours && !known.contains(*name)) {
+                let want = match (self.going_down, kind, self.wishes.values().any(|wish| wish.takes_volumes)) {
+                    (true, Kind::Network, _) | (true, Kind::Volume, true) => super::resource::Want::Gone,
+                    (true, Kind::Volume, false) | (false, ..) => super::resource::Want::Left,
+                };
+                let key =
+                    resource.key.clone().filter(|key| !self.resources(kind).contains_key(key)).unwrap_or_else(|| name.clone());
+                let mut found = super::resource::Resource::new(name.clone(), false, want);
+                found.there = Some(true);
+                self.resources_mut(kind).insert(key, found);
+            }
+        }
+        for image in self.images.values_mut().filter(|image| image.busy.is_none() && image.blind_until < number) {
+            image.id = actual.images.get(&image.reference).cloned();
+            image.looked = true;
+        }
+        let mut found = BTreeSet::new();
+        for container in &actual.containers {
+            let id = self.unit_of(container);
+            if found.insert(id.clone()) {
+                self.container_seen(number, &id, container);
+                // `up` starts containers that have ended; which these are, its first look tells.
+                let first_look = number == self.look_first;
+                let unit = self.units.get_mut(&id).expect("just seen");
+                unit.again |=
+                    first_look && unit.goal == Goal::Up && matches!(unit.have, Have::Exited { .. }) && unit.busy.is_none();
+            }
+        }
+        let missing: Vec<UnitId> = (self.units.values())
+            .filter(|unit| unit.kind == UnitKind::Container && unit.busy.is_none() && unit.blind_until < number)
+            .filter(|unit| unit.have != Have::Absent && !found.contains(&unit.id))
+            .map(|unit| unit.id.clone())
+            .collect();
+        for id in missing {
+            let unit = self.units.get_mut(&id).expect("just listed");
+            unit.have = Have::Absent;
+            unit.stopping = None;
+            (unit.made, unit.container, unit.made_image) = (None, None, None);
+            // Somebody else removed it; that is a word of the same weight as ours. An `up` brings it back.
+            // What the first look after a request does not find is simply not there yet.
+            if unit.goal == Goal::Up && number > self.look_first {
+                unit.goal = Goal::Stopped;
+                self.say(Level::Warning, format!("the container of {id} was removed by somebody else; `up` makes it anew"));
+            }
+        }
+    }
+
+    /// The unit that a container belongs to; one that no unit can have is known by its own name.
+    fn unit_of(&mut self, container: &SeenContainer) -> UnitId {
+        if let Some(id) = container.unit.clone().filter(|_| !container.one_off) {
+            let taken = self.units.get(&id).is_some_and(|unit| {
+                unit.kind != UnitKind::Container
+                    || (unit.container.as_ref().is_some_and(|own| *own != container.id) && unit.have != Have::Absent)
+            });
+            if !taken && self.units.contains_key(&id) {
+                return id;
+            }
+        }
+        let named: Option<ServiceName> = container.name.trim_start_matches('/').parse().ok();
+        let id = match (&container.unit, container.one_off, named) {
+            (Some(unit), false, _) if !self.units.contains_key(unit) => unit.clone(),
+            (_, _, Some(name)) => UnitId::new(name, 1),
+            (Some(unit), _, None) => unit.clone(),
+            (None, _, None) => return UnitId::new("unnamed".parse().expect("a legal name"), 1),
+        };
+        if !self.units.contains_key(&id) {
+            let goal = if self.going_down || self.takes_orphans() { Goal::Gone } else { Goal::Left };
+            let mut unit = Unit::new(self.ghost_spec(&id, container), goal);
+            unit.ghost = true;
+            unit.kind = UnitKind::Container;
+            self.units.insert(id.clone(), unit);
+        }
+        id
+    }
+
+    /// A definition that says no more than the container's name: enough to stop and to remove it.
+    fn ghost_spec(&self, id: &UnitId, container: &SeenContainer) -> crate::plan::desired::UnitSpec {
+        let body = Container { container_name: Some(container.name.trim_start_matches('/').to_owned()), ..Container::default() };
+        let service = Service { common: Common::default(), kind: crate::model::service::Kind::Container(Box::new(body)) };
+        let mut stack = Stack::default();
+        stack.disabled.insert(id.service.clone(), service);
+        let deployment = Deployment { env: self.env.clone(), stack, caller: Caller::default(), places: Places::default() };
+        let hash = container.hash.clone().unwrap_or_else(|| ConfigHash::from_label(""));
+        crate::plan::desired::UnitSpec { unit: id.clone(), deployment: Arc::new(deployment), hash }
+    }
+
+    fn container_seen(&mut self, number: u64, id: &UnitId, container: &SeenContainer) {
+        let now = self.now;
+        let unit = self.units.get_mut(id).expect("found or made by the caller");
+        if unit.busy.is_some() || unit.blind_until >= number {
+            return;
+        }
+        let known_life = unit.birth.clone();
+        unit.container = Some(container.id.clone());
+        unit.made_image = Some(container.image.clone());
+        // A hash that is not ours cannot be compared: such a container counts as different.
+        unit.made = match (unit.ghost, container.by_us) {
+            (true, _) => Some(unit.spec.hash.clone()),
+            (false, true) => container.hash.clone(),
+            (false, false) => None,
+        };
+        let same_life = |birth: &str| known_life.as_deref() == Some(birth);
+        match &container.state {
+            SeenState::Created => unit.have = Have::Created,
+            SeenState::Running { birth } => {
+                if !same_life(birth) || !matches!(unit.have, Have::Running { .. }) {
+                    let first = unit.incarnation.0 == 0 && unit.birth.is_none();
+                    unit.incarnation.0 += 1;
+                    if !first
+                        && unit.birth.is_some()
+                        && matches!(unit.have, Have::Running { .. } | Have::Exited { .. })
+                        && !same_life(birth)
+                    {
+                        unit.restarts += 1;
+                    }
+                    unit.birth = Some(birth.clone());
+                    unit.have = Have::Running { since: now, leader_exit: None };
+                    if first {
+                        unit.started_generation = unit.generation;
+                    }
+                    begin_life(unit, now);
+                }
+                unit.inspected = true;
+                if unit.probed().is_none() {
+                    unit.health.verdict = container.health.map(|health| match health {
+                        SeenHealth::Starting => Health::Starting,
+                        SeenHealth::Healthy => Health::Healthy,
+                        SeenHealth::Unhealthy => Health::Unhealthy,
+                    });
+                    unit.was_ready |= unit.health.verdict == Some(Health::Healthy);
+                }
+            }
+            SeenState::Restarting => unit.health = HealthState::default(),
+            SeenState::Exited { exit, birth } => match unit.have {
+                Have::Running { .. } => {
+                    unit.birth = Some(birth.clone());
+                    self.life_ended(id, *exit);
+                }
+                Have::Exited { at, .. } => unit.have = Have::Exited { exit: *exit, at },
+                Have::Absent | Have::Created => {
+                    unit.birth = Some(birth.clone());
+                    unit.have = Have::Exited { exit: *exit, at: now };
+                }
+            },
+        }
+    }
+
+    // ── things outside ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    pub(super) fn image_arrived(&mut self, reference: &str) {
+        let waiting: Vec<UnitId> = (self.units.values())
+            .filter(|unit| unit.goal == Goal::Up && (unit.is_alive() || unit.kind == UnitKind::Task))
+            .filter(|unit| {
+                let rules = unit.spec.service().process().map(|process| process.restart_on.as_slice()).unwrap_or_default();
+                rules.iter().any(|RestartOn::ImagePulled(pattern)| crate::plan::environment::glob(pattern, reference))
+            })
+            .map(|unit| unit.id.clone())
+            .collect();
+        for id in waiting {
+            // A task that has not been asked about yet will see the image anyway.
+            if self.units[&id].task.phase != Phase::Unasked || self.units[&id].kind != UnitKind::Task {
+                self.restart_unit(&id, &format!("image {reference} arrived"));
+            }
+        }
+    }
+
+    pub(super) fn watch_trouble(&mut self, rule: RuleId, message: String) {
+        self.watches.trouble(rule, &message);
+        self.say(Level::Warning, message);
+    }
+
+    /// Restarts what the files of rules that have become quiet belong to.
+    pub(super) fn fire_watches(&mut self) {
+        let fired = self.watches.take_due(self.now);
+        let mut asked = BTreeSet::new();
+        for (service, path) in fired {
+            let ids: Vec<UnitId> =
+                self.units_of(&service).filter(|unit| unit.goal == Goal::Up).map(|unit| unit.id.clone()).collect();
+            for id in ids {
+                if !asked.insert(id.clone()) {
+                    continue;
+                }
+                if self.is_braked(&id, &path) {
+                    continue;
+                }
+                let unit = self.units.get_mut(&id).expect("just listed");
+                unit.given_up = false;
+                unit.failures = 0;
+                unit.not_before = self.now;
+                if unit.generation == unit.started_generation || unit.kind == UnitKind::Task || !unit.is_alive() {
+                    self.restart_unit(&id, &format!("{} changed", path.display()));
+                }
+            }
+        }
+    }
+
+    /// A service that restarts itself by what it writes is braked after five turns.
+    fn is_braked(&mut self, id: &UnitId, path: &std::path::Path) -> bool {
+        const SOON: std::time::Duration = std::time::Duration::from_secs(3);
+        const TURNS: u32 = 5;
+        let now = self.now;
+        let unit = self.units.get_mut(id).expect("looked up by the caller");
+        let soon = matches!(unit.have, Have::Running { since, .. } if now.since(since) < SOON) || unit.is_going_down();
+        unit.self_made_changes = if soon { unit.self_made_changes + 1 } else { 0 };
+        if unit.self_made_changes <= TURNS {
+            return false;
+        }
+        if unit.self_made_changes == TURNS + 1 {
+            let text = format!(
+                "{id} was restarted {TURNS} times in a row just after its start, last by a change of {}: if it writes that file itself, ignore it in `develop.watch`; this change is passed over",
+                path.display()
+            );
+            self.say(Level::Warning, text);
+        }
+        true
+    }
+}
+
+/// A life begins.
+fn begin_life(unit: &mut Unit, now: crate::base::moment::Moment) {
+    unit.health = match unit.probed() {
+        Some(check) => HealthState::begin(check, now),
+        None => HealthState::default(),
+    };
+    let engine_probes = unit.spec.service().common.healthcheck.as_ref().is_some_and(|check| check.is_on());
+    if unit.kind == UnitKind::Container && engine_probes && unit.health.verdict.is_none() {
+        unit.health.verdict = Some(Health::Starting);
+    }
+    unit.was_ready = false;
+    unit.inspected = unit.kind != UnitKind::Container;
+    unit.again = false;
+    unit.stopped = false;
+    unit.killed = false;
+    unit.ending = None;
+    unit.stopping = None;
+    unit.given_up = false;
+}

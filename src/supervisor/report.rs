@@ -1,0 +1,218 @@
+//! How things are, in words: status for `ps`, the chain for `why`, notices for followers.
+
+use super::gate::{Blocked, Gate};
+use super::machine::Supervisor;
+use super::notice::Notice;
+use super::status::{Status, UnitKind, UnitState, UnitStatus, Why};
+use super::unit::{Busy, Have, Phase, Step, Unit};
+use crate::base::name::ServiceName;
+use crate::plan::action::Exit;
+use crate::plan::next::{self, Goal};
+
+impl Supervisor {
+    /// How things are.
+    pub fn status(&self) -> Status {
+        let blocked = self.blocked();
+        let mut units: Vec<UnitStatus> = self.units.values().map(|unit| self.status_of(unit, &blocked)).collect();
+        if let Some(deployment) = &self.deployment {
+            units.sort_by_key(|unit| deployment.stack.services.get_index_of(&unit.unit.service).unwrap_or(usize::MAX));
+        }
+        Status { env: self.env.clone(), units, engine_away: self.engine_away.clone() }
+    }
+
+    fn status_of(&self, unit: &Unit, blocked: &Blocked) -> UnitStatus {
+        let since = match unit.have {
+            Have::Running { since, .. } => Some(since),
+            Have::Exited { at, .. } => Some(at),
+            Have::Absent | Have::Created => None,
+        };
+        let running = matches!(unit.have, Have::Running { .. });
+        UnitStatus {
+            unit: unit.id.clone(),
+            kind: unit.kind,
+            state: self.state_of(unit, blocked),
+            since_ms: since.map(|since| u64::try_from(self.now.since(since).as_millis()).unwrap_or(u64::MAX)),
+            health: unit.health.verdict.filter(|_| running),
+            probe_output: unit.health.output.clone(),
+            pid: unit.pid,
+            container: unit.container.clone(),
+            restarts: unit.restarts,
+            last_exit: if let Have::Exited { exit, .. } = unit.have { Some(exit.code()) } else { None },
+            watch: self.watches.state_of(&unit.id.service),
+        }
+    }
+
+    fn state_of(&self, unit: &Unit, blocked: &Blocked) -> UnitState {
+        if unit.kind == UnitKind::Container && self.engine_away.is_some() {
+            return UnitState::Unknown;
+        }
+        if unit.stopping.is_some() {
+            return UnitState::Stopping;
+        }
+        if let Some(Busy { step, .. }) = &unit.busy {
+            match step {
+                Step::Table(next::Step::Create | next::Step::Remove) => return UnitState::Preparing,
+                Step::Table(next::Step::Start) => return UnitState::Starting,
+                Step::Table(next::Step::Stop) | Step::Kill => return UnitState::Stopping,
+                Step::Assess | Step::Conclude => return UnitState::Checking,
+            }
+        }
+        let reason = || unit.failure.clone().unwrap_or_else(|| "failed".to_owned());
+        match unit.have {
+            Have::Running { .. } => return UnitState::Running,
+            Have::Absent | Have::Created | Have::Exited { .. } if unit.given_up => return UnitState::Failed { reason: reason() },
+            Have::Absent | Have::Created | Have::Exited { .. } => {}
+        }
+        if unit.goal == Goal::Up {
+            if unit.kind == UnitKind::Task && unit.is_done() {
+                return if unit.task.phase == Phase::UpToDate { UnitState::UpToDate } else { UnitState::Succeeded };
+            }
+            if let Some((root, why)) = blocked.get(&unit.id.service) {
+                return if *root == unit.id.service {
+                    UnitState::Failed { reason: why.clone() }
+                } else {
+                    UnitState::Blocked { by: root.clone(), reason: why.clone() }
+                };
+            }
+            if let Some(step) = unit.next_step(self.now) {
+                if unit.not_before > self.now {
+                    let next_ms = u64::try_from(unit.not_before.since(self.now).as_millis()).unwrap_or(u64::MAX);
+                    return UnitState::BackingOff { failures: unit.failures, next_ms, reason: reason() };
+                }
+                return UnitState::Waiting { on: self.waits_for(unit, step, blocked) };
+            }
+        }
+        match unit.have {
+            Have::Absent => UnitState::Absent,
+            Have::Created | Have::Running { .. } => UnitState::Created,
+            Have::Exited { exit, .. } if unit.stopped => {
+                UnitState::Stopped { code: exit.code(), killed: unit.killed || exit == Exit::Signal(9) }
+            }
+            Have::Exited { exit, .. } => UnitState::Exited { code: exit.code() },
+        }
+    }
+
+    fn waits_for(&self, unit: &Unit, step: Step, blocked: &Blocked) -> String {
+        let gate = match step {
+            Step::Table(next::Step::Create) if unit.kind == UnitKind::Container => self.create_gate(unit),
+            Step::Table(next::Step::Create | next::Step::Start) | Step::Assess => self.start_gate(unit, blocked),
+            Step::Table(next::Step::Stop | next::Step::Remove) | Step::Kill | Step::Conclude => Gate::Open,
+        };
+        match gate {
+            Gate::Waiting(what) => what,
+            Gate::Blocked(root, reason) => format!("{root}: {reason}"),
+            Gate::Open => "its turn".to_owned(),
+        }
+    }
+
+    /// Why a service is as it is; none for one that there is not.
+    pub fn why(&self, service: &ServiceName) -> Option<Why> {
+        let blocked = self.blocked();
+        let units: Vec<UnitStatus> = self.units_of(service).map(|unit| self.status_of(unit, &blocked)).collect();
+        if units.is_empty() && self.deployment.as_ref().is_none_or(|deployment| deployment.service(service).is_none()) {
+            return None;
+        }
+        let mut chain = Vec::new();
+        let mut queue = vec![service.clone()];
+        let mut visited = std::collections::BTreeSet::new();
+        while let Some(name) = queue.pop() {
+            if !visited.insert(name.clone()) {
+                continue;
+            }
+            for unit in self.units_of(&name) {
+                let status = self.status_of(unit, &blocked);
+                chain.push(format!("{}: {}", unit.id, sentence(&status)));
+                let settled = (unit.is_current() && unit.is_ready()) || unit.is_done();
+                if !settled {
+                    let dependencies = unit.spec.service().common.depends_on.keys().rev().cloned();
+                    queue.extend(dependencies.filter(|name| {
+                        self.units_of(name).any(|unit| !((unit.is_current() && unit.is_ready()) || unit.is_done()))
+                    }));
+                }
+            }
+        }
+        if chain.is_empty() {
+            chain.push(format!("{service}: nobody asked for it; `up {service}` starts it"));
+        }
+        Some(Why { units, chain })
+    }
+
+    /// Tells followers what has changed since the last pass.
+    pub(super) fn report_changes(&mut self, blocked: &Blocked) {
+        let mut news = Vec::new();
+        for unit in self.units.values() {
+            let status = self.status_of(unit, blocked);
+            let same = self.told.get(&unit.id).is_some_and(|told| same_news(told, &status));
+            if !same {
+                news.push(status);
+            }
+        }
+        let gone: Vec<_> = self.told.keys().filter(|id| !self.units.contains_key(*id)).cloned().collect();
+        for id in gone {
+            if let Some(status) = self.told.remove(&id) {
+                self.tell(Notice::Unit(Box::new(UnitStatus {
+                    state: UnitState::Absent,
+                    health: None,
+                    pid: None,
+                    since_ms: None,
+                    ..status
+                })));
+            }
+        }
+        for status in news {
+            self.told.insert(status.unit.clone(), status.clone());
+            self.persist = true;
+            self.tell(Notice::Unit(Box::new(status)));
+        }
+    }
+}
+
+/// Whether two reports differ in nothing but the time that has passed.
+fn same_news(a: &UnitStatus, b: &UnitStatus) -> bool {
+    let state = match (&a.state, &b.state) {
+        (UnitState::BackingOff { failures: a, .. }, UnitState::BackingOff { failures: b, .. }) => a == b,
+        (a, b) => a == b,
+    };
+    state
+        && a.health == b.health
+        && a.pid == b.pid
+        && a.container == b.container
+        && a.restarts == b.restarts
+        && a.watch == b.watch
+}
+
+/// A state in one sentence.
+pub fn sentence(status: &UnitStatus) -> String {
+    let text = match &status.state {
+        UnitState::Absent => "not started".to_owned(),
+        UnitState::Waiting { on } => format!("waits for {on}"),
+        UnitState::Preparing => "is being prepared".to_owned(),
+        UnitState::Created => "made, not started".to_owned(),
+        UnitState::Checking => "is being checked".to_owned(),
+        UnitState::Starting => "is being started".to_owned(),
+        UnitState::Running => match status.health {
+            Some(super::status::Health::Starting) => "runs, not ready yet".to_owned(),
+            Some(super::status::Health::Healthy) => "runs and is healthy".to_owned(),
+            Some(super::status::Health::Unhealthy) => "runs and is unhealthy".to_owned(),
+            None => "runs".to_owned(),
+        },
+        UnitState::Stopping => "is being stopped".to_owned(),
+        UnitState::Exited { code } => format!("ended by itself with code {code}"),
+        UnitState::Stopped { code, killed: false } => format!("was stopped by request, with code {code}"),
+        UnitState::Stopped { killed: true, .. } => "was stopped by request and had to be killed".to_owned(),
+        UnitState::UpToDate => "up to date, did not have to run".to_owned(),
+        UnitState::Succeeded => "has run with success".to_owned(),
+        UnitState::BackingOff { failures, next_ms, reason } => {
+            format!("will be started again in {:.1} s after {failures} failures: {reason}", *next_ms as f64 / 1000.0)
+        }
+        UnitState::Failed { reason } => format!("failed: {reason}"),
+        UnitState::Blocked { by, reason } => format!("cannot start, because of {by}: {reason}"),
+        UnitState::Unknown => "unknown: the container engine does not answer".to_owned(),
+    };
+    match &status.probe_output {
+        Some(output) if status.health != Some(super::status::Health::Healthy) => {
+            format!("{text} (last probe: {})", output.trim())
+        }
+        Some(_) | None => text,
+    }
+}

@@ -1,0 +1,559 @@
+//! A world with a truth of its own, and the promises that are checked against it at every step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::script;
+use crate::base::moment::Moment;
+use crate::base::name::UnitId;
+use crate::base::random::Random;
+use crate::plan::action::{Action, Assessment, Conclusion, Exit, Fault, FaultKind, Incarnation, Outcome, ResourceId, Ticket};
+use crate::plan::actual::{Actual, SeenContainer, SeenHealth, SeenResource, SeenState};
+use crate::plan::desired::Deployment;
+use crate::plan::hash::ConfigHash;
+use crate::plan::next::Goal;
+use crate::supervisor::Supervisor;
+use crate::supervisor::effect::Effect;
+use crate::supervisor::event::{Event, ProbeResult, RequestId};
+use crate::supervisor::request::{Reply, Request};
+use crate::supervisor::snapshot::Processes;
+use crate::supervisor::status::UnitKind;
+use crate::supervisor::unit::Have;
+
+/// Faults and requests end here; from then on the world is kind and the machine has to come to rest.
+const QUIET: u64 = 60_000;
+/// By then it has come to rest; what goes on after that are the probes of what runs.
+const END: u64 = QUIET + 45_000;
+
+#[derive(Debug, Clone)]
+struct Box_ {
+    unit: UnitId,
+    hash: ConfigHash,
+    id: String,
+    state: SeenState,
+    healthy: bool,
+}
+
+pub(super) struct World {
+    seed: u64,
+    talk: bool,
+    random: Random,
+    machine: Supervisor,
+    queue: BTreeMap<(u64, u64), Event>,
+    sequence: u64,
+    now: u64,
+    pub(super) steps: u64,
+    deployment: Arc<Deployment>,
+    versions: Vec<u64>,
+    stack_seed: u64,
+    /// Living processes: unit → life → hash.
+    processes: BTreeMap<UnitId, BTreeMap<Incarnation, ConfigHash>>,
+    containers: BTreeMap<String, Box_>,
+    networks: BTreeSet<String>,
+    image: bool,
+    engine: bool,
+    births: u64,
+    /// Requests that wait for their answer.
+    open: BTreeMap<RequestId, Request>,
+    answered: BTreeSet<RequestId>,
+    last_down: bool,
+    exited: bool,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, talk: bool) -> Self {
+        let mut random = Random::new(seed);
+        let size = 1 + random.below(5);
+        let versions = vec![0; usize::try_from(size).expect("small")];
+        let stack_seed = random.next_u64();
+        let deployment = Arc::new(script::deployment(&mut Random::new(stack_seed), size, &versions));
+        let machine = Supervisor::new(deployment.env.clone(), seed);
+        let mut world = Self {
+            seed,
+            talk,
+            machine,
+            queue: BTreeMap::new(),
+            sequence: 0,
+            now: 0,
+            steps: 0,
+            deployment,
+            versions,
+            stack_seed,
+            processes: BTreeMap::new(),
+            containers: BTreeMap::new(),
+            networks: BTreeSet::new(),
+            image: random.chance(50),
+            engine: true,
+            births: 0,
+            open: BTreeMap::new(),
+            answered: BTreeSet::new(),
+            last_down: false,
+            exited: false,
+            random,
+        };
+        world.write_script();
+        world
+    }
+
+    fn write_script(&mut self) {
+        let first = script::up(&self.deployment.clone(), Vec::new(), self.random.chance(50), self.random.chance(20));
+        self.ask_at(0, first);
+        for _ in 0..self.random.below(5) {
+            let at = self.random.below(QUIET);
+            let request = match self.random.below(4) {
+                0 => script::down(),
+                1 => {
+                    let index = usize::try_from(self.random.below(self.versions.len() as u64)).expect("small");
+                    self.versions[index] += 1;
+                    let size = self.versions.len() as u64;
+                    self.deployment = Arc::new(script::deployment(&mut Random::new(self.stack_seed), size, &self.versions));
+                    let deployment = self.deployment.clone();
+                    let services =
+                        if self.random.chance(70) { Vec::new() } else { vec![script::one(&mut self.random, &deployment)] };
+                    script::up(&deployment, services, self.random.chance(50), self.random.chance(20))
+                }
+                _ => {
+                    let deployment = self.deployment.clone();
+                    script::any(&mut self.random, &deployment)
+                }
+            };
+            self.ask_at(at, request);
+        }
+        self.last_down = self.random.chance(50);
+        let last = if self.last_down { script::down() } else { script::up(&self.deployment.clone(), Vec::new(), false, false) };
+        self.ask_at(QUIET + 1000, last);
+    }
+
+    fn ask_at(&mut self, at: u64, request: Request) {
+        self.sequence += 1;
+        let id = RequestId(self.sequence);
+        self.queue.insert((at, self.sequence), Event::Request(id, request));
+    }
+
+    fn later(&mut self, delay: u64, event: Event) {
+        self.sequence += 1;
+        self.queue.insert((self.now + delay, self.sequence), event);
+    }
+
+    /// Lives to the end, talking.
+    pub(super) fn live(mut self) {
+        self.live_quietly();
+        eprintln!("seed {}: {} steps, all promises kept", self.seed, self.steps);
+    }
+
+    pub(super) fn live_quietly(&mut self) {
+        loop {
+            let due = self.machine.next_deadline().filter(|_| !self.exited).map(|moment| moment.0.max(self.now));
+            let (at, event) = match (self.queue.first_key_value().map(|(key, _)| key.0), due) {
+                (Some(queued), Some(due)) if due < queued => (due, Event::Tick),
+                (Some(_), _) => {
+                    let ((at, _), event) = self.queue.pop_first().expect("just looked");
+                    (at, event)
+                }
+                (None, Some(due)) => (due, Event::Tick),
+                (None, None) => break,
+            };
+            if at > END {
+                break;
+            }
+            self.now = self.now.max(at);
+            self.steps += 1;
+            if self.now >= QUIET && !self.engine {
+                self.engine = true;
+                self.later(0, Event::EngineStirred);
+            }
+            assert!(self.steps < 30_000, "no rest: {:#?}", self.machine.status());
+            if let Event::Request(id, request) = &event {
+                if std::mem::take(&mut self.exited) {
+                    self.crash();
+                }
+                self.open.insert(*id, request.clone());
+            }
+            // A supervisor that has ended hears nothing more; the next request starts another from its snapshot.
+            if self.exited {
+                continue;
+            }
+            if !self.is_news(&event) {
+                continue;
+            }
+            if self.kind_of_luck(2) && self.now < QUIET && !matches!(event, Event::Request(..)) {
+                self.crash();
+                continue;
+            }
+            self.feed(event);
+            if self.now < QUIET {
+                self.mischief();
+            } else if !self.engine || self.containers.values().any(|it| !it.healthy) {
+                self.engine = true;
+                for it in self.containers.values_mut() {
+                    it.healthy = true;
+                }
+                self.later(1, Event::EngineStirred);
+            }
+        }
+        self.check_rest();
+    }
+
+    fn kind_of_luck(&mut self, per_thousand: u64) -> bool {
+        self.random.below(1000) < per_thousand
+    }
+
+    /// The supervisor is killed: its processes die with it, containers live on, clients see the connection end.
+    fn crash(&mut self) {
+        if self.talk {
+            eprintln!("{:>7}  ✝ the supervisor is killed", self.now);
+        }
+        self.processes.clear();
+        self.open.clear();
+        self.queue.retain(|_, event| matches!(event, Event::Request(..)));
+        let json = serde_json::to_string(&self.machine.snapshot()).expect("a snapshot is plain data");
+        let snapshot = serde_json::from_str(&json).expect("and reads back");
+        self.machine = Supervisor::recover(snapshot, Processes::Gone, self.seed).expect("of this version");
+        self.later(0, Event::Tick);
+    }
+
+    /// Things that happen by themselves.
+    fn mischief(&mut self) {
+        if self.kind_of_luck(4) && self.engine {
+            self.engine = false;
+            self.later(0, Event::EngineAway("gone".to_owned()));
+            let back = 1 + self.random.below(3000);
+            self.later(back, Event::EngineStirred);
+        } else if !self.engine && self.kind_of_luck(200) {
+            self.engine = true;
+            self.later(1, Event::EngineStirred);
+        }
+        if self.kind_of_luck(10) {
+            // A process dies by itself.
+            let victims: Vec<(UnitId, Incarnation)> =
+                self.processes.iter().flat_map(|(unit, lives)| lives.keys().map(|life| (unit.clone(), *life))).collect();
+            if !victims.is_empty() {
+                let (unit, incarnation) =
+                    victims[usize::try_from(self.random.below(victims.len() as u64)).expect("small")].clone();
+                let exit = Exit::Code(i32::try_from(self.random.below(2)).expect("small"));
+                if self.random.chance(30) {
+                    // The leader goes, its children stay for a while.
+                    self.later(0, Event::Exited { unit, incarnation, exit, remaining: 1 });
+                } else {
+                    self.later(0, Event::Exited { unit, incarnation, exit, remaining: 0 });
+                }
+            }
+        }
+        if self.kind_of_luck(5) {
+            let running: Vec<String> = self
+                .containers
+                .values()
+                .filter(|it| matches!(it.state, SeenState::Running { .. }))
+                .map(|it| it.id.clone())
+                .collect();
+            if !running.is_empty() {
+                let id = running[usize::try_from(self.random.below(running.len() as u64)).expect("small")].clone();
+                let it = self.containers.get_mut(&id).expect("just listed");
+                if let SeenState::Running { birth } = &it.state {
+                    it.state = SeenState::Exited { exit: Exit::Code(1), birth: birth.clone() };
+                }
+                self.later(1, Event::EngineStirred);
+            }
+        }
+    }
+
+    /// The end of a life is true when it is told; one that is told twice, or of a life that is over, is none.
+    fn is_news(&mut self, event: &Event) -> bool {
+        let Event::Exited { unit, incarnation, remaining, .. } = event else { return true };
+        let Some(lives) = self.processes.get_mut(unit) else { return false };
+        if *remaining > 0 { lives.contains_key(incarnation) } else { lives.remove(incarnation).is_some() }
+    }
+
+    fn feed(&mut self, event: Event) {
+        if self.talk {
+            eprintln!("{:>7}  {}", self.now, short(&event));
+        }
+        // A signalled process that was told of with `remaining` still lives; its end is the world's to tell.
+        for effect in self.machine.step(event, Moment(self.now)) {
+            match effect {
+                Effect::Act(ticket, action) => {
+                    if self.talk {
+                        eprintln!("{:>7}      → {} {}", self.now, action.verb(), ticket.resource);
+                    }
+                    self.act(ticket, &action);
+                }
+                Effect::Observe(number, _) => {
+                    let delay = 1 + self.random.below(50);
+                    let seen = self.look();
+                    self.later(delay, Event::Observed(number, seen));
+                }
+                Effect::Probe(ticket, _) => {
+                    let healthy = self.now >= QUIET || self.random.chance(70);
+                    let delay = 1 + self.random.below(200);
+                    self.later(delay, Event::Probed(ticket, ProbeResult { healthy, output: "probe".to_owned() }));
+                }
+                Effect::Reply(id, reply) => self.answered(id, &reply),
+                Effect::Exit => self.exited = true,
+                Effect::Watch(_) | Effect::Tell(_) | Effect::Persist => {}
+            }
+        }
+    }
+
+    fn answered(&mut self, id: RequestId, reply: &Reply) {
+        if self.talk {
+            eprintln!("{:>7}      ⇒ {id:?} {reply:?}", self.now);
+        }
+        if matches!(reply, Reply::Ended { .. }) {
+            return;
+        }
+        assert!(self.answered.insert(id), "{id:?} is answered twice");
+        self.open.remove(&id).expect("only what is asked is answered");
+    }
+
+    fn look(&mut self) -> Result<Actual, Fault> {
+        if !self.engine {
+            return Err(Fault { kind: FaultKind::EngineAway, message: "gone".to_owned() });
+        }
+        let mut actual = Actual::default();
+        for it in self.containers.values() {
+            actual.containers.push(SeenContainer {
+                id: it.id.clone(),
+                name: format!("sim-{}-{}", it.unit.service, it.unit.replica),
+                unit: Some(it.unit.clone()),
+                one_off: false,
+                hash: Some(it.hash.clone()),
+                by_us: true,
+                image: "sha".to_owned(),
+                state: it.state.clone(),
+                health: self.has_health(&it.unit).then_some(if it.healthy { SeenHealth::Healthy } else { SeenHealth::Starting }),
+            });
+        }
+        for name in &self.networks {
+            actual.networks.insert(name.clone(), SeenResource { key: Some("default".to_owned()), hash: None, ours: true });
+        }
+        if self.image {
+            actual.images.insert("image".to_owned(), "sha".to_owned());
+        }
+        Ok(actual)
+    }
+
+    fn has_health(&self, unit: &UnitId) -> bool {
+        self.deployment.service(&unit.service).is_some_and(|service| service.common.healthcheck.is_some())
+    }
+
+    fn act(&mut self, ticket: Ticket, action: &Action) {
+        let faulty = self.now < QUIET && self.random.chance(8);
+        let delay = 1 + self.random.below(300);
+        let of_engine = match action {
+            Action::Create { spec, .. } | Action::Start { spec, .. } | Action::Stop { spec, .. } | Action::Kill { spec, .. } => {
+                spec.service().container().is_some()
+            }
+            Action::Remove { spec, .. } => spec.as_ref().is_some_and(|spec| spec.service().container().is_some()),
+            Action::Assess { .. } | Action::Conclude { .. } => false,
+            Action::CreateNetwork { .. }
+            | Action::RemoveNetwork { .. }
+            | Action::CreateVolume { .. }
+            | Action::RemoveVolume { .. }
+            | Action::Pull { .. }
+            | Action::Build { .. }
+            | Action::RemoveOwned { .. } => true,
+        };
+        if of_engine && !self.engine {
+            let fault = Fault { kind: FaultKind::EngineAway, message: "gone".to_owned() };
+            return self.later(delay, Event::Acted(ticket, Err(fault)));
+        }
+        if faulty && !matches!(action, Action::Kill { .. }) {
+            let fault = if self.random.chance(30) { Fault::permanent("no") } else { Fault::temporary("not now") };
+            return self.later(delay, Event::Acted(ticket, Err(fault)));
+        }
+        let outcome = self.carry_out(&ticket, action, delay);
+        if let Some(outcome) = outcome {
+            self.later(delay, Event::Acted(ticket, Ok(outcome)));
+        }
+    }
+
+    fn carry_out(&mut self, ticket: &Ticket, action: &Action, delay: u64) -> Option<Outcome> {
+        let ResourceId::Unit(unit) = ticket.resource.clone() else { return Some(self.carry_out_on_resource(action)) };
+        Some(match action {
+            Action::Create { spec, .. } if spec.service().container().is_some() => {
+                assert!(self.image, "{unit}: made without its image");
+                assert!(self.networks.contains("sim_default"), "{unit}: made without its network");
+                assert!(self.containers.values().all(|it| it.unit != unit), "{unit} has two containers");
+                self.births += 1;
+                let id = format!("c{}", self.births);
+                let it = Box_ { unit, hash: spec.hash.clone(), id: id.clone(), state: SeenState::Created, healthy: false };
+                self.containers.insert(id.clone(), it);
+                Outcome::Created { container: id }
+            }
+            Action::Create { .. } => Outcome::Done,
+            Action::Start { spec, incarnation, .. } => {
+                self.check_start(&unit);
+                self.births += 1;
+                let birth = format!("b{}", self.births);
+                if spec.service().container().is_some() {
+                    let luck = self.random.chance(80) || self.now >= QUIET;
+                    let it = self
+                        .containers
+                        .values_mut()
+                        .find(|it| it.unit == unit)
+                        .unwrap_or_else(|| panic!("{unit}: started without a container"));
+                    it.state = SeenState::Running { birth: birth.clone() };
+                    it.healthy = luck;
+                    let stir = delay + self.random.below(2000);
+                    self.later(stir, Event::EngineStirred);
+                } else {
+                    let lives = self.processes.entry(unit.clone()).or_default();
+                    lives.insert(*incarnation, spec.hash.clone());
+                    assert_eq!(lives.len(), 1, "{unit} has two lives");
+                    let task = spec.service().process().is_some_and(|process| process.task);
+                    let dies = self.now < QUIET && self.random.chance(25);
+                    if task || dies {
+                        // It may overtake the answer to its own start.
+                        let code = i32::from(dies && self.random.chance(60));
+                        let after = delay.saturating_sub(100) + self.random.below(if task { 800 } else { 5000 });
+                        let (unit, incarnation) = (unit, *incarnation);
+                        if self.random.chance(20) {
+                            self.later(
+                                after.saturating_sub(50),
+                                Event::Exited { unit: unit.clone(), incarnation, exit: Exit::Code(code), remaining: 2 },
+                            );
+                        }
+                        self.later(after, Event::Exited { unit, incarnation, exit: Exit::Code(code), remaining: 0 });
+                    }
+                }
+                Outcome::Started { pid: Some(1), birth }
+            }
+            Action::Stop { spec, incarnation, .. } => {
+                if spec.service().container().is_some() {
+                    self.end_container(&unit, 143);
+                    Outcome::Done
+                } else {
+                    if self.random.chance(66) {
+                        let after = delay + self.random.below(500);
+                        self.later(
+                            after,
+                            Event::Exited { unit, incarnation: *incarnation, exit: Exit::Signal(15), remaining: 0 },
+                        );
+                    }
+                    Outcome::Signalled
+                }
+            }
+            Action::Kill { spec, incarnation, .. } => {
+                if spec.service().container().is_some() {
+                    self.end_container(&unit, 137);
+                    Outcome::Done
+                } else {
+                    self.later(delay + 1, Event::Exited { unit, incarnation: *incarnation, exit: Exit::Signal(9), remaining: 0 });
+                    Outcome::Signalled
+                }
+            }
+            Action::Remove { container, .. } => {
+                assert!(self.processes.get(&unit).is_none_or(BTreeMap::is_empty), "{unit}: removed while it lives");
+                if let Some(id) = container
+                    && let Some(it) = self.containers.remove(id)
+                {
+                    assert!(!matches!(it.state, SeenState::Running { .. }), "{unit}: its container was removed while it ran");
+                }
+                Outcome::Removed { anonymous: indexmap::IndexMap::new() }
+            }
+            Action::Assess { .. } => Outcome::Assessed(if self.random.chance(50) {
+                Assessment::UpToDate
+            } else {
+                Assessment::Due("why not".to_owned())
+            }),
+            Action::Conclude { exit, .. } => Outcome::Concluded(match exit.is_success() {
+                true => Conclusion::Succeeded,
+                false => Conclusion::Failed(exit.to_string()),
+            }),
+            Action::CreateNetwork { .. }
+            | Action::RemoveNetwork { .. }
+            | Action::CreateVolume { .. }
+            | Action::RemoveVolume { .. }
+            | Action::Pull { .. }
+            | Action::Build { .. }
+            | Action::RemoveOwned { .. } => unreachable!("not done to a unit"),
+        })
+    }
+
+    fn carry_out_on_resource(&mut self, action: &Action) -> Outcome {
+        match action {
+            Action::CreateNetwork { key, deployment } => {
+                self.networks.insert(deployment.network_name(key));
+                Outcome::Done
+            }
+            Action::RemoveNetwork { name } => {
+                assert!(self.containers.is_empty(), "a network is removed while containers use it");
+                self.networks.remove(name);
+                Outcome::Done
+            }
+            _ => {
+                self.image = true;
+                Outcome::Image { id: "sha".to_owned() }
+            }
+        }
+    }
+
+    fn end_container(&mut self, unit: &UnitId, code: i32) {
+        for it in self.containers.values_mut().filter(|it| it.unit == *unit) {
+            if let SeenState::Running { birth } = &it.state {
+                it.state = SeenState::Exited { exit: Exit::Code(code), birth: birth.clone() };
+            }
+        }
+    }
+
+    /// Never before what it depends on, as the machine itself sees it.
+    fn check_start(&self, id: &UnitId) {
+        let unit = &self.machine.units[id];
+        let gate = self.machine.start_gate(unit, &self.machine.blocked());
+        assert_eq!(gate, super::super::gate::Gate::Open, "{id}: started before what it depends on");
+    }
+
+    fn check_rest(&self) {
+        for it in self.containers.values() {
+            assert!(self.machine.units.contains_key(&it.unit), "{}: a container that nobody knows of", it.unit);
+        }
+        assert!(
+            self.open.is_empty(),
+            "never answered: {:?}: {:#?} {:#?}",
+            self.open.keys(),
+            self.machine.status().units.iter().map(|u| (u.unit.to_string(), u.state.clone(), u.health)).collect::<Vec<_>>(),
+            self.machine.wishes.values().map(|w| w.name).collect::<Vec<_>>()
+        );
+        if self.last_down {
+            assert!(self.processes.values().all(BTreeMap::is_empty), "processes are left after down: {:?}", self.processes);
+            assert!(self.containers.is_empty(), "containers are left after down");
+            assert!(self.networks.is_empty(), "networks are left after down");
+            assert!(self.machine.units.is_empty(), "units are left after down: {:#?}", self.machine.status());
+            return;
+        }
+        let blocked = self.machine.blocked();
+        for (id, unit) in &self.machine.units {
+            let alive = match unit.kind {
+                UnitKind::Container => {
+                    self.containers.values().any(|it| it.unit == *id && matches!(it.state, SeenState::Running { .. }))
+                }
+                UnitKind::Process | UnitKind::Task => self.processes.get(id).is_some_and(|lives| !lives.is_empty()),
+            };
+            assert_eq!(alive, matches!(unit.have, Have::Running { .. }), "{id}: what is believed is not what is true");
+            if unit.goal != Goal::Up || blocked.contains_key(&id.service) {
+                continue;
+            }
+            if alive {
+                let hash = match unit.kind {
+                    UnitKind::Container => self.containers.values().find(|it| it.unit == *id).map(|it| &it.hash),
+                    UnitKind::Process | UnitKind::Task => self.processes[id].values().next(),
+                };
+                assert_eq!(hash, Some(&unit.spec.hash), "{id}: runs an old definition");
+            }
+            let settled = alive || unit.is_done() || unit.given_up || matches!(unit.have, Have::Exited { .. });
+            assert!(settled, "{id}: is wanted, nothing stands in its way, and it does not run: {:#?}", self.machine.status());
+        }
+    }
+}
+
+fn short(event: &Event) -> String {
+    match event {
+        Event::Request(id, request) => {
+            let text = format!("{request:?}");
+            format!("request {} {}", id.0, text.chars().take(60).collect::<String>())
+        }
+        Event::Acted(ticket, result) => format!("acted {} {result:?}", ticket.resource),
+        Event::Observed(number, result) => format!("observed {number} {}", if result.is_ok() { "ok" } else { "away" }),
+        other => format!("{other:?}").chars().take(120).collect(),
+    }
+}

@@ -1,0 +1,206 @@
+//! The machine as versioned JSON, and back after a crash.
+//!
+//! A snapshot holds ages, not moments, and no action in flight: what was under way is found out by looking. It is a help, not
+//! a truth: containers are read off the engine, and of processes nothing outlives their supervisor.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::machine::Supervisor;
+use super::resource::{Resource, Want};
+use super::status::UnitKind;
+use super::unit::{Done, Have, Phase, Unit};
+use crate::base::moment::Moment;
+use crate::base::name::{EnvId, UnitId};
+use crate::plan::action::{Exit, Generation, Incarnation};
+use crate::plan::desired::Deployment;
+use crate::plan::hash::ConfigHash;
+use crate::plan::next::Goal;
+
+/// The version that this program writes and reads.
+pub const VERSION: u32 = 1;
+
+/// What is kept of a machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// [`VERSION`] of the program that wrote it.
+    pub version: u32,
+    /// The environment.
+    pub env: EnvId,
+    /// What was in force.
+    pub deployment: Option<Arc<Deployment>>,
+    /// Its units.
+    pub units: Vec<UnitRecord>,
+    /// Networks by key, with the engine's name.
+    pub networks: BTreeMap<String, String>,
+    /// Volumes by key, with the engine's name.
+    pub volumes: BTreeMap<String, String>,
+}
+
+/// What is kept of a unit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UnitRecord {
+    /// Which.
+    pub unit: UnitId,
+    /// What was wanted.
+    pub goal: Goal,
+    /// How often a restart was asked for.
+    pub generation: Generation,
+    /// The generation of its last start.
+    pub started_generation: Generation,
+    /// Its last life.
+    pub incarnation: Incarnation,
+    /// What it is made of.
+    pub made: Option<ConfigHash>,
+    /// What is there.
+    pub have: HaveRecord,
+    /// The leader of a process.
+    pub pid: Option<i32>,
+    /// What tells its last life from others.
+    pub birth: Option<String>,
+    /// Its container.
+    pub container: Option<String>,
+    /// A task's last success.
+    pub done: Option<Done>,
+    /// Its last failure.
+    pub failure: Option<String>,
+    /// It was not to be tried again.
+    pub given_up: bool,
+    /// The life before was ended by request.
+    pub stopped: bool,
+}
+
+/// What is there of a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HaveRecord {
+    /// Nothing.
+    Absent,
+    /// Made.
+    Created,
+    /// Running, for so many milliseconds.
+    Running(u64),
+    /// Ended so, so many milliseconds ago.
+    Exited(Exit, u64),
+}
+
+/// Why a snapshot cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// Written by another release.
+    #[error("the snapshot is of version {found}; this program reads version {VERSION}")]
+    Version {
+        /// Its version.
+        found: u32,
+    },
+}
+
+/// What has become of the processes of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Processes {
+    /// Their supervisor lives, and so do they: the snapshot is read by somebody who only wants to know.
+    Alive,
+    /// Their supervisor is dead, and they with it.
+    Gone,
+}
+
+impl Supervisor {
+    /// What is kept of this machine.
+    pub fn snapshot(&self) -> Snapshot {
+        let age = |moment: Moment| u64::try_from(self.now.since(moment).as_millis()).unwrap_or(u64::MAX);
+        let units = (self.units.values())
+            .filter(|unit| !unit.ghost)
+            .map(|unit| UnitRecord {
+                unit: unit.id.clone(),
+                goal: unit.goal,
+                generation: unit.generation,
+                started_generation: unit.started_generation,
+                incarnation: unit.incarnation,
+                made: unit.made.clone(),
+                have: match unit.have {
+                    Have::Absent => HaveRecord::Absent,
+                    Have::Created => HaveRecord::Created,
+                    Have::Running { since, .. } => HaveRecord::Running(age(since)),
+                    Have::Exited { exit, at } => HaveRecord::Exited(exit, age(at)),
+                },
+                pid: unit.pid,
+                birth: unit.birth.clone(),
+                container: unit.container.clone(),
+                done: unit.task.done.clone(),
+                failure: unit.failure.clone(),
+                given_up: unit.given_up,
+                stopped: unit.stopped,
+            })
+            .collect();
+        let names = |resources: &BTreeMap<String, Resource>| {
+            let kept = resources.iter().filter(|(_, resource)| !resource.external);
+            kept.map(|(key, resource)| (key.clone(), resource.name.clone())).collect()
+        };
+        Snapshot {
+            version: VERSION,
+            env: self.env.clone(),
+            deployment: self.deployment.clone(),
+            units,
+            networks: names(&self.networks),
+            volumes: names(&self.volumes),
+        }
+    }
+
+    /// A machine as a snapshot has it. Nothing is wanted of processes whose supervisor is dead until somebody asks.
+    pub fn recover(snapshot: Snapshot, processes: Processes, seed: u64) -> Result<Self, SnapshotError> {
+        if snapshot.version != VERSION {
+            return Err(SnapshotError::Version { found: snapshot.version });
+        }
+        let mut machine = Self::new(snapshot.env, seed);
+        let Some(deployment) = snapshot.deployment else { return Ok(machine) };
+        for record in snapshot.units {
+            let Some(spec) = Self::spec_of(&deployment, &record.unit) else { continue };
+            let mut unit = Unit::new(spec, record.goal);
+            let lost = unit.kind != UnitKind::Container && processes == Processes::Gone;
+            unit.generation = record.generation;
+            unit.started_generation = record.started_generation;
+            unit.incarnation = record.incarnation;
+            unit.made = record.made;
+            unit.birth = record.birth;
+            unit.container = record.container;
+            unit.failure = record.failure;
+            unit.given_up = record.given_up;
+            unit.stopped = record.stopped;
+            unit.have = match record.have {
+                HaveRecord::Absent => Have::Absent,
+                HaveRecord::Created => Have::Created,
+                HaveRecord::Running(_) if lost => Have::Exited { exit: Exit::Unknown, at: Moment(0) },
+                HaveRecord::Running(_) => Have::Running { since: Moment(0), leader_exit: None },
+                HaveRecord::Exited(exit, _) => Have::Exited { exit, at: Moment(0) },
+            };
+            unit.pid = record.pid.filter(|_| !lost);
+            unit.task.hash = Some(unit.spec.hash.clone());
+            if record.done.as_ref().is_some_and(|done| done.hash == unit.spec.hash) {
+                unit.task.phase = Phase::UpToDate;
+            }
+            unit.task.done = record.done;
+            if processes == Processes::Gone && unit.goal != Goal::Gone {
+                unit.goal = match unit.kind {
+                    // Whatever the engine holds is right until somebody asks.
+                    UnitKind::Container => Goal::Left,
+                    UnitKind::Process => Goal::Stopped,
+                    UnitKind::Task if unit.is_done() => unit.goal,
+                    UnitKind::Task => Goal::Stopped,
+                };
+            }
+            machine.units.insert(record.unit, unit);
+        }
+        for (key, name) in snapshot.networks {
+            machine.networks.insert(key, Resource::new(name, false, Want::Left));
+        }
+        for (key, name) in snapshot.volumes {
+            machine.volumes.insert(key, Resource::new(name, false, Want::Left));
+        }
+        machine.deployment = Some(deployment);
+        // Containers are looked at before anything is done to one.
+        machine.look_first = 1;
+        Ok(machine)
+    }
+}

@@ -1,0 +1,428 @@
+//! One unit: what is wanted of it, what is there of it, and what is under way.
+//!
+//! Only facts and what follows from one unit alone; everything between units is `gate`'s and `machine`'s business.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use super::health::HealthState;
+use super::status::{Health, UnitKind};
+use crate::base::moment::Moment;
+use crate::base::name::{ServiceName, UnitId};
+use crate::model::health::HealthCheck;
+use crate::model::process::OnUnhealthy;
+use crate::model::service::Kind;
+use crate::plan::action::{Exit, Generation, Incarnation};
+use crate::plan::desired::UnitSpec;
+use crate::plan::hash::ConfigHash;
+use crate::plan::next::{self, Definition, Goal, Shape};
+
+/// What is there of a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Have {
+    /// Nothing, as far as anybody knows.
+    Absent,
+    /// Made, not running.
+    Created,
+    /// A life.
+    Running {
+        /// Since when.
+        since: Moment,
+        /// Its leader has ended; what it started lives on.
+        leader_exit: Option<Exit>,
+    },
+    /// The remains of one.
+    Exited {
+        /// How it ended.
+        exit: Exit,
+        /// When.
+        at: Moment,
+    },
+}
+
+/// What to do next: the table's steps and those of tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// One of the table.
+    Table(next::Step),
+    /// Kill what does not want to end.
+    Kill,
+    /// Ask whether a task is due.
+    Assess,
+    /// Judge a task that has ended.
+    Conclude,
+}
+
+/// An action in flight.
+#[derive(Debug, Clone)]
+pub struct Busy {
+    /// The ticket's number.
+    pub serial: u64,
+    /// What.
+    pub step: Step,
+    /// What it acts for.
+    pub spec: UnitSpec,
+    /// The generation it acts for.
+    pub generation: Generation,
+}
+
+/// A stop that was asked for and is not over.
+#[derive(Debug, Clone)]
+pub struct Stopping {
+    /// Killed from then on.
+    pub deadline: Moment,
+    /// Whether it had to be killed.
+    pub killed: bool,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Why a life is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Somebody wants it so.
+    Wanted,
+    /// We found it unfit: see [`Ending`].
+    Unfit,
+    /// Its leader is gone, the rest has to go too.
+    Leftovers,
+}
+
+/// Why we end a life that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// It was not ready in time, or a task not done.
+    Late(Duration),
+    /// Its health check fails and `on_unhealthy: restart` is set.
+    Unhealthy(String),
+}
+
+/// A task between its assessments.
+#[derive(Debug, Clone, Default)]
+pub struct Task {
+    /// Where it stands.
+    pub phase: Phase,
+    /// Its last success, for as long as the environment lives.
+    pub done: Option<Done>,
+    /// The definition that the phase is about.
+    pub hash: Option<ConfigHash>,
+    /// A task that it depends on has run since its last success.
+    pub dependency_ran: bool,
+}
+
+/// Where a task stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Nobody has asked yet whether it is due.
+    #[default]
+    Unasked,
+    /// To be run, for this reason.
+    Due(String),
+    /// It has ended and is to be judged.
+    Ended(Exit),
+    /// Nothing to do.
+    UpToDate,
+    /// It has run with success.
+    Succeeded,
+    /// It will not be tried again.
+    Failed,
+}
+
+/// A task's last success.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// With this definition.
+    pub hash: ConfigHash,
+    /// While what it depends on was in these lives.
+    pub lives: BTreeMap<ServiceName, String>,
+}
+
+/// One unit.
+#[derive(Debug, Clone)]
+pub struct Unit {
+    /// Its name.
+    pub id: UnitId,
+    /// Which kind.
+    pub kind: UnitKind,
+    /// Found by its labels; no file describes it.
+    pub ghost: bool,
+
+    /// What is wanted.
+    pub goal: Goal,
+    /// The definition that is wanted.
+    pub spec: UnitSpec,
+    /// The generation that is wanted.
+    pub generation: Generation,
+    /// To be made anew whatever it is made of.
+    pub recreate: bool,
+    /// The image that a container must be made of; none when that does not matter now.
+    pub image: Option<String>,
+    /// Start without regard to dependencies.
+    pub no_deps: bool,
+    /// Replaces the grace period.
+    pub timeout: Option<Duration>,
+
+    /// What is there.
+    pub have: Have,
+    /// The definition that it was made of.
+    pub made: Option<ConfigHash>,
+    /// The spec that it was made of, if it was made by us.
+    pub made_spec: Option<UnitSpec>,
+    /// The generation of its last start.
+    pub started_generation: Generation,
+    /// Its last life.
+    pub incarnation: Incarnation,
+    /// What tells its last life from others.
+    pub birth: Option<String>,
+    /// The leader of a process.
+    pub pid: Option<i32>,
+    /// The engine's id of its container.
+    pub container: Option<String>,
+    /// The image its container was made of.
+    pub made_image: Option<String>,
+    /// Anonymous volumes of the container before.
+    pub anonymous: IndexMap<String, String>,
+    /// Observations asked for up to this one do not show the last action.
+    pub blind_until: u64,
+
+    /// The action in flight.
+    pub busy: Option<Busy>,
+    /// The stop under way.
+    pub stopping: Option<Stopping>,
+    /// Why its life is to be ended though it is wanted.
+    pub ending: Option<Ending>,
+    /// An exited one is to be started again.
+    pub again: bool,
+    /// The last life was ended by request.
+    pub stopped: bool,
+    /// The last life had to be killed.
+    pub killed: bool,
+    /// Failures in a row.
+    pub failures: u32,
+    /// No start, and no repetition of a failed action, before.
+    pub not_before: Moment,
+    /// Starts by ourselves since somebody asked for one.
+    pub restarts: u32,
+    /// What went wrong last.
+    pub failure: Option<String>,
+    /// It will not be tried again.
+    pub given_up: bool,
+    /// Health of the life it has.
+    pub health: HealthState,
+    /// This life has been ready.
+    pub was_ready: bool,
+    /// The engine has been looked at since this life began (always true of a process).
+    pub inspected: bool,
+    /// A task's own state.
+    pub task: Task,
+    /// Restarts by file changes that came soon after a start, in a row.
+    pub self_made_changes: u32,
+}
+
+impl Unit {
+    /// A unit of which nothing is there yet.
+    pub fn new(spec: UnitSpec, goal: Goal) -> Self {
+        let kind = match &spec.service().kind {
+            Kind::Container(_) => UnitKind::Container,
+            Kind::Process(process) if process.task => UnitKind::Task,
+            Kind::Process(_) => UnitKind::Process,
+        };
+        Self {
+            id: spec.unit.clone(),
+            kind,
+            ghost: false,
+            goal,
+            spec,
+            generation: Generation::default(),
+            recreate: false,
+            image: None,
+            no_deps: false,
+            timeout: None,
+            have: Have::Absent,
+            made: None,
+            made_spec: None,
+            started_generation: Generation::default(),
+            incarnation: Incarnation::default(),
+            birth: None,
+            pid: None,
+            container: None,
+            made_image: None,
+            anonymous: IndexMap::new(),
+            blind_until: 0,
+            busy: None,
+            stopping: None,
+            ending: None,
+            again: false,
+            stopped: false,
+            killed: false,
+            failures: 0,
+            not_before: Moment::default(),
+            restarts: 0,
+            failure: None,
+            given_up: false,
+            health: HealthState::default(),
+            was_ready: false,
+            inspected: false,
+            task: Task::default(),
+            self_made_changes: 0,
+        }
+    }
+
+    /// What is there, in the table's terms.
+    pub fn shape(&self) -> Shape {
+        match self.have {
+            Have::Absent => Shape::Absent,
+            Have::Created => Shape::Created,
+            Have::Running { .. } => Shape::Running,
+            Have::Exited { .. } => Shape::Exited,
+        }
+    }
+
+    /// How what is there compares with what is wanted.
+    pub fn definition(&self) -> Definition {
+        let image_differs = match (&self.image, &self.made_image) {
+            (Some(wanted), Some(made)) => wanted != made,
+            (None, _) | (_, None) => false,
+        };
+        if self.recreate || self.made.as_ref() != Some(&self.spec.hash) || image_differs {
+            Definition::Different
+        } else if self.started_generation < self.generation {
+            Definition::Outdated
+        } else {
+            Definition::Same
+        }
+    }
+
+    /// Whether anything of it runs, or may run.
+    pub fn is_alive(&self) -> bool {
+        let starting = matches!(&self.busy, Some(Busy { step: Step::Table(next::Step::Start), .. }));
+        starting || matches!(self.have, Have::Running { .. })
+    }
+
+    /// Whether it runs in the life that is wanted and nobody is ending it.
+    pub fn is_current(&self) -> bool {
+        matches!(self.have, Have::Running { leader_exit: None, .. })
+            && self.stopping.is_none()
+            && self.ending.is_none()
+            && matches!(self.goal, Goal::Up | Goal::Left)
+            && self.definition() == Definition::Same
+            && self.busy.is_none()
+    }
+
+    /// Whether it is about to be stopped, or being stopped, because somebody wants it so.
+    pub fn is_going_down(&self) -> bool {
+        self.is_alive()
+            && match self.goal {
+                Goal::Up => self.stopping.is_some() || self.definition() != Definition::Same,
+                Goal::Stopped | Goal::Gone => true,
+                Goal::Created => self.definition() == Definition::Different,
+                Goal::Left => false,
+            }
+    }
+
+    /// The health check that we probe ourselves: a process's, and of a container the probes that are ours.
+    pub fn probed(&self) -> Option<&HealthCheck> {
+        let check = self.spec.service().common.healthcheck.as_ref()?;
+        let ours = match self.kind {
+            UnitKind::Process | UnitKind::Task => check.is_on(),
+            UnitKind::Container => !check.disable && check.has_own_probe(),
+        };
+        ours.then_some(check)
+    }
+
+    /// Whether readiness means more than running.
+    pub fn has_health(&self) -> bool {
+        self.probed().is_some() || self.health.verdict.is_some()
+    }
+
+    /// Whether its last probe succeeded, or it has none and runs.
+    pub fn is_ready(&self) -> bool {
+        match self.health.verdict {
+            Some(verdict) => verdict == Health::Healthy,
+            None => self.probed().is_none(),
+        }
+    }
+
+    /// Whether an unhealthy verdict ends its life.
+    pub fn restarts_when_unhealthy(&self) -> bool {
+        self.spec.service().process().is_some_and(|process| process.on_unhealthy == OnUnhealthy::Restart)
+    }
+
+    /// When it must be ready (a task: done), if it must.
+    pub fn start_deadline(&self) -> Option<Moment> {
+        let limit = self.spec.service().process()?.start_timeout?;
+        match self.have {
+            Have::Running { since, .. } if self.kind == UnitKind::Task || (self.probed().is_some() && !self.was_ready) => {
+                Some(since + limit)
+            }
+            Have::Running { .. } | Have::Absent | Have::Created | Have::Exited { .. } => None,
+        }
+    }
+
+    /// Whether a task has all that it gives.
+    pub fn is_done(&self) -> bool {
+        matches!(self.task.phase, Phase::UpToDate | Phase::Succeeded) && self.task.hash.as_ref() == Some(&self.spec.hash)
+    }
+
+    /// What to do next, if nothing else stands in the way.
+    pub fn next_step(&self, now: Moment) -> Option<Step> {
+        if self.busy.is_some() {
+            return None;
+        }
+        if let (Have::Running { .. }, Some(stopping)) = (self.have, &self.stopping) {
+            return (now >= stopping.deadline).then_some(Step::Kill);
+        }
+        if let Have::Running { leader_exit, .. } = self.have
+            && (leader_exit.is_some() || (self.ending.is_some() && self.goal == Goal::Up))
+        {
+            return Some(Step::Table(next::Step::Stop));
+        }
+        if self.kind == UnitKind::Task && self.goal == Goal::Up && self.shape() != Shape::Running {
+            return self.next_step_of_task();
+        }
+        if self.given_up && !matches!(self.goal, Goal::Stopped | Goal::Gone) {
+            return None;
+        }
+        next::next(self.goal, self.shape(), self.definition(), self.again).map(Step::Table)
+    }
+
+    fn next_step_of_task(&self) -> Option<Step> {
+        match &self.task.phase {
+            Phase::Unasked => Some(Step::Assess),
+            Phase::Ended(_) => Some(Step::Conclude),
+            Phase::UpToDate | Phase::Succeeded | Phase::Failed => None,
+            Phase::Due(_) => {
+                let made_of_this = self.made.as_ref() == Some(&self.spec.hash);
+                let step = match self.shape() {
+                    Shape::Absent => next::Step::Create,
+                    Shape::Created | Shape::Exited if !made_of_this => next::Step::Remove,
+                    Shape::Created | Shape::Exited => next::Step::Start,
+                    Shape::Running => return None,
+                };
+                Some(Step::Table(step))
+            }
+        }
+    }
+
+    /// Forgets failures: somebody asks anew.
+    pub fn forgive(&mut self) {
+        self.failures = 0;
+        self.restarts = 0;
+        self.given_up = false;
+        self.failure = None;
+        self.not_before = Moment::default();
+        self.self_made_changes = 0;
+    }
+
+    /// A restart is asked for. A task runs whatever its check says.
+    pub fn bump(&mut self, reason: &str) {
+        self.generation.0 += 1;
+        if self.kind == UnitKind::Task {
+            self.task.phase = Phase::Due(reason.to_owned());
+            self.task.hash = Some(self.spec.hash.clone());
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Debounces file changes: a burst is one change, and a change is acted on once it has been quiet for a while.
+//!
+//! All rules share one quiet time, so that a save that touches two services restarts both in one pass, in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::effect::{Effect, Watched};
+use super::event::RuleId;
+use super::machine::Supervisor;
+use crate::base::moment::Moment;
+use crate::base::name::ServiceName;
+use crate::model::watch::{WatchAction, WatchRule};
+use crate::plan::next::Goal;
+
+/// After a single file: an editor's save is a burst of events within about a millisecond.
+const QUIET_ONE: Duration = Duration::from_millis(10);
+/// After several files: a formatter, a branch switch.
+const QUIET_MANY: Duration = Duration::from_millis(100);
+/// However long it goes on.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// While git holds its index lock.
+const PATIENCE_GIT: Duration = Duration::from_secs(30);
+
+/// Watched files and what has changed among them.
+#[derive(Debug, Clone, Default)]
+pub struct Watches {
+    armed: BTreeMap<RuleId, (ServiceName, WatchRule)>,
+    trouble: BTreeMap<ServiceName, String>,
+    changed: BTreeMap<RuleId, BTreeSet<PathBuf>>,
+    first: Option<Moment>,
+    last: Option<Moment>,
+    busy: bool,
+    next_id: u32,
+}
+
+impl Watches {
+    /// Takes in changed files.
+    pub fn changed(&mut self, rule: RuleId, paths: &[PathBuf], busy: bool, now: Moment) {
+        if !self.armed.contains_key(&rule) {
+            return;
+        }
+        self.changed.entry(rule).or_default().extend(paths.iter().cloned());
+        self.first.get_or_insert(now);
+        self.last = Some(now);
+        self.busy = busy;
+    }
+
+    /// A watch that does not work.
+    pub fn trouble(&mut self, rule: RuleId, message: &str) {
+        if let Some((service, _)) = self.armed.get(&rule) {
+            self.trouble.insert(service.clone(), message.to_owned());
+        }
+    }
+
+    /// When something is to be done.
+    pub fn due(&self) -> Option<Moment> {
+        let (first, last) = (self.first?, self.last?);
+        let paths: BTreeSet<&PathBuf> = self.changed.values().flatten().collect();
+        let (quiet, patience) = match (self.busy, paths.len()) {
+            (true, _) => (Duration::from_millis(200), PATIENCE_GIT),
+            (false, 0 | 1) => (QUIET_ONE, PATIENCE),
+            (false, _) => (QUIET_MANY, PATIENCE),
+        };
+        Some((last + quiet).min(first + patience))
+    }
+
+    /// The services whose files changed and are quiet now, each with one of the files.
+    pub fn take_due(&mut self, now: Moment) -> Vec<(ServiceName, PathBuf)> {
+        if self.due().is_none_or(|due| due > now) {
+            return Vec::new();
+        }
+        (self.first, self.last, self.busy) = (None, None, false);
+        let changed = std::mem::take(&mut self.changed);
+        (changed.into_iter())
+            .filter_map(|(rule, paths)| Some((self.armed.get(&rule)?.0.clone(), paths.into_iter().next().unwrap_or_default())))
+            .collect()
+    }
+
+    /// Whether file changes restart a service: what `ps` shows.
+    pub fn state_of(&self, service: &ServiceName) -> Option<String> {
+        let armed = self.armed.values().any(|(owner, _)| owner == service);
+        armed.then(|| self.trouble.get(service).cloned().unwrap_or_else(|| "armed".to_owned()))
+    }
+
+    /// Whether any rule is armed.
+    pub fn any(&self) -> bool {
+        !self.armed.is_empty()
+    }
+}
+
+impl Supervisor {
+    /// Arms the rules of what is wanted up, and only those.
+    pub(super) fn arm_watches(&mut self) {
+        let wanted: Vec<(ServiceName, WatchRule)> = match &self.deployment {
+            Some(deployment) if !self.terminating => (deployment.stack.services.iter())
+                .filter(|(name, service)| {
+                    service.is_process() && self.watched.contains(*name) && self.units_of(name).any(|unit| unit.goal == Goal::Up)
+                })
+                .flat_map(|(name, service)| service.common.develop.watch.iter().map(|rule| (name.clone(), rule.clone())))
+                .filter(|(_, rule)| rule.action == WatchAction::Restart)
+                .collect(),
+            Some(_) | None => Vec::new(),
+        };
+        if self.watches.armed.values().eq(wanted.iter()) {
+            return;
+        }
+        let mut old: Vec<_> = std::mem::take(&mut self.watches.armed).into_iter().collect();
+        for rule in wanted {
+            let id = match old.iter().position(|(_, known)| *known == rule) {
+                Some(at) => old.swap_remove(at).0,
+                None => {
+                    self.watches.next_id += 1;
+                    RuleId(self.watches.next_id)
+                }
+            };
+            self.watches.armed.insert(id, rule);
+        }
+        let list = (self.watches.armed.iter())
+            .map(|(id, (service, rule))| Watched { id: *id, service: service.clone(), rule: rule.clone() })
+            .collect();
+        self.effects.push(Effect::Watch(list));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watches() -> Watches {
+        let rule = WatchRule {
+            path: "/src".into(),
+            action: WatchAction::Restart,
+            target: None,
+            ignore: Vec::new(),
+            include: Vec::new(),
+            initial_sync: false,
+            exec: None,
+            ignore_defaults: None,
+        };
+        Watches { armed: [(RuleId(1), ("web".parse().unwrap(), rule))].into(), ..Watches::default() }
+    }
+
+    /// Feeds changes at these moments and returns when they are acted on.
+    fn acted_on(changes: &[(u64, &str, bool)]) -> Vec<u64> {
+        let mut watches = watches();
+        let mut fired = Vec::new();
+        let mut changes = changes.iter().peekable();
+        loop {
+            let due = watches.due().map(|due| due.0);
+            match (changes.peek(), due) {
+                (Some((at, path, busy)), due) if due.is_none_or(|due| *at < due) => {
+                    watches.changed(RuleId(1), &[(*path).into()], *busy, Moment(*at));
+                    changes.next();
+                }
+                (_, Some(due)) => {
+                    assert_eq!(watches.take_due(Moment(due)).len(), 1);
+                    fired.push(due);
+                }
+                (_, None) => return fired,
+            }
+        }
+    }
+
+    #[test]
+    fn one_file_waits_ten_milliseconds_and_several_a_hundred() {
+        assert_eq!(acted_on(&[(0, "a", false), (1, "a", false)]), [11]);
+        assert_eq!(acted_on(&[(0, "a", false), (1, "b", false), (50, "c", false)]), [150]);
+    }
+
+    #[test]
+    fn a_burst_without_end_is_acted_on_after_a_second() {
+        let burst: Vec<(u64, &str, bool)> = (0..30).map(|n| (n * 90 / 2, if n % 2 == 0 { "a" } else { "b" }, false)).collect();
+        assert_eq!(acted_on(&burst[1..])[0], 10 + 45, "the first file alone");
+        let both: Vec<_> = [(0, "a", false), (0, "b", false)].into_iter().chain(burst).collect();
+        assert_eq!(acted_on(&both)[0], 1000);
+    }
+
+    #[test]
+    fn nothing_happens_while_git_holds_its_lock() {
+        assert_eq!(acted_on(&[(0, "a", true), (190, "b", true), (300, "c", false)]), [400]);
+    }
+
+    #[test]
+    fn a_change_of_a_rule_that_is_no_longer_armed_is_nothing() {
+        let mut watches = watches();
+        watches.changed(RuleId(9), &["a".into()], false, Moment(0));
+        assert_eq!(watches.due(), None);
+    }
+}

@@ -1,0 +1,302 @@
+//! Wishes under way and their answers: each request returns when its own wish is fulfilled, cannot be, or was overruled.
+
+use std::collections::BTreeSet;
+
+use super::effect::Effect;
+use super::event::RequestId;
+use super::gate::Blocked;
+use super::machine::{Owned, Supervisor};
+use super::request::{Abort, Reply};
+use super::resource::Want;
+use super::status::{Health, UnitKind};
+use super::unit::{Have, Phase, Unit};
+use crate::base::moment::Moment;
+use crate::base::name::UnitId;
+use crate::plan::next::{Definition, Goal};
+
+/// What a wish is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Aim {
+    /// Made.
+    Made,
+    /// Running, or done.
+    Started,
+    /// Healthy, or done.
+    Ready,
+    /// Not running, or gone.
+    Down,
+}
+
+/// A request that is not answered yet.
+#[derive(Debug, Clone)]
+pub(super) struct Wish {
+    /// Its command.
+    pub name: &'static str,
+    /// What it is about.
+    pub aim: Aim,
+    /// Whom it is about.
+    pub units: Vec<UnitId>,
+    /// Given up then.
+    pub give_up_at: Option<Moment>,
+    /// To be said with the answer.
+    pub warnings: Vec<String>,
+    /// Volumes go too.
+    pub takes_volumes: bool,
+    /// Actions begun before it.
+    pub acts: u64,
+    /// Networks and owned things have to be gone too.
+    pub networks: bool,
+}
+
+impl Wish {
+    pub(super) fn down(name: &'static str, units: Vec<UnitId>) -> Self {
+        Self {
+            name,
+            aim: Aim::Down,
+            units,
+            give_up_at: None,
+            warnings: Vec::new(),
+            takes_volumes: false,
+            acts: 0,
+            networks: false,
+        }
+    }
+}
+
+/// A foreground `up`: what it started is stopped when its connection ends.
+#[derive(Debug, Clone)]
+pub(super) struct Lease {
+    /// What it wants.
+    pub units: Vec<UnitId>,
+    /// What of that it has started.
+    pub started: BTreeSet<UnitId>,
+    /// When one end is everybody's.
+    pub abort: Abort,
+    /// The code of what ended first.
+    pub first_end: Option<i32>,
+}
+
+/// How far a unit is on the way to an aim.
+enum Reach {
+    There,
+    NotYet,
+    Failed(String),
+}
+
+impl Supervisor {
+    pub(super) fn reply(&mut self, id: RequestId, reply: Reply) {
+        self.effects.push(Effect::Reply(id, reply));
+    }
+
+    pub(super) fn wish(&mut self, id: RequestId, wish: Wish) {
+        let wish = Wish { acts: self.acts, ..wish };
+        self.wishes.insert(id, wish);
+    }
+
+    /// Answers the wishes that a later word on one of their units makes impossible.
+    pub(super) fn overrule(&mut self, by: RequestId, units: &[UnitId], name: &str, aims: &[Aim]) {
+        let overruled: Vec<RequestId> = (self.wishes.iter())
+            .filter(|(id, wish)| **id != by && aims.contains(&wish.aim) && wish.units.iter().any(|unit| units.contains(unit)))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in overruled {
+            self.wishes.remove(&id);
+            self.leases.remove(&id);
+            self.reply(id, Reply::Overruled { by: name.to_owned() });
+        }
+    }
+
+    pub(super) fn answer_wishes(&mut self, blocked: &Blocked) {
+        let ids: Vec<RequestId> = self.wishes.keys().copied().collect();
+        for id in ids {
+            let wish = &self.wishes[&id];
+            let mut failed = Vec::new();
+            let mut waiting = Vec::new();
+            for unit in &wish.units {
+                match self.reach(unit, wish.aim, blocked) {
+                    Reach::There => {}
+                    Reach::NotYet => waiting.push(unit.to_string()),
+                    Reach::Failed(reason) => failed.push(reason),
+                }
+            }
+            if wish.networks {
+                self.reach_of_the_rest(&mut waiting, &mut failed);
+            }
+            let late = wish.give_up_at.is_some_and(|moment| moment <= self.now);
+            if !waiting.is_empty() && !late {
+                continue;
+            }
+            if late && !waiting.is_empty() {
+                failed.push(format!("not ready in time: {}", waiting.join(", ")));
+            }
+            let wish = self.wishes.remove(&id).expect("just looked");
+            self.say_warnings(&wish.warnings);
+            failed.dedup();
+            let reply = if failed.is_empty() {
+                Reply::Done { changed: self.acts > wish.acts, warnings: wish.warnings }
+            } else {
+                Reply::Failed { reasons: failed }
+            };
+            self.reply(id, reply);
+        }
+        self.end_leases();
+    }
+
+    fn reach(&self, id: &UnitId, aim: Aim, blocked: &Blocked) -> Reach {
+        let Some(unit) = self.units.get(id) else { return Reach::There };
+        if aim == Aim::Down {
+            let gone = if unit.goal == Goal::Gone { unit.have == Have::Absent } else { !unit.is_alive() };
+            return match (gone && unit.busy.is_none(), &unit.failure) {
+                (true, _) => Reach::There,
+                (false, Some(reason)) if unit.failures >= 5 => Reach::Failed(format!("{id}: {reason}")),
+                (false, _) if unit.kind == UnitKind::Container && self.engine_away.is_some() && unit.have == Have::Absent => {
+                    Reach::There
+                }
+                (false, _) => Reach::NotYet,
+            };
+        }
+        if unit.goal == Goal::Stopped && aim != Aim::Made {
+            return Reach::Failed(format!("{id} was stopped"));
+        }
+        if let Some((root, reason)) = blocked.get(&id.service)
+            && !unit.is_alive()
+        {
+            let name = &id.service;
+            return Reach::Failed(if root == name {
+                format!("{name}: {reason}")
+            } else {
+                format!("{name} cannot start, because of {root}: {reason}")
+            });
+        }
+        if unit.given_up {
+            return Reach::Failed(format!("{id}: {}", unit.failure.as_deref().unwrap_or("failed")));
+        }
+        if unit.kind == UnitKind::Task && aim != Aim::Made {
+            return if unit.is_done() && !unit.is_alive() { Reach::There } else { Reach::NotYet };
+        }
+        match unit.have {
+            Have::Absent => Reach::NotYet,
+            Have::Created if aim == Aim::Made && unit.busy.is_none() && unit.definition() != Definition::Different => {
+                Reach::There
+            }
+            Have::Created => Reach::NotYet,
+            Have::Running { .. } if aim == Aim::Made => Reach::There,
+            Have::Running { .. } if !unit.is_current() => Reach::NotYet,
+            Have::Running { .. } if aim == Aim::Started => Reach::There,
+            Have::Running { .. } => match unit.health.verdict {
+                Some(Health::Healthy) => Reach::There,
+                Some(Health::Unhealthy) if !unit.restarts_when_unhealthy() => {
+                    let output = unit.health.output.as_deref().unwrap_or_default().trim();
+                    Reach::Failed(if output.is_empty() {
+                        format!("{id} is unhealthy")
+                    } else {
+                        format!("{id} is unhealthy: {output}")
+                    })
+                }
+                Some(Health::Starting | Health::Unhealthy) => Reach::NotYet,
+                None if unit.probed().is_none() && unit.inspected => Reach::There,
+                None => Reach::NotYet,
+            },
+            Have::Exited { exit, .. } => ended(unit, exit.is_success(), id),
+        }
+    }
+
+    fn reach_of_the_rest(&self, waiting: &mut Vec<String>, failed: &mut Vec<String>) {
+        let looked = self.seen >= self.look_first;
+        if !looked && self.engine_away.is_none() {
+            waiting.push("the engine".to_owned());
+        }
+        if let Some(message) = &self.engine_away {
+            if self.units.values().any(|unit| unit.kind == UnitKind::Container && unit.have != Have::Absent)
+                || !self.networks.is_empty()
+            {
+                failed.push(format!("the container engine does not answer: {message}"));
+                waiting.clear();
+            }
+            return;
+        }
+        for unit in self.units.values().filter(|unit| unit.goal == Goal::Gone) {
+            if unit.failures < 5 {
+                waiting.push(unit.id.to_string());
+            }
+        }
+        for resource in self.networks.values().chain(self.volumes.values()).filter(|resource| resource.want == Want::Gone) {
+            match &resource.failed {
+                Some(reason) => failed.push(reason.clone()),
+                None if resource.there != Some(false) && resource.kept.is_none() => waiting.push(resource.name.clone()),
+                None => {}
+            }
+        }
+        if self.owned != Owned::Left {
+            waiting.push("what the services made".to_owned());
+        }
+    }
+
+    /// A foreground `up` ends when nothing of it runs and nothing will be started again.
+    fn end_leases(&mut self) {
+        let ids: Vec<RequestId> = self.leases.keys().copied().filter(|id| !self.wishes.contains_key(id)).collect();
+        for id in ids {
+            let lease = &self.leases[&id];
+            let mut all_over = true;
+            let mut failed = false;
+            let mut first = lease.first_end;
+            for unit in lease.units.iter().filter_map(|unit| self.units.get(unit)) {
+                let over = unit.next_step(self.now).is_none() && unit.busy.is_none() && !unit.is_alive();
+                all_over &= over;
+                let bad = unit.given_up || matches!(unit.have, Have::Exited { exit, .. } if !exit.is_success() && !unit.stopped);
+                failed |= bad;
+                let counts = match lease.abort {
+                    Abort::Never => false,
+                    Abort::OnExit => matches!(unit.have, Have::Exited { .. }) && !unit.again,
+                    Abort::OnFailure => bad && !unit.again,
+                };
+                if counts
+                    && over
+                    && let Have::Exited { exit, .. } = unit.have
+                {
+                    first = first.or(Some(exit.code()));
+                }
+            }
+            if first.is_some() && lease.first_end.is_none() {
+                let units: Vec<UnitId> = lease.units.clone();
+                self.leases.get_mut(&id).expect("just looked").first_end = first;
+                self.set_goal(&units, Goal::Stopped);
+                continue;
+            }
+            if all_over {
+                self.leases.remove(&id);
+                self.reply(id, Reply::Ended { code: first.unwrap_or(i32::from(failed)) });
+            }
+        }
+    }
+
+    /// Whether nothing is left that only a supervisor can do.
+    pub(super) fn is_useless(&self) -> bool {
+        let busy = self.observing
+            || self.units.values().any(|unit| unit.busy.is_some())
+            || self.networks.values().chain(self.volumes.values()).any(|resource| resource.busy.is_some())
+            || self.images.values().any(|image| image.busy.is_some())
+            || self.owned != Owned::Left && self.engine_away.is_none();
+        let processes = self.units.values().filter(|unit| unit.kind != UnitKind::Container).any(|unit| match unit.goal {
+            Goal::Up => unit.is_alive() || unit.again || (unit.next_step(self.now).is_some() && !unit.given_up),
+            Goal::Created | Goal::Stopped | Goal::Gone | Goal::Left => unit.is_alive(),
+        });
+        if self.terminating {
+            return !self.units.values().any(|unit| unit.kind != UnitKind::Container && unit.is_alive());
+        }
+        self.asked_anything && !busy && !processes && self.wishes.is_empty() && self.leases.is_empty() && !self.watches.any()
+    }
+}
+
+fn ended(unit: &Unit, success: bool, id: &UnitId) -> Reach {
+    if unit.again || unit.definition() != Definition::Same || unit.task.phase != Phase::Unasked {
+        return Reach::NotYet;
+    }
+    let engine_restarts =
+        unit.kind == UnitKind::Container && unit.spec.service().common.restart != crate::model::restart::RestartPolicy::No;
+    match (success, engine_restarts) {
+        (_, true) => Reach::NotYet,
+        (true, false) => Reach::There,
+        (false, false) => Reach::Failed(format!("{id} ended with {}", unit.failure.as_deref().unwrap_or("a failure"))),
+    }
+}

@@ -1,0 +1,335 @@
+//! Create requests as JSON, attribute by attribute.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::model::stack::Stack;
+use crate::plan::hash::ConfigHash;
+
+fn spec(stack: Value) -> UnitSpec {
+    let mut whole =
+        serde_json::to_value(Stack { directory: "/stack".into(), files: vec!["/stack/stack.yaml".into()], ..Stack::default() })
+            .unwrap();
+    for (key, value) in stack.as_object().unwrap() {
+        whole[key] = value.clone();
+    }
+    let deployment = Deployment {
+        env: "env".parse().unwrap(),
+        stack: serde_json::from_value(whole).unwrap(),
+        caller: crate::plan::desired::Caller::default(),
+        places: crate::plan::desired::Places { program: PathBuf::from("/bin/baistack"), ..Default::default() },
+    };
+    UnitSpec { unit: "app:2".parse().unwrap(), deployment: Arc::new(deployment), hash: ConfigHash::from_label("h") }
+}
+
+fn app(common: Value, mut container: Value) -> UnitSpec {
+    container["image"] = json!("img");
+    spec(json!({"services": {"app": {"common": common, "kind": {"container": container}}}, "networks": {"default": {}},
+        "volumes": {"data": {}, "named": {"name": "own-name"}}}))
+}
+
+fn surroundings(minor: u32) -> Surroundings {
+    Surroundings {
+        version: ApiVersion::v1(minor),
+        image: Some("sha256:1".to_owned()),
+        image_entrypoint: vec!["/entry".to_owned()],
+        namespaces: IndexMap::new(),
+        inherited: IndexMap::new(),
+        security_opt: Vec::new(),
+        one_off: None,
+    }
+}
+
+/// The body, with the keys of its maps in order.
+fn body(spec: &UnitSpec, around: &Surroundings) -> Value {
+    let request = create_request(spec, around).unwrap();
+    ordered(serde_json::to_value(request.body).unwrap())
+}
+
+fn ordered(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.into_iter().map(|(key, value)| (key, ordered(value))).collect();
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            Value::Object(entries.into_iter().collect())
+        }
+        Value::Array(list) => Value::Array(list.into_iter().map(ordered).collect()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
+    }
+}
+
+/// Checks that an attribute of `container:` or of both kinds becomes these fields, and these alone, of a plain body.
+#[track_caller]
+fn check(common: Value, container: Value, expected: Value) {
+    let plain = body(&app(json!({}), json!({})), &surroundings(41));
+    let mut differs = serde_json::Map::new();
+    difference("", &plain, &body(&app(common, container), &surroundings(41)), &mut differs);
+    assert_eq!(Value::Object(differs), expected);
+}
+
+fn difference(path: &str, plain: &Value, found: &Value, differs: &mut serde_json::Map<String, Value>) {
+    let (Value::Object(before), Value::Object(after)) = (plain, found) else {
+        if plain != found {
+            differs.insert(path.trim_start_matches('.').to_owned(), found.clone());
+        }
+        return;
+    };
+    for (key, value) in after {
+        difference(&format!("{path}.{key}"), before.get(key).unwrap_or(&Value::Null), value, differs);
+    }
+}
+
+#[test]
+fn a_plain_container_has_names_labels_and_its_network() {
+    let body =
+        body(&app(json!({"labels": {"mine": "x", "com.docker.compose.project": "not mine"}}), json!({})), &surroundings(41));
+    insta::assert_snapshot!(serde_json::to_string_pretty(&body).unwrap(), @r#"
+    {
+      "HostConfig": {
+        "NetworkMode": "env_default"
+      },
+      "Image": "img",
+      "Labels": {
+        "baistack.config-hash": "h",
+        "com.docker.compose.config-hash": "h",
+        "com.docker.compose.container-number": "2",
+        "com.docker.compose.depends_on": "",
+        "com.docker.compose.image": "sha256:1",
+        "com.docker.compose.oneoff": "False",
+        "com.docker.compose.project": "env",
+        "com.docker.compose.project.config_files": "/stack/stack.yaml",
+        "com.docker.compose.project.working_dir": "/stack",
+        "com.docker.compose.service": "app",
+        "com.docker.compose.version": "0.1.0",
+        "mine": "x"
+      },
+      "NetworkingConfig": {
+        "EndpointsConfig": {
+          "env_default": {
+            "Aliases": [
+              "env-app-2",
+              "app"
+            ]
+          }
+        }
+      }
+    }
+    "#);
+}
+
+#[test]
+fn commands_and_what_they_run_as() {
+    let none = json!({});
+    check(none.clone(), json!({"command": ["a", "b"]}), json!({"Cmd": ["a", "b"]}));
+    check(none.clone(), json!({"entrypoint": ["e"]}), json!({"Entrypoint": ["e"]}));
+    check(none.clone(), json!({"entrypoint": []}), json!({"Entrypoint": []}));
+    check(none.clone(), json!({"command": []}), json!({"Cmd": [], "Entrypoint": ["/entry"]}));
+    check(json!({"environment": {"A": "1", "B": "", "C": null}}), none.clone(), json!({"Env": ["A=1", "B="]}));
+    check(json!({"user": "1:2", "working_dir": "/w"}), none.clone(), json!({"User": "1:2", "WorkingDir": "/w"}));
+    check(json!({"tty": true, "stdin_open": true}), none.clone(), json!({"Tty": true, "OpenStdin": true}));
+    check(
+        json!({"stop_signal": "SIGINT", "stop_grace_period": "1500ms"}),
+        none.clone(),
+        json!({"StopSignal": "SIGINT", "StopTimeout": 2}),
+    );
+    check(none, json!({"hostname": "h", "domainname": "d"}), json!({"Hostname": "h", "Domainname": "d"}));
+}
+
+#[test]
+fn limits_and_policies() {
+    let none = json!({});
+    check(
+        json!({"mem_limit": "64m", "cpus": 0.5, "pids_limit": 9, "oom_score_adj": -5}),
+        json!({"mem_reservation": "1m", "memswap_limit": -1, "shm_size": "2m", "cpu_shares": 7, "cpuset": "0-1"}),
+        json!({"HostConfig.Memory": 67_108_864, "HostConfig.NanoCpus": 500_000_000, "HostConfig.PidsLimit": 9,
+            "HostConfig.OomScoreAdj": -5, "HostConfig.MemoryReservation": 1_048_576, "HostConfig.MemorySwap": -1,
+            "HostConfig.ShmSize": 2_097_152, "HostConfig.CpuShares": 7, "HostConfig.CpusetCpus": "0-1"}),
+    );
+    let policy = |name| json!({"HostConfig.RestartPolicy": {"Name": name}});
+    check(json!({"restart": "no"}), none.clone(), json!({}));
+    check(json!({"restart": "unless-stopped"}), none.clone(), policy("unless-stopped"));
+    let limited = json!({"HostConfig.RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 3}});
+    check(json!({"restart": "on-failure:3"}), none.clone(), limited);
+    check(
+        json!({"ulimits": {"nofile": {"soft": 1, "hard": 2}}, "group_add": ["g"], "cap_add": ["NET_ADMIN"]}),
+        json!({"cap_drop": ["ALL"], "privileged": true, "read_only": true, "init": false, "sysctls": {"a.b": "1"}}),
+        json!({"HostConfig.Ulimits": [{"Name": "nofile", "Soft": 1, "Hard": 2}], "HostConfig.GroupAdd": ["g"],
+            "HostConfig.CapAdd": ["NET_ADMIN"], "HostConfig.CapDrop": ["ALL"], "HostConfig.Privileged": true,
+            "HostConfig.ReadonlyRootfs": true, "HostConfig.Init": false, "HostConfig.Sysctls": {"a.b": "1"}}),
+    );
+    check(
+        json!({"logging": {"driver": "json-file", "options": {"max-size": "1m"}}, "annotations": {"a": "b"}}),
+        json!({"runtime": "runsc", "cgroup": "private", "cgroup_parent": "/p", "userns_mode": "host", "uts": "host", "pid": "host"}),
+        json!({"HostConfig.LogConfig": {"Type": "json-file", "Config": {"max-size": "1m"}}, "HostConfig.Annotations": {"a": "b"},
+            "HostConfig.Runtime": "runsc", "HostConfig.CgroupnsMode": "private", "HostConfig.CgroupParent": "/p",
+            "HostConfig.UsernsMode": "host", "HostConfig.UTSMode": "host", "HostConfig.PidMode": "host"}),
+    );
+    check(
+        none,
+        json!({"devices": [{"source": "/dev/a", "target": "", "permissions": ""}, {"source": "v.com/gpu=0"}]}),
+        json!({"HostConfig.Devices": [{"PathOnHost": "/dev/a", "PathInContainer": "/dev/a", "CgroupPermissions": "rwm"}],
+            "HostConfig.DeviceRequests": [{"Driver": "cdi", "DeviceIDs": ["v.com/gpu=0"]}]}),
+    );
+}
+
+#[test]
+fn ports_and_names() {
+    check(
+        json!({"ports": [
+            {"target": 80, "published": "8080", "protocol": "tcp", "host_ip": "127.0.0.1"},
+            {"target": 80, "published": "8000-8010", "protocol": "tcp"},
+            {"target": 53, "protocol": "udp"}]}),
+        json!({"expose": ["90-91", "80/tcp"]}),
+        json!({"ExposedPorts": {"53/udp": {}, "80/tcp": {}, "90/tcp": {}, "91/tcp": {}},
+            "HostConfig.PortBindings": {
+                "80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}, {"HostPort": "8000-8010"}], "53/udp": [{}]}}),
+    );
+    check(
+        json!({}),
+        json!({"extra_hosts": ["a=1.2.3.4", "b=::1"], "dns": ["9.9.9.9"], "dns_search": ["x"], "dns_opt": ["ndots:1"]}),
+        json!({"HostConfig.ExtraHosts": ["a:1.2.3.4", "b:::1"], "HostConfig.Dns": ["9.9.9.9"], "HostConfig.DnsSearch": ["x"],
+            "HostConfig.DnsOptions": ["ndots:1"]}),
+    );
+}
+
+#[test]
+fn health_checks() {
+    let none = json!({});
+    check(
+        json!({"healthcheck": {"test": ["CMD", "ok"], "interval": "1s", "timeout": "2s", "retries": 3, "start_period": "4s",
+            "start_interval": "5ms"}}),
+        none.clone(),
+        json!({"Healthcheck": {"Test": ["CMD", "ok"], "Interval": 1_000_000_000, "Timeout": 2_000_000_000_u64, "Retries": 3,
+            "StartPeriod": 4_000_000_000_u64}}),
+    );
+    check(json!({"healthcheck": {"interval": "1s"}}), none.clone(), json!({"Healthcheck": {"Interval": 1_000_000_000}}));
+    let off = json!({"Healthcheck": {"Test": ["NONE"]}});
+    for check_of_ours in [json!({"disable": true}), json!({"test": ["NONE"]}), json!({"tcp": "127.0.0.1:1"})] {
+        check(json!({"healthcheck": check_of_ours}), none.clone(), off.clone());
+    }
+}
+
+#[test]
+fn mounts_go_where_all_that_they_ask_for_can_be_said() {
+    let mounts = |list: Value| json!({ "volumes": list });
+    check(
+        json!({}),
+        mounts(json!([
+            {"type": "bind", "source": "/a", "target": "/b"},
+            {"type": "bind", "source": "/a", "target": "/c", "read_only": true, "bind": {"selinux": "z"}},
+            {"type": "volume", "source": "data", "target": "/d"},
+            {"type": "volume", "source": "named", "target": "/e", "read_only": true},
+            {"type": "volume", "target": "/f"}])),
+        json!({"HostConfig.Binds": ["/a:/b", "/a:/c:ro,z", "env_data:/d", "own-name:/e:ro"], "Volumes": {"/f": {}}}),
+    );
+    check(
+        json!({}),
+        mounts(json!([
+            {"type": "bind", "source": "/a:b", "target": "/c"},
+            {"type": "bind", "source": "/a", "target": "/d", "bind": {"create_host_path": false, "propagation": "rslave"}},
+            {"type": "volume", "source": "data", "target": "/e", "volume": {"nocopy": true}},
+            {"type": "tmpfs", "target": "/f", "tmpfs": {"size": "1k", "mode": 511}}])),
+        json!({"HostConfig.Mounts": [
+            {"Type": "bind", "Source": "/a:b", "Target": "/c", "BindOptions": {}},
+            {"Type": "bind", "Source": "/a", "Target": "/d", "BindOptions": {"Propagation": "rslave"}},
+            {"Type": "volume", "Source": "env_data", "Target": "/e", "VolumeOptions": {"NoCopy": true}},
+            {"Type": "tmpfs", "Target": "/f", "TmpfsOptions": {"SizeBytes": 1024, "Mode": 511}}]}),
+    );
+    check(json!({}), json!({"tmpfs": ["/x", "/y:size=1m"]}), json!({"HostConfig.Tmpfs": {"/x": "", "/y": "size=1m"}}));
+}
+
+#[test]
+fn what_the_former_container_kept_is_taken_over() {
+    let spec = app(
+        json!({}),
+        json!({"volumes": [{"type": "volume", "target": "/own"}, {"type": "bind", "source": "/h", "target": "/now"}]}),
+    );
+    let mut around = surroundings(41);
+    around.inherited =
+        [("/own", "v1"), ("/image", "v2"), ("/now", "v3")].map(|(path, name)| (path.to_owned(), name.to_owned())).into();
+    assert_eq!(body(&spec, &around)["HostConfig"]["Binds"], json!(["v1:/own", "/h:/now", "v2:/image"]));
+}
+
+#[test]
+fn an_old_engine_joins_one_network_at_the_creation_and_a_new_one_all() {
+    let spec = spec(json!({
+        "services": {
+            "app": {"common": {}, "kind": {"container": {"image": "img", "links": ["db:database"],
+                "networks": {"a": null, "b": {"priority": 3, "aliases": ["x"], "ipv4_address": "10.0.0.9"}}}}},
+            "db": {"common": {"scale": 2}, "kind": {"container": {"image": "img"}}}},
+        "networks": {"a": {}, "b": {"name": "bee"}}}));
+    let first = json!({"Aliases": ["env-app-2", "app", "x"], "IPAMConfig": {"IPv4Address": "10.0.0.9"}, "Links": [
+        "env-db-1:database", "env-db-1:db-1", "env-db-1:env-db-1", "env-db-2:database", "env-db-2:db-2", "env-db-2:env-db-2"]});
+    let request = create_request(&spec, &surroundings(41)).unwrap();
+    assert_eq!(request.connect.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["env_a"]);
+    let old = body(&spec, &surroundings(41));
+    assert_eq!(old["HostConfig"]["NetworkMode"], json!("bee"));
+    assert_eq!(old["NetworkingConfig"]["EndpointsConfig"], json!({"bee": first}));
+    assert!(create_request(&spec, &surroundings(44)).unwrap().connect.is_empty());
+    let endpoints = &body(&spec, &surroundings(44))["NetworkingConfig"]["EndpointsConfig"];
+    assert_eq!(endpoints.as_object().unwrap().keys().collect::<Vec<_>>(), ["bee", "env_a"]);
+}
+
+#[test]
+fn a_shared_namespace_is_that_of_the_other_container() {
+    let spec = app(json!({}), json!({"network_mode": "service:db", "pid": "service:db"}));
+    let mut around = surroundings(41);
+    let fault = create_request(&spec, &around).unwrap_err();
+    assert_eq!(fault.message, "`db`, whose namespace is to be shared, has no container");
+    around.namespaces.insert("db".parse().unwrap(), "123".to_owned());
+    let host = &body(&spec, &around)["HostConfig"];
+    assert_eq!((&host["NetworkMode"], &host["PidMode"]), (&json!("container:123"), &json!("container:123")));
+}
+
+#[test]
+fn security_paths_are_two_empty_lists() {
+    let mut around = surroundings(41);
+    around.security_opt = vec!["systempaths=unconfined".to_owned(), "label=disable".to_owned()];
+    let host = &body(&app(json!({}), json!({})), &around)["HostConfig"];
+    assert_eq!((&host["MaskedPaths"], &host["ReadonlyPaths"]), (&json!([]), &json!([])));
+    assert_eq!(host["SecurityOpt"], json!(["label=disable"]));
+}
+
+#[test]
+fn secrets_and_configs_are_mounts_or_files_to_be_written() {
+    let files = |read_only| {
+        spec(json!({
+            "services": {"app": {
+                "common": {"secrets": [{"source": "held", "uid": "1", "mode": "0400"}, {"source": "file", "target": "x"}],
+                           "configs": [{"source": "conf"}]},
+                "kind": {"container": {"image": "img", "read_only": read_only}}}},
+            "secrets": {"held": {"content": "s"}, "file": {"file": "/h"}},
+            "configs": {"conf": {"content": "c"}}}))
+    };
+    let request = create_request(&files(false), &surroundings(41)).unwrap();
+    let written = |path: &str, content: &str, uid, mode| WrittenFile {
+        path: path.to_owned(),
+        content: content.to_owned(),
+        uid,
+        gid: 0,
+        mode,
+    };
+    assert_eq!(request.files, [written("/run/secrets/held", "s", 1, 0o400), written("/conf", "c", 0, 0o444)]);
+    assert_eq!(
+        body(&files(false), &surroundings(41))["HostConfig"]["Mounts"],
+        json!([{"Type": "bind", "Source": "/h", "Target": "/run/secrets/x", "ReadOnly": true}])
+    );
+    assert!(create_request(&files(true), &surroundings(41)).is_err(), "nothing can be written into it");
+}
+
+#[test]
+fn what_an_old_engine_would_ignore_is_refused_by_name() {
+    for (container, expected) in [
+        (json!({"mac_address": "02:42:ac:11:00:02"}), "`mac_address` needs Docker Engine 25 or newer"),
+        (json!({"networks": {"default": {"gw_priority": 1}}}), "`gw_priority` needs Docker Engine 28 or newer"),
+        (
+            json!({"volumes": [{"type": "volume", "source": "data", "target": "/d", "volume": {"subpath": "s"}}]}),
+            "`volume.subpath` needs Docker Engine 26 or newer",
+        ),
+    ] {
+        assert_eq!(create_request(&app(json!({}), container), &surroundings(41)).unwrap_err().message, expected);
+    }
+}

@@ -1,0 +1,235 @@
+//! Where the engine is, and the way to it.
+//!
+//! `DOCKER_HOST`, else the Docker context in use, else the usual sockets. A connection is made when it is first needed, so
+//! that a stack of processes alone never asks for an engine. Unix sockets and TCP without TLS; anything else is refused by name.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::error;
+use crate::plan::action::{Fault, FaultKind};
+use crate::plan::hash::hex;
+
+const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
+
+/// Where an engine listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A unix socket.
+    Unix(PathBuf),
+    /// `host:port`, plain HTTP.
+    Tcp(String),
+    /// Something that cannot be used, and why.
+    Unusable(String),
+}
+
+/// The files of Docker's command line that are read: `$DOCKER_CONFIG`, else `~/.docker`.
+pub(super) fn config_dir(environment: &IndexMap<String, String>) -> Option<PathBuf> {
+    let set = |name: &str| environment.get(name).filter(|value| !value.is_empty());
+    set("DOCKER_CONFIG").map(PathBuf::from).or_else(|| set("HOME").map(|home| Path::new(home).join(".docker")))
+}
+
+impl Endpoint {
+    /// The engine that Docker's command line would talk to in this environment.
+    pub fn find(environment: &IndexMap<String, String>) -> Endpoint {
+        let set = |name: &str| environment.get(name).filter(|value| !value.is_empty());
+        if let Some(host) = set("DOCKER_HOST") {
+            let tls = set("DOCKER_TLS_VERIFY").is_some();
+            return Endpoint::of_host(host, tls);
+        }
+        let config_dir = config_dir(environment);
+        let context = set("DOCKER_CONTEXT").cloned().or_else(|| current_context(config_dir.as_deref()?));
+        match context.as_deref() {
+            None | Some("default" | "") => Endpoint::Unix(usual_socket(environment)),
+            Some(name) => match config_dir.as_deref().and_then(|dir| host_of_context(dir, name)) {
+                Some(host) => Endpoint::of_host(&host, false),
+                None => Endpoint::Unusable(format!("the Docker context `{name}` cannot be read")),
+            },
+        }
+    }
+
+    fn of_host(host: &str, tls: bool) -> Endpoint {
+        if let Some(path) = host.strip_prefix("unix://") {
+            return Endpoint::Unix(path.into());
+        }
+        match host.strip_prefix("tcp://").or_else(|| host.strip_prefix("http://")) {
+            Some(_) if tls => Endpoint::Unusable(format!(
+                "the Docker Engine at `{host}` wants TLS (DOCKER_TLS_VERIFY), which is not supported yet"
+            )),
+            Some(address) => Endpoint::Tcp(address.trim_end_matches('/').to_owned()),
+            None => Endpoint::Unusable(format!("a Docker Engine at `{host}` is not supported: use unix:// or tcp://")),
+        }
+    }
+
+    /// As people write it.
+    fn shown(&self) -> String {
+        match self {
+            Endpoint::Unix(path) => path.display().to_string(),
+            Endpoint::Tcp(address) => format!("tcp://{address}"),
+            Endpoint::Unusable(_) => String::new(),
+        }
+    }
+}
+
+/// The engine's default socket; where that is missing, the first of a rootless engine's and Docker Desktop's that exists.
+fn usual_socket(environment: &IndexMap<String, String>) -> PathBuf {
+    let default = PathBuf::from(DEFAULT_SOCKET);
+    let rootless = environment.get("XDG_RUNTIME_DIR").map(|dir| Path::new(dir).join("docker.sock"));
+    let desktop = environment.get("HOME").map(|home| Path::new(home).join(".docker/run/docker.sock"));
+    let others = [rootless, desktop].into_iter().flatten();
+    if default.exists() { default } else { others.into_iter().find(|path| path.exists()).unwrap_or(default) }
+}
+
+fn current_context(config_dir: &Path) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Config {
+        #[serde(rename = "currentContext")]
+        current_context: Option<String>,
+    }
+    let text = std::fs::read(config_dir.join("config.json")).ok()?;
+    serde_json::from_slice::<Config>(&text).ok()?.current_context
+}
+
+/// The `docker` endpoint of a context. Its directory is named by the SHA-256 of the context's name (docker/cli, `cli/context/store`).
+fn host_of_context(config_dir: &Path, name: &str) -> Option<String> {
+    let digest = hex(&Sha256::digest(name.as_bytes()));
+    let text = std::fs::read(config_dir.join("contexts/meta").join(digest).join("meta.json")).ok()?;
+    let meta: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    Some(meta.pointer("/Endpoints/docker/Host")?.as_str()?.to_owned())
+}
+
+/// An engine's version of its interface, as `1.41`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ApiVersion {
+    major: u32,
+    minor: u32,
+}
+
+impl ApiVersion {
+    /// Version 1.`minor`.
+    pub(super) const fn v1(minor: u32) -> Self {
+        Self { major: 1, minor }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (major, minor) = text.split_once('.')?;
+        Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? })
+    }
+}
+
+/// A way to an engine that has answered once.
+#[derive(Debug, Clone)]
+pub(super) struct Link {
+    /// Requests carry no version, so the engine takes its newest: an old one is asked nothing that it does not know.
+    pub(super) api: bollard::Docker,
+    /// What it understands.
+    pub(super) version: ApiVersion,
+    /// What it calls itself, `20.10.24`.
+    pub(super) release: String,
+}
+
+impl Link {
+    /// Asks the engine at this place for its version.
+    pub(super) async fn open(endpoint: &Endpoint) -> Result<Link, Fault> {
+        const HELLO: Duration = Duration::from_secs(20);
+        let seconds = 120;
+        let api = match endpoint {
+            Endpoint::Unix(path) => {
+                bollard::Docker::connect_with_unix(&path.display().to_string(), seconds, bollard::API_DEFAULT_VERSION)
+            }
+            Endpoint::Tcp(address) => {
+                bollard::Docker::connect_with_http(&format!("tcp://{address}"), seconds, bollard::API_DEFAULT_VERSION)
+            }
+            Endpoint::Unusable(why) => return Err(away(why.clone())),
+        };
+        let api = api.map_err(|error| unreachable_engine(endpoint, &error))?;
+        let hello = api.clone().with_timeout(HELLO);
+        let version = hello.version().await.map_err(|error| unreachable_engine(endpoint, &error))?;
+        let api_version = version.api_version.as_deref().and_then(ApiVersion::parse);
+        let Some(api_version) = api_version else {
+            return Err(away(format!("what answers at `{}` is no Docker Engine", endpoint.shown())));
+        };
+        Ok(Link { api, version: api_version, release: version.version.unwrap_or_default() })
+    }
+
+    /// For answers that take as long as they take: pulls, builds, logs, events.
+    pub(super) fn patient(&self) -> bollard::Docker {
+        self.api.clone().with_timeout(Duration::from_secs(24 * 3600))
+    }
+}
+
+fn away(message: String) -> Fault {
+    Fault { kind: FaultKind::EngineAway, message }
+}
+
+/// Why nobody answers, in the user's words.
+fn unreachable_engine(endpoint: &Endpoint, error: &bollard::errors::Error) -> Fault {
+    let shown = endpoint.shown();
+    let missing = matches!(error, bollard::errors::Error::SocketNotFoundError(_));
+    away(match error::io_kind(error) {
+        _ if missing => format!("no Docker Engine at `{shown}`: there is no such file; is the Engine installed and running?"),
+        Some(std::io::ErrorKind::PermissionDenied) => {
+            format!("no access to the Docker Engine at `{shown}`: permission denied; are you in the group `docker`?")
+        }
+        Some(std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound) => {
+            format!("no Docker Engine answers at `{shown}`: connection refused; is it running?")
+        }
+        Some(kind) => format!("the Docker Engine at `{shown}` does not answer: {kind}"),
+        None => match error {
+            bollard::errors::Error::RequestTimeoutError => format!("the Docker Engine at `{shown}` does not answer"),
+            _ => format!("the Docker Engine at `{shown}` does not answer: {error}"),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(pairs: &[(&str, &str)]) -> IndexMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn docker_host_names_the_engine() {
+        for (host, expected) in [
+            ("unix:///run/x.sock", Endpoint::Unix("/run/x.sock".into())),
+            ("tcp://127.0.0.1:2375", Endpoint::Tcp("127.0.0.1:2375".to_owned())),
+        ] {
+            assert_eq!(Endpoint::find(&environment(&[("DOCKER_HOST", host)])), expected);
+        }
+        for pairs in [&[("DOCKER_HOST", "ssh://me@there")][..], &[("DOCKER_HOST", "tcp://h:1"), ("DOCKER_TLS_VERIFY", "1")]] {
+            assert!(matches!(Endpoint::find(&environment(pairs)), Endpoint::Unusable(_)), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn the_context_in_use_names_the_engine() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path();
+        let meta = path.join("contexts/meta").join(hex(&Sha256::digest(b"colima")));
+        std::fs::create_dir_all(&meta).unwrap();
+        std::fs::write(meta.join("meta.json"), r#"{"Endpoints": {"docker": {"Host": "unix:///c.sock"}}}"#).unwrap();
+        std::fs::write(path.join("config.json"), r#"{"currentContext": "colima"}"#).unwrap();
+        let config = path.to_str().unwrap();
+        let colima = Endpoint::Unix("/c.sock".into());
+        assert_eq!(Endpoint::find(&environment(&[("DOCKER_CONFIG", config)])), colima);
+        assert_eq!(
+            Endpoint::find(&environment(&[("DOCKER_CONFIG", config), ("DOCKER_HOST", "tcp://a:1")])),
+            Endpoint::Tcp("a:1".to_owned())
+        );
+        let unknown = Endpoint::find(&environment(&[("DOCKER_CONFIG", config), ("DOCKER_CONTEXT", "gone")]));
+        assert!(matches!(unknown, Endpoint::Unusable(_)));
+    }
+
+    #[tokio::test]
+    async fn a_missing_socket_is_told_by_its_path() {
+        let fault = Link::open(&Endpoint::Unix("/nonexistent/docker.sock".into())).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::EngineAway);
+        assert!(fault.message.contains("/nonexistent/docker.sock"), "{}", fault.message);
+    }
+}

@@ -1,0 +1,391 @@
+//! Containers of units: make, start, stop, signal, remove.
+//!
+//! A container is found by its labels, never by its name alone: a name may belong to somebody else.
+
+use std::time::Duration;
+
+use bollard::models::{ContainerInspectResponse, ContainerState, NetworkConnectRequest};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
+    StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+};
+use crossbeam_channel::Sender;
+use indexmap::IndexMap;
+use tokio::time::sleep;
+
+use super::body::{self, CreateRequest, Surroundings};
+use super::connect::Link;
+use super::labels::{self, OneOff};
+use super::logs::Life;
+use super::mounts;
+use super::observe::{list_containers, name_of};
+use super::{Docker, error};
+use crate::base::name::{EnvId, ServiceName, UnitId};
+use crate::model::hook::Hook;
+use crate::plan::action::{Fault, Incarnation, Outcome};
+use crate::plan::desired::UnitSpec;
+use crate::supervisor::event::Event;
+
+/// How long a removal that another one is already doing may take.
+const REMOVAL: Duration = Duration::from_secs(30);
+
+/// A stop that takes longer than this waits for the container, not for the engine, and no longer counts as a call at work.
+const STOP_AT_WORK: Duration = Duration::from_millis(500);
+
+impl Docker {
+    pub(super) async fn create(&self, spec: &UnitSpec, inherited: &IndexMap<String, String>) -> Result<Outcome, Fault> {
+        let link = self.link().await?;
+        let _slot = self.slot().await;
+        let request = self.request(&link, spec, inherited.clone(), None).await?;
+        let name = request.name.clone();
+        match make(&link, request).await {
+            Ok(container) => Ok(Outcome::Created { container }),
+            Err(MakeError::NameTaken(fault)) => match holder_of_name(&link, &name).await? {
+                // The answer to an earlier request was lost: the container is the one that is wanted.
+                Some(holder) if holder.is_fresh(spec) => Ok(Outcome::Created { container: holder.id }),
+                Some(holder) => Err(Fault::permanent(holder.complaint(&name))),
+                None => Err(Fault::temporary(fault.message)),
+            },
+            Err(MakeError::Other(fault)) => Err(fault),
+        }
+    }
+
+    /// The request that makes a container of this unit, with all that has to be asked for it.
+    pub(super) async fn request(
+        &self,
+        link: &Link,
+        spec: &UnitSpec,
+        inherited: IndexMap<String, String>,
+        one_off: Option<OneOff>,
+    ) -> Result<CreateRequest, Fault> {
+        let env = &spec.deployment.env;
+        let service = spec.service();
+        let mut namespaces = IndexMap::new();
+        let mut security_opt = Vec::new();
+        if let Some(container) = service.container() {
+            for name in body::shared_namespaces(container) {
+                let Ok(name) = name.parse::<ServiceName>() else { continue };
+                if let Some(id) = find_unit(link, env, &UnitId::new(name.clone(), 1)).await? {
+                    namespaces.insert(name, id);
+                }
+            }
+            security_opt = read_profiles(&container.security_opt, &spec.deployment.stack.directory)?;
+        }
+        let image = match spec.deployment.image_of(&spec.unit.service) {
+            Some(reference) => link.api.inspect_image(&reference).await.map_err(|error| no_image(error, &reference))?,
+            None => bollard::models::ImageInspect::default(),
+        };
+        let around = Surroundings {
+            version: link.version,
+            image: image.id,
+            image_entrypoint: image.config.and_then(|config| config.entrypoint).unwrap_or_default(),
+            namespaces,
+            inherited,
+            security_opt,
+            one_off,
+        };
+        body::create_request(spec, &around)
+    }
+
+    pub(super) async fn start(
+        &self,
+        spec: &UnitSpec,
+        incarnation: Incarnation,
+        line: Option<&str>,
+        events: &Sender<Event>,
+    ) -> Result<Outcome, Fault> {
+        let link = self.link().await?;
+        let id = must_find(&link, spec).await?;
+        // Both times are the engine's, so its clock may differ from ours.
+        let last_end = match line {
+            Some(_) => state_of(&link, &id).await?.finished_at.and_then(|time| humantime::parse_rfc3339(&time).ok()),
+            None => None,
+        };
+        {
+            let _slot = self.slot().await;
+            // An engine answers 304 when the container already runs; for us that is success (moby `api/swagger.yaml`).
+            link.api.start_container(&id, None).await?;
+        }
+        self.0.births.forget(&id);
+        let birth = state_of(&link, &id).await?.started_at.unwrap_or_default();
+        if let Some(pattern) = line {
+            let life = Life { container: id.clone(), birth: birth.clone() };
+            self.watch_for_line(life, last_end, pattern, spec.unit.clone(), incarnation, events.clone())?;
+        }
+        for hook in &spec.service().common.post_start {
+            self.run_hook(&id, hook, "post_start").await?;
+        }
+        Ok(Outcome::Started { pid: None, birth })
+    }
+
+    pub(super) async fn stop(&self, spec: &UnitSpec, grace: Duration) -> Result<Outcome, Fault> {
+        let link = self.link().await?;
+        let Some(id) = find_unit(&link, &spec.deployment.env, &spec.unit).await? else { return Ok(Outcome::Done) };
+        for hook in &spec.service().common.pre_stop {
+            // A container that cannot run its hook must be stopped all the same.
+            if let Err(fault) = self.run_hook(&id, hook, "pre_stop").await {
+                tracing::warn!(unit = %spec.unit, %fault, "a hook failed");
+            }
+        }
+        self.stop_by_id(&link, &id, Some(grace)).await?;
+        Ok(Outcome::Done)
+    }
+
+    /// Asks a container to end and waits until it has; the engine kills it after `grace`, or the time that it was made with.
+    pub(super) async fn stop_by_id(&self, link: &Link, id: &str, grace: Option<Duration>) -> Result<(), Fault> {
+        let mut options = StopContainerOptionsBuilder::default();
+        if let Some(grace) = grace {
+            options = options.t(i32::try_from(body::whole_seconds(grace)).unwrap_or(i32::MAX));
+        }
+        let api = link.patient();
+        let call = api.stop_container(id, Some(options.build()));
+        tokio::pin!(call);
+        let slot = self.slot().await;
+        let early = tokio::time::timeout(STOP_AT_WORK, &mut call).await;
+        drop(slot);
+        let answer = if let Ok(answer) = early { answer } else { call.await };
+        match answer {
+            Ok(()) => Ok(()),
+            Err(error) if error::is_not_found(&error) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) async fn kill(&self, spec: &UnitSpec, signal: &str) -> Result<Outcome, Fault> {
+        let link = self.link().await?;
+        let Some(id) = find_unit(&link, &spec.deployment.env, &spec.unit).await? else { return Ok(Outcome::Signalled) };
+        match link.api.kill_container(&id, Some(KillContainerOptionsBuilder::default().signal(signal).build())).await {
+            Ok(()) => Ok(Outcome::Signalled),
+            // 409: it does not run.
+            Err(error) if matches!(error::status(&error), Some(404 | 409)) => Ok(Outcome::Signalled),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) async fn remove(
+        &self,
+        unit: &UnitId,
+        container: Option<&str>,
+        spec: Option<&UnitSpec>,
+        volumes: bool,
+    ) -> Result<Outcome, Fault> {
+        let link = self.link().await?;
+        let id = match (container, spec) {
+            (Some(id), _) => Some(id.to_owned()),
+            (None, Some(spec)) => find_unit(&link, &spec.deployment.env, unit).await?,
+            (None, None) => None,
+        };
+        let anonymous = match id {
+            Some(id) => remove_by_id(&link, &id, Removal { volumes, force: false }).await?,
+            None => IndexMap::new(),
+        };
+        Ok(Outcome::Removed { anonymous })
+    }
+
+    async fn run_hook(&self, id: &str, hook: &Hook, kind: &str) -> Result<(), Fault> {
+        let (code, output) = self.run_inside(id, hook).await?;
+        if code == 0 {
+            return Ok(());
+        }
+        let command = hook.command.join(" ");
+        let output = output.trim();
+        let colon = if output.is_empty() { "" } else { ": " };
+        Err(Fault::permanent(format!("{kind} hook `{command}` ended with exit code {code}{colon}{output}")))
+    }
+}
+
+/// How a container is removed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Removal {
+    /// Its anonymous volumes too.
+    pub(super) volumes: bool,
+    /// Even while it runs.
+    pub(super) force: bool,
+}
+
+/// Removes a container. Answers with its anonymous volumes if they were kept; one that is gone already has none.
+pub(super) async fn remove_by_id(link: &Link, id: &str, removal: Removal) -> Result<IndexMap<String, String>, Fault> {
+    let container = match link.api.inspect_container(id, None).await {
+        Ok(container) => container,
+        Err(error) if error::is_not_found(&error) => return Ok(IndexMap::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let anonymous = anonymous_volumes(&container);
+    let options = RemoveContainerOptionsBuilder::default().v(removal.volumes).force(removal.force).build();
+    match link.api.remove_container(id, Some(options)).await {
+        Ok(()) => {}
+        Err(error) if error::is_not_found(&error) => {}
+        // Somebody else is removing it; it is gone when it can no longer be found.
+        Err(error) if error::status(&error) == Some(409) && error.to_string().contains("already in progress") => {
+            wait_until_gone(link, id).await?;
+        }
+        Err(error) if error::status(&error) == Some(409) => return Err(Fault::temporary(Fault::from(error).message)),
+        Err(error) => return Err(error.into()),
+    }
+    if !removal.volumes {
+        return Ok(anonymous);
+    }
+    // The engine takes volumes along that it made for this container, but not those that were inherited by name.
+    for volume in anonymous.values() {
+        match link.api.remove_volume(volume, None::<RemoveVolumeOptions>).await {
+            Ok(()) => {}
+            Err(error) if matches!(error::status(&error), Some(404 | 409)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(IndexMap::new())
+}
+
+async fn wait_until_gone(link: &Link, id: &str) -> Result<(), Fault> {
+    let gone = async {
+        loop {
+            match link.api.inspect_container(id, None).await {
+                Ok(_) => sleep(Duration::from_millis(50)).await,
+                Err(error) if error::is_not_found(&error) => return Ok(()),
+                Err(error) => return Err(Fault::from(error)),
+            }
+        }
+    };
+    tokio::time::timeout(REMOVAL, gone)
+        .await
+        .unwrap_or_else(|_| Err(Fault::temporary("the Docker Engine has been removing the container for too long")))
+}
+
+/// Volumes without a name of their own: the engine names them with 64 hexadecimal digits.
+fn anonymous_volumes(container: &ContainerInspectResponse) -> IndexMap<String, String> {
+    let volumes = container.mounts.iter().flatten().filter(|mount| mount.typ.as_deref() == Some("volume"));
+    let named = volumes.filter_map(|mount| Some((mount.destination.clone()?, mount.name.clone()?)));
+    named.filter(|(_, name)| is_anonymous(name)).collect()
+}
+
+pub(super) fn is_anonymous(volume: &str) -> bool {
+    volume.len() == 64 && volume.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// The container of a unit, by its labels; of several the newest.
+pub(super) async fn find_unit(link: &Link, env: &EnvId, unit: &UnitId) -> Result<Option<String>, Fault> {
+    let filters = [
+        ("label", labels::of_env(env)),
+        ("label", format!("{}={}", labels::SERVICE, unit.service)),
+        ("label", format!("{}={}", labels::NUMBER, unit.replica)),
+        ("label", format!("{}=False", labels::ONE_OFF)),
+    ];
+    let list = list_containers(link, &filters).await?;
+    Ok(list.into_iter().max_by_key(|container| container.created).and_then(|container| container.id))
+}
+
+async fn must_find(link: &Link, spec: &UnitSpec) -> Result<String, Fault> {
+    let found = find_unit(link, &spec.deployment.env, &spec.unit).await?;
+    found.ok_or_else(|| Fault::permanent(format!("the container `{}` is gone", spec.deployment.container_name(&spec.unit))))
+}
+
+async fn state_of(link: &Link, id: &str) -> Result<ContainerState, Fault> {
+    Ok(link.api.inspect_container(id, None).await?.state.unwrap_or_default())
+}
+
+/// Why no container was made.
+pub(super) enum MakeError {
+    /// Another one has the name.
+    NameTaken(Fault),
+    /// Anything else.
+    Other(Fault),
+}
+
+impl<E: Into<Fault>> From<E> for MakeError {
+    fn from(error: E) -> Self {
+        MakeError::Other(error.into())
+    }
+}
+
+/// Makes a container with its networks and files, or none at all.
+pub(super) async fn make(link: &Link, request: CreateRequest) -> Result<String, MakeError> {
+    let CreateRequest { name, platform, body, connect, files } = request;
+    let mut options = CreateContainerOptionsBuilder::default().name(&name);
+    if let Some(platform) = &platform {
+        options = options.platform(platform);
+    }
+    let id = match link.api.create_container(Some(options.build()), body).await {
+        Ok(created) => created.id,
+        Err(error) if error::status(&error) == Some(409) => return Err(MakeError::NameTaken(error.into())),
+        Err(error) => return Err(error.into()),
+    };
+    let furnished = async {
+        for (network, endpoint) in connect {
+            let request = NetworkConnectRequest { container: id.clone(), endpoint_config: Some(endpoint) };
+            link.api.connect_network(&network, request).await?;
+        }
+        if !files.is_empty() {
+            let archive = mounts::archive(&files).map_err(|error| Fault::permanent(format!("secrets and configs: {error}")))?;
+            let options = UploadToContainerOptionsBuilder::default().path("/").copy_uidgid("true").build();
+            link.api.upload_to_container(&id, Some(options), bollard::body_full(archive.into())).await?;
+        }
+        Ok::<(), Fault>(())
+    };
+    if let Err(fault) = furnished.await {
+        let options = RemoveContainerOptionsBuilder::default().v(true).force(true).build();
+        if let Err(error) = link.api.remove_container(&id, Some(options)).await {
+            tracing::warn!(container = id, %error, "a half-made container stays behind");
+        }
+        return Err(fault.into());
+    }
+    Ok(id)
+}
+
+/// Who has a name that we want.
+struct Holder {
+    id: String,
+    project: Option<String>,
+    hash: Option<crate::plan::hash::ConfigHash>,
+    by_us: bool,
+    never_started: bool,
+}
+
+impl Holder {
+    fn is_fresh(&self, spec: &UnitSpec) -> bool {
+        let ours = self.project.as_deref() == Some(spec.deployment.env.as_str());
+        ours && self.by_us && self.never_started && self.hash.as_ref() == Some(&spec.hash)
+    }
+
+    fn complaint(&self, name: &str) -> String {
+        let id = self.id.get(..12).unwrap_or(&self.id);
+        match &self.project {
+            Some(project) => format!("the name `{name}` is taken by container {id} of environment `{project}`"),
+            None => format!("the name `{name}` is taken by container {id}, which belongs to no environment"),
+        }
+    }
+}
+
+async fn holder_of_name(link: &Link, name: &str) -> Result<Option<Holder>, Fault> {
+    // The filter is a regular expression over names with their slash.
+    let list = list_containers(link, &[("name", format!("^/{}$", regex::escape(name)))]).await?;
+    Ok(list.into_iter().find(|container| name_of(container) == name).map(|container| {
+        let (hash, by_us) = labels::hash(container.labels.as_ref());
+        Holder {
+            project: labels::get(container.labels.as_ref(), labels::PROJECT).map(str::to_owned),
+            hash,
+            by_us,
+            never_started: container.state == Some(bollard::models::ContainerSummaryStateEnum::CREATED),
+            id: container.id.unwrap_or_default(),
+        }
+    }))
+}
+
+fn no_image(error: bollard::errors::Error, reference: &str) -> Fault {
+    if error::is_not_found(&error) { Fault::permanent(format!("there is no image `{reference}`")) } else { error.into() }
+}
+
+/// `seccomp=<file>` is read here: the engine wants the profile, not its path.
+fn read_profiles(options: &[String], directory: &std::path::Path) -> Result<Vec<String>, Fault> {
+    let read = |option: &String| {
+        let (key, value) = option.split_once('=').or_else(|| option.split_once(':')).unwrap_or((option, ""));
+        if key != "seccomp" || value == "unconfined" || value == "builtin" || value.starts_with('{') {
+            return Ok(option.clone());
+        }
+        let path = directory.join(value);
+        let profile = std::fs::read_to_string(&path);
+        profile
+            .map(|profile| format!("seccomp={profile}"))
+            .map_err(|error| Fault::permanent(format!("read seccomp profile `{}`: {error}", path.display())))
+    };
+    options.iter().map(read).collect()
+}

@@ -1,0 +1,282 @@
+//! Commands inside running containers: `exec`, hooks, health probes.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use bollard::container::LogOutput;
+use bollard::exec::{StartExecOptions, StartExecResults};
+use bollard::models::ExecConfig;
+use bollard::query_parameters::ResizeExecOptionsBuilder;
+use futures_util::stream::{BoxStream, StreamExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{sleep, timeout};
+
+use super::logs::LogStream;
+use super::{Docker, error};
+use crate::model::health::HealthCheck;
+use crate::model::hook::Hook;
+use crate::plan::action::Fault;
+use crate::supervisor::event::ProbeResult;
+
+/// How much of a command's output is kept for messages.
+const KEPT: usize = 4096;
+
+/// A command to be run inside a container.
+#[derive(Debug, Clone, Default)]
+pub struct ExecSpec {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Another user than the container's.
+    pub user: Option<String>,
+    /// Another directory than the container's.
+    pub working_dir: Option<String>,
+    /// `NAME=value`, on top of the container's.
+    pub environment: Vec<String>,
+    /// A terminal.
+    pub tty: bool,
+    /// It reads what is written to [`Session::input`].
+    pub stdin: bool,
+    /// All capabilities.
+    pub privileged: bool,
+}
+
+/// What a command or a container wrote.
+pub type Output = BoxStream<'static, Result<(LogStream, Vec<u8>), Fault>>;
+
+/// What a command or a container reads.
+pub type Input = Pin<Box<dyn AsyncWrite + Send>>;
+
+/// A command that runs inside a container.
+pub struct Session {
+    docker: Docker,
+    id: String,
+    at_end: AtEnd,
+    /// What it writes; ends when it does.
+    pub output: Output,
+    /// What it reads; shutting it down is the end of its input (with a terminal also of its output).
+    pub input: Input,
+}
+
+/// What the end of our input is to the other side.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum AtEnd {
+    /// The end of its input.
+    Close,
+    /// Nothing: the engine takes the end of a terminal's input for the end of its output too (moby `container/stream`).
+    Keep,
+}
+
+impl AtEnd {
+    pub(super) fn of(tty: bool) -> Self {
+        if tty { AtEnd::Keep } else { AtEnd::Close }
+    }
+}
+
+/// Tells the size of a terminal on.
+#[derive(Debug, Clone)]
+pub struct Terminal {
+    docker: Docker,
+    target: Target,
+}
+
+#[derive(Debug, Clone)]
+enum Target {
+    Exec(String),
+    Container(String),
+}
+
+impl Docker {
+    /// Runs a command inside a container. Its output and input are connected at once.
+    pub async fn exec(&self, container: &str, spec: &ExecSpec) -> Result<Session, Fault> {
+        let link = self.link().await?;
+        let exec = link.api.create_exec(container, config(spec, true)).await?;
+        let options = StartExecOptions { detach: false, tty: spec.tty, output_capacity: Some(64 * 1024) };
+        match link.patient().start_exec(&exec.id, Some(options)).await? {
+            StartExecResults::Attached { output, input } => {
+                Ok(Session { docker: self.clone(), id: exec.id, at_end: AtEnd::of(spec.tty), output: chunks(output), input })
+            }
+            StartExecResults::Detached => Err(Fault::permanent("the Docker Engine did not attach to the command")),
+        }
+    }
+
+    /// Runs a command inside a container and does not wait for it.
+    pub async fn exec_detached(&self, container: &str, spec: &ExecSpec) -> Result<(), Fault> {
+        let link = self.link().await?;
+        let exec = link.api.create_exec(container, config(spec, false)).await?;
+        let options = StartExecOptions { detach: true, tty: spec.tty, output_capacity: None };
+        link.api.start_exec(&exec.id, Some(options)).await?;
+        Ok(())
+    }
+
+    /// Runs a command to its end. Answers with its exit code and the first 4 KiB of what it wrote.
+    async fn output_of(&self, container: &str, spec: &ExecSpec) -> Result<(i32, String), Fault> {
+        let mut session = self.exec(container, spec).await?;
+        let mut kept = Vec::new();
+        while let Some(chunk) = session.output.next().await {
+            let (_, bytes) = chunk?;
+            let room = KEPT.saturating_sub(kept.len());
+            kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        }
+        Ok((session.exit_code().await?, String::from_utf8_lossy(&kept).into_owned()))
+    }
+
+    /// Runs a hook to its end.
+    pub(super) async fn run_inside(&self, container: &str, hook: &Hook) -> Result<(i32, String), Fault> {
+        let environment = hook.environment.iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)));
+        let spec = ExecSpec {
+            command: hook.command.clone(),
+            user: hook.user.clone(),
+            working_dir: hook.working_dir.clone(),
+            environment: environment.collect(),
+            privileged: hook.privileged,
+            ..ExecSpec::default()
+        };
+        self.output_of(container, &spec).await
+    }
+
+    /// Runs the `test` of a health check once, as the engine would.
+    pub async fn probe(&self, container: &str, check: &HealthCheck) -> ProbeResult {
+        let command = match check.test.split_first() {
+            Some((kind, rest)) if kind == "CMD-SHELL" => {
+                ["/bin/sh", "-c"].into_iter().map(str::to_owned).chain(rest.iter().cloned()).collect()
+            }
+            Some((kind, rest)) if kind == "CMD" => rest.to_vec(),
+            Some(_) | None => return ProbeResult { healthy: true, output: String::new() },
+        };
+        let spec = ExecSpec { command, ..ExecSpec::default() };
+        let limit = check.timeout();
+        match timeout(limit, self.output_of(container, &spec)).await {
+            Ok(Ok((code, output))) => ProbeResult { healthy: code == 0, output },
+            Ok(Err(fault)) => ProbeResult { healthy: false, output: fault.message },
+            Err(_) => {
+                ProbeResult { healthy: false, output: format!("no answer within {}", crate::base::duration::format(limit)) }
+            }
+        }
+    }
+}
+
+impl Session {
+    /// The code that the command ended with. To be asked once its output has ended.
+    pub fn exit_code(&self) -> impl Future<Output = Result<i32, Fault>> + Send + use<> {
+        let (docker, id) = (self.docker.clone(), self.id.clone());
+        async move { exit_code(&docker, &id).await }
+    }
+
+    /// The command's terminal.
+    pub fn terminal(&self) -> Terminal {
+        Terminal { docker: self.docker.clone(), target: Target::Exec(self.id.clone()) }
+    }
+
+    /// Carries input and output until the command has ended. Answers with its exit code.
+    pub async fn carry(self, stdin: impl AsyncRead + Unpin, sink: impl FnMut(LogStream, &[u8])) -> Result<i32, Fault> {
+        let Self { docker, id, at_end, output, input } = self;
+        carry(output, input, at_end, stdin, sink).await?;
+        exit_code(&docker, &id).await
+    }
+}
+
+async fn exit_code(docker: &Docker, exec: &str) -> Result<i32, Fault> {
+    let link = docker.link().await?;
+    // The output can end a moment before the engine has noted the code, or long before if the command has closed it.
+    let mut pause = Duration::from_millis(10);
+    loop {
+        let exec = link.api.inspect_exec(exec).await?;
+        if exec.running != Some(true) {
+            return Ok(exec.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(255));
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(500));
+    }
+}
+
+impl Terminal {
+    pub(super) fn of_container(docker: Docker, id: String) -> Self {
+        Self { docker, target: Target::Container(id) }
+    }
+
+    /// Tells the command how large its terminal is.
+    pub async fn resize(&self, columns: u16, rows: u16) -> Result<(), Fault> {
+        let link = self.docker.link().await?;
+        let resized = match &self.target {
+            Target::Exec(id) => {
+                let options = ResizeExecOptionsBuilder::default().w(columns.into()).h(rows.into()).build();
+                link.api.resize_exec(id, options).await
+            }
+            Target::Container(id) => {
+                let options = bollard::query_parameters::ResizeContainerTTYOptionsBuilder::default();
+                link.api.resize_container_tty(id, options.w(columns.into()).h(rows.into()).build()).await
+            }
+        };
+        match resized {
+            Ok(()) => Ok(()),
+            // It has ended, or not yet begun: no size is told to nobody.
+            Err(error) if error::status(&error).is_some() => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Carries input and output until the output ends. Input that is left over then is not read.
+pub(super) async fn carry(
+    mut output: Output,
+    mut input: Input,
+    at_end: AtEnd,
+    mut stdin: impl AsyncRead + Unpin,
+    mut sink: impl FnMut(LogStream, &[u8]),
+) -> Result<(), Fault> {
+    let feed = async {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            // A command that ends without reading everything breaks this pipe; its end is told by its output.
+            let read = stdin.read(&mut buffer).await.unwrap_or(0);
+            if read == 0 || input.write_all(&buffer[..read]).await.is_err() || input.flush().await.is_err() {
+                break;
+            }
+        }
+        match at_end {
+            AtEnd::Close => drop(input.shutdown().await),
+            AtEnd::Keep => {}
+        }
+        std::future::pending::<()>().await;
+    };
+    let drain = async {
+        while let Some(chunk) = output.next().await {
+            let (stream, bytes) = chunk?;
+            sink(stream, &bytes);
+        }
+        Ok(())
+    };
+    tokio::select! {
+        done = drain => done,
+        () = feed => Ok(()),
+    }
+}
+
+/// Bollard's frames.
+pub(super) fn chunks(
+    frames: impl futures_util::Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send + 'static,
+) -> Output {
+    let chunk = |frame: LogOutput| {
+        let stream = match frame {
+            LogOutput::StdErr { .. } => LogStream::Stderr,
+            LogOutput::StdOut { .. } | LogOutput::StdIn { .. } | LogOutput::Console { .. } => LogStream::Stdout,
+        };
+        (stream, frame.into_bytes().to_vec())
+    };
+    frames.map(move |frame| frame.map(chunk).map_err(Fault::from)).boxed()
+}
+
+fn config(spec: &ExecSpec, attach: bool) -> ExecConfig {
+    ExecConfig {
+        attach_stdin: Some(attach && spec.stdin),
+        attach_stdout: Some(attach),
+        attach_stderr: Some(attach),
+        tty: Some(spec.tty),
+        env: (!spec.environment.is_empty()).then(|| spec.environment.clone()),
+        cmd: Some(spec.command.clone()),
+        privileged: Some(spec.privileged),
+        user: spec.user.clone(),
+        working_dir: spec.working_dir.clone(),
+        ..Default::default()
+    }
+}

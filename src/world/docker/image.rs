@@ -1,0 +1,268 @@
+//! Images: pull and build.
+
+use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
+use std::time::Duration;
+
+use bollard::models::{BuildInfo, CreateImageInfo};
+use bollard::query_parameters::{
+    BuildImageOptions, BuildImageOptionsBuilder, CreateImageOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder,
+};
+use crossbeam_channel::Sender;
+use futures_util::stream::StreamExt;
+use tokio::time::sleep;
+
+use super::connect::Link;
+use super::context::Context;
+use super::progress::Reporter;
+use super::{Docker, error, labels, registry};
+use crate::base::name::ServiceName;
+use crate::model::build::Build;
+use crate::plan::action::{Fault, FaultKind, Outcome, Ticket};
+use crate::plan::desired::Deployment;
+use crate::supervisor::event::Event;
+
+/// How often a pull is tried, and how long the first pause is; each further one is twice as long.
+const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How many lines of a failed build its fault quotes.
+const LAST_LINES: usize = 12;
+
+impl Docker {
+    /// Pulls an image; a connection that breaks is tried again, a registry that says no is believed.
+    pub(super) async fn pull(
+        &self,
+        reference: &str,
+        platform: Option<&str>,
+        ticket: &Ticket,
+        events: &Sender<Event>,
+    ) -> Result<Outcome, Fault> {
+        let link = self.link().await?;
+        let credentials = self.credentials(reference).await;
+        let mut reporter = Reporter::new(ticket, events);
+        let mut pause = PAUSE;
+        for attempt in 1.. {
+            let fault = match pull_once(&link, reference, platform, credentials.clone(), &mut reporter).await {
+                Ok(()) => break,
+                Err(fault) => fault,
+            };
+            if fault.kind != FaultKind::Temporary || attempt == ATTEMPTS {
+                return Err(fault);
+            }
+            reporter.say(&format!("{fault}; next try in {} s", pause.as_secs()));
+            sleep(pause).await;
+            pause *= 2;
+        }
+        image_id(&link, reference).await
+    }
+
+    async fn credentials(&self, reference: &str) -> Option<bollard::auth::DockerCredentials> {
+        let (config_dir, reference) = (self.0.config_dir.clone()?, reference.to_owned());
+        tokio::task::spawn_blocking(move || registry::credentials(&config_dir, &reference)).await.ok()?
+    }
+
+    /// Builds a service's image with the engine's own builder.
+    pub(super) async fn build(
+        &self,
+        service: &ServiceName,
+        deployment: &Deployment,
+        ticket: &Ticket,
+        events: &Sender<Event>,
+    ) -> Result<Outcome, Fault> {
+        let link = self.link().await?;
+        let container = deployment.service(service).and_then(|service| service.container());
+        let build = container.and_then(|container| container.build.as_ref());
+        let (Some(build), Some(image)) = (build, deployment.image_of(service)) else {
+            return Err(Fault::permanent(format!("`{service}` has no `build`")));
+        };
+        let platform = container.and_then(|container| container.platform.clone()).or_else(|| build.platforms.first().cloned());
+        let mut options = options(build, &image, platform.as_deref());
+        let mut labels: HashMap<String, String> = build.labels.clone().into_iter().collect();
+        labels.insert(labels::PROJECT.to_owned(), deployment.env.to_string());
+        labels.insert(labels::SERVICE.to_owned(), service.to_string());
+        labels.insert(labels::VERSION.to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+        options.labels = Some(labels);
+        let logins = self.0.config_dir.as_deref().map(registry::all_credentials).filter(|logins| !logins.is_empty());
+        let api = with_queries(link.patient(), build);
+        let mut reporter = Reporter::new(ticket, events);
+        if is_remote(&build.context) {
+            let steps = api.build_image(options, logins, Some(bollard::body_full(Vec::new().into())));
+            follow_build(steps, &mut reporter).await?;
+        } else {
+            let context = Context::of(build)?;
+            options.dockerfile.clone_from(&context.dockerfile);
+            let (archive, writing) = context.stream();
+            let steps = api.build_image(options, logins, Some(bollard::body_try_stream(archive)));
+            if let Err(fault) = follow_build(steps, &mut reporter).await {
+                // What broke off the archive tells more than that it broke off.
+                return Err(match writing.await {
+                    Ok(Err(error)) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                        Fault::permanent(format!("send the build context: {error}"))
+                    }
+                    Ok(_) | Err(_) => fault,
+                });
+            }
+        }
+        for tag in &build.tags {
+            let (repository, tag) = split_tag(tag);
+            let options = TagImageOptionsBuilder::default().repo(repository).tag(tag.unwrap_or("latest")).build();
+            link.api.tag_image(&image, Some(options)).await?;
+        }
+        image_id(&link, &image).await
+    }
+
+    /// Removes an image by reference or id. One that containers still use is kept.
+    pub async fn remove_image(&self, reference: &str) -> Result<Outcome, Fault> {
+        let link = self.link().await?;
+        let options = RemoveImageOptionsBuilder::default().build();
+        match link.api.remove_image(reference, Some(options), None).await {
+            Ok(_) => Ok(Outcome::Done),
+            Err(error) if error::is_not_found(&error) => Ok(Outcome::Done),
+            Err(error) if error::status(&error) == Some(409) => Ok(Outcome::Kept(Fault::from(error).message)),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+async fn image_id(link: &Link, reference: &str) -> Result<Outcome, Fault> {
+    let image = link.api.inspect_image(reference).await?;
+    Ok(Outcome::Image { id: image.id.unwrap_or_default() })
+}
+
+async fn pull_once(
+    link: &Link,
+    reference: &str,
+    platform: Option<&str>,
+    credentials: Option<bollard::auth::DockerCredentials>,
+    reporter: &mut Reporter<'_>,
+) -> Result<(), Fault> {
+    // Without a tag the engine would pull all of them.
+    let (_, tag) = split_tag(reference);
+    let reference = if tag.is_some() { reference.to_owned() } else { format!("{reference}:latest") };
+    let options = CreateImageOptionsBuilder::default().from_image(&reference).platform(platform.unwrap_or_default()).build();
+    let mut steps = pin!(link.patient().create_image(Some(options), None, credentials));
+    while let Some(step) = steps.next().await {
+        let CreateImageInfo { id, status, progress_detail, .. } = step?;
+        reporter.layer(id.as_deref(), status.as_deref().unwrap_or_default(), progress_detail.as_ref());
+    }
+    Ok(())
+}
+
+/// Repository and tag or digest of a reference. The colon of a registry's port is not a tag's.
+fn split_tag(reference: &str) -> (&str, Option<&str>) {
+    if let Some((repository, digest)) = reference.split_once('@') {
+        return (repository, Some(digest));
+    }
+    let name_start = reference.rfind('/').map_or(0, |slash| slash + 1);
+    match reference[name_start..].find(':') {
+        Some(colon) => (&reference[..name_start + colon], Some(&reference[name_start + colon + 1..])),
+        None => (reference, None),
+    }
+}
+
+fn is_remote(context: &str) -> bool {
+    ["http://", "https://", "git://", "git@", "ssh://", "github.com/"].iter().any(|prefix| context.starts_with(prefix))
+}
+
+fn options(build: &Build, image: &str, platform: Option<&str>) -> BuildImageOptions {
+    let args = build.args.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+    let mut options = BuildImageOptionsBuilder::default().t(image).rm(true).forcerm(true).nocache(build.no_cache).build();
+    options.dockerfile = build.dockerfile.clone().unwrap_or_else(|| "Dockerfile".to_owned());
+    options.buildargs = Some(args.collect());
+    options.networkmode.clone_from(&build.network);
+    options.target = build.target.clone().unwrap_or_default();
+    platform.unwrap_or_default().clone_into(&mut options.platform);
+    options.pull = build.pull.then(|| "1".to_owned());
+    options.remote = is_remote(&build.context).then(|| build.context.clone());
+    options.cachefrom = (!build.cache_from.is_empty()).then(|| build.cache_from.clone());
+    options
+}
+
+/// Adds what bollard's options cannot hold: several hosts, and sizes beyond 31 bits.
+fn with_queries(api: bollard::Docker, build: &Build) -> bollard::Docker {
+    let hosts = build.extra_hosts.iter().map(|host| format!("&extrahosts={}", host.replacen('=', ":", 1)));
+    let more: String = hosts.chain(build.shm_size.map(|size| format!("&shmsize={size}"))).collect();
+    if more.is_empty() {
+        return api;
+    }
+    api.with_request_modifier(move |mut request| {
+        if let Ok(uri) = format!("{}{more}", request.uri()).parse() {
+            *request.uri_mut() = uri;
+        }
+        request
+    })
+}
+
+async fn follow_build(
+    steps: impl futures_util::Stream<Item = Result<BuildInfo, bollard::errors::Error>>,
+    reporter: &mut Reporter<'_>,
+) -> Result<(), Fault> {
+    let mut steps = pin!(steps);
+    let mut output = BuildOutput::default();
+    while let Some(step) = steps.next().await {
+        let step = match step {
+            Ok(step) => step,
+            Err(error) => {
+                output.take("\n", reporter);
+                return Err(output.fault(error.into()));
+            }
+        };
+        if let Some(text) = &step.stream {
+            output.take(text, reporter);
+        }
+        if let Some(status) = &step.status {
+            reporter.layer(step.id.as_deref(), status, step.progress_detail.as_ref());
+        }
+    }
+    Ok(())
+}
+
+/// The lines of a build.
+#[derive(Debug, Default)]
+struct BuildOutput {
+    unfinished: String,
+    last: VecDeque<String>,
+}
+
+impl BuildOutput {
+    fn take(&mut self, text: &str, reporter: &Reporter<'_>) {
+        self.unfinished.push_str(text);
+        while let Some(end) = self.unfinished.find('\n') {
+            let line: String = self.unfinished.drain(..=end).collect();
+            let line = line.trim_end();
+            if line.is_empty() {
+                continue;
+            }
+            reporter.say(line);
+            if self.last.len() == LAST_LINES {
+                self.last.pop_front();
+            }
+            self.last.push_back(line.to_owned());
+        }
+    }
+
+    /// The fault with what the build wrote last.
+    fn fault(&self, fault: Fault) -> Fault {
+        let said = self.last.iter().map(|line| format!("\n  {line}"));
+        Fault { kind: fault.kind, message: std::iter::once(fault.message).chain(said).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_colon_of_a_port_is_no_tag() {
+        for (reference, expected) in [
+            ("redis", ("redis", None)),
+            ("redis:7", ("redis", Some("7"))),
+            ("localhost:5000/x", ("localhost:5000/x", None)),
+            ("localhost:5000/x:1", ("localhost:5000/x", Some("1"))),
+            ("x@sha256:00", ("x", Some("sha256:00"))),
+        ] {
+            assert_eq!(split_tag(reference), expected, "{reference}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The labels by which things are found again: Compose's, so that other tools see them, and one of ours.
+
+use std::collections::HashMap;
+
+use crate::base::name::{EnvId, UnitId};
+use crate::model::depends::{Condition, Dependency};
+use crate::model::service::Service;
+use crate::plan::desired::{Deployment, UnitSpec};
+use crate::plan::hash::ConfigHash;
+
+/// The environment.
+pub(super) const PROJECT: &str = "com.docker.compose.project";
+/// The service.
+pub(super) const SERVICE: &str = "com.docker.compose.service";
+/// The replica, from 1.
+pub(super) const NUMBER: &str = "com.docker.compose.container-number";
+/// `True` for what `run` made.
+pub(super) const ONE_OFF: &str = "com.docker.compose.oneoff";
+/// The hash of the definition.
+pub(super) const CONFIG_HASH: &str = "com.docker.compose.config-hash";
+/// The id of the image.
+pub(super) const IMAGE: &str = "com.docker.compose.image";
+/// `service:condition:restart,…`.
+pub(super) const DEPENDS_ON: &str = "com.docker.compose.depends_on";
+/// The release that made it.
+pub(super) const VERSION: &str = "com.docker.compose.version";
+/// The stack's directory.
+pub(super) const WORKING_DIR: &str = "com.docker.compose.project.working_dir";
+/// The stack's files.
+pub(super) const CONFIG_FILES: &str = "com.docker.compose.project.config_files";
+/// Distinguishes the one-off containers of a service.
+pub(super) const SLUG: &str = "com.docker.compose.slug";
+/// The key of a network in the files.
+pub(super) const NETWORK: &str = "com.docker.compose.network";
+/// The key of a volume in the files.
+pub(super) const VOLUME: &str = "com.docker.compose.volume";
+/// The hash once more: where both agree, the hash is one of ours and can be compared. Compose does not copy this label.
+pub(super) const OUR_HASH: &str = "baistack.config-hash";
+
+/// What the engine keeps beside a thing.
+pub(super) type Labels = HashMap<String, String>;
+
+/// A label's value.
+pub(super) fn get<'a>(labels: Option<&'a Labels>, name: &str) -> Option<&'a str> {
+    labels?.get(name).map(String::as_str)
+}
+
+/// The hash label, and whether it is one of ours.
+pub(super) fn hash(labels: Option<&Labels>) -> (Option<ConfigHash>, bool) {
+    let hash = get(labels, CONFIG_HASH);
+    (hash.map(ConfigHash::from_label), hash.is_some() && hash == get(labels, OUR_HASH))
+}
+
+/// The unit that the labels name; none for labels that no unit can have.
+pub(super) fn unit(labels: Option<&Labels>) -> Option<UnitId> {
+    let service = get(labels, SERVICE)?.parse().ok()?;
+    let replica = get(labels, NUMBER)?.parse().ok()?;
+    Some(UnitId::new(service, replica))
+}
+
+/// A filter that finds what carries the environment's label.
+pub(super) fn of_env(env: &EnvId) -> String {
+    format!("{PROJECT}={env}")
+}
+
+/// A one-off container's own.
+#[derive(Debug, Clone)]
+pub(super) struct OneOff {
+    /// Its name.
+    pub(super) name: String,
+    /// Twelve hexadecimal digits.
+    pub(super) slug: String,
+}
+
+/// The labels of a unit's container: the user's, over which Compose's win.
+pub(super) fn of_container(spec: &UnitSpec, image: Option<&str>, one_off: Option<&OneOff>) -> Labels {
+    let deployment = &spec.deployment;
+    let service = spec.service();
+    let mut labels: Labels = service.common.labels.clone().into_iter().collect();
+    let files: Vec<String> = deployment.stack.files.iter().map(|file| file.display().to_string()).collect();
+    let mut set = |name: &str, value: String| labels.insert(name.to_owned(), value);
+    set(PROJECT, deployment.env.to_string());
+    set(SERVICE, spec.unit.service.to_string());
+    set(NUMBER, spec.unit.replica.to_string());
+    set(ONE_OFF, if one_off.is_some() { "True" } else { "False" }.to_owned());
+    set(CONFIG_HASH, spec.hash.to_string());
+    set(OUR_HASH, spec.hash.to_string());
+    set(DEPENDS_ON, depends_on(service, deployment));
+    set(VERSION, env!("CARGO_PKG_VERSION").to_owned());
+    set(WORKING_DIR, deployment.stack.directory.display().to_string());
+    set(CONFIG_FILES, files.join(","));
+    if let Some(image) = image {
+        set(IMAGE, image.to_owned());
+    }
+    if let Some(one_off) = one_off {
+        set(SLUG, one_off.slug.clone());
+    }
+    labels
+}
+
+/// The edges to other containers. Processes are left out: Compose takes a service that it cannot find for an error.
+fn depends_on(service: &Service, deployment: &Deployment) -> String {
+    let containers = service
+        .common
+        .depends_on
+        .iter()
+        .filter(|(name, _)| deployment.service(name).is_some_and(|dependency| !dependency.is_process()));
+    let edges = containers.map(|(name, Dependency { condition, restart, .. })| {
+        let condition = match condition {
+            Condition::Started => "service_started",
+            Condition::Healthy => "service_healthy",
+            Condition::Completed => "service_completed_successfully",
+        };
+        format!("{name}:{condition}:{restart}")
+    });
+    edges.collect::<Vec<_>>().join(",")
+}
+
+/// The labels of a network (`kind` is [`NETWORK`]) or volume ([`VOLUME`]).
+pub(super) fn of_resource(
+    users: impl IntoIterator<Item = (String, String)>,
+    env: &EnvId,
+    kind: &str,
+    key: &str,
+    hash: &ConfigHash,
+) -> Labels {
+    let mut labels: Labels = users.into_iter().collect();
+    let ours = [
+        (PROJECT, env.to_string()),
+        (kind, key.to_owned()),
+        (VERSION, env!("CARGO_PKG_VERSION").to_owned()),
+        (CONFIG_HASH, hash.to_string()),
+        (OUR_HASH, hash.to_string()),
+    ];
+    labels.extend(ours.map(|(name, value)| (name.to_owned(), value)));
+    labels
+}

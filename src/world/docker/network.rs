@@ -1,0 +1,166 @@
+//! Networks of an environment.
+
+use std::time::Duration;
+
+use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
+use tokio::time::{Instant, sleep};
+
+use super::connect::{ApiVersion, Link};
+use super::mounts::needs;
+use super::observe::{list_containers, name_of};
+use super::{Docker, error, labels};
+use crate::base::name::EnvId;
+use crate::model::network::{IpamPool, Network};
+use crate::plan::action::{Fault, Outcome};
+use crate::plan::desired::Deployment;
+use crate::plan::hash::ConfigHash;
+
+/// How long endpoints of containers that have just ended may linger.
+const LINGER: Duration = Duration::from_secs(10);
+
+impl Docker {
+    pub(super) async fn create_network(&self, key: &str, deployment: &Deployment, hash: &ConfigHash) -> Result<Outcome, Fault> {
+        let link = self.link().await?;
+        let definition = deployment.stack.networks.get(key).cloned().unwrap_or_default();
+        let request = create_request(key, deployment, &definition, hash, link.version)?;
+        let name = request.name.clone();
+        // An engine before 25 makes a second network of the same name, whose containers do not see those of the first.
+        if let Some(holder) = holder(&link, &name).await? {
+            return holder.judged(&name, &deployment.env);
+        }
+        match link.api.create_network(request).await {
+            Ok(_) => Ok(Outcome::Done),
+            Err(error) if error::status(&error) == Some(409) => match holder(&link, &name).await? {
+                Some(holder) => holder.judged(&name, &deployment.env),
+                None => Err(Fault::temporary(Fault::from(error).message)),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) async fn remove_network(&self, name: &str) -> Result<Outcome, Fault> {
+        let link = self.link().await?;
+        let network = match link.api.inspect_network(name, None).await {
+            Ok(network) => network,
+            Err(error) if error::is_not_found(&error) => return Ok(Outcome::Done),
+            Err(error) => return Err(error.into()),
+        };
+        let owner = labels::get(network.labels.as_ref(), labels::PROJECT).map(str::to_owned);
+        let deadline = Instant::now() + LINGER;
+        let mut pause = Duration::from_millis(50);
+        loop {
+            let users = users(&link, name, owner.as_deref()).await?;
+            if !users.foreign.is_empty() {
+                return Ok(Outcome::Kept(format!("network `{name}` is still used by {}", users.foreign.join(", "))));
+            }
+            match link.api.remove_network(name).await {
+                Ok(()) => return Ok(Outcome::Done),
+                Err(error) if error::is_not_found(&error) => return Ok(Outcome::Done),
+                // Endpoints go a moment after their container; some releases leak one for good (peers: docker/compose #12889).
+                Err(error) if matches!(error::status(&error), Some(403 | 409)) => {
+                    if Instant::now() >= deadline {
+                        return Err(Fault::permanent(stuck(name, &users.own, &Fault::from(error))));
+                    }
+                    sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(1));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+fn stuck(name: &str, own: &[String], refusal: &Fault) -> String {
+    if own.is_empty() {
+        return format!(
+            "network `{name}` cannot be removed although no container uses it; restarting the Docker Engine helps ({refusal})"
+        );
+    }
+    format!("network `{name}` is still used by {}", own.join(", "))
+}
+
+/// Who is connected to a network.
+struct Users {
+    /// Running containers of the same environment.
+    own: Vec<String>,
+    /// Running containers of somebody else.
+    foreign: Vec<String>,
+}
+
+async fn users(link: &Link, network: &str, owner: Option<&str>) -> Result<Users, Fault> {
+    let list = list_containers(link, &[("network", network.to_owned()), ("status", "running".to_owned())]).await?;
+    let is_own = |container: &bollard::models::ContainerSummary| {
+        owner.is_some() && labels::get(container.labels.as_ref(), labels::PROJECT) == owner
+    };
+    let (own, foreign): (Vec<_>, Vec<_>) = list.into_iter().partition(is_own);
+    let names = |containers: Vec<_>| containers.iter().map(|container| format!("`{}`", name_of(container))).collect();
+    Ok(Users { own: names(own), foreign: names(foreign) })
+}
+
+/// A network that has a name already.
+struct Holder {
+    project: Option<String>,
+}
+
+impl Holder {
+    fn judged(&self, name: &str, env: &EnvId) -> Result<Outcome, Fault> {
+        match &self.project {
+            Some(project) if project == env.as_str() => Ok(Outcome::Done),
+            Some(project) => Err(Fault::permanent(format!("network `{name}` belongs to environment `{project}`"))),
+            None => Err(Fault::permanent(format!(
+                "network `{name}` is there but not ours; to use it, declare it as `external: true`"
+            ))),
+        }
+    }
+}
+
+async fn holder(link: &Link, name: &str) -> Result<Option<Holder>, Fault> {
+    match link.api.inspect_network(name, None).await {
+        // The engine also takes the beginning of an id for a name.
+        Ok(network) if network.name.as_deref() != Some(name) => Ok(None),
+        Ok(network) => Ok(Some(Holder { project: labels::get(network.labels.as_ref(), labels::PROJECT).map(str::to_owned) })),
+        Err(error) if error::is_not_found(&error) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn create_request(
+    key: &str,
+    deployment: &Deployment,
+    definition: &Network,
+    hash: &ConfigHash,
+    version: ApiVersion,
+) -> Result<NetworkCreateRequest, Fault> {
+    if definition.enable_ipv4.is_some() {
+        needs(version, 48, "enable_ipv4", "28")?;
+    }
+    let ipam = &definition.ipam;
+    let pools: Vec<IpamConfig> = ipam.config.iter().map(pool).collect();
+    let has_ipam = ipam.driver.is_some() || !pools.is_empty() || !ipam.options.is_empty();
+    Ok(NetworkCreateRequest {
+        name: deployment.network_name(key),
+        driver: definition.driver.clone(),
+        internal: Some(definition.internal),
+        attachable: Some(definition.attachable),
+        enable_ipv4: definition.enable_ipv4,
+        enable_ipv6: definition.enable_ipv6,
+        options: Some(definition.driver_opts.clone().into_iter().collect()),
+        labels: Some(labels::of_resource(definition.labels.clone(), &deployment.env, labels::NETWORK, key, hash)),
+        ipam: has_ipam.then(|| Ipam {
+            driver: ipam.driver.clone(),
+            config: (!pools.is_empty()).then_some(pools),
+            options: (!ipam.options.is_empty()).then(|| ipam.options.clone().into_iter().collect()),
+        }),
+        ..Default::default()
+    })
+}
+
+fn pool(pool: &IpamPool) -> IpamConfig {
+    let addresses = &pool.aux_addresses;
+    IpamConfig {
+        subnet: pool.subnet.clone(),
+        ip_range: pool.ip_range.clone(),
+        gateway: pool.gateway.clone(),
+        auxiliary_addresses: (!addresses.is_empty()).then(|| addresses.clone().into_iter().collect()),
+    }
+}

@@ -1,0 +1,306 @@
+//! What the engine holds of an environment: three lists, and a closer look at what they cannot say.
+//!
+//! The list of containers tells state, exit code and health, but not when a life began; so each container is inspected once a
+//! life. While the events are listened to ([`super::events`]) what was found stays valid until an event says otherwise.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+use bollard::models::{ContainerState, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum, HealthStatusEnum};
+use bollard::query_parameters::{
+    InspectNetworkOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
+};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use super::connect::Link;
+use super::labels::{self, Labels};
+use super::{AT_ONCE, Docker, error};
+use crate::base::name::EnvId;
+use crate::plan::action::{Exit, Fault};
+use crate::plan::actual::{Actual, Query, SeenContainer, SeenHealth, SeenResource, SeenState};
+
+/// When the present life of each container began, as far as that is known to be still true.
+#[derive(Debug, Default)]
+pub(super) struct Births(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Whether events are listened to; without them nothing is kept.
+    live: bool,
+    /// Counts what was forgotten, so that an answer that was overtaken by an event is not kept.
+    turn: u64,
+    births: HashMap<String, String>,
+}
+
+impl Births {
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Events are listened to from now on, or no longer: what was known may have changed unseen.
+    pub(super) fn set_live(&self, live: bool) {
+        let mut known = self.known();
+        known.live = live;
+        known.turn += 1;
+        known.births.clear();
+    }
+
+    /// A container was started.
+    pub(super) fn forget(&self, id: &str) {
+        let mut known = self.known();
+        known.turn += 1;
+        known.births.remove(id);
+    }
+
+    fn turn(&self) -> u64 {
+        self.known().turn
+    }
+
+    fn get(&self, id: &str) -> Option<String> {
+        self.known().births.get(id).cloned()
+    }
+
+    fn keep(&self, turn: u64, id: &str, birth: &str) {
+        let mut known = self.known();
+        if known.live && known.turn == turn {
+            known.births.insert(id.to_owned(), birth.to_owned());
+        }
+    }
+}
+
+impl Docker {
+    /// All that the engine holds of one environment, and what is asked for beside.
+    pub async fn observe(&self, env: &EnvId, query: &Query) -> Result<Actual, Fault> {
+        let link = self.link().await?;
+        let (containers, networks, volumes, images) = tokio::try_join!(
+            self.seen_containers(&link, env),
+            seen_networks(&link, env, &query.networks),
+            seen_volumes(&link, env, &query.volumes),
+            seen_images(&link, &query.images),
+        )?;
+        Ok(Actual { containers, networks, volumes, images })
+    }
+
+    async fn seen_containers(&self, link: &Link, env: &EnvId) -> Result<Vec<SeenContainer>, Fault> {
+        let turn = self.0.births.turn();
+        let list = list_containers(link, &[("label", labels::of_env(env))]).await?;
+        let looks: Vec<_> = list.into_iter().map(|summary| self.seen_container(link, summary, turn)).collect();
+        let seen: Vec<Option<SeenContainer>> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+        Ok(seen.into_iter().flatten().collect())
+    }
+
+    /// A listed container; none if it has gone in the meantime.
+    async fn seen_container(&self, link: &Link, summary: ContainerSummary, turn: u64) -> Result<Option<SeenContainer>, Fault> {
+        let id = summary.id.clone().unwrap_or_default();
+        let status = summary.status.as_deref().unwrap_or_default();
+        if summary.state == Some(ContainerSummaryStateEnum::CREATED) {
+            return Ok(Some(seen(&summary, SeenState::Created, None)));
+        }
+        if let Some(birth) = self.0.births.get(&id) {
+            return Ok(Some(seen(&summary, state_of_list(&summary, birth), health_of_status(status))));
+        }
+        let state = match link.api.inspect_container(&id, None).await {
+            Ok(container) => container.state.unwrap_or_default(),
+            Err(error) if error::is_not_found(&error) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(birth) = &state.started_at {
+            self.0.births.keep(turn, &id, birth);
+        }
+        let health = state.health.as_ref().and_then(|health| health_of(health.status?));
+        Ok(Some(seen(&summary, state_of_inspect(&state), health)))
+    }
+}
+
+/// Containers in any state that match all of these filters.
+pub(super) async fn list_containers(link: &Link, filters: &[(&str, String)]) -> Result<Vec<ContainerSummary>, Fault> {
+    let mut all: HashMap<String, Vec<String>> = HashMap::new();
+    for (name, value) in filters {
+        all.entry((*name).to_owned()).or_default().push(value.clone());
+    }
+    let options = ListContainersOptionsBuilder::default().all(true).filters(&all).build();
+    Ok(link.api.list_containers(Some(options)).await?)
+}
+
+/// A container's name, without the slash that the engine puts before it.
+pub(super) fn name_of(summary: &ContainerSummary) -> String {
+    let names = summary.names.iter().flatten();
+    // With links the engine also lists `/other/alias`.
+    let own = names.map(|name| name.trim_start_matches('/')).find(|name| !name.contains('/'));
+    own.or(summary.id.as_deref()).unwrap_or_default().to_owned()
+}
+
+fn seen(summary: &ContainerSummary, state: SeenState, health: Option<SeenHealth>) -> SeenContainer {
+    let labels = summary.labels.as_ref();
+    let (hash, by_us) = labels::hash(labels);
+    let running = matches!(state, SeenState::Running { .. });
+    SeenContainer {
+        id: summary.id.clone().unwrap_or_default(),
+        name: name_of(summary),
+        unit: labels::unit(labels),
+        one_off: labels::get(labels, labels::ONE_OFF).is_some_and(|value| value.eq_ignore_ascii_case("true")),
+        hash,
+        by_us,
+        image: summary.image_id.clone().unwrap_or_default(),
+        state,
+        health: health.filter(|_| running),
+    }
+}
+
+fn state_of_list(summary: &ContainerSummary, birth: String) -> SeenState {
+    match summary.state.unwrap_or(ContainerSummaryStateEnum::EMPTY) {
+        ContainerSummaryStateEnum::CREATED => SeenState::Created,
+        ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::PAUSED | ContainerSummaryStateEnum::STOPPING => {
+            SeenState::Running { birth }
+        }
+        ContainerSummaryStateEnum::RESTARTING => SeenState::Restarting,
+        ContainerSummaryStateEnum::EXITED => {
+            SeenState::Exited { exit: exit_of_status(summary.status.as_deref().unwrap_or_default()), birth }
+        }
+        ContainerSummaryStateEnum::REMOVING | ContainerSummaryStateEnum::DEAD | ContainerSummaryStateEnum::EMPTY => {
+            SeenState::Exited { exit: Exit::Unknown, birth }
+        }
+    }
+}
+
+fn state_of_inspect(state: &ContainerState) -> SeenState {
+    let birth = state.started_at.clone().unwrap_or_default();
+    let exit = state.exit_code.and_then(|code| i32::try_from(code).ok()).map_or(Exit::Unknown, Exit::Code);
+    match state.status.unwrap_or(ContainerStateStatusEnum::EMPTY) {
+        ContainerStateStatusEnum::CREATED => SeenState::Created,
+        ContainerStateStatusEnum::RUNNING | ContainerStateStatusEnum::PAUSED | ContainerStateStatusEnum::STOPPING => {
+            SeenState::Running { birth }
+        }
+        ContainerStateStatusEnum::RESTARTING => SeenState::Restarting,
+        ContainerStateStatusEnum::EXITED => SeenState::Exited { exit, birth },
+        ContainerStateStatusEnum::REMOVING | ContainerStateStatusEnum::DEAD | ContainerStateStatusEnum::EMPTY => {
+            SeenState::Exited { exit: Exit::Unknown, birth }
+        }
+    }
+}
+
+fn health_of(status: HealthStatusEnum) -> Option<SeenHealth> {
+    match status {
+        HealthStatusEnum::STARTING => Some(SeenHealth::Starting),
+        HealthStatusEnum::HEALTHY => Some(SeenHealth::Healthy),
+        HealthStatusEnum::UNHEALTHY => Some(SeenHealth::Unhealthy),
+        HealthStatusEnum::NONE | HealthStatusEnum::EMPTY => None,
+    }
+}
+
+/// The verdict in `Up 5 seconds (health: starting)`.
+fn health_of_status(status: &str) -> Option<SeenHealth> {
+    match status.rsplit_once(" (")?.1.trim_end_matches(')') {
+        "healthy" => Some(SeenHealth::Healthy),
+        "unhealthy" => Some(SeenHealth::Unhealthy),
+        "health: starting" => Some(SeenHealth::Starting),
+        _ => None,
+    }
+}
+
+/// The code in `Exited (137) 5 minutes ago`.
+fn exit_of_status(status: &str) -> Exit {
+    let code = status.strip_prefix("Exited (").and_then(|rest| rest.split_once(')'));
+    code.and_then(|(code, _)| code.parse().ok()).map_or(Exit::Unknown, Exit::Code)
+}
+
+fn seen_resource(labels: Option<&Labels>, env: &EnvId, key: &str) -> SeenResource {
+    let (hash, by_us) = labels::hash(labels);
+    SeenResource {
+        key: labels::get(labels, key).map(str::to_owned),
+        hash: hash.filter(|_| by_us),
+        ours: labels::get(labels, labels::PROJECT) == Some(env.as_str()),
+    }
+}
+
+async fn seen_networks(link: &Link, env: &EnvId, others: &[String]) -> Result<BTreeMap<String, SeenResource>, Fault> {
+    let filters = HashMap::from([("label", vec![labels::of_env(env)])]);
+    let options = ListNetworksOptionsBuilder::default().filters(&filters).build();
+    let mut all = BTreeMap::new();
+    for network in link.api.list_networks(Some(options)).await? {
+        let seen = seen_resource(network.labels.as_ref(), env, labels::NETWORK);
+        all.insert(network.name.unwrap_or_default(), seen);
+    }
+    for name in others {
+        match link.api.inspect_network(name, None::<InspectNetworkOptions>).await {
+            Ok(network) => {
+                all.insert(name.clone(), seen_resource(network.labels.as_ref(), env, labels::NETWORK));
+            }
+            Err(error) if error::is_not_found(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(all)
+}
+
+async fn seen_volumes(link: &Link, env: &EnvId, others: &[String]) -> Result<BTreeMap<String, SeenResource>, Fault> {
+    let filters = HashMap::from([("label", vec![labels::of_env(env)])]);
+    let options = ListVolumesOptionsBuilder::default().filters(&filters).build();
+    let mut all = BTreeMap::new();
+    for volume in link.api.list_volumes(Some(options)).await?.volumes.unwrap_or_default() {
+        let seen = seen_resource(Some(&volume.labels), env, labels::VOLUME);
+        all.insert(volume.name, seen);
+    }
+    for name in others {
+        match link.api.inspect_volume(name).await {
+            Ok(volume) => {
+                all.insert(name.clone(), seen_resource(Some(&volume.labels), env, labels::VOLUME));
+            }
+            Err(error) if error::is_not_found(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(all)
+}
+
+async fn seen_images(link: &Link, references: &[String]) -> Result<BTreeMap<String, String>, Fault> {
+    let looks: Vec<_> = references.iter().map(|reference| seen_image(link, reference)).collect();
+    let found: Vec<Option<(String, String)>> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+async fn seen_image(link: &Link, reference: &str) -> Result<Option<(String, String)>, Fault> {
+    match link.api.inspect_image(reference).await {
+        Ok(image) => Ok(image.id.map(|id| (reference.to_owned(), id))),
+        Err(error) if error::is_not_found(&error) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_tells_exit_code_and_health_in_its_status_text() {
+        for (status, exit, health) in [
+            ("Exited (137) 5 minutes ago", Exit::Code(137), None),
+            ("Exited (0) Less than a second ago", Exit::Code(0), None),
+            ("Dead", Exit::Unknown, None),
+            ("Up 5 minutes (healthy)", Exit::Unknown, Some(SeenHealth::Healthy)),
+            ("Up 1 second (health: starting)", Exit::Unknown, Some(SeenHealth::Starting)),
+            ("Up 2 weeks (unhealthy)", Exit::Unknown, Some(SeenHealth::Unhealthy)),
+            ("Up 2 weeks (Paused)", Exit::Unknown, None),
+            ("Up 2 weeks", Exit::Unknown, None),
+        ] {
+            assert_eq!((exit_of_status(status), health_of_status(status)), (exit, health), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_birth_is_kept_only_while_events_would_say_that_it_is_over() {
+        let births = Births::default();
+        births.keep(births.turn(), "c", "1");
+        assert_eq!(births.get("c"), None, "nobody listens");
+        births.set_live(true);
+        births.keep(births.turn(), "c", "1");
+        assert_eq!(births.get("c").as_deref(), Some("1"));
+        let before_the_event = births.turn();
+        births.forget("c");
+        births.keep(before_the_event, "c", "1");
+        assert_eq!(births.get("c"), None, "the answer was overtaken by the event");
+        births.keep(births.turn(), "c", "2");
+        births.set_live(false);
+        assert_eq!(births.get("c"), None);
+    }
+}

@@ -1,0 +1,411 @@
+//! From the processes' pipes into their log files: one thread for all.
+//!
+//! It reads what is there, frames it into records (one timestamp a read) and writes them when the pipe is empty or 256 KiB
+//! have come together. A line without its end is written after [`PATIENCE`], so that a prompt is seen; the reader joins the
+//! pieces. An end is told only after all that was written before it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+use indexmap::IndexMap;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::file::{self, LogFile, Size};
+use super::frame::Framer;
+use super::record::{Head, Mark, Part, Record, Stream, Timestamp};
+use crate::base::name::UnitId;
+use crate::plan::action::Incarnation;
+use crate::supervisor::event::Event;
+use crate::world::clock;
+
+/// So long an unfinished line is held back.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// So much is read from one pipe before the next has its turn.
+const TURN: usize = 256 * 1024;
+/// So much is read for an end that is to be told while somebody goes on to write.
+const LAST_TURN: usize = 1024 * 1024;
+/// A pipe holds 64 KiB; one that was made larger has its larger reads.
+const READ: usize = 128 * 1024;
+/// The key of the descriptor that wakes the thread.
+const WAKE: u64 = 0;
+
+/// A regular expression that a line is to match.
+#[derive(Debug, Clone)]
+pub struct LinePattern(regex::bytes::Regex);
+
+impl LinePattern {
+    /// Compiles it.
+    pub fn new(pattern: &str) -> Result<Self, regex::Error> {
+        regex::bytes::Regex::new(pattern).map(Self)
+    }
+}
+
+/// A life begins.
+#[derive(Debug)]
+pub struct Begin {
+    /// Of which unit.
+    pub unit: UnitId,
+    /// Which life.
+    pub incarnation: Incarnation,
+    /// How much of its log is kept.
+    pub size: Size,
+    /// What is looked for in its lines, told once by `Event::LineMatched`.
+    pub pattern: Option<LinePattern>,
+    /// Our ends of what it writes to.
+    pub streams: Vec<(Stream, OwnedFd)>,
+}
+
+enum Order {
+    Begin(Begin),
+    Add { unit: UnitId, stream: Stream, pipe: OwnedFd },
+    Note { unit: UnitId, text: String },
+    End { unit: UnitId, incarnation: Incarnation, event: Event },
+    Finish,
+}
+
+/// Gives orders to the pump, from any thread.
+#[derive(Debug, Clone)]
+pub struct PumpHandle {
+    orders: Sender<Order>,
+    wake: Arc<EventFd>,
+}
+
+impl PumpHandle {
+    /// Takes over what a new life writes to.
+    pub fn begin(&self, begin: Begin) {
+        self.send(Order::Begin(begin));
+    }
+
+    /// Takes over one more pipe: the output of a hook or check goes into its unit's log.
+    pub fn add(&self, unit: &UnitId, stream: Stream, pipe: OwnedFd) {
+        self.send(Order::Add { unit: unit.clone(), stream, pipe });
+    }
+
+    /// Writes a word of the supervisor's into a unit's log.
+    pub fn note(&self, unit: &UnitId, text: impl Into<String>) {
+        self.send(Order::Note { unit: unit.clone(), text: text.into() });
+    }
+
+    /// Sends an event once everything that this life has written is in the log.
+    pub fn end(&self, unit: &UnitId, incarnation: Incarnation, event: Event) {
+        self.send(Order::End { unit: unit.clone(), incarnation, event });
+    }
+
+    fn send(&self, order: Order) {
+        // The thread ends only with `Pump::finish`; what is said afterwards has nobody to hear it.
+        if self.orders.send(order).is_ok() {
+            let _ = self.wake.write(1);
+        }
+    }
+}
+
+/// The thread.
+#[derive(Debug)]
+pub struct Pump {
+    handle: PumpHandle,
+    thread: JoinHandle<()>,
+}
+
+impl Pump {
+    /// Starts it. Logs are written below `directory`, which exists; events go to `events`.
+    pub fn start(directory: &Path, events: Sender<Event>) -> io::Result<Self> {
+        let (sender, orders) = unbounded();
+        let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&*wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
+        let mut worker = Worker {
+            epoll,
+            wake: Arc::clone(&wake),
+            orders,
+            events,
+            directory: directory.to_owned(),
+            logs: IndexMap::new(),
+            sources: IndexMap::new(),
+            last_key: WAKE,
+            unfinished: VecDeque::new(),
+            buffer: vec![0; READ],
+            out: Vec::with_capacity(2 * TURN),
+        };
+        let thread = std::thread::Builder::new().name("log pump".to_owned()).spawn(move || worker.run())?;
+        Ok(Self { handle: PumpHandle { orders: sender, wake }, thread })
+    }
+
+    /// For giving orders.
+    pub fn handle(&self) -> PumpHandle {
+        self.handle.clone()
+    }
+
+    /// Writes down everything that has been written so far and ends.
+    pub fn finish(self) {
+        self.handle.send(Order::Finish);
+        // A panic of the thread has already been reported by its hook.
+        let _ = self.thread.join();
+    }
+}
+
+struct Log {
+    file: LogFile,
+    /// Who is to be told which line.
+    pattern: Option<(Incarnation, LinePattern)>,
+    sources: usize,
+}
+
+struct Source {
+    unit: UnitId,
+    /// The life that it belongs to; none for a command beside it.
+    incarnation: Option<Incarnation>,
+    stream: Stream,
+    pipe: OwnedFd,
+    framer: Framer,
+    is_listed: bool,
+}
+
+struct Worker {
+    epoll: Epoll,
+    wake: Arc<EventFd>,
+    orders: Receiver<Order>,
+    events: Sender<Event>,
+    directory: PathBuf,
+    logs: IndexMap<UnitId, Log>,
+    sources: IndexMap<u64, Source>,
+    last_key: u64,
+    /// Sources with an unfinished line, and when it is to be written: oldest first.
+    unfinished: VecDeque<(Instant, u64)>,
+    buffer: Vec<u8>,
+    /// Records of the source at hand, not yet written.
+    out: Vec<u8>,
+}
+
+enum Progress {
+    Going,
+    Finished,
+}
+
+impl Worker {
+    fn run(&mut self) {
+        loop {
+            let mut events = [EpollEvent::empty(); 128];
+            let ready = match self.epoll.wait(&mut events, self.timeout()) {
+                Ok(ready) => ready,
+                Err(Errno::EINTR) => continue,
+                // Nothing that the other errors of epoll_wait(2) name can happen to a set of our own.
+                Err(_) => return,
+            };
+            let mut is_woken = false;
+            for event in &events[..ready] {
+                if event.data() == WAKE {
+                    is_woken = true;
+                } else {
+                    self.read(event.data(), TURN);
+                }
+            }
+            if is_woken && matches!(self.obey(), Progress::Finished) {
+                return self.finish();
+            }
+            self.write_unfinished();
+        }
+    }
+
+    fn timeout(&self) -> EpollTimeout {
+        let Some((due, _)) = self.unfinished.front() else { return EpollTimeout::NONE };
+        let wait = clock::until(*due).as_millis() + 1;
+        EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
+    }
+
+    fn obey(&mut self) -> Progress {
+        let _ = self.wake.read();
+        loop {
+            match self.orders.try_recv() {
+                Ok(Order::Begin(begin)) => self.begin(begin),
+                Ok(Order::Add { unit, stream, pipe }) => self.add(unit, None, stream, pipe),
+                Ok(Order::Note { unit, text }) => self.mark(&unit, Mark::Note, &text),
+                Ok(Order::End { unit, incarnation, event }) => self.end(&unit, incarnation, event),
+                Ok(Order::Finish) | Err(TryRecvError::Disconnected) => return Progress::Finished,
+                Err(TryRecvError::Empty) => return Progress::Going,
+            }
+        }
+    }
+
+    fn begin(&mut self, begin: Begin) {
+        let Begin { unit, incarnation, size, pattern, streams } = begin;
+        let log = self.log(&unit);
+        log.file.resize(size);
+        log.pattern = pattern.map(|pattern| (incarnation, pattern));
+        self.mark(&unit, Mark::Run(incarnation), "");
+        for (stream, pipe) in streams {
+            self.add(unit.clone(), Some(incarnation), stream, pipe);
+        }
+    }
+
+    fn add(&mut self, unit: UnitId, incarnation: Option<Incarnation>, stream: Stream, pipe: OwnedFd) {
+        self.last_key += 1;
+        let key = self.last_key;
+        // Only the reading end: the two ends of a pipe are two open files. A failure leaves a pipe that is read all the same,
+        // as far as the kernel says that there is something.
+        let _ = fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
+        if self.epoll.add(&pipe, EpollEvent::new(EpollFlags::EPOLLIN, key)).is_err() {
+            return self.mark(&unit, Mark::Note, "its output cannot be read: too many open files");
+        }
+        self.log(&unit).sources += 1;
+        self.sources.insert(key, Source { unit, incarnation, stream, pipe, framer: Framer::default(), is_listed: false });
+    }
+
+    fn end(&mut self, unit: &UnitId, incarnation: Incarnation, event: Event) {
+        let of_life = |source: &Source| source.unit == *unit && source.incarnation == Some(incarnation);
+        let keys: Vec<u64> = self.sources.iter().filter(|(_, source)| of_life(source)).map(|(key, _)| *key).collect();
+        for key in keys {
+            self.read(key, LAST_TURN);
+            self.write_rest(key);
+        }
+        if let Event::Exited { exit, remaining: 0, .. } = &event {
+            self.mark(unit, Mark::End, &exit.to_string());
+        }
+        // The loop thread has gone: nobody is left to be told.
+        let _ = self.events.send(event);
+    }
+
+    /// Reads one source until it is empty, at its end, or its turn is over, and writes the records.
+    fn read(&mut self, key: u64, turn: usize) {
+        let mut taken = 0;
+        let mut at_end = false;
+        while taken < turn && !at_end {
+            let Some(source) = self.sources.get_mut(&key) else { return };
+            match nix::unistd::read(&source.pipe, &mut self.buffer) {
+                Ok(0) => at_end = true,
+                Ok(count) => {
+                    taken += count;
+                    let head = Head::new(Timestamp::from(clock::wall()));
+                    source.framer.push(&head, source.stream, &self.buffer[..count], &mut self.out);
+                    self.look_for_pattern(key, count);
+                    if self.out.len() >= TURN {
+                        self.write(key);
+                    }
+                }
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => break,
+                // EIO: the last one to have the terminal open has gone.
+                Err(_) => at_end = true,
+            }
+        }
+        if at_end {
+            self.close(key);
+        } else {
+            self.write(key);
+            self.list_unfinished(key);
+        }
+    }
+
+    fn look_for_pattern(&mut self, key: u64, count: usize) {
+        let Some(source) = self.sources.get_mut(&key) else { return };
+        let Some(log) = self.logs.get_mut(&source.unit) else { return };
+        let Some((incarnation, pattern)) = &log.pattern else { return };
+        if source.incarnation != Some(*incarnation) {
+            return;
+        }
+        if source.framer.any_line(&self.buffer[..count], |line| pattern.0.is_match(line)) {
+            let _ = self.events.send(Event::LineMatched(source.unit.clone(), *incarnation));
+            log.pattern = None;
+        }
+    }
+
+    fn list_unfinished(&mut self, key: u64) {
+        let Some(source) = self.sources.get_mut(&key) else { return };
+        if source.framer.has_rest() && !source.is_listed {
+            source.is_listed = true;
+            self.unfinished.push_back((clock::deadline(PATIENCE), key));
+        }
+    }
+
+    fn write_unfinished(&mut self) {
+        while let Some((due, key)) = self.unfinished.front().copied() {
+            if !clock::is_past(due) {
+                return;
+            }
+            self.unfinished.pop_front();
+            if let Some(source) = self.sources.get_mut(&key) {
+                source.is_listed = false;
+                self.write_rest(key);
+            }
+        }
+    }
+
+    /// Writes what a source has of an unfinished line.
+    fn write_rest(&mut self, key: u64) {
+        let Some(source) = self.sources.get_mut(&key) else { return };
+        let head = Head::new(Timestamp::from(clock::wall()));
+        source.framer.write_rest(&head, source.stream, &mut self.out);
+        self.write(key);
+    }
+
+    fn write(&mut self, key: u64) {
+        if let Some(source) = self.sources.get(&key)
+            && let Some(log) = self.logs.get_mut(&source.unit)
+        {
+            log.file.append(&self.out);
+        }
+        self.out.clear();
+        // A flood of short lines grows it; it is not kept that large.
+        self.out.shrink_to(4 * TURN);
+    }
+
+    /// A source is at its end: its last line is one, whether it says so or not.
+    fn close(&mut self, key: u64) {
+        let Some(source) = self.sources.get_mut(&key) else { return };
+        let head = Head::new(Timestamp::from(clock::wall()));
+        source.framer.end(&head, source.stream, &mut self.out);
+        self.write(key);
+        let Some(source) = self.sources.swap_remove(&key) else { return };
+        let _ = self.epoll.delete(source.pipe.as_fd());
+        if let Some(log) = self.logs.get_mut(&source.unit) {
+            log.sources -= 1;
+            if log.sources == 0 {
+                log.file.close();
+            }
+        }
+    }
+
+    fn mark(&mut self, unit: &UnitId, mark: Mark, text: &str) {
+        let mut record = Vec::new();
+        let time = Timestamp::from(clock::wall());
+        Record { time, stream: Stream::Stderr, part: Part::Mark(mark), text: text.as_bytes() }.write(&mut record);
+        let log = self.log(unit);
+        log.file.append(&record);
+        if log.sources == 0 {
+            log.file.close();
+        }
+    }
+
+    fn log(&mut self, unit: &UnitId) -> &mut Log {
+        let directory = &self.directory;
+        self.logs.entry(unit.clone()).or_insert_with(|| Log {
+            file: LogFile::new(file::path(directory, unit), Size::default()),
+            pattern: None,
+            sources: 0,
+        })
+    }
+
+    fn finish(&mut self) {
+        let keys: Vec<u64> = self.sources.keys().copied().collect();
+        for key in keys {
+            self.read(key, LAST_TURN);
+            if self.sources.contains_key(&key) {
+                self.close(key);
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("epoll", &self.epoll.0.as_raw_fd()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,195 @@
+//! One record of a log file: the CRI log format of the container runtimes.
+//!
+//! `2026-11-25T05:19:40.123456789Z stdout F text`: time, stream, tags, bytes as they came up to the line end. The first tag
+//! is `F` for a piece that ends its line and `P` for one that does not. Further tags stand behind `:`, as the format allows
+//! (kubernetes/cri-api, `LogTagDelimiter`); ours mark what the supervisor has to say, on `stderr` so that other readers show
+//! it: `F:run=3` begins the third life of a unit, `F:end` ends it, `F:note` is any other word of ours.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::plan::action::Incarnation;
+
+/// Nanoseconds since 1970.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub u64);
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+impl Timestamp {
+    /// The same as the operating system counts it.
+    pub fn system_time(self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_nanos(self.0)
+    }
+
+    /// Reads RFC 3339 in UTC, with or without fractions.
+    pub fn parse(text: &str) -> Option<Self> {
+        humantime::parse_rfc3339(text).ok().map(Self::from)
+    }
+}
+
+impl std::fmt::Display for Timestamp {
+    /// RFC 3339 with nanoseconds, in UTC.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        humantime::format_rfc3339_nanos(self.system_time()).fmt(f)
+    }
+}
+
+/// Where a process wrote it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stream {
+    /// Descriptor 1, or the terminal.
+    Stdout,
+    /// Descriptor 2.
+    Stderr,
+}
+
+impl Stream {
+    /// As the record has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+        }
+    }
+}
+
+/// What the supervisor itself has to say in a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// A life begins.
+    Run(Incarnation),
+    /// A life has ended.
+    End,
+    /// Anything else.
+    Note,
+}
+
+/// What a record holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Text that ends its line.
+    Full,
+    /// Text whose line goes on in the next record of the same stream.
+    Partial,
+    /// No text of the process at all.
+    Mark(Mark),
+}
+
+/// One record, its text borrowed from what was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// When it was read from the process.
+    pub time: Timestamp,
+    /// Where it was written.
+    pub stream: Stream,
+    /// What it is.
+    pub part: Part,
+    /// The bytes, without the line end.
+    pub text: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    /// Reads a record, its line end removed. None for anything else: a torn write, somebody's note.
+    pub fn parse(line: &'a [u8]) -> Option<Self> {
+        let mut fields = line.splitn(4, |byte| *byte == b' ');
+        let time = Timestamp::parse(std::str::from_utf8(fields.next()?).ok()?)?;
+        let stream = match fields.next()? {
+            b"stdout" => Stream::Stdout,
+            b"stderr" => Stream::Stderr,
+            _ => return None,
+        };
+        let part = parse_tags(std::str::from_utf8(fields.next()?).ok()?)?;
+        Some(Self { time, stream, part, text: fields.next().unwrap_or_default() })
+    }
+
+    /// Writes it with its line end.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        Head::new(self.time).write(out, self.stream, self.part);
+        out.extend_from_slice(self.text);
+        out.push(b'\n');
+    }
+}
+
+fn parse_tags(tags: &str) -> Option<Part> {
+    let (first, more) = tags.split_once(':').unwrap_or((tags, ""));
+    for tag in more.split(':') {
+        match tag.split_once('=') {
+            Some(("run", number)) => return Some(Part::Mark(Mark::Run(Incarnation(number.parse().ok()?)))),
+            None if tag == "end" => return Some(Part::Mark(Mark::End)),
+            None if tag == "note" => return Some(Part::Mark(Mark::Note)),
+            Some(_) | None => {}
+        }
+    }
+    match first {
+        "F" => Some(Part::Full),
+        "P" => Some(Part::Partial),
+        _ => None,
+    }
+}
+
+/// The beginning of records of one moment, made once for all that one read has brought.
+#[derive(Debug, Clone)]
+pub struct Head {
+    time: String,
+}
+
+impl Head {
+    /// For this moment.
+    pub fn new(time: Timestamp) -> Self {
+        Self { time: time.to_string() }
+    }
+
+    /// Writes all that stands before the text.
+    pub fn write(&self, out: &mut Vec<u8>, stream: Stream, part: Part) {
+        out.extend_from_slice(self.time.as_bytes());
+        let rest: &[u8] = match (stream, part) {
+            (Stream::Stdout, Part::Full) => b" stdout F ",
+            (Stream::Stdout, Part::Partial) => b" stdout P ",
+            (Stream::Stderr, Part::Full) => b" stderr F ",
+            (Stream::Stderr, Part::Partial) => b" stderr P ",
+            (_, Part::Mark(Mark::End)) => b" stderr F:end ",
+            (_, Part::Mark(Mark::Note)) => b" stderr F:note ",
+            (_, Part::Mark(Mark::Run(run))) => {
+                out.extend_from_slice(format!(" stderr F:run={} ", run.0).as_bytes());
+                return;
+            }
+        };
+        out.extend_from_slice(rest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_reads_back_as_it_is_written() {
+        let parts =
+            [Part::Full, Part::Partial, Part::Mark(Mark::Run(Incarnation(3))), Part::Mark(Mark::End), Part::Mark(Mark::Note)];
+        for part in parts {
+            let text = b"a  b\xff\r \x1b[1m";
+            let record = Record { time: Timestamp(1_795_583_980_123_456_789), stream: Stream::Stderr, part, text };
+            let mut line = Vec::new();
+            record.write(&mut line);
+            assert_eq!(line.pop(), Some(b'\n'));
+            assert_eq!(Record::parse(&line), Some(record));
+        }
+    }
+
+    #[test]
+    fn the_format_is_that_of_the_container_runtimes() {
+        let mut line = Vec::new();
+        let time = Timestamp::parse("2026-11-25T05:19:40.000000001Z").unwrap();
+        Record { time, stream: Stream::Stdout, part: Part::Full, text: b"hi" }.write(&mut line);
+        assert_eq!(line, b"2026-11-25T05:19:40.000000001Z stdout F hi\n");
+        assert_eq!(Record::parse(b"2026-11-25T05:19:40Z stdout F:x ").map(|r| r.part), Some(Part::Full));
+        for torn in ["", "x", "2026-11-25T05:19:40Z", "2026-11-25T05:19:40Z stdin F x", "0Z stdout stdout F x"] {
+            assert_eq!(Record::parse(torn.as_bytes()), None, "{torn}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! `cap_add` of a process: whether it can be had, in which of the three ways, and what to do when it cannot.
+//!
+//! 1. We hold the capability: it becomes an ambient one of the child, no file is touched. 2. The program's file carries it.
+//! 3. Neither: the one `setcap` line that would help.
+
+use std::ffi::CString;
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use caps::{CapSet, Capability, CapsHashSet};
+
+use super::spawn::{self, Order};
+use crate::plan::action::Fault;
+use crate::plan::desired::UnitSpec;
+
+/// How a process comes by its capabilities.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It asks for none.
+    NotAsked,
+    /// We hold them and hand them on.
+    Ambient,
+    /// Its program's file carries them.
+    InFile,
+    /// Its program is not there yet: a task has yet to make it.
+    NotYet(Fault),
+    /// They cannot be had as things are.
+    Missing(Missing),
+    /// What was asked for makes no sense here.
+    Wrong(Fault),
+}
+
+/// What would help.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// The file that would have to carry them: symlinks resolved, `#!` followed.
+    pub file: PathBuf,
+    /// As `setcap` takes them: `cap_sys_ptrace,cap_sys_admin+ep`.
+    pub capabilities: String,
+    /// The file is an interpreter, which anybody may run: its capabilities would be everybody's.
+    pub shared_interpreter: bool,
+}
+
+impl Missing {
+    /// The line to be run, as arguments.
+    pub fn command(&self) -> Vec<String> {
+        vec!["sudo".to_owned(), "setcap".to_owned(), self.capabilities.clone(), self.file.display().to_string()]
+    }
+
+    fn fault(&self) -> Fault {
+        let names = self.capabilities.trim_end_matches("+ep").to_ascii_uppercase().replace(',', ", ");
+        Fault::permanent(format!(
+            "neither we nor `{}` hold {names}; this would help: {}",
+            self.file.display(),
+            self.command().join(" ")
+        ))
+    }
+}
+
+/// Says, before anything starts, whether a unit gets what its `cap_add` asks for.
+pub fn check(spec: &UnitSpec) -> Verdict {
+    let cap_add = &spec.service().common.cap_add;
+    if cap_add.is_empty() {
+        return Verdict::NotAsked;
+    }
+    let order = Order::own(spec);
+    let path = spawn::process(spec).ok().and_then(|process| {
+        let deployment = &spec.deployment;
+        crate::plan::environment::of_process(deployment, &spec.unit, spec.service(), process).swap_remove("PATH")
+    });
+    let Some(program) = order.argv.first() else { return Verdict::Wrong(Fault::permanent("no `command` to run")) };
+    let wanted = match parse(cap_add) {
+        Ok(wanted) => wanted,
+        Err(fault) => return Verdict::Wrong(fault),
+    };
+    if held().is_superset(&wanted) {
+        return Verdict::Ambient;
+    }
+    match spawn::find(program, &order.directory(), path.as_deref()) {
+        Ok(file) => judge(&wanted, &file, path.as_deref()),
+        Err(fault) => Verdict::NotYet(fault),
+    }
+}
+
+/// The capabilities that the child is to raise for itself, as a mask.
+pub(super) fn ambient(cap_add: &[String], file: &Path, path: Option<&str>) -> Result<u64, Fault> {
+    if cap_add.is_empty() {
+        return Ok(0);
+    }
+    let wanted = parse(cap_add)?;
+    match judge(&wanted, file, path) {
+        Verdict::NotAsked | Verdict::InFile => Ok(0),
+        Verdict::Ambient => Ok(wanted.iter().fold(0, |mask, capability| mask | 1 << capability.index())),
+        Verdict::NotYet(fault) | Verdict::Wrong(fault) => Err(fault),
+        Verdict::Missing(missing) => Err(missing.fault()),
+    }
+}
+
+fn judge(wanted: &CapsHashSet, file: &Path, path: Option<&str>) -> Verdict {
+    if held().is_superset(wanted) {
+        return Verdict::Ambient;
+    }
+    let (carrier, shared_interpreter) = match carrier(file, path) {
+        Ok(carrier) => carrier,
+        Err(error) => return Verdict::NotYet(Fault::permanent(format!("look at `{}`: {error}", file.display()))),
+    };
+    if of_file(&carrier).is_some_and(|carried| carried.is_superset(wanted)) {
+        return Verdict::InFile;
+    }
+    let mut names: Vec<String> = wanted.iter().map(|capability| capability.to_string().to_ascii_lowercase()).collect();
+    names.sort();
+    Verdict::Missing(Missing { file: carrier, capabilities: format!("{}+ep", names.join(",")), shared_interpreter })
+}
+
+/// Docker's names, with or without `CAP_`.
+fn parse(cap_add: &[String]) -> Result<CapsHashSet, Fault> {
+    let mut wanted = CapsHashSet::new();
+    for name in cap_add {
+        let upper = name.to_ascii_uppercase();
+        if upper == "ALL" {
+            wanted.extend(caps::runtime::thread_all_supported());
+            continue;
+        }
+        let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
+        let capability = Capability::from_str(&full).map_err(|_| Fault::permanent(format!("`{name}` is not a capability")))?;
+        wanted.insert(capability);
+    }
+    Ok(wanted)
+}
+
+fn held() -> CapsHashSet {
+    caps::read(None, CapSet::Permitted).unwrap_or_default()
+}
+
+/// The file whose capabilities count: symlinks resolved and `#!` followed, also through `env`.
+fn carrier(file: &Path, path: Option<&str>) -> io::Result<(PathBuf, bool)> {
+    let file = fs::canonicalize(file)?;
+    let mut head = Vec::new();
+    fs::File::open(&file)?.take(256).read_to_end(&mut head)?;
+    let Some(line) = head.strip_prefix(b"#!").and_then(|rest| rest.split(|byte| *byte == b'\n').next()) else {
+        return Ok((file, false));
+    };
+    let line = String::from_utf8_lossy(line);
+    let mut words = line.split_ascii_whitespace();
+    let interpreter = words.next().unwrap_or_default();
+    let named = match words.find(|word| !word.starts_with('-') && !word.contains('=')) {
+        Some(program) if interpreter.ends_with("/env") => spawn::find(program, Path::new("/"), path).ok(),
+        _ => None,
+    };
+    Ok((fs::canonicalize(named.unwrap_or_else(|| interpreter.into()))?, true))
+}
+
+/// What a file gives to whoever executes it: the permitted set, if it is effective at once.
+fn of_file(file: &Path) -> Option<CapsHashSet> {
+    let path = CString::new(file.as_os_str().as_bytes()).ok()?;
+    let mut value = [0_u8; 64];
+    // SAFETY: both strings end with NUL and the buffer is as long as we say.
+    let length =
+        unsafe { libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), value.as_mut_ptr().cast(), value.len()) };
+    parse_attribute(value.get(..usize::try_from(length).ok()?)?)
+}
+
+/// `struct vfs_cap_data` (linux/capability.h): flags and version, then permitted and inheritable, low and high halves.
+fn parse_attribute(value: &[u8]) -> Option<CapsHashSet> {
+    let word = |at: usize| Some(u64::from(u32::from_le_bytes(value.get(at..at + 4)?.try_into().ok()?)));
+    let flags = word(0)?;
+    let is_effective = flags & 1 == 1;
+    if !is_effective {
+        return None;
+    }
+    let permitted = word(4)? | word(12).unwrap_or(0) << 32;
+    Some(caps::all().into_iter().filter(|capability| permitted >> capability.index() & 1 == 1).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_dockers() {
+        let names = |list: &[&str]| parse(&list.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
+        assert_eq!(names(&["SYS_PTRACE", "cap_kill"]).unwrap(), [Capability::CAP_SYS_PTRACE, Capability::CAP_KILL].into());
+        assert_eq!(names(&["FLY"]).unwrap_err().message, "`FLY` is not a capability");
+    }
+
+    #[test]
+    fn the_attribute_of_a_file_is_read() {
+        // `setcap cap_sys_ptrace,cap_net_bind_service+ep`, as the kernel stores it.
+        let value = [1, 0, 0, 2, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let carried = [Capability::CAP_SYS_PTRACE, Capability::CAP_NET_BIND_SERVICE].into();
+        assert_eq!(parse_attribute(&value), Some(carried));
+        let not_effective = [0, 0, 0, 2, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(parse_attribute(&not_effective), None);
+        assert_eq!(parse_attribute(&[]), None);
+    }
+
+    #[test]
+    fn a_script_is_carried_by_its_interpreter() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = directory.path().join("script");
+        fs::write(&script, "#!/usr/bin/env sh\n").unwrap();
+        let sh = fs::canonicalize("/bin/sh").unwrap();
+        assert_eq!(carrier(&script, Some("/bin")).unwrap(), (sh.clone(), true));
+        assert_eq!(carrier(Path::new("/bin/sh"), None).unwrap(), (sh, false));
+    }
+}

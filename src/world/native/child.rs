@@ -1,0 +1,372 @@
+//! From clone to exec: the few steps that only the child itself can do.
+//!
+//! The child is made as `posix_spawn` makes it: it shares our memory and the calling thread sleeps until it has executed its
+//! program (`CLONE_VM | CLONE_VFORK`). So a start costs the same however large we are, the steps report their failure through
+//! that memory, and nobody ever sees a child that is still a copy of us. The price: between clone and exec the child may only
+//! make system calls. It must not allocate, lock, panic or unwind, and it must not call libc's wrappers for user and group
+//! ids, which would also change those of our own threads (nptl(7)).
+//!
+//! Everything is prepared before in [`Launch`]; what a unit needs is decided in `spawn`.
+
+use std::ffi::{CString, c_char, c_int, c_long, c_void};
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use nix::errno::Errno;
+
+/// What the child is to become.
+#[derive(Debug, Default)]
+pub struct Launch {
+    /// The program's file.
+    pub program: CString,
+    /// Its arguments, the name first.
+    pub arguments: Vec<CString>,
+    /// Its environment, `NAME=value`.
+    pub environment: Vec<CString>,
+    /// Its working directory; ours when absent.
+    pub directory: Option<CString>,
+    /// Whether it leads a session of its own.
+    pub own_session: bool,
+    /// Descriptors that become 0, 1 and 2; ours stay where absent. They are closed by whoever owns them.
+    pub stdio: [Option<RawFd>; 3],
+    /// Whether descriptor 0 becomes its controlling terminal.
+    pub controlling_terminal: bool,
+    /// Resource limits.
+    pub limits: Vec<Limit>,
+    /// What goes into `oom_score_adj`, as text.
+    pub oom_score_adj: Option<CString>,
+    /// Whom it runs as; like us when absent.
+    pub identity: Option<Identity>,
+    /// Capabilities (bit `n` is capability `n`) that it holds in spite of an ordinary user or program.
+    pub capabilities: u64,
+    /// The signal that it gets when the calling *thread* ends. Only for a thread that lives as long as we do.
+    pub death_signal: Option<c_int>,
+}
+
+/// One resource limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// `RLIMIT_…`.
+    pub resource: u32,
+    /// The limit in force.
+    pub soft: u64,
+    /// How far it may be raised; none leaves it as it is.
+    pub hard: Option<u64>,
+}
+
+/// User and groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+/// A child that executes its program.
+#[derive(Debug)]
+pub struct Child {
+    /// Its process id.
+    pub pid: i32,
+    /// Stands for this very process, also when the id has come to mean another.
+    pub pidfd: OwnedFd,
+}
+
+/// Where the way to the program ended.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// There is no child.
+    #[error("make a process")]
+    Clone(#[source] io::Error),
+    /// The child gave up at this step.
+    #[error("{step}")]
+    Step {
+        /// What it could not do.
+        step: Step,
+        /// Why.
+        source: Errno,
+    },
+}
+
+/// What the child does before its program runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Signals, session, descriptors: nothing that a user could have asked for wrongly.
+    Prepare,
+    /// The controlling terminal.
+    Terminal,
+    /// Resource limits.
+    Limits,
+    /// `oom_score_adj`.
+    OomScore,
+    /// User and groups.
+    Identity,
+    /// Capabilities.
+    Capabilities,
+    /// The working directory.
+    Directory,
+    /// The program itself.
+    Execute,
+}
+
+impl Step {
+    const ALL: [Step; 8] = [
+        Step::Prepare,
+        Step::Terminal,
+        Step::Limits,
+        Step::OomScore,
+        Step::Identity,
+        Step::Capabilities,
+        Step::Directory,
+        Step::Execute,
+    ];
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Step::Prepare => "prepare the process",
+            Step::Terminal => "give it a terminal",
+            Step::Limits => "set its limits",
+            Step::OomScore => "set its oom_score_adj",
+            Step::Identity => "change its user",
+            Step::Capabilities => "give it capabilities",
+            Step::Directory => "enter its working directory",
+            Step::Execute => "execute its program",
+        })
+    }
+}
+
+/// What the child sees: pointers into the parent's memory, all of them valid until it has executed its program.
+struct Shared<'a> {
+    launch: &'a Launch,
+    arguments: *const *const c_char,
+    environment: *const *const c_char,
+    parent: c_int,
+    step: AtomicI32,
+    errno: AtomicI32,
+}
+
+/// Enough for a dozen frames of system calls.
+const STACK: usize = 64 * 1024;
+
+/// Starts a program. Returns when the child executes it or has given up; a child that gave up is collected.
+pub fn spawn(launch: &Launch) -> Result<Child, SpawnError> {
+    let pointers =
+        |list: &[CString]| -> Vec<*const c_char> { list.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect() };
+    let (arguments, environment) = (pointers(&launch.arguments), pointers(&launch.environment));
+    let shared = Shared {
+        launch,
+        arguments: arguments.as_ptr(),
+        environment: environment.as_ptr(),
+        // SAFETY: getpid has no preconditions.
+        parent: unsafe { libc::getpid() },
+        step: AtomicI32::new(0),
+        errno: AtomicI32::new(0),
+    };
+    let mut stack = vec![0_u128; STACK / size_of::<u128>()];
+    let top = stack.as_mut_ptr_range().end.cast::<c_void>();
+    let mut pidfd: c_int = -1;
+    // A handler of ours must not run in the child, which would run it in our memory: everything is held back until the child
+    // has put the default actions in place. glibc's posix_spawn does the same (sysdeps/unix/sysv/linux/spawni.c).
+    let held = HeldSignals::all();
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    // SAFETY: `child` only makes system calls and never returns into our frames; `stack` is aligned, large enough and, as
+    // everything that `shared` points to, outlives the child's use of it, because CLONE_VFORK stops this thread until then.
+    let pid = unsafe { libc::clone(child, top, flags, ptr::from_ref(&shared).cast_mut().cast::<c_void>(), &raw mut pidfd) };
+    let cloned = if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(pid) };
+    drop(held);
+    let pid = cloned.map_err(SpawnError::Clone)?;
+    // SAFETY: the kernel has just made this descriptor for us (CLONE_PIDFD).
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    match shared.errno.load(Ordering::Acquire) {
+        0 => Ok(Child { pid, pidfd }),
+        errno => {
+            let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None);
+            let step = usize::try_from(shared.step.load(Ordering::Acquire)).ok().and_then(|at| Step::ALL.get(at));
+            Err(SpawnError::Step { step: step.copied().unwrap_or(Step::Prepare), source: Errno::from_raw(errno) })
+        }
+    }
+}
+
+/// Holds back all signals of this thread until it is dropped.
+struct HeldSignals {
+    before: libc::sigset_t,
+}
+
+impl HeldSignals {
+    fn all() -> Self {
+        // SAFETY: both sets are plain memory of ours that the calls fill in.
+        unsafe {
+            let mut every: libc::sigset_t = std::mem::zeroed();
+            let mut before: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&raw mut every);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const every, &raw mut before);
+            Self { before }
+        }
+    }
+}
+
+impl Drop for HeldSignals {
+    fn drop(&mut self) {
+        // SAFETY: `before` was filled in by the kernel.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut()) };
+    }
+}
+
+/// Runs in the child, on its own stack, in the parent's memory.
+extern "C" fn child(shared: *mut c_void) -> c_int {
+    // SAFETY: `spawn` passes a `Shared` that outlives us; the thread that owns it sleeps.
+    let shared: &Shared<'_> = unsafe { &*shared.cast::<Shared<'_>>() };
+    // SAFETY: only system calls on values that were prepared before, see `become_program`.
+    let (step, errno) = unsafe { become_program(shared) };
+    shared.step.store(step as i32, Ordering::Release);
+    shared.errno.store(if errno == 0 { libc::EINVAL } else { errno }, Ordering::Release);
+    // SAFETY: ends this process without running anything of the parent's.
+    unsafe { libc::_exit(127) }
+}
+
+/// The kernel's highest signal number.
+const LAST_SIGNAL: c_int = 64;
+
+/// Executes the program; returns only when a step failed, with the step and its `errno`.
+///
+/// # Safety
+///
+/// Only in a child that shares the parent's memory, with the parent's thread asleep and all signals held back. Everything
+/// here is async-signal-safe (signal-safety(7)) and raw where libc's wrapper is more than the system call.
+unsafe fn become_program(shared: &Shared<'_>) -> (Step, c_int) {
+    // SAFETY: the caller vouches for the place; each call below is a system call on prepared, valid memory.
+    unsafe {
+        macro_rules! must {
+            ($step:expr, $call:expr) => {
+                if $call < 0 {
+                    return ($step, *libc::__errno_location());
+                }
+            };
+        }
+        let launch = shared.launch;
+        let mut default: libc::sigaction = std::mem::zeroed();
+        default.sa_sigaction = libc::SIG_DFL;
+        for signal in 1..=LAST_SIGNAL {
+            // Refused for KILL, STOP and what libc keeps for itself. An ignored signal would stay ignored over exec, and Rust
+            // ignores SIGPIPE in every program.
+            libc::sigaction(signal, &raw const default, ptr::null_mut());
+        }
+        if launch.own_session {
+            must!(Step::Prepare, libc::setsid());
+        }
+        for (descriptor, from) in (0..).zip(launch.stdio) {
+            let Some(from) = from else { continue };
+            // dup2 onto itself would keep close-on-exec.
+            if from == descriptor {
+                must!(Step::Prepare, libc::fcntl(from, libc::F_SETFD, 0));
+            } else {
+                must!(Step::Prepare, libc::dup2(from, descriptor));
+            }
+        }
+        if launch.controlling_terminal {
+            must!(Step::Terminal, libc::ioctl(0, libc::TIOCSCTTY as _, 0));
+        }
+        // Everything that we open is close-on-exec; this is for what we were given. Kernels before 5.11 do not know it.
+        libc::syscall(libc::SYS_close_range, 3 as c_long, c_long::from(u32::MAX), libc::CLOSE_RANGE_CLOEXEC as c_long);
+        if let Some(text) = &launch.oom_score_adj {
+            let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+            must!(Step::OomScore, file);
+            must!(Step::OomScore, libc::write(file, text.as_ptr().cast(), text.as_bytes().len()));
+            libc::close(file);
+        }
+        for limit in &launch.limits {
+            let mut now: libc::rlimit64 = std::mem::zeroed();
+            must!(Step::Limits, libc::prlimit64(0, limit.resource, ptr::null(), &raw mut now));
+            let wanted = libc::rlimit64 { rlim_cur: limit.soft, rlim_max: limit.hard.unwrap_or(now.rlim_max) };
+            must!(Step::Limits, libc::prlimit64(0, limit.resource, &raw const wanted, ptr::null_mut()));
+        }
+        if let Some(identity) = &launch.identity {
+            if launch.capabilities != 0 {
+                must!(Step::Capabilities, libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0));
+            }
+            let groups = (identity.groups.len() as c_long, identity.groups.as_ptr());
+            must!(Step::Identity, libc::syscall(libc::SYS_setgroups, groups.0, groups.1));
+            let (uid, gid) = (c_long::from(identity.uid), c_long::from(identity.gid));
+            must!(Step::Identity, libc::syscall(libc::SYS_setresgid, gid, gid, gid));
+            must!(Step::Identity, libc::syscall(libc::SYS_setresuid, uid, uid, uid));
+        }
+        if launch.capabilities != 0 {
+            let errno = raise_capabilities(launch.capabilities, launch.identity.is_some());
+            if errno != 0 {
+                return (Step::Capabilities, errno);
+            }
+        }
+        if let Some(directory) = &launch.directory {
+            must!(Step::Directory, libc::chdir(directory.as_ptr()));
+        }
+        if let Some(signal) = launch.death_signal {
+            // After the change of user, which clears it (prctl(2)).
+            must!(Step::Prepare, libc::prctl(libc::PR_SET_PDEATHSIG, signal, 0, 0, 0));
+            if libc::getppid() != shared.parent {
+                return (Step::Prepare, libc::ESRCH);
+            }
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+        libc::execve(launch.program.as_ptr(), shared.arguments, shared.environment);
+        (Step::Execute, *libc::__errno_location())
+    }
+}
+
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: c_int,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct CapabilityData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3` (linux/capability.h).
+const CAPABILITY_VERSION: u32 = 0x2008_0522;
+
+/// Raises capabilities as ambient ones; returns an `errno`, 0 when all is well. `only` drops all others.
+///
+/// # Safety
+///
+/// As [`become_program`].
+unsafe fn raise_capabilities(mask: u64, only: bool) -> c_int {
+    // SAFETY: the structures are those of capset(2), and the caller vouches for the place.
+    unsafe {
+        let mut header = CapabilityHeader { version: CAPABILITY_VERSION, pid: 0 };
+        let mut data = [CapabilityData { effective: 0, permitted: 0, inheritable: 0 }; 2];
+        if libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) < 0 {
+            return *libc::__errno_location();
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "the two halves of the mask")]
+        let halves = [mask as u32, (mask >> 32) as u32];
+        for (data, half) in data.iter_mut().zip(halves) {
+            data.inheritable |= half;
+            if only {
+                *data = CapabilityData { effective: half, permitted: half, inheritable: half };
+            }
+        }
+        if libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) < 0 {
+            return *libc::__errno_location();
+        }
+        for capability in 0..64 {
+            let wanted = mask >> capability & 1 == 1;
+            if wanted && libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability as c_long, 0, 0) < 0 {
+                return *libc::__errno_location();
+            }
+        }
+        0
+    }
+}

@@ -1,0 +1,295 @@
+//! Native processes: carries out the machine's actions on them and tells how they end.
+//!
+//! Everything here runs on the loop thread and takes microseconds, but for hooks and checks, which have threads of their own
+//! ([`exec`]). Which process belongs to which unit is decided in [`tree`], by the mark of [`marker`]. Nothing outlives us:
+//! [`guard`] sees to it when we are killed, [`sweep`] when the guard was killed as well.
+
+pub mod capabilities;
+pub mod child;
+pub mod exec;
+pub mod guard;
+pub mod marker;
+pub mod signal;
+pub mod spawn;
+pub mod sweep;
+pub mod tree;
+pub mod user;
+
+mod files;
+mod hooks;
+mod limits;
+mod reap;
+mod stdio;
+mod stop;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use indexmap::IndexMap;
+use nix::errno::Errno;
+
+use self::hooks::{Hooks, Job, Which};
+use self::marker::Marker;
+use self::reap::{End, Life, Reaper};
+use self::spawn::Order;
+use self::stdio::Stdio;
+use self::tree::{Process, Root};
+use super::logs::file::Size;
+use super::logs::pump::{self, PumpHandle};
+use crate::base::name::{EnvId, UnitId};
+use crate::plan::action::{Action, Exit, Fault, Incarnation, Outcome, Ticket};
+use crate::plan::desired::UnitSpec;
+use crate::supervisor::event::Event;
+
+/// The signal that asks a process to end, unless `stop_signal` says otherwise.
+const STOP_SIGNAL: &str = "SIGTERM";
+
+/// The native engine of one environment.
+#[derive(Debug)]
+pub struct Native {
+    env: Marker,
+    state_dir: PathBuf,
+    events: Sender<Event>,
+    pump: PumpHandle,
+    reaper: Reaper,
+    hooks: Hooks,
+}
+
+impl Native {
+    /// Begins to look after the processes of an environment. Orphans of what it starts come to this process from now on.
+    pub fn new(env: &EnvId, state_dir: PathBuf, events: Sender<Event>, pump: PumpHandle) -> Result<Self, Errno> {
+        nix::sys::prctl::set_child_subreaper(true)?;
+        let env = Marker::of_env(env, nix::unistd::geteuid().as_raw());
+        Ok(Self { env, state_dir, events, pump, reaper: Reaper::new(env)?, hooks: Hooks::new() })
+    }
+
+    /// Does an action on a process. `None`: it takes longer, and `Event::Acted` will be sent.
+    pub fn act(&mut self, ticket: &Ticket, action: &Action) -> Option<Result<Outcome, Fault>> {
+        match action {
+            Action::Create { spec, .. } => Some(files::create(spec).map(|()| Outcome::Done)),
+            Action::Start { spec, incarnation, line } => {
+                let started = self.start(spec, *incarnation, line.as_deref());
+                let hooks = &spec.service().common.post_start;
+                match started {
+                    Ok(outcome) if !hooks.is_empty() => {
+                        self.run_hooks(ticket, spec, *incarnation, Which::PostStart(outcome), None)
+                    }
+                    Ok(_) | Err(_) => Some(started),
+                }
+            }
+            Action::Stop { spec, incarnation, grace } => {
+                let runs = self.leader(&spec.unit).is_some();
+                if runs && !spec.service().common.pre_stop.is_empty() {
+                    return self.run_hooks(ticket, spec, *incarnation, Which::PreStop, Some(*grace));
+                }
+                Some(self.stop(spec, *incarnation))
+            }
+            Action::Kill { spec, incarnation, signal } => Some(self.kill(spec, *incarnation, signal)),
+            Action::Remove { unit, volumes, .. } => {
+                let removed = files::remove(&self.state_dir, unit, *volumes);
+                Some(removed.map(|()| Outcome::Removed { anonymous: IndexMap::new() }))
+            }
+            Action::CreateNetwork { .. }
+            | Action::RemoveNetwork { .. }
+            | Action::CreateVolume { .. }
+            | Action::RemoveVolume { .. }
+            | Action::Pull { .. }
+            | Action::Build { .. }
+            | Action::Assess { .. }
+            | Action::Conclude { .. }
+            | Action::RemoveOwned { .. } => Some(Err(Fault::permanent(format!(
+                "{} {} is nothing that a process engine does",
+                action.verb(),
+                ticket.resource
+            )))),
+        }
+    }
+
+    /// To be called when SIGCHLD has come: collects what has ended and tells it.
+    pub fn child_changed(&mut self) {
+        while let Some((job, result)) = self.hooks.next() {
+            self.after_hooks(job, result);
+        }
+        for end in self.reaper.collect() {
+            self.tell(end);
+        }
+    }
+
+    /// The leader of a unit that runs.
+    pub fn leader(&self, unit: &UnitId) -> Option<i32> {
+        self.reaper.lives.get(unit).filter(|life| life.exit.is_none()).map(|life| life.root.leader)
+    }
+
+    /// What tells a unit's processes from others, for probes on other threads.
+    pub fn root(&self, unit: &UnitId) -> Option<Root> {
+        self.reaper.lives.get(unit).map(|life| life.root)
+    }
+
+    /// Where a unit's input is written, if it has any (`stdin_open`, `tty`).
+    pub fn input(&self, unit: &UnitId) -> Option<BorrowedFd<'_>> {
+        self.reaper.lives.get(unit)?.input.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Kills every process of every unit. Their ends will be told.
+    pub fn kill_everything(&mut self) {
+        for life in self.reaper.lives.values_mut() {
+            life.killed = true;
+            // What may not be signalled cannot be helped here: the guard is no mightier.
+            let _ = stop::kill_all(&life.root);
+        }
+    }
+
+    fn run_hooks(
+        &self,
+        ticket: &Ticket,
+        spec: &UnitSpec,
+        incarnation: Incarnation,
+        which: Which,
+        timeout: Option<Duration>,
+    ) -> Option<Result<Outcome, Fault>> {
+        let Some(root) = self.root(&spec.unit) else { return Some(Ok(Outcome::Signalled)) };
+        let job = Job { which, ticket: ticket.clone(), spec: spec.clone(), incarnation, root, timeout };
+        self.hooks.run(job, &self.pump);
+        None
+    }
+
+    /// Goes on where an action had to wait for its hooks.
+    fn after_hooks(&mut self, job: Job, result: Result<(), String>) {
+        let Job { which, ticket, spec, incarnation, root, .. } = job;
+        let answer = match (which, result) {
+            (Which::PostStart(outcome), Ok(())) => Ok(outcome),
+            (Which::PostStart(_), Err(reason)) => {
+                // As it has not started, it must not run.
+                if let Some(life) = self.reaper.lives.get_mut(&spec.unit).filter(|life| life.incarnation == incarnation) {
+                    life.killed = true;
+                    let _ = stop::kill_all(&root);
+                }
+                Err(Fault::permanent(format!("post_start: {reason}")))
+            }
+            (Which::PreStop, result) => {
+                // What a hook has failed to do does not keep the process alive.
+                if let Err(reason) = result {
+                    self.pump.note(&spec.unit, format!("pre_stop: {reason}"));
+                }
+                self.stop(&spec, incarnation)
+            }
+        };
+        // The loop has gone, and with it whoever wanted to know.
+        let _ = self.events.send(Event::Acted(ticket, answer));
+    }
+
+    fn start(&mut self, spec: &UnitSpec, incarnation: Incarnation, line: Option<&str>) -> Result<Outcome, Fault> {
+        if let Some(life) = self.reaper.lives.get(&spec.unit) {
+            return Err(Fault::temporary(format!("its life number {} has not ended yet", life.incarnation.0)));
+        }
+        let line = line.map(pump::LinePattern::new).transpose().map_err(|error| Fault::permanent(error.to_string()))?;
+        let common = &spec.service().common;
+        let order = Order::own(spec);
+        let (mut launch, _) = order.launch()?;
+        let marker = self.free_marker(&spec.unit);
+        let stdio = Stdio::open(common.tty, common.stdin_open).map_err(no_descriptors)?;
+        launch.own_session = true;
+        launch.stdio = stdio.of_child();
+        launch.controlling_terminal = common.tty;
+        launch.limits.extend(limits::marking(marker));
+        // The loop thread lives as long as the supervisor does, so this signal means that the supervisor is gone.
+        launch.death_signal = Some(libc::SIGKILL);
+        let child = child::spawn(&launch).map_err(|error| spawn::explain(error, &order, &launch))?;
+        let birth = Process::read(child.pid).map_or(0, |process| process.birth);
+        let (streams, input) = stdio.into_ours();
+        self.pump.begin(pump::Begin {
+            unit: spec.unit.clone(),
+            incarnation,
+            size: Size::of(common.logging.as_ref()),
+            pattern: line,
+            streams,
+        });
+        let life = Life {
+            incarnation,
+            root: Root { leader: child.pid, birth, marker },
+            pidfd: Some(child.pidfd),
+            exit: None,
+            told: None,
+            asked: None,
+            killed: false,
+            asked_too: std::collections::BTreeSet::new(),
+            keep: spec.service().process().map(|process| process.keep.clone()).unwrap_or_default(),
+            input,
+        };
+        self.reaper
+            .add(spec.unit.clone(), life)
+            .map_err(|errno| Fault::temporary(format!("watch for its end: {}", errno.desc())))?;
+        Ok(Outcome::Started { pid: Some(child.pid), birth: birth.to_string() })
+    }
+
+    fn stop(&mut self, spec: &UnitSpec, incarnation: Incarnation) -> Result<Outcome, Fault> {
+        let name = spec.service().common.stop_signal.as_deref().unwrap_or(STOP_SIGNAL);
+        let signal = signal::number(name).ok_or_else(|| Fault::permanent(format!("`{name}` is not a signal")))?;
+        let Some(life) = self.life_or_tell(spec, incarnation) else { return Ok(Outcome::Signalled) };
+        life.asked = Some(signal);
+        // The group outlives its leader as long as one of its members does.
+        let asked = stop::ask(life.root.leader, signal);
+        if life.exit.is_some() {
+            self.reaper.ask_left_behind(&spec.unit, signal);
+            return Ok(Outcome::Signalled);
+        }
+        outcome_of(asked)
+    }
+
+    fn kill(&mut self, spec: &UnitSpec, incarnation: Incarnation, name: &str) -> Result<Outcome, Fault> {
+        let signal = signal::number(name).ok_or_else(|| Fault::permanent(format!("`{name}` is not a signal")))?;
+        let Some(life) = self.life_or_tell(spec, incarnation) else { return Ok(Outcome::Signalled) };
+        if signal == libc::SIGKILL {
+            life.killed = true;
+            outcome_of(stop::kill_all(&life.root))
+        } else {
+            outcome_of(stop::signal_all(&life.root.members(), signal))
+        }
+    }
+
+    /// The life that is meant. When it is over, that is told (perhaps again: whoever asks cannot have heard it).
+    fn life_or_tell(&mut self, spec: &UnitSpec, incarnation: Incarnation) -> Option<&mut Life> {
+        if self.reaper.lives.get(&spec.unit).is_none_or(|life| life.incarnation != incarnation) {
+            self.tell(End { unit: spec.unit.clone(), incarnation, exit: Exit::Unknown, remaining: 0 });
+            return None;
+        }
+        self.reaper.lives.get_mut(&spec.unit)
+    }
+
+    /// An end is told by the pump, once it has read all that was written before it.
+    fn tell(&self, end: End) {
+        let End { unit, incarnation, exit, remaining } = end;
+        let event = Event::Exited { unit: unit.clone(), incarnation, exit, remaining };
+        self.pump.end(&unit, incarnation, event);
+    }
+
+    /// A unit's mark, or the next one that no other unit has.
+    fn free_marker(&self, unit: &UnitId) -> Marker {
+        let mut marker = self.env.of_unit(unit);
+        while self.reaper.lives.values().any(|life| life.root.marker == marker) {
+            marker = marker.next();
+        }
+        marker
+    }
+}
+
+fn outcome_of(signalled: Result<(), Errno>) -> Result<Outcome, Fault> {
+    match signalled {
+        // Already gone: its end is on its way.
+        Ok(()) | Err(Errno::ESRCH) => Ok(Outcome::Signalled),
+        Err(Errno::EPERM) => {
+            Err(Fault::permanent("we may not signal it: it runs as another user now, and ending it needs that user or root"))
+        }
+        Err(errno) => Err(Fault::temporary(format!("signal it: {}", errno.desc()))),
+    }
+}
+
+fn no_descriptors(error: std::io::Error) -> Fault {
+    Fault::temporary(format!("open pipes for it: {error}"))
+}

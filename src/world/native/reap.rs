@@ -1,0 +1,259 @@
+//! Notices the ends of processes: leaders by their pidfd, orphans among the children that we have adopted.
+//!
+//! Never `wait(-1)`: it would take the status of a child that somebody else waits for. Those are in [`WAITED`], or stand in our
+//! own session.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+use super::marker::Marker;
+use super::stop;
+use super::tree::{self, Process, Root};
+use crate::base::name::UnitId;
+use crate::plan::action::{Exit, Incarnation};
+
+/// Children that other threads wait for. Held while a child is made and entered, while one is collected and taken out, and
+/// while the list of our children is read, which the kernel keeps consistent only as long as none of them is collected.
+pub(super) static WAITED: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+/// One life of a unit, until the last of its processes has ended.
+#[derive(Debug)]
+pub(super) struct Life {
+    /// Which life.
+    pub incarnation: Incarnation,
+    /// Its processes.
+    pub root: Root,
+    /// The leader, until its end has been seen.
+    pub pidfd: Option<OwnedFd>,
+    /// How the leader ended.
+    pub exit: Option<Exit>,
+    /// Its end has been told, with so many processes left.
+    pub told: Option<u32>,
+    /// It was asked to end, with this signal.
+    pub asked: Option<i32>,
+    /// It is to be killed, whatever else it makes.
+    pub killed: bool,
+    /// Those that were asked one by one, after the leader's end.
+    pub asked_too: BTreeSet<(i32, u64)>,
+    /// Programs that may outlive it.
+    pub keep: Vec<String>,
+    /// Where its input is written: a pipe or its terminal.
+    pub input: Option<OwnedFd>,
+}
+
+/// An end to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct End {
+    pub unit: UnitId,
+    pub incarnation: Incarnation,
+    pub exit: Exit,
+    pub remaining: u32,
+}
+
+/// All lives.
+#[derive(Debug)]
+pub(super) struct Reaper {
+    epoll: Epoll,
+    pub lives: IndexMap<UnitId, Life>,
+    /// Children that we have adopted, with the unit that they belong to.
+    orphans: BTreeMap<i32, Option<UnitId>>,
+    env: Marker,
+}
+
+impl Reaper {
+    pub fn new(env: Marker) -> Result<Self, Errno> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        Ok(Self { epoll, lives: IndexMap::new(), orphans: BTreeMap::new(), env })
+    }
+
+    /// Takes a new life in.
+    pub fn add(&mut self, unit: UnitId, life: Life) -> Result<(), Errno> {
+        if let Some(pidfd) = &life.pidfd {
+            let key = u64::try_from(life.root.leader).unwrap_or_default();
+            self.epoll.add(pidfd, EpollEvent::new(EpollFlags::EPOLLIN, key))?;
+        }
+        self.lives.insert(unit, life);
+        Ok(())
+    }
+
+    /// Collects everything that has ended; says what is to be told.
+    pub fn collect(&mut self) -> Vec<End> {
+        self.collect_leaders();
+        self.collect_orphans();
+        let mut ends = Vec::new();
+        let ended: Vec<UnitId> =
+            self.lives.iter().filter(|(_, life)| life.exit.is_some()).map(|(unit, _)| unit.clone()).collect();
+        for unit in ended {
+            ends.extend(self.follow_up(&unit));
+        }
+        ends
+    }
+
+    /// What is left of a life whose leader has ended: told, asked to end, killed.
+    fn follow_up(&mut self, unit: &UnitId) -> Option<End> {
+        let left = self.left_behind(unit);
+        let life = self.lives.get_mut(unit)?;
+        let exit = life.exit?;
+        let remaining = u32::try_from(left.len()).unwrap_or(u32::MAX);
+        let is_news = life.told.is_none() || (remaining == 0 && life.told != Some(0));
+        let end = is_news.then(|| {
+            life.told = Some(remaining);
+            End { unit: unit.clone(), incarnation: life.incarnation, exit, remaining }
+        });
+        if remaining == 0 {
+            self.lives.shift_remove(unit);
+        } else if life.killed {
+            // Errors were told when the kill was asked for.
+            let _ = stop::signal_all(&left, libc::SIGKILL);
+        } else if let Some(signal) = life.asked {
+            ask_others(life, &left, signal);
+        }
+        end
+    }
+
+    /// Asks what a leader has left behind to end, as it was asked itself.
+    pub fn ask_left_behind(&mut self, unit: &UnitId, signal: i32) {
+        let left = self.left_behind(unit);
+        if let Some(life) = self.lives.get_mut(unit) {
+            ask_others(life, &left, signal);
+        }
+    }
+
+    /// What lives of a unit beside its leader's own descendants, without what may stay.
+    pub fn left_behind(&self, unit: &UnitId) -> Vec<Process> {
+        let Some(life) = self.lives.get(unit) else { return Vec::new() };
+        let of_unit = self.orphans.iter().filter(|(_, owner)| owner.as_ref() == Some(unit)).map(|(pid, _)| *pid);
+        let heads: Vec<i32> = of_unit.filter(|pid| !may_stay(*pid, &life.keep)).collect();
+        let mut left = tree::with_descendants(&heads);
+        left.retain(Process::is_alive);
+        left
+    }
+
+    fn collect_leaders(&mut self) {
+        loop {
+            let mut events = [EpollEvent::empty(); 64];
+            let Ok(ready) = self.epoll.wait(&mut events, EpollTimeout::ZERO) else { return };
+            for event in &events[..ready] {
+                let pid = i32::try_from(event.data()).unwrap_or_default();
+                let Some(life) = self.lives.values_mut().find(|life| life.root.leader == pid && life.exit.is_none()) else {
+                    continue;
+                };
+                if let Some(exit) = collect(pid) {
+                    life.exit = Some(exit);
+                    // Closing the descriptor takes it out of the set.
+                    life.pidfd = None;
+                }
+            }
+            if ready < events.len() {
+                return;
+            }
+        }
+    }
+
+    /// Finds and collects orphans until nothing changes: the children of one that is collected are ours, too.
+    fn collect_orphans(&mut self) {
+        let waited = WAITED.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let leaders: BTreeSet<i32> = self.running_leaders();
+            let children: Vec<i32> =
+                tree::adopted().into_iter().filter(|pid| !leaders.contains(pid) && !waited.contains(pid)).collect();
+            self.orphans.retain(|pid, _| children.binary_search(pid).is_ok() || children.contains(pid));
+            for pid in children {
+                if !self.orphans.contains_key(&pid)
+                    && let Some(owner) = self.classify(pid)
+                {
+                    self.orphans.insert(pid, owner);
+                }
+            }
+            let before = self.orphans.len();
+            self.orphans.retain(|pid, _| collect(*pid).is_none());
+            if self.orphans.len() == before {
+                return;
+            }
+        }
+    }
+
+    fn running_leaders(&self) -> BTreeSet<i32> {
+        self.lives.values().filter(|life| life.exit.is_none()).map(|life| life.root.leader).collect()
+    }
+
+    /// Whose orphan a child of ours is: a unit's, nobody's (it has lost its mark), or none of ours at all.
+    fn classify(&self, pid: i32) -> Option<Option<UnitId>> {
+        let session = tree::session_of(pid);
+        let marker = Marker::of_process(pid);
+        let owner = self.lives.iter().find(|(_, life)| session == Some(life.root.leader) || marker == Some(life.root.marker));
+        if let Some((unit, _)) = owner {
+            return Some(Some(unit.clone()));
+        }
+        let is_elsewhere = session != tree::session_of(0);
+        let is_ours = marker.is_none_or(|marker| marker.is_of_same_env(self.env));
+        (is_elsewhere && is_ours).then_some(None)
+    }
+}
+
+/// Members of the leader's group were asked with it; each of the others is asked once.
+fn ask_others(life: &mut Life, left: &[Process], signal: i32) {
+    let others: Vec<Process> = (left.iter())
+        .filter(|process| process.group != life.root.leader && life.asked_too.insert((process.pid, process.birth)))
+        .cloned()
+        .collect();
+    let _ = stop::signal_all(&others, signal);
+    let _ = stop::signal_all(&others, libc::SIGCONT);
+}
+
+fn may_stay(pid: i32, keep: &[String]) -> bool {
+    // The kernel keeps 15 bytes of a name.
+    let matches = |name: &str| keep.iter().any(|kept| kept.as_bytes().get(..15).unwrap_or(kept.as_bytes()) == name.as_bytes());
+    !keep.is_empty() && Process::read(pid).is_some_and(|process| matches(&process.name))
+}
+
+/// Collects a child of ours if it has ended.
+pub(super) fn collect(pid: i32) -> Option<Exit> {
+    wait(pid, libc::WNOHANG).ok().flatten()
+}
+
+/// Collects any child that has ended: for the guard, where nobody else waits for one.
+pub(super) fn wait_any() -> Result<Option<(i32, Exit)>, Errno> {
+    wait_for(-1, libc::WNOHANG)
+}
+
+/// Waits until a child has ended, without collecting it, at most so long. SIGCHLD must be blocked.
+pub(super) fn await_child(at_most: Duration) {
+    let wait = libc::timespec {
+        tv_sec: libc::time_t::try_from(at_most.as_secs()).unwrap_or(1),
+        tv_nsec: i64::from(at_most.subsec_nanos()),
+    };
+    // SAFETY: the set is memory of ours that the calls fill in; what would be told about the signal is not asked for.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const wait);
+    }
+}
+
+/// Waits for a child, with the flags of waitpid(2); none when it has not ended (`WNOHANG`).
+pub(super) fn wait(pid: i32, flags: i32) -> Result<Option<Exit>, Errno> {
+    wait_for(pid, flags).map(|ended| ended.map(|(_, exit)| exit))
+}
+
+/// waitpid(2) with exits by real-time signals, which nix does not know.
+fn wait_for(pid: i32, flags: i32) -> Result<Option<(i32, Exit)>, Errno> {
+    let mut status = 0;
+    loop {
+        // SAFETY: waitpid fills in a number of ours.
+        match Errno::result(unsafe { libc::waitpid(pid, &raw mut status, flags) }) {
+            Ok(0) => return Ok(None),
+            Ok(pid) if libc::WIFEXITED(status) => return Ok(Some((pid, Exit::Code(libc::WEXITSTATUS(status))))),
+            Ok(pid) => return Ok(Some((pid, Exit::Signal(libc::WTERMSIG(status))))),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}

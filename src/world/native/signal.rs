@@ -1,0 +1,51 @@
+//! Signals by name, as `stop_signal` and `kill -s` write them.
+
+use nix::sys::signal::Signal;
+
+/// The number of `SIGTERM`, `TERM`, `term`, `15`, `SIGRTMIN+3`, …; none if there is no such signal.
+pub fn number(name: &str) -> Option<i32> {
+    if let Ok(number) = name.parse::<i32>() {
+        return (1..=libc::SIGRTMAX()).contains(&number).then_some(number);
+    }
+    let upper = name.to_ascii_uppercase();
+    let short = upper.strip_prefix("SIG").unwrap_or(&upper);
+    if let Some(real_time) = real_time(short) {
+        return (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&real_time).then_some(real_time);
+    }
+    format!("SIG{short}").parse::<Signal>().ok().map(|signal| signal as i32)
+}
+
+fn real_time(short: &str) -> Option<i32> {
+    let offset = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<i32>().ok() };
+    if let Some(rest) = short.strip_prefix("RTMIN") {
+        return offset(rest).map(|by| libc::SIGRTMIN().saturating_add(by));
+    }
+    offset(short.strip_prefix("RTMAX")?).map(|by| libc::SIGRTMAX().saturating_add(by))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_go_by_many_names() {
+        for (name, expected) in [
+            ("SIGTERM", Some(15)),
+            ("TERM", Some(15)),
+            ("term", Some(15)),
+            ("15", Some(15)),
+            ("SIGINT", Some(2)),
+            ("SIGRTMIN", Some(libc::SIGRTMIN())),
+            ("SIGRTMIN+3", Some(libc::SIGRTMIN() + 3)),
+            ("RTMAX-1", Some(libc::SIGRTMAX() - 1)),
+            ("RTMAX+1", None),
+            ("0", None),
+            ("-9", None),
+            ("65", None),
+            ("SIGNONE", None),
+            ("", None),
+        ] {
+            assert_eq!(number(name), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Descriptors 0, 1 and 2 of a process, and our ends of them.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::pty::{Winsize, openpty};
+use nix::unistd::pipe2;
+
+use crate::world::logs::record::Stream;
+
+/// Both ends of what a process reads and writes.
+#[derive(Debug)]
+pub(super) struct Stdio {
+    input: OwnedFd,
+    output: OwnedFd,
+    error: Option<OwnedFd>,
+    our_input: Option<OwnedFd>,
+    our_streams: Vec<(Stream, OwnedFd)>,
+}
+
+impl Stdio {
+    /// A pipe for each of output and error, or one terminal for all; input from a pipe or from nothing.
+    pub fn open(terminal: bool, open_input: bool) -> io::Result<Self> {
+        if terminal { Self::terminal() } else { Self::pipes(open_input) }
+    }
+
+    fn pipes(open_input: bool) -> io::Result<Self> {
+        let (our_output, output) = pipe2(OFlag::O_CLOEXEC)?;
+        let (our_error, error) = pipe2(OFlag::O_CLOEXEC)?;
+        let (input, our_input) = if open_input {
+            let (input, ours) = pipe2(OFlag::O_CLOEXEC)?;
+            (input, Some(ours))
+        } else {
+            (File::open("/dev/null")?.into(), None)
+        };
+        let our_streams = vec![(Stream::Stdout, our_output), (Stream::Stderr, our_error)];
+        Ok(Self { input, output, error: Some(error), our_input, our_streams })
+    }
+
+    fn terminal() -> io::Result<Self> {
+        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        let pair = openpty(&size, None)?;
+        for end in [&pair.master, &pair.slave] {
+            fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+        }
+        Ok(Self {
+            input: pair.slave.try_clone()?,
+            output: pair.slave,
+            error: None,
+            our_input: Some(pair.master.try_clone()?),
+            our_streams: vec![(Stream::Stdout, pair.master)],
+        })
+    }
+
+    /// What becomes 0, 1 and 2 of the child.
+    pub fn of_child(&self) -> [Option<RawFd>; 3] {
+        let error = self.error.as_ref().unwrap_or(&self.output);
+        [Some(self.input.as_raw_fd()), Some(self.output.as_raw_fd()), Some(error.as_raw_fd())]
+    }
+
+    /// Our ends; the child's are closed.
+    pub fn into_ours(self) -> (Vec<(Stream, OwnedFd)>, Option<OwnedFd>) {
+        (self.our_streams, self.our_input)
+    }
+}

@@ -1,0 +1,60 @@
+//! Sends signals to the whole of a unit.
+//!
+//! A signal goes to process groups, which the kernel does in one piece: no member can fork past it.
+
+use std::collections::BTreeSet;
+
+use nix::errno::Errno;
+
+use super::tree::{Process, Root, session_of};
+
+/// How often a tree is looked at again while it is killed: each time finds what was forked since the last.
+const SWEEPS: u32 = 4;
+
+/// Asks a living leader to end, and its group with it; what it has started elsewhere learns of it from the leader, as from a
+/// terminal that goes away. Something that is paused is woken, as it could not end otherwise.
+pub fn ask(leader: i32, signal: i32) -> Result<(), Errno> {
+    kill(-leader, signal)?;
+    if signal != libc::SIGKILL && signal != libc::SIGSTOP {
+        let _ = kill(-leader, libc::SIGCONT);
+    }
+    Ok(())
+}
+
+/// Sends a signal to each of these processes once. Returns an error if one of them may not be signalled.
+pub fn signal_all(members: &[Process], signal: i32) -> Result<(), Errno> {
+    let own_session = session_of(0);
+    let mut groups = BTreeSet::new();
+    let mut outcome = Ok(());
+    for member in members {
+        // A process that still is in our own session (it has not come as far as its own) shares our group, too.
+        let target = if Some(member.session) == own_session { member.pid } else { -member.group };
+        if groups.insert(target) && member.is_current() {
+            match kill(target, signal) {
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(errno) => outcome = Err(errno),
+            }
+        }
+    }
+    outcome
+}
+
+/// Kills everything that `members` finds, looking again for what was forked meanwhile. Whatever escapes even so is found
+/// when its parent's end is told.
+pub fn kill_all(root: &Root) -> Result<(), Errno> {
+    let mut outcome = Ok(());
+    for _ in 0..SWEEPS {
+        let members = root.members();
+        if members.is_empty() {
+            break;
+        }
+        outcome = signal_all(&members, libc::SIGKILL);
+    }
+    outcome
+}
+
+/// kill(2), with numbers that may be real-time signals.
+pub fn kill(target: i32, signal: i32) -> Result<(), Errno> {
+    // SAFETY: kill has no preconditions.
+    Errno::result(unsafe { libc::kill(target, signal) }).map(drop)
+}

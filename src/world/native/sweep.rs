@@ -1,0 +1,133 @@
+//! Finds what is left of an environment whose supervisor *and* guard were killed at once, by the mark that everything
+//! inherits.
+//!
+//! None of it is our child: it is asked to end, watched through its pidfd, and killed. Whoever collects it is init's business.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::marker::Marker;
+use super::tree::{Process, scan};
+use crate::base::name::EnvId;
+use crate::world::clock;
+
+/// How long what was killed may take to be gone; longer takes only what the kernel itself holds.
+const DYING: Duration = Duration::from_secs(2);
+
+/// What a sweep came to.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Swept {
+    /// Ended by the sweep.
+    pub ended: Vec<Process>,
+    /// Still there: another user's, or held by the kernel.
+    pub left: Vec<Process>,
+}
+
+/// Every living process that carries the environment's mark, but ourselves and our ancestors (a command may well be called
+/// from inside a service).
+pub fn find(env: &EnvId) -> Vec<Process> {
+    let mark = Marker::of_env(env, nix::unistd::geteuid().as_raw());
+    let ours = lineage();
+    let is_marked = |pid| Marker::of_process(pid).is_some_and(|found| found.is_of_same_env(mark));
+    scan().into_iter().filter(|p| p.is_alive() && !ours.contains(&p.pid) && is_marked(p.pid)).collect()
+}
+
+/// Ends everything that [`find`] finds: asks first, kills after `grace`.
+pub fn sweep(env: &EnvId, grace: Duration) -> Swept {
+    let found = find(env);
+    if found.is_empty() {
+        return Swept::default();
+    }
+    let watched: Vec<(Process, OwnedFd)> = found.iter().filter_map(open).collect();
+    for (_, pidfd) in &watched {
+        signal(pidfd, libc::SIGTERM);
+        signal(pidfd, libc::SIGCONT);
+    }
+    await_ends(&watched, grace);
+    // A fork may have slipped through; what was there before is killed along with it.
+    let mut left = find(env);
+    let deadline = clock::deadline(DYING);
+    while !left.is_empty() && !clock::is_past(deadline) {
+        let watched: Vec<(Process, OwnedFd)> = left.iter().filter_map(open).collect();
+        for (_, pidfd) in &watched {
+            signal(pidfd, libc::SIGKILL);
+        }
+        await_ends(&watched, clock::until(deadline).min(Duration::from_millis(100)));
+        left = find(env);
+    }
+    let remains: BTreeSet<i32> = left.iter().map(|process| process.pid).collect();
+    Swept { ended: found.into_iter().filter(|process| !remains.contains(&process.pid)).collect(), left }
+}
+
+fn lineage() -> BTreeSet<i32> {
+    let mut pids = BTreeSet::new();
+    let mut next = nix::unistd::getpid().as_raw();
+    while next > 0 && pids.insert(next) {
+        next = Process::read(next).map_or(0, |process| process.parent);
+    }
+    pids
+}
+
+/// A descriptor of this very process; none if its id stands for another by now.
+fn open(process: &Process) -> Option<(Process, OwnedFd)> {
+    // SAFETY: pidfd_open takes two numbers and gives a new descriptor.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, process.pid, 0) };
+    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
+    // SAFETY: the kernel has just made it for us.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(fd) };
+    process.is_current().then(|| (process.clone(), pidfd))
+}
+
+fn signal(pidfd: &OwnedFd, signal: i32) {
+    // SAFETY: a descriptor of ours and a signal number; no further information is given. What may not be signalled is
+    // reported as left over.
+    unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, std::ptr::null::<libc::siginfo_t>(), 0) };
+}
+
+/// Waits until all of them have ended, at most so long.
+fn await_ends(watched: &[(Process, OwnedFd)], at_most: Duration) {
+    let deadline = clock::deadline(at_most);
+    let mut running: Vec<&OwnedFd> = watched.iter().map(|(_, pidfd)| pidfd).collect();
+    while !running.is_empty() && !clock::is_past(deadline) {
+        let mut fds: Vec<PollFd<'_>> = running.iter().map(|pidfd| PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)).collect();
+        let timeout = PollTimeout::try_from(clock::until(deadline)).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
+            Ok(0) => return,
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return,
+        }
+        let ended: Vec<bool> = fds.iter().map(|fd| fd.revents().is_some_and(|events| !events.is_empty())).collect();
+        let mut ended = ended.into_iter();
+        running.retain(|_| !ended.next().unwrap_or(false));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::native::testing::{World, is_alive};
+
+    #[test]
+    fn a_sweep_finds_what_has_hidden_everything_but_its_mark() {
+        let mut world = World::new("sweep");
+        let script = "env -i /bin/sh -c '(setsid sh -c \"trap : TERM; echo \\$\\$ > hidden; while :; do sleep 1; done\" \
+                      >/dev/null 2>&1 &) &'; wait; exec sleep 1000";
+        let spec = world.unit("a", script, |_, _| {});
+        let leader = world.start(&spec).unwrap();
+        let hidden: i32 = world.file("hidden").parse().unwrap();
+        let mut bystanders = World::new("sweep2");
+        let other = bystanders.unit("a", "exec sleep 1000", |_, _| {});
+        let bystander = bystanders.start(&other).unwrap();
+
+        let swept = sweep(&"sweep".parse().unwrap(), Duration::from_millis(50));
+
+        let ended: BTreeSet<i32> = swept.ended.iter().map(|process| process.pid).collect();
+        assert!(ended.is_superset(&BTreeSet::from([leader, hidden])), "{swept:?}");
+        assert_eq!(swept.left, []);
+        assert!(!is_alive(leader) && !is_alive(hidden) && is_alive(bystander));
+    }
+}
