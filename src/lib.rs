@@ -7,6 +7,7 @@ pub mod plan;
 pub mod supervisor;
 pub mod world;
 pub mod control;
+pub mod host;
 pub mod view;
 use std::process::ExitCode;
 pub fn run() -> ExitCode { ExitCode::SUCCESS }

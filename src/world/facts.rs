@@ -1,7 +1,6 @@
 //! What this host has: who holds a port, and whether what a stack `requires` is there.
 
 use std::fmt;
-use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -18,6 +18,7 @@ pub mod user;
 mod files;
 mod hooks;
 mod limits;
+mod listener;
 mod reap;
 mod stdio;
 mod stop;

@@ -1,0 +1,113 @@
+//! How a command reaches an environment: its supervisor when one lives, its state when none does.
+
+use std::time::Duration;
+
+use indexmap::IndexMap;
+
+use super::run_loop::{HostError, run_once};
+use super::spawn::{SWEEP_GRACE, SpawnError, spawn};
+use crate::control::client::{Client, ClientError};
+use crate::supervisor::notice::Notice;
+use crate::supervisor::request::{Reply, Request};
+use crate::world::clock;
+use crate::world::envdir::{EnvDir, LockError, StateError};
+use crate::world::native::sweep;
+
+/// How long a supervisor that holds the lock may take to open its socket.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two looks at a supervisor that holds the lock and does not listen.
+const AGAIN: Duration = Duration::from_millis(10);
+
+/// Why an environment cannot be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// Talking to its supervisor.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Starting one.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// Its state directory.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Being one.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// It lives and does not answer.
+    #[error("the supervisor (process {pid}) holds the environment and does not answer; `kill {pid}` ends it and its processes")]
+    Deaf {
+        /// Its process.
+        pid: String,
+    },
+}
+
+/// An environment as found.
+pub enum Env {
+    /// Its supervisor listens.
+    Alive(Box<Client>),
+    /// No supervisor lives.
+    Dead,
+}
+
+/// Looks for the supervisor of an environment, and waits for one that is just coming up or going down.
+pub fn open(env_dir: &EnvDir) -> Result<Env, AttachError> {
+    let deadline = clock::deadline(PATIENCE);
+    loop {
+        match Client::connect(&env_dir.socket()) {
+            Ok(client) => return Ok(Env::Alive(Box::new(client))),
+            Err(ClientError::Nobody { .. } | ClientError::Gone(_)) if !env_dir.is_locked() => return Ok(Env::Dead),
+            Err(ClientError::Nobody { .. } | ClientError::Gone(_)) if clock::is_past(deadline) => {
+                let pid = env_dir.holder().map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
+                return Err(AttachError::Deaf { pid });
+            }
+            // It is coming up or going down; there is no event for a socket that is not there yet.
+            Err(ClientError::Nobody { .. } | ClientError::Gone(_)) => std::thread::park_timeout(AGAIN),
+            Err(error @ ClientError::Version { .. }) => return Err(error.into()),
+        }
+    }
+}
+
+/// The supervisor of an environment; one is started when none lives.
+pub fn open_or_spawn(env_dir: &EnvDir) -> Result<Client, AttachError> {
+    env_dir.create()?;
+    for _ in 0..3 {
+        if let Env::Alive(client) = open(env_dir)? {
+            return Ok(*client);
+        }
+        match spawn(env_dir) {
+            Ok(()) => {}
+            // Another command was faster.
+            Err(SpawnError::Ended { .. }) if env_dir.is_locked() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match open(env_dir)? {
+        Env::Alive(client) => Ok(*client),
+        Env::Dead => Err(SpawnError::Ended { log: "it ended again and again".to_owned() }.into()),
+    }
+}
+
+/// Asks an environment for something that needs no daemon afterwards: by its supervisor, or here when that is dead.
+pub fn ask(
+    env_dir: &EnvDir,
+    environment: &IndexMap<String, String>,
+    request: Request,
+    mut notice: impl FnMut(Notice) + Send + 'static,
+) -> Result<Reply, AttachError> {
+    if let Env::Alive(mut client) = open(env_dir)? {
+        match client.ask(request.clone(), &mut notice) {
+            Ok(reply) => return Ok(reply),
+            // It ended between our greeting and our question.
+            Err(ClientError::Gone(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let _lock = match env_dir.try_lock() {
+        Ok(lock) => lock,
+        Err(LockError::Held { .. }) => return ask(env_dir, environment, request, notice),
+        Err(LockError::State(error)) => return Err(error.into()),
+    };
+    sweep::sweep(env_dir.id(), SWEEP_GRACE);
+    Ok(run_once(env_dir.clone(), environment, request, notice)?)
+}

@@ -1,0 +1,306 @@
+//! One match: effect → edge. Each action that is handed out ends in exactly one event, also when its task panics.
+
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use indexmap::IndexMap;
+use tokio::runtime::{Builder, Runtime};
+
+use super::run_loop::HostError;
+use crate::control::server::{self, Hub};
+use crate::plan::action::{Action, Fault, Outcome, Ticket};
+use crate::plan::desired::UnitSpec;
+use crate::supervisor::effect::{Effect, Probe};
+use crate::supervisor::event::{Event, ProbeResult};
+use crate::supervisor::notice::Notice;
+use crate::supervisor::request::Reply;
+use crate::world::docker::Docker;
+use crate::world::envdir::EnvDir;
+use crate::world::tasks::Tasks;
+use crate::world::logs::pump::{Pump, PumpHandle};
+use crate::world::native::Native;
+use crate::world::native::exec::{self, Output};
+use crate::world::probe::{self, ProbeContext};
+use crate::world::watch::Watcher;
+
+/// As much of a probe's output as people read.
+const PROBE_OUTPUT: usize = 4096;
+
+/// Where answers and notices go.
+pub enum Answers {
+    /// To the clients of a socket.
+    Hub(Hub),
+    /// To this very process.
+    Here {
+        /// Takes answers.
+        reply: Arc<dyn Fn(Reply) + Send + Sync>,
+        /// Takes notices.
+        notice: Arc<dyn Fn(Notice) + Send + Sync>,
+    },
+}
+
+/// All edges of one supervisor.
+pub struct Edges {
+    events: Sender<Event>,
+    answers: Answers,
+    native: Native,
+    pump: Option<Pump>,
+    docker: Docker,
+    watcher: Watcher,
+    tasks: Arc<Tasks>,
+    runtime: Option<Runtime>,
+    env_dir: EnvDir,
+    /// The engine's events are followed once it has been asked for anything.
+    following: bool,
+}
+
+impl Edges {
+    pub(super) fn new(
+        env_dir: &EnvDir,
+        environment: &IndexMap<String, String>,
+        events: Sender<Event>,
+        answers: Answers,
+    ) -> Result<Self, HostError> {
+        let runtime = Builder::new_multi_thread().worker_threads(2).max_blocking_threads(32).enable_all().thread_name("edge").build();
+        let runtime = runtime.map_err(HostError::system("start the runtime"))?;
+        let pump = Pump::start(&env_dir.logs(), events.clone()).map_err(HostError::system("start the log pump"))?;
+        let native = Native::new(env_dir.id(), env_dir.path().to_owned(), events.clone(), pump.handle())
+            .map_err(|errno| HostError::system("look after processes")(errno.into()))?;
+        let base: PathBuf = env_dir.path().parent().map_or_else(|| env_dir.path().to_owned(), std::path::Path::to_owned);
+        Ok(Self {
+            docker: Docker::new(environment),
+            watcher: Watcher::new(events.clone()),
+            tasks: Arc::new(Tasks::new(env_dir.path(), &base)),
+            events,
+            answers,
+            native,
+            pump: Some(pump),
+            runtime: Some(runtime),
+            env_dir: env_dir.clone(),
+            following: false,
+        })
+    }
+
+    pub(super) fn events(&self) -> Sender<Event> {
+        self.events.clone()
+    }
+
+    pub(super) fn native(&mut self) -> &mut Native {
+        &mut self.native
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("taken only at the end")
+    }
+
+    pub(super) fn serve(&self, listener: UnixListener) {
+        if let Answers::Hub(hub) = &self.answers {
+            let _guard = self.runtime().enter();
+            self.runtime().spawn(server::serve(listener, hub.clone(), self.events.clone()));
+        }
+    }
+
+    pub(super) fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Act(ticket, action) => self.act(ticket, action),
+            Effect::Observe(number, query) => {
+                let (docker, env, events) = (self.docker.clone(), self.env_dir.id().clone(), self.events.clone());
+                if !std::mem::replace(&mut self.following, true) {
+                    let (docker, env, events) = (docker.clone(), env.clone(), events.clone());
+                    self.runtime().spawn(async move { docker.watch(&env, events).await });
+                }
+                self.spawn(
+                    async move { docker.observe(&env, &query).await },
+                    move |result| Event::Observed(number, result.unwrap_or_else(|panic| Err(Fault::temporary(panic)))),
+                    events,
+                );
+            }
+            Effect::Probe(ticket, probe) => self.probe(ticket, probe),
+            Effect::Watch(list) => self.watcher.set(list),
+            Effect::Reply(id, reply) => match &self.answers {
+                Answers::Hub(hub) => hub.reply(id, reply),
+                Answers::Here { reply: take, .. } => take(reply),
+            },
+            Effect::Tell(notice) => match &self.answers {
+                Answers::Hub(hub) => hub.tell(notice),
+                Answers::Here { notice: take, .. } => take(notice),
+            },
+            // The loop's own business.
+            Effect::Persist | Effect::Exit => {}
+        }
+    }
+
+    fn act(&mut self, ticket: Ticket, action: Action) {
+        tracing::debug!("{} {}", action.verb(), ticket.resource);
+        if let Some(spec) = process_of(&action) {
+            let spec = spec.clone();
+            match action {
+                Action::Assess { trusted, dependency_ran, .. } => self.assess(ticket, spec, trusted, dependency_ran),
+                Action::Conclude { exit, .. } => self.conclude(ticket, spec, exit),
+                action => {
+                    if let Some(result) = self.native.act(&ticket, &action) {
+                        self.send(Event::Acted(ticket, result));
+                    }
+                }
+            }
+            return;
+        }
+        let (docker, events) = (self.docker.clone(), self.events.clone());
+        let answer = ticket.clone();
+        let progress = events.clone();
+        self.spawn(
+            async move { docker.act(&ticket, &action, &progress).await },
+            move |result| Event::Acted(answer, result.unwrap_or_else(|panic| Err(Fault::permanent(panic)))),
+            events,
+        );
+    }
+
+    fn assess(&self, ticket: Ticket, spec: UnitSpec, trusted: bool, dependency_ran: bool) {
+        let tasks = self.tasks.clone();
+        let log = self.log();
+        self.blocking(ticket, move || {
+            let check = || run_check(&spec, &log);
+            tasks.assess(&spec, trusted, dependency_ran, &check).map(Outcome::Assessed)
+        });
+    }
+
+    fn conclude(&self, ticket: Ticket, spec: UnitSpec, exit: crate::plan::action::Exit) {
+        let tasks = self.tasks.clone();
+        let log = self.log();
+        self.blocking(ticket, move || {
+            let check = || run_check(&spec, &log);
+            tasks.conclude(&spec, exit, &check).map(Outcome::Concluded)
+        });
+    }
+
+    fn log(&self) -> PumpHandle {
+        self.pump.as_ref().expect("taken only at the end").handle()
+    }
+
+    fn probe(&self, ticket: Ticket, probe: Probe) {
+        let Probe { spec, check, container } = probe;
+        let root = if container.is_none() { self.native.root(&spec.unit) } else { None };
+        let ports_owned = root.map(|root| -> probe::PortsOwned { Box::new(move |port| root.owns_listener(port)) });
+        let replica = spec.unit.replica;
+        let (docker, for_test, in_container) = (self.docker.clone(), check.clone(), container);
+        let test: probe::RunTest = Box::new(move |test| {
+            let (docker, check, test, spec) = (docker.clone(), for_test.clone(), test.to_vec(), spec.clone());
+            match in_container.clone() {
+                Some(container) => Box::pin(async move {
+                    let result = docker.probe(&container, &check).await;
+                    if result.healthy { Ok(result.output) } else { Err(result.output) }
+                }),
+                None => Box::pin(async move {
+                    let run = tokio::task::spawn_blocking(move || run_test(&spec, &test, check.timeout()));
+                    run.await.unwrap_or_else(|error| Err(error.to_string()))
+                }),
+            }
+        });
+        let cx = ProbeContext { replica, test: Some(test), ports_owned };
+        self.spawn(
+            async move { probe::check(&check, &cx).await },
+            move |result| Event::Probed(ticket, result.unwrap_or_else(|panic| ProbeResult { healthy: false, output: panic })),
+            self.events.clone(),
+        );
+    }
+
+    /// Runs a future; whatever becomes of it, exactly one event follows.
+    fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+        event: impl FnOnce(Result<T, String>) -> Event + Send + 'static,
+        events: Sender<Event>,
+    ) {
+        let work = self.runtime().spawn(work);
+        self.runtime().spawn(async move {
+            let result = work.await.map_err(|error| format!("a fault of our own: {error}"));
+            // The loop may have ended; then nobody waits.
+            let _ = events.send(event(result));
+        });
+    }
+
+    fn blocking(&self, ticket: Ticket, work: impl FnOnce() -> Result<Outcome, Fault> + Send + 'static) {
+        self.spawn(
+            async move { tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Fault::permanent(error.to_string()))) },
+            move |result| Event::Acted(ticket, result.unwrap_or_else(|panic| Err(Fault::permanent(panic)))),
+            self.events.clone(),
+        );
+    }
+
+    fn send(&self, event: Event) {
+        // The loop holds the receiver for as long as it dispatches.
+        let _ = self.events.send(event);
+    }
+
+    /// Everything is over: what is left of the log is written, the socket goes.
+    pub(super) fn end(mut self, env_dir: &EnvDir) {
+        self.native.kill_everything();
+        if let Some(pump) = self.pump.take() {
+            pump.finish();
+        }
+        // Removed before the answer to the last client is flushed: whoever comes now starts another supervisor.
+        let _ = std::fs::remove_file(env_dir.socket());
+        if let Some(runtime) = self.runtime.take() {
+            // The writers of the socket drain what they were given.
+            runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+        }
+    }
+}
+
+/// A task's `check`, with its output in the task's log.
+fn run_check(spec: &UnitSpec, log: &PumpHandle) -> Result<(), String> {
+    let process = spec.service().process().ok_or("a container has no `check`")?;
+    let Some(check) = &process.check else { return Ok(()) };
+    let argv = check.argv(process.shell.as_deref());
+    let ran = exec::run_command(spec, argv, IndexMap::new(), process.start_timeout, Output::Log(log)).map_err(|fault| fault.message)?;
+    match (ran.is_success(), ran.timed_out) {
+        (true, _) => Ok(()),
+        (false, true) => Err("it took too long".to_owned()),
+        (false, false) => Err(ran.exit.to_string()),
+    }
+}
+
+/// A process's `healthcheck.test`: its output when it succeeds, else what went wrong.
+fn run_test(spec: &UnitSpec, test: &[String], timeout: Duration) -> Result<String, String> {
+    let shell = spec.service().process().and_then(|process| process.shell.as_deref());
+    let argv = match test {
+        [kind, text] if kind == "CMD-SHELL" => match shell {
+            Some(shell) => shell.iter().cloned().chain([text.clone()]).collect(),
+            None => vec!["/bin/sh".to_owned(), "-c".to_owned(), text.clone()],
+        },
+        [_, argv @ ..] => argv.to_vec(),
+        [] => return Err("the test is empty".to_owned()),
+    };
+    let ran = exec::run_command(spec, argv, IndexMap::new(), Some(timeout), Output::Kept(PROBE_OUTPUT)).map_err(|fault| fault.message)?;
+    let said = String::from_utf8_lossy(&ran.output).trim().to_owned();
+    match (ran.is_success(), ran.timed_out, said.is_empty()) {
+        (true, ..) => Ok(said),
+        (false, true, _) => Err(format!("no answer within {}", crate::base::duration::format(timeout))),
+        (false, false, true) => Err(ran.exit.to_string()),
+        (false, false, false) => Err(format!("{said} ({})", ran.exit)),
+    }
+}
+
+/// The process that an action is about; none for what is the container engine's.
+fn process_of(action: &Action) -> Option<&UnitSpec> {
+    let spec = match action {
+        Action::Create { spec, .. }
+        | Action::Start { spec, .. }
+        | Action::Stop { spec, .. }
+        | Action::Kill { spec, .. }
+        | Action::Assess { spec, .. }
+        | Action::Conclude { spec, .. } => Some(spec),
+        Action::Remove { spec, .. } => spec.as_ref(),
+        Action::CreateNetwork { .. }
+        | Action::RemoveNetwork { .. }
+        | Action::CreateVolume { .. }
+        | Action::RemoveVolume { .. }
+        | Action::Pull { .. }
+        | Action::Build { .. }
+        | Action::RemoveOwned { .. } => None,
+    };
+    spec.filter(|spec| spec.service().is_process())
+}

@@ -1,0 +1,209 @@
+//! The loop: wait for something to happen, step the machine, hand out what it asks for, until it asks to end.
+
+use std::io;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use indexmap::IndexMap;
+
+use super::dispatch::{Answers, Edges};
+use crate::control::server::{self, Hub};
+use crate::supervisor::Supervisor;
+use crate::supervisor::effect::Effect;
+use crate::supervisor::event::{Event, RequestId};
+use crate::supervisor::notice::Notice;
+use crate::supervisor::request::{Reply, Request};
+use crate::supervisor::snapshot::{Processes, Snapshot};
+use crate::world::clock::{self, Clock};
+use crate::world::envdir::{EnvDir, StateError};
+use crate::world::signals::{self, Signal};
+
+/// Why a supervisor could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// Its state directory.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Something of the operating system.
+    #[error("{what}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// In the system's words.
+        source: io::Error,
+    },
+}
+
+impl HostError {
+    pub(super) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+}
+
+/// A message to the loop: an event, or that a child has changed, which only the native engine can make events of.
+#[derive(Debug)]
+enum Woken {
+    Event(Event),
+    Child,
+}
+
+/// A running supervisor: its machine and its edges.
+pub struct Host {
+    machine: Supervisor,
+    edges: Edges,
+    clock: Clock,
+    events: Receiver<Event>,
+    children: Receiver<()>,
+    env_dir: EnvDir,
+    _signals: signals::Listener,
+}
+
+impl Host {
+    /// Recovers what was, begins to listen to signals and to the engine. The caller holds the environment's lock; leftovers of
+    /// an earlier supervisor have been swept away.
+    pub fn begin(env_dir: EnvDir, environment: &IndexMap<String, String>, answers: Answers) -> Result<Self, HostError> {
+        let (sender, events) = crossbeam_channel::unbounded();
+        let (woken, children) = crossbeam_channel::unbounded();
+        let terminate = sender.clone();
+        let listener = signals::listen(&[Signal::Child, Signal::Terminate, Signal::Interrupt, Signal::Hangup], move |signal| {
+            // When the loop has ended there is nobody to tell.
+            let _ = match signal {
+                Signal::Child => woken.send(()).is_ok(),
+                Signal::Terminate | Signal::Interrupt | Signal::Hangup => terminate.send(Event::Terminate).is_ok(),
+                Signal::Resized | Signal::Continued => true,
+            };
+        })
+        .map_err(HostError::system("listen to signals"))?;
+        let edges = Edges::new(&env_dir, environment, sender, answers)?;
+        let machine = recover(&env_dir)?;
+        Ok(Self { machine, edges, clock: Clock::start(), events, children, env_dir, _signals: listener })
+    }
+
+    /// Opens the control socket and serves it.
+    pub fn listen(&mut self) -> Result<(), HostError> {
+        let listener = server::bind(&self.env_dir.socket()).map_err(HostError::system("bind the control socket"))?;
+        self.edges.serve(listener);
+        Ok(())
+    }
+
+    /// Where requests of this process itself are put.
+    pub fn sender(&self) -> Sender<Event> {
+        self.edges.events()
+    }
+
+    /// Runs until the machine asks to end.
+    pub fn run(mut self) {
+        // Nobody may ever ask: then there is nothing to supervise.
+        let patience = clock::deadline(std::time::Duration::from_secs(30));
+        let mut asked = false;
+        loop {
+            let woken = self.wait(asked, patience);
+            let now = self.clock.now();
+            let event = match woken {
+                Some(Woken::Child) => {
+                    self.edges.native().child_changed();
+                    continue;
+                }
+                Some(Woken::Event(event)) => event,
+                None if !asked && clock::is_past(patience) => break,
+                None => Event::Tick,
+            };
+            asked |= matches!(event, Event::Request(..) | Event::Terminate);
+            let mut persist = false;
+            let mut exit = false;
+            for effect in self.machine.step(event, now) {
+                match effect {
+                    Effect::Persist => persist = true,
+                    // Somebody may have asked in the meantime.
+                    Effect::Exit => exit = self.events.is_empty(),
+                    effect => self.edges.carry_out(effect),
+                }
+            }
+            // One write a turn, and none while more is waiting to be taken in.
+            if persist && (exit || self.events.len() < 2) {
+                self.persist();
+            }
+            if exit {
+                break;
+            }
+        }
+        self.edges.end(&self.env_dir);
+    }
+
+    fn wait(&self, asked: bool, patience: std::time::Instant) -> Option<Woken> {
+        let deadline = self.machine.next_deadline().map(|moment| self.clock.instant(moment));
+        let deadline = if asked { deadline } else { Some(deadline.map_or(patience, |deadline| deadline.min(patience))) };
+        let never = crossbeam_channel::never();
+        let timeout = deadline.map_or(never, crossbeam_channel::at);
+        crossbeam_channel::select! {
+            recv(self.children) -> _ => {
+                while self.children.try_recv().is_ok() {}
+                Some(Woken::Child)
+            }
+            recv(self.events) -> event => event.ok().map(Woken::Event),
+            recv(timeout) -> _ => None,
+        }
+    }
+
+    fn persist(&mut self) {
+        if let Err(error) = self.env_dir.set_snapshot(&self.machine.snapshot()) {
+            tracing::warn!("the snapshot cannot be written: {error}");
+        }
+    }
+}
+
+fn recover(env_dir: &EnvDir) -> Result<Supervisor, HostError> {
+    let seed = clock::wall().duration_since(UNIX_EPOCH).map_or(1, |since| u64::from(since.subsec_nanos()) | 1);
+    let fresh = || Supervisor::new(env_dir.id().clone(), seed);
+    // A snapshot that cannot be read is worth no more than none: the engine's labels say what there is.
+    let snapshot: Option<Snapshot> = match env_dir.snapshot() {
+        Ok(snapshot) => snapshot,
+        Err(error) => {
+            tracing::warn!("the snapshot cannot be read and is passed over: {error}");
+            None
+        }
+    };
+    Ok(match snapshot {
+        None => fresh(),
+        Some(snapshot) => match Supervisor::recover(snapshot, Processes::Gone, seed) {
+            Ok(machine) => machine,
+            Err(error) => {
+                tracing::warn!("{error}");
+                fresh()
+            }
+        },
+    })
+}
+
+/// Carries out one request in this very process, for an environment whose supervisor is dead: the same loop, no daemon.
+pub fn run_once(
+    env_dir: EnvDir,
+    environment: &IndexMap<String, String>,
+    request: Request,
+    notice: impl FnMut(Notice) + Send + 'static,
+) -> Result<Reply, HostError> {
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    let notice = std::sync::Mutex::new(notice);
+    let answers = Answers::Here {
+        reply: Arc::new(move |reply| {
+            // The first answer counts; the caller may have stopped listening.
+            let _ = sender.send(reply);
+        }),
+        notice: Arc::new(move |news| (notice.lock().unwrap_or_else(std::sync::PoisonError::into_inner))(news)),
+    };
+    let host = Host::begin(env_dir, environment, answers)?;
+    host.sender().send(Event::Request(RequestId(1), request)).expect("the loop has its receiver");
+    host.run();
+    match receiver.recv_timeout(std::time::Duration::ZERO) {
+        Ok(reply) => Ok(reply),
+        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+            Ok(Reply::Failed { reasons: vec!["ended before it was done".to_owned()] })
+        }
+    }
+}
+
+/// What a daemon answers through.
+pub fn daemon_answers() -> Answers {
+    Answers::Hub(Hub::default())
+}

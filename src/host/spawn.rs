@@ -1,0 +1,137 @@
+//! Starts a supervisor in the background, and is that supervisor.
+//!
+//! Our own program again, in a session of its own, with a pipe: a byte on it means that the socket listens, its end without
+//! one that it failed.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use indexmap::IndexMap;
+
+use super::run_loop::{Host, HostError, daemon_answers};
+use crate::world::envdir::{EnvDir, LockError};
+use crate::world::native::{guard, sweep};
+
+/// Where the new supervisor finds the pipe.
+const READY_FD: &str = "BAISTACK_READY_FD";
+
+/// What an earlier supervisor and its guard left behind, both killed, may take to end.
+pub(super) const SWEEP_GRACE: Duration = Duration::from_secs(2);
+
+/// Why a supervisor did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// The program could not be started.
+    #[error("start the supervisor")]
+    Start(#[source] io::Error),
+    /// It ended before it listened; its last words.
+    #[error("the supervisor ended before it was ready:\n{log}")]
+    Ended {
+        /// The end of its log.
+        log: String,
+    },
+}
+
+/// Starts one and waits until it listens.
+pub fn spawn(env_dir: &EnvDir) -> Result<(), SpawnError> {
+    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(env_dir.supervisor_log()).map_err(SpawnError::Start)?;
+    let before = log.metadata().map_or(0, |metadata| metadata.len());
+    let (mut reader, writer) = io::pipe().map_err(SpawnError::Start)?;
+    let fd = writer.as_raw_fd();
+    let program = std::env::current_exe().map_err(SpawnError::Start)?;
+    let mut command = Command::new(program);
+    command.args(["supervise", "--env", env_dir.id().as_str()]).env(READY_FD, fd.to_string()).current_dir("/");
+    command.stdin(Stdio::null()).stdout(log.try_clone().map_err(SpawnError::Start)?).stderr(log);
+    // SAFETY: between fork and exec only `setsid` and `fcntl` are called, both async-signal-safe.
+    unsafe {
+        command.pre_exec(move || {
+            nix::unistd::setsid()?;
+            if libc::fcntl(fd, libc::F_SETFD, 0) == -1 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+    let mut child = command.spawn().map_err(SpawnError::Start)?;
+    drop(writer);
+    let mut byte = [0];
+    if matches!(reader.read(&mut byte), Ok(1)) {
+        // It outlives us; whoever reaps orphans reaps it.
+        return Ok(());
+    }
+    let _ = child.wait();
+    Err(SpawnError::Ended { log: tail(env_dir, before) })
+}
+
+fn tail(env_dir: &EnvDir, from: u64) -> String {
+    let read = || -> io::Result<String> {
+        let mut file = File::open(env_dir.supervisor_log())?;
+        file.seek(io::SeekFrom::Start(from))?;
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        Ok(text)
+    };
+    let text = read().unwrap_or_else(|error| error.to_string());
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(10)..].join("\n")
+}
+
+/// The hidden command: guard and supervisor of one environment. Must be called before there is any other thread.
+pub fn supervise(env_dir: &EnvDir, environment: &IndexMap<String, String>) -> ExitCode {
+    let ready = take_ready_pipe();
+    let lock = match env_dir.try_lock() {
+        Ok(lock) => lock,
+        Err(LockError::Held { pid }) => {
+            let who = pid.map_or_else(String::new, |pid| format!(", process {pid}"));
+            tracing::error!("another supervisor holds the environment{who}");
+            return ExitCode::FAILURE;
+        }
+        Err(LockError::State(error)) => {
+            tracing::error!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    guard::guard(lock, |mut lock| {
+        if let Err(error) = lock.name_holder(std::process::id()) {
+            tracing::warn!("the lock cannot name us: {error}");
+        }
+        let code = match begin(env_dir, environment) {
+            Ok(host) => {
+                if let Some(mut ready) = ready {
+                    // Whoever started us may have gone away.
+                    let _ = ready.write_all(b"\n");
+                }
+                host.run();
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                let source = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
+                tracing::error!("{error}{source}");
+                ExitCode::FAILURE
+            }
+        };
+        drop(lock);
+        code
+    })
+}
+
+fn begin(env_dir: &EnvDir, environment: &IndexMap<String, String>) -> Result<Host, HostError> {
+    sweep::sweep(env_dir.id(), SWEEP_GRACE);
+    let mut host = Host::begin(env_dir.clone(), environment, daemon_answers())?;
+    host.listen()?;
+    Ok(host)
+}
+
+fn take_ready_pipe() -> Option<File> {
+    let fd: i32 = std::env::var(READY_FD).ok()?.parse().ok()?;
+    // SAFETY: nothing else of this process knows of the descriptor that our starter opened for us.
+    let file = unsafe { File::from_raw_fd(fd) };
+    // SAFETY: `fcntl` on a descriptor that we own. A service must not inherit it.
+    unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    Some(file)
+}

@@ -1,0 +1,70 @@
+//! Who listens on a port: the processes of a unit, or somebody else.
+
+use std::collections::HashSet;
+
+use procfs::net::TcpState;
+use procfs::process::FDTarget;
+
+use super::tree::Root;
+
+impl Root {
+    /// Whether every listener on a port belongs to this tree, where that can be seen. Else one sentence fragment.
+    ///
+    /// An orphan of a former life may still answer on a port that is shared by SO_REUSEPORT, so one listener of ours is not
+    /// enough. Sockets of processes that we may not look into count for nothing.
+    pub fn owns_listener(&self, port: u16) -> Result<(), String> {
+        let listening = listening(port);
+        if listening.is_empty() {
+            return Ok(());
+        }
+        let mut ours = HashSet::new();
+        let mut blind = false;
+        let members: HashSet<i32> = self.members().iter().map(|process| process.pid).collect();
+        for &pid in &members {
+            match sockets(pid) {
+                Some(sockets) => ours.extend(sockets),
+                None => blind = true,
+            }
+        }
+        let foreign: HashSet<u64> = listening.difference(&ours).copied().collect();
+        if foreign.is_empty() || blind {
+            return Ok(());
+        }
+        let Ok(processes) = procfs::process::all_processes() else { return Ok(()) };
+        for process in processes.flatten().filter(|process| !members.contains(&process.pid)) {
+            if sockets(process.pid).is_some_and(|sockets| sockets.iter().any(|inode| foreign.contains(inode))) {
+                let name = process.stat().map_or_else(|_| "?".to_owned(), |stat| stat.comm);
+                return Err(format!("port {port} is answered by process {} ({name}), which this service did not start", process.pid));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn listening(port: u16) -> HashSet<u64> {
+    let four = procfs::net::tcp().unwrap_or_default();
+    let six = procfs::net::tcp6().unwrap_or_default();
+    (four.into_iter().chain(six))
+        .filter(|entry| entry.state == TcpState::Listen && entry.local_address.port() == port)
+        .map(|entry| entry.inode)
+        .collect()
+}
+
+/// The sockets of a process; none when we may not look.
+fn sockets(pid: i32) -> Option<HashSet<u64>> {
+    let descriptors = procfs::process::Process::new(pid).ok()?.fd().ok()?;
+    Some(
+        (descriptors.flatten())
+            .filter_map(|descriptor| match descriptor.target {
+                FDTarget::Socket(inode) => Some(inode),
+                FDTarget::Path(_)
+                | FDTarget::Net(_)
+                | FDTarget::Pipe(_)
+                | FDTarget::AnonInode(_)
+                | FDTarget::MemFD(_)
+                | FDTarget::Other(_, _)
+                | FDTarget::Unknown(_, _) => None,
+            })
+            .collect(),
+    )
+}
