@@ -9,5 +9,10 @@ pub mod world;
 pub mod control;
 pub mod host;
 pub mod view;
+pub mod cli;
 use std::process::ExitCode;
-pub fn run() -> ExitCode { ExitCode::SUCCESS }
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    ExitCode::from(cli::main(std::env::args_os()).code())
+}

@@ -67,6 +67,12 @@ impl Voice {
         (&*self.stream).write_all(line(&Asked { id, request }).as_bytes()).map_err(ClientError::Gone)?;
         Ok(id)
     }
+
+    /// Ends the connection: what a foreground `up` of it started is stopped.
+    pub fn hang_up(&self) {
+        // One that has ended already needs no end.
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+    }
 }
 
 impl Client {

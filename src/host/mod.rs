@@ -2,5 +2,6 @@
 
 pub mod attach;
 pub mod dispatch;
+pub mod engine;
 pub mod run_loop;
 pub mod spawn;

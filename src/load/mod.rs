@@ -18,6 +18,7 @@ mod validate;
 
 pub mod dotenv;
 pub mod files;
+pub mod flags;
 pub mod formats;
 pub mod interpolate;
 pub mod template;

@@ -1,119 +1,278 @@
-//! Named ports: preferred, kept or taken → numbers. Pure: whether a port is free is the caller's to say.
+//! Named ports: preferred, kept, taken → numbers.
+//!
+//! Pure. Who holds a port is asked of a closure; that no two environments ask at once is the caller's business.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::base::name::EnvId;
 use crate::model::port::NamedPort;
 
-/// The first and the last number of a named port; the same unless it is a range.
-pub type Numbers = (u16, u16);
+/// Where replacements come from: above what services usually ask for, below what the kernel gives to outgoing connections
+/// (32768 and up, `net.ipv4.ip_local_port_range`).
+const REPLACEMENTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// Where replacements are sought: above what servers commonly use, below what Linux hands out to clients (32768).
-const FIRST: u16 = 20_000;
-const LAST: u16 = 32_000;
-
-/// What was found for an environment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Allocation {
-    /// Name → numbers, for every named port.
-    pub numbers: BTreeMap<String, Numbers>,
-    /// Names whose preferred or kept numbers were taken: name, those numbers, the first of them that is taken.
-    pub replaced: Vec<(String, Numbers, u16)>,
-    /// Names for which nothing was free.
-    pub failed: Vec<String>,
+/// The numbers that a named port has in one environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Numbers {
+    /// The first.
+    pub first: u16,
+    /// The last: the same unless the port is a range.
+    pub last: u16,
 }
 
-/// Finds numbers: the kept ones if they are free, else the preferred ones, else some of a range derived from the ENVID, so that
-/// they are the same at each `up`.
-pub fn allocate(
-    wanted: &IndexMap<String, NamedPort>,
+impl Numbers {
+    /// All of them.
+    pub fn iter(self) -> std::ops::RangeInclusive<u16> {
+        self.first..=self.last
+    }
+
+    /// How many there are beside the first.
+    fn more(self) -> u16 {
+        self.last - self.first
+    }
+}
+
+impl From<NamedPort> for Numbers {
+    fn from(port: NamedPort) -> Self {
+        Self { first: port.first, last: port.last.max(port.first) }
+    }
+}
+
+impl std::fmt::Display for Numbers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.first == self.last { write!(f, "{}", self.first) } else { write!(f, "{}-{}", self.first, self.last) }
+    }
+}
+
+/// What a named port gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allotted {
+    /// Its numbers.
+    pub numbers: Numbers,
+    /// The port that stood in the way of the number it had or wanted, where that is news: to be said in one line.
+    pub blocked: Option<Blocked>,
+}
+
+/// A number that could not be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blocked {
+    /// What was wanted: what was kept, else what is preferred.
+    pub wanted: Numbers,
+    /// The one of them that is held.
+    pub port: u16,
+}
+
+/// Why a named port gets no numbers.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("find free numbers for the port `{name}`: there are no {count} free ones in a row")]
+pub struct NoRoom {
+    /// Which.
+    pub name: String,
+    /// How many it needs.
+    pub count: u32,
+}
+
+/// Gives each named port its numbers: those kept from before, else the preferred ones, else free ones from a range derived
+/// from the environment's name, so that they are the same at each `up`. A range moves as a whole.
+///
+/// `is_free` is not asked twice about a port.
+pub fn allot(
+    named: &IndexMap<String, NamedPort>,
     kept: &BTreeMap<String, Numbers>,
     env: &EnvId,
-    is_free: &mut dyn FnMut(u16) -> bool,
-) -> Allocation {
-    let mut allocation = Allocation::default();
-    let mut ours: Vec<Numbers> = Vec::new();
-    for (name, port) in wanted {
-        let length = port.last - port.first;
-        let preferred = (port.first, port.last);
-        // A file that prefers others since then is a wish too; what was given before is left.
-        let first_choice = kept.get(name).copied().filter(|(first, last)| last - first == length).unwrap_or(preferred);
-        let taken = taken(first_choice, &ours, is_free);
-        let found = match taken {
-            None => Some(first_choice),
-            Some(_) => replacement(env, name, length, &ours, is_free),
+    is_free: impl FnMut(u16) -> bool,
+) -> Result<IndexMap<String, Allotted>, NoRoom> {
+    let mut ports = Ports { is_free, asked: BTreeMap::new(), given: BTreeSet::new() };
+    // What is kept or preferred goes first: a replacement must not stand in the way of another name's own number.
+    let mut wishes = Vec::with_capacity(named.len());
+    for (name, &port) in named {
+        let preferred = Numbers::from(port);
+        // A range that was made longer or shorter in the file is a new wish.
+        let kept = kept.get(name).copied().filter(|kept| kept.more() == preferred.more());
+        let first = kept.unwrap_or(preferred);
+        let granted = match ports.obstacle(first) {
+            None => Ok(first),
+            Some(port) if kept.is_some_and(|kept| kept != preferred) && ports.obstacle(preferred).is_none() => {
+                Err((Some(preferred), Blocked { wanted: first, port }))
+            }
+            Some(port) => Err((None, Blocked { wanted: first, port })),
         };
-        match (found, taken) {
-            (Some(numbers), None) => {
-                ours.push(numbers);
-                allocation.numbers.insert(name.clone(), numbers);
+        if let Some(numbers) = granted.map_or_else(|(numbers, _)| numbers, Some) {
+            ports.given.extend(numbers.iter());
+        }
+        wishes.push((name, preferred, granted));
+    }
+    let mut next = start_of(env);
+    let mut allotted = IndexMap::with_capacity(named.len());
+    for (name, preferred, granted) in wishes {
+        let (numbers, blocked) = match granted {
+            Ok(numbers) => (numbers, None),
+            Err((Some(numbers), blocked)) => (numbers, Some(blocked)),
+            Err((None, blocked)) => {
+                let numbers = ports
+                    .next_free(&mut next, preferred.more())
+                    .ok_or_else(|| NoRoom { name: name.clone(), count: u32::from(preferred.more()) + 1 })?;
+                ports.given.extend(numbers.iter());
+                (numbers, Some(blocked))
             }
-            (Some(numbers), Some(culprit)) => {
-                ours.push(numbers);
-                allocation.numbers.insert(name.clone(), numbers);
-                allocation.replaced.push((name.clone(), first_choice, culprit));
-            }
-            (None, _) => allocation.failed.push(name.clone()),
+        };
+        allotted.insert(name.clone(), Allotted { numbers, blocked });
+    }
+    Ok(allotted)
+}
+
+/// The variables that named ports become: `NAME`, and for a range `NAME_FIRST` and `NAME_LAST`.
+pub fn variables(
+    named: &IndexMap<String, NamedPort>,
+    numbers_of: impl Fn(&str) -> Option<Numbers>,
+) -> IndexMap<String, String> {
+    let mut variables = IndexMap::new();
+    for (name, &port) in named {
+        let numbers = numbers_of(name).unwrap_or_else(|| port.into());
+        if port.range {
+            variables.insert(name.clone(), format!("{}-{}", numbers.first, numbers.last));
+            variables.insert(format!("{name}_FIRST"), numbers.first.to_string());
+            variables.insert(format!("{name}_LAST"), numbers.last.to_string());
+        } else {
+            variables.insert(name.clone(), numbers.first.to_string());
         }
     }
-    allocation
+    variables
 }
 
-/// The first port of these that is not free.
-fn taken(numbers: Numbers, ours: &[Numbers], is_free: &mut dyn FnMut(u16) -> bool) -> Option<u16> {
-    (numbers.0..=numbers.1).find(|&port| ours.iter().any(|&(first, last)| (first..=last).contains(&port)) || !is_free(port))
+/// Where the environment's replacements begin.
+fn start_of(env: &EnvId) -> u16 {
+    let digest = Sha256::digest(env.as_str());
+    let hash = u16::from_be_bytes([digest[0], digest[1]]);
+    // In steps of ten, so that environments seldom interleave.
+    REPLACEMENTS.start + hash % (REPLACEMENTS.end - REPLACEMENTS.start) / 10 * 10
 }
 
-fn replacement(env: &EnvId, name: &str, length: u16, ours: &[Numbers], is_free: &mut dyn FnMut(u16) -> bool) -> Option<Numbers> {
-    let room = u64::from(LAST - FIRST - length.min(LAST - FIRST - 1));
-    let start = hash(env.as_str(), name) % room;
-    let step = u64::from(length) + 1;
-    (0..room.div_ceil(step)).find_map(|turn| {
-        let first = FIRST + u16::try_from((start + turn * step) % room).expect("less than the room");
-        let numbers = (first, first + length);
-        taken(numbers, ours, is_free).is_none().then_some(numbers)
-    })
+struct Ports<F> {
+    is_free: F,
+    asked: BTreeMap<u16, bool>,
+    given: BTreeSet<u16>,
 }
 
-/// FNV-1a: the same on every host and in every release.
-fn hash(env: &str, name: &str) -> u64 {
-    env.bytes().chain([0]).chain(name.bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+impl<F: FnMut(u16) -> bool> Ports<F> {
+    /// The first of these numbers that cannot be had.
+    fn obstacle(&mut self, numbers: Numbers) -> Option<u16> {
+        numbers.iter().find(|port| {
+            self.given.contains(port) || !*self.asked.entry(*port).or_insert_with_key(|&port| (self.is_free)(port))
+        })
+    }
+
+    /// The next run of `more` + 1 free numbers from `next` on, once around.
+    fn next_free(&mut self, next: &mut u16, more: u16) -> Option<Numbers> {
+        let size = REPLACEMENTS.end - REPLACEMENTS.start;
+        let mut walked: u32 = 0;
+        while walked <= u32::from(size) {
+            let fits = next.checked_add(more).filter(|&last| last < REPLACEMENTS.end);
+            let Some(last) = fits else {
+                walked += u32::from(REPLACEMENTS.end - *next);
+                *next = REPLACEMENTS.start;
+                if more >= size {
+                    return None;
+                }
+                continue;
+            };
+            let numbers = Numbers { first: *next, last };
+            let obstacle = self.obstacle(numbers);
+            let step = obstacle.map_or(more + 1, |obstacle| obstacle - *next + 1);
+            walked += u32::from(step);
+            *next = if *next + step < REPLACEMENTS.end { *next + step } else { REPLACEMENTS.start };
+            if obstacle.is_none() {
+                return Some(numbers);
+            }
+        }
+        None
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn wanted() -> IndexMap<String, NamedPort> {
-        let port = |first, last| NamedPort { first, last, range: first != last };
-        [("A".to_owned(), port(80, 80)), ("B".to_owned(), port(100, 110))].into()
+    fn check(env: &str, named: &[(&str, u16, u16)], kept: &[(&str, u16, u16)], taken: &[u16]) -> Vec<(String, Option<u16>)> {
+        let named: IndexMap<_, _> = named
+            .iter()
+            .map(|&(name, first, last)| (name.to_owned(), NamedPort { first, last, range: first != last }))
+            .collect();
+        let kept = kept.iter().map(|&(name, first, last)| (name.to_owned(), Numbers { first, last })).collect();
+        let allotted = allot(&named, &kept, &env.parse().unwrap(), |port| !taken.contains(&port)).unwrap();
+        allotted.values().map(|port| (port.numbers.to_string(), port.blocked.map(|blocked| blocked.port))).collect()
+    }
+
+    fn plain(number: &str) -> (String, Option<u16>) {
+        (number.to_owned(), None)
     }
 
     #[test]
-    fn a_free_port_is_taken_as_preferred_and_a_range_moves_as_a_whole() {
-        let env: EnvId = "dev".parse().unwrap();
-        let all_free = allocate(&wanted(), &BTreeMap::new(), &env, &mut |_| true);
-        assert_eq!(all_free.numbers, [("A".to_owned(), (80, 80)), ("B".to_owned(), (100, 110))].into());
-        let one_taken = allocate(&wanted(), &BTreeMap::new(), &env, &mut |port| port != 105);
-        let (first, last) = one_taken.numbers["B"];
-        assert_eq!(last - first, 10);
-        assert!(first >= FIRST && last < 32_768);
-        assert_eq!(one_taken.replaced, [("B".to_owned(), (100, 110), 105)]);
+    fn a_free_preferred_port_is_taken() {
+        assert_eq!(check("a", &[("DB", 5442, 5442), ("R", 30000, 30100)], &[], &[]), [plain("5442"), plain("30000-30100")]);
     }
 
     #[test]
-    fn a_replacement_is_the_same_at_each_up_and_another_for_another_environment() {
-        let of = |env: &str| allocate(&wanted(), &BTreeMap::new(), &env.parse().unwrap(), &mut |port| port > 1000).numbers;
-        assert_eq!(of("one"), of("one"));
-        assert_ne!(of("one"), of("two"));
+    fn a_kept_number_is_kept_though_the_preferred_one_is_free_again() {
+        assert_eq!(check("a", &[("DB", 5442, 5442)], &[("DB", 21000, 21000)], &[]), [plain("21000")]);
     }
 
     #[test]
-    fn kept_numbers_win_over_preferred_ones() {
-        let kept: BTreeMap<String, Numbers> = [("A".to_owned(), (4444, 4444))].into();
-        let found = allocate(&wanted(), &kept, &"dev".parse().unwrap(), &mut |_| true);
-        assert_eq!((found.numbers["A"], found.replaced.len()), ((4444, 4444), 0));
+    fn a_kept_number_that_is_taken_gives_way_to_the_preferred_one() {
+        let got = check("a", &[("DB", 5442, 5442)], &[("DB", 21000, 21000)], &[21000]);
+        assert_eq!(got, [("5442".to_owned(), Some(21000))]);
+    }
+
+    #[test]
+    fn a_replacement_is_the_same_at_each_up_and_another_in_each_environment() {
+        let named = [("DB", 5442, 5442), ("REDIS", 6389, 6389)];
+        let one = check("one", &named, &[], &[5442, 6389]);
+        assert_eq!(one, check("one", &named, &[], &[5442, 6389]));
+        assert_ne!(one, check("two", &named, &[], &[5442, 6389]));
+        assert_ne!(one[0].0, one[1].0);
+    }
+
+    #[test]
+    fn a_range_moves_as_a_whole() {
+        let got = check("a", &[("R", 30000, 30100)], &[], &[30050]);
+        let (first, last) = got[0].0.split_once('-').unwrap();
+        assert_eq!(last.parse::<u16>().unwrap() - first.parse::<u16>().unwrap(), 100);
+        assert_eq!(got[0].1, Some(30050));
+    }
+
+    #[test]
+    fn a_replacement_steps_over_what_is_taken() {
+        let start = start_of(&"a".parse().unwrap());
+        let got = check("a", &[("DB", 1, 1)], &[], &[1, start, start + 1]);
+        assert_eq!(got[0].0, (start + 2).to_string());
+    }
+
+    #[test]
+    fn two_names_never_get_one_number() {
+        let got = check("a", &[("A", 5000, 5000), ("B", 5000, 5000)], &[], &[]);
+        assert_ne!(got[0].0, got[1].0);
+    }
+
+    #[test]
+    fn a_host_without_room_is_an_error() {
+        let named: IndexMap<_, _> = [("A".to_owned(), NamedPort { first: 1, last: 1, range: false })].into();
+        let error = allot(&named, &BTreeMap::new(), &"a".parse().unwrap(), |_| false).unwrap_err();
+        assert_eq!(error.count, 1);
+    }
+
+    #[test]
+    fn a_range_becomes_three_variables() {
+        let named: IndexMap<_, _> = [
+            ("R".to_owned(), NamedPort { first: 30000, last: 30010, range: true }),
+            ("P".to_owned(), NamedPort { first: 80, last: 80, range: false }),
+        ]
+        .into();
+        let variables = variables(&named, |name| (name == "P").then_some(Numbers { first: 8080, last: 8080 }));
+        let pairs: Vec<_> = variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(pairs, ["R=30000-30010", "R_FIRST=30000", "R_LAST=30010", "P=8080"]);
     }
 }

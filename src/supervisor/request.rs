@@ -212,3 +212,27 @@ pub enum Reply {
         reason: String,
     },
 }
+
+impl Up {
+    /// Everything of a deployment, in the background, made anew only where its definition changed.
+    pub fn of(deployment: Deployment) -> Self {
+        Self {
+            deployment,
+            services: Vec::new(),
+            no_deps: false,
+            wait: false,
+            wait_timeout: None,
+            recreate: Recreate::WhenChanged,
+            build: false,
+            pull: None,
+            remove_orphans: false,
+            scale: IndexMap::new(),
+            watch: true,
+            watch_containers: false,
+            no_start: false,
+            attached: false,
+            abort: Abort::Never,
+            timeout: None,
+        }
+    }
+}

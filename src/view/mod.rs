@@ -1,3 +1,16 @@
-//! Values → text for people. No decisions: what is shown, and whether in colour, is told by the caller.
+//! Values → text: tables, progress, log lines, JSON. No decisions: whoever calls has made them.
+//!
+//! The only place where anything is printed. stdout is data, stderr is talk.
 
 pub mod diagnostics;
+pub mod json;
+pub mod log_lines;
+pub mod plan;
+pub mod ports;
+pub mod printer;
+pub mod progress;
+pub mod states;
+pub mod style;
+pub mod table;
+pub mod term;
+pub mod variables;

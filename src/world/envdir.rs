@@ -17,9 +17,8 @@ use serde::de::DeserializeOwned;
 use super::{disk, values};
 use crate::base::name::EnvId;
 use crate::model::value::Generated;
-use crate::plan::ports::Numbers;
 use crate::plan::desired::{Deployment, Places};
-
+use crate::plan::ports::Numbers;
 
 /// `sun_path` holds 108 bytes with the final zero (unix(7)).
 const SOCKET_PATH_LIMIT: usize = 107;
@@ -121,7 +120,7 @@ impl StateDir {
     }
 
     /// What belongs to no single environment: names with a point, which no ENVID can have.
-    pub fn shared_dir(&self, name: &str) -> Result<PathBuf, StateError> {
+    pub(super) fn shared_dir(&self, name: &str) -> Result<PathBuf, StateError> {
         let path = self.path.join(format!(".{name}"));
         make_private(&path)?;
         Ok(path)

@@ -1,4 +1,7 @@
 //! Which environment a command is about (`stack-format.md`, "Environments").
+//!
+//! A name that was made for a directory is recorded twice: in the directory (`.baistack/envid`), so that it moves along, and
+//! in the state (with the directory's path and inode), so that a copy can be told from the original.
 
 use std::fs;
 use std::io;
@@ -8,270 +11,400 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::envdir::{EnvDir, StateDir, StateError, read_json};
-use super::{disk, facts, values};
+use super::envdir::{EnvDir, StateDir, StateError};
+use super::{disk, values};
 use crate::base::name::{EnvId, NameError};
-use crate::load::Head;
-use crate::plan::desired::Places;
 
-/// What there is to go by.
+/// What a name can be taken from.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
     /// `-p`.
-    pub project_name: Option<&'a str>,
-    /// The caller's environment.
-    pub caller: &'a IndexMap<String, String>,
-    /// The stack's first look.
-    pub head: &'a Head,
+    pub option: Option<&'a str>,
+    /// The variables of the caller and of `.env`.
+    pub variables: &'a IndexMap<String, String>,
+    /// `name:` of the stack.
+    pub name: Option<&'a str>,
+    /// The stack's directory, all links resolved.
+    pub directory: &'a Path,
+    /// Whether the stack's files use any key of ours.
+    pub has_own_keys: bool,
 }
 
-/// An environment that was found.
+/// What the name is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To run the stack: a name is made if need be, and recorded.
+    Run,
+    /// To do something with what runs. Nothing is recorded.
+    Use,
+    /// Only to show something. Nothing is recorded.
+    Show,
+}
+
+/// A name, and what there is to say about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    /// Its name.
-    pub env: EnvId,
-    /// It was made just now.
-    pub is_new: bool,
+pub struct Identity {
+    /// The name.
+    pub id: EnvId,
+    /// It was made just now: to be printed.
+    pub made: bool,
 }
 
-/// Why no environment could be found.
+/// Why there is no name.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvIdError {
-    /// A name that is none.
-    #[error("`{text}` cannot name an environment: {source}")]
+    /// What was given is none.
+    #[error("use `{text}` (from {origin}) as the environment's name")]
     Name {
         /// What was given.
         text: String,
+        /// Where.
+        origin: &'static str,
         /// Why not.
         source: NameError,
     },
-    /// A name that another directory runs under.
-    #[error("the environment `{env}` belongs to `{}`; name another one with `-p`", directory.display())]
+    /// Nothing is left of the directory's name.
+    #[error("make an environment's name of the directory `{}`; give one with `-p`", .0.display())]
+    Directory(PathBuf),
+    /// Another directory runs under it.
+    #[error("use the environment `{id}`: `{}` runs under this name; choose another with `-p NAME`", directory.display())]
     Elsewhere {
         /// The name.
-        env: EnvId,
+        id: EnvId,
         /// Whose it is.
         directory: PathBuf,
     },
-    /// The state directory.
+    /// The state cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The stack's own record.
-    #[error("record the environment in `{}`", path.display())]
-    Record {
-        /// Where.
-        path: PathBuf,
-        /// In the system's words.
-        source: io::Error,
-    },
 }
 
-/// A directory, also after it was renamed: by what the file system knows it as.
+/// The directory that an environment remembers, as `directory.json` in its state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Home {
-    directory: PathBuf,
+pub struct Home {
+    /// Its path, links resolved.
+    pub path: PathBuf,
+    /// Its device and inode: they go along when it is moved, and a copy has others.
     device: u64,
     inode: u64,
+    /// Whether the name was made for this directory.
+    made: bool,
 }
 
 impl Home {
-    fn of(directory: &Path) -> Option<Self> {
-        let metadata = fs::metadata(directory).ok()?;
-        Some(Self { directory: directory.to_owned(), device: metadata.dev(), inode: metadata.ino() })
+    fn of(path: &Path, made: bool) -> io::Result<Self> {
+        let there = fs::metadata(path)?;
+        Ok(Self { path: path.to_owned(), device: there.dev(), inode: there.ino(), made })
     }
 
-    fn path(env: &EnvDir) -> PathBuf {
-        env.path().join("directory.json")
+    fn is_inode_of(&self, there: &fs::Metadata) -> bool {
+        (self.device, self.inode) == (there.dev(), there.ino())
     }
 
-    fn read(env: &EnvDir) -> Result<Option<Self>, StateError> {
-        read_json(&Self::path(env))
-    }
-
-    /// Whether it is this one, perhaps under another path by now.
+    /// Whether `directory` is the one remembered: the same path, or the same inode under another path (it was moved).
     fn is(&self, directory: &Path) -> bool {
-        Self::of(directory).is_some_and(|here| (here.device, here.inode) == (self.device, self.inode))
+        self.path == directory || fs::metadata(directory).is_ok_and(|there| self.is_inode_of(&there))
     }
 
-    /// Whether it is still there as another directory than this one.
-    fn lives_elsewhere(&self, directory: &Path) -> bool {
-        !self.is(directory) && Self::of(&self.directory).is_some_and(|there| (there.device, there.inode) == (self.device, self.inode))
+    /// Whether the remembered directory still stands where it stood: the path is there, and is the same directory or one
+    /// that carries the environment's record.
+    fn stands(&self, id: &EnvId) -> bool {
+        fs::metadata(&self.path).is_ok_and(|there| self.is_inode_of(&there) || recorded_in(&self.path).as_ref() == Some(id))
     }
 }
 
-/// The environment as far as it can be known; records nothing.
-pub fn find(asked: &Asked<'_>, state: &StateDir) -> Result<Found, EnvIdError> {
-    let known = match named(asked)? {
-        Some(env) => Some(env),
-        None => recorded(&asked.head.directory, state)?,
-    };
-    Ok(Found { env: known.unwrap_or_else(|| by_directory(asked.head)), is_new: false })
+impl EnvDir {
+    /// The directory that the environment remembers.
+    pub fn home(&self) -> Result<Option<Home>, StateError> {
+        self.read("directory.json")
+    }
+
+    fn set_home(&self, home: &Home) -> Result<(), StateError> {
+        self.create()?;
+        self.write("directory.json", home)
+    }
+
+    /// The existing directory, other than this one, whose environment it is.
+    fn owner_besides(&self, directory: &Path) -> Result<Option<PathBuf>, StateError> {
+        Ok(self.home()?.filter(|home| !home.is(directory) && home.stands(self.id())).map(|home| home.path))
+    }
 }
 
-/// The environment for an `up`: a new one is made and recorded where there is none. The caller holds the host's lock.
-pub fn find_or_make(asked: &Asked<'_>, state: &StateDir) -> Result<Found, EnvIdError> {
-    let directory = &asked.head.directory;
-    let known = match named(asked)? {
-        Some(env) => Some(env),
-        None => recorded(directory, state)?.or_else(|| (!asked.head.has_own_keys).then(|| by_directory(asked.head))),
-    };
-    let (env, is_new) = match known {
-        Some(env) => (env, false),
-        None => (new_name(state)?, true),
-    };
-    let dir = state.env(&env);
-    if let Some(home) = Home::read(&dir)?.filter(|home| home.lives_elsewhere(directory)) {
-        return Err(EnvIdError::Elsewhere { env, directory: home.directory });
-    }
-    dir.create()?;
-    if let Some(home) = Home::of(directory) {
-        let path = Home::path(&dir);
-        let json = serde_json::to_vec(&home).expect("plain data");
-        disk::replace(&path, &json, 0o600).map_err(|source| EnvIdError::Record { path, source })?;
-    }
-    if is_new {
-        record(directory, &env)?;
-    }
-    Ok(Found { env, is_new })
-}
-
-/// The directory that an environment was started in.
-pub fn directory_of(env: &EnvDir) -> Option<PathBuf> {
-    Home::read(env).ok().flatten().map(|home| home.directory)
-}
-
-/// `-p`, the variables, `name:`.
-fn named(asked: &Asked<'_>) -> Result<Option<EnvId>, EnvIdError> {
-    let parse = |text: &str| text.parse().map_err(|source| EnvIdError::Name { text: text.to_owned(), source });
-    if let Some(text) = asked.project_name {
-        return parse(text).map(Some);
-    }
-    let variable = |name: &str| asked.head.environment.get(name).or_else(|| asked.caller.get(name)).filter(|value| !value.is_empty());
-    if let Some(text) = variable("BAISTACK_ENVID") {
-        let env: EnvId = parse(text)?;
-        // What a service inherited from its own environment is no wish of whoever types in its shell.
-        let inherited = asked.caller.contains_key("BAISTACK_SERVICE");
-        if !inherited {
-            return Ok(Some(env));
+/// Finds the environment's name; for [`Purpose::Run`] makes one if need be, and records the directory.
+///
+/// For `Run` the caller holds [`StateDir::host_lock`], so that two `up` in one directory agree.
+pub fn env_id(state: &StateDir, asked: &Asked<'_>, purpose: Purpose) -> Result<Identity, EnvIdError> {
+    let identity = find(state, asked, purpose)?;
+    if purpose == Purpose::Run {
+        let env = state.env(&identity.id);
+        let was_made = env.home()?.is_some_and(|home| home.made && home.is(asked.directory));
+        let made = identity.made || was_made;
+        let home = Home::of(asked.directory, made).map_err(StateError::at("look at", asked.directory))?;
+        env.set_home(&home)?;
+        if made {
+            record(asked.directory, &identity.id)?;
         }
     }
-    if let Some(text) = variable("COMPOSE_PROJECT_NAME") {
-        return parse(text).map(Some);
-    }
-    Ok(asked.head.name.as_deref().and_then(EnvId::normalized))
+    Ok(identity)
 }
 
-/// What `.baistack/envid` says, unless it came along with a copy of another directory.
-fn recorded(directory: &Path, state: &StateDir) -> Result<Option<EnvId>, EnvIdError> {
-    let Ok(text) = fs::read_to_string(directory.join(".baistack/envid")) else { return Ok(None) };
-    let Ok(env) = text.trim().parse::<EnvId>() else { return Ok(None) };
-    match Home::read(&state.env(&env))? {
-        Some(home) if home.is(directory) || !home.lives_elsewhere(directory) => Ok(Some(env)),
-        Some(_) => Ok(None),
-        // Its state was lost; the containers go on under the name.
-        None => Ok(Some(env)),
+fn find(state: &StateDir, asked: &Asked<'_>, purpose: Purpose) -> Result<Identity, EnvIdError> {
+    let known = |id| Ok(Identity { id, made: false });
+    if let Some(id) = given(state, asked, purpose)? {
+        return known(id);
+    }
+    if let Some(text) = asked.name.filter(|text| !text.is_empty()) {
+        return known(not_elsewhere(state, parse(text, "`name:`")?, asked.directory)?);
+    }
+    if let Some(id) = recorded(state, asked.directory)? {
+        return known(id);
+    }
+    let compose = asked.directory.file_name().and_then(|name| EnvId::normalized(&name.to_string_lossy()));
+    // A stack that was run under its directory's name and has got keys of ours since then keeps its volumes.
+    let runs_already =
+        |id: &EnvId| Ok::<_, StateError>(state.env(id).home()?.is_some_and(|home| home.is(asked.directory)));
+    match compose {
+        Some(id) if purpose != Purpose::Show && (!asked.has_own_keys || runs_already(&id)?) => {
+            known(not_elsewhere(state, id, asked.directory)?)
+        }
+        Some(id) if purpose != Purpose::Run => known(id),
+        None if !asked.has_own_keys || purpose != Purpose::Run => Err(EnvIdError::Directory(asked.directory.to_owned())),
+        Some(_) | None => Ok(Identity { id: make(state)?, made: true }),
     }
 }
 
-fn record(directory: &Path, env: &EnvId) -> Result<(), EnvIdError> {
+/// What the caller says: `-p`, else a variable.
+fn given(state: &StateDir, asked: &Asked<'_>, purpose: Purpose) -> Result<Option<EnvId>, EnvIdError> {
+    if let Some(text) = asked.option {
+        return Ok(Some(parse(text, "`-p`")?));
+    }
+    let variable = |name: &str| asked.variables.get(name).filter(|text| !text.is_empty());
+    if let Some(text) = variable("BAISTACK_ENVID") {
+        let id = parse(text, "`BAISTACK_ENVID`")?;
+        // Every service inherits it, and a shell inside one must not run another stack under that name by accident.
+        if purpose != Purpose::Run || state.env(&id).owner_besides(asked.directory)?.is_none() {
+            return Ok(Some(id));
+        }
+    }
+    variable("COMPOSE_PROJECT_NAME").map(|text| parse(text, "`COMPOSE_PROJECT_NAME`")).transpose()
+}
+
+fn parse(text: &str, origin: &'static str) -> Result<EnvId, EnvIdError> {
+    text.parse().map_err(|source| EnvIdError::Name { text: text.to_owned(), origin, source })
+}
+
+fn not_elsewhere(state: &StateDir, id: EnvId, directory: &Path) -> Result<EnvId, EnvIdError> {
+    match state.env(&id).owner_besides(directory)? {
+        Some(directory) => Err(EnvIdError::Elsewhere { id, directory }),
+        None => Ok(id),
+    }
+}
+
+/// The name recorded for this directory: in it, unless the record came along with a copy; else in the state (the record in
+/// the directory is not under git's eyes and falls to `git clean -x`).
+pub fn recorded(state: &StateDir, directory: &Path) -> Result<Option<EnvId>, StateError> {
+    if let Some(id) = recorded_in(directory)
+        && state.env(&id).owner_besides(directory)?.is_none()
+    {
+        return Ok(Some(id));
+    }
+    for env in state.list()? {
+        if env.home()?.is_some_and(|home| home.made && home.is(directory)) {
+            return Ok(Some(env.id().clone()));
+        }
+    }
+    Ok(None)
+}
+
+fn recorded_in(directory: &Path) -> Option<EnvId> {
+    fs::read_to_string(directory.join(".baistack/envid")).ok()?.trim().parse().ok()
+}
+
+fn record(directory: &Path, id: &EnvId) -> Result<(), StateError> {
+    if recorded_in(directory).as_ref() == Some(id) {
+        return Ok(());
+    }
+    let path = directory.join(".baistack/envid");
+    let written = make_own_dir(directory).and_then(|_| disk::replace(&path, format!("{id}\n").as_bytes(), 0o644));
+    match written {
+        // A directory that we may not write to is found through the state alone.
+        Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => Ok(()),
+        written => written.map_err(StateError::at("write", &path)),
+    }
+}
+
+/// Makes our directory in a stack's directory, and tells git to ignore it.
+pub fn make_own_dir(directory: &Path) -> io::Result<PathBuf> {
     let own = directory.join(".baistack");
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| EnvIdError::Record { path, source }
-    };
-    fs::create_dir_all(&own).map_err(failed(&own))?;
+    fs::create_dir_all(&own)?;
     let ignore = own.join(".gitignore");
     if !ignore.exists() {
-        fs::write(&ignore, "*\n").map_err(failed(&ignore))?;
+        disk::replace(&ignore, b"*\n", 0o644)?;
     }
-    let path = own.join("envid");
-    disk::replace(&path, format!("{env}\n").as_bytes(), 0o644).map_err(failed(&path))
+    Ok(own)
 }
 
-/// What Compose would call it.
-fn by_directory(head: &Head) -> EnvId {
-    let name = head.directory.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    EnvId::normalized(&name).unwrap_or_else(|| "default".parse().expect("a legal name"))
-}
-
-fn new_name(state: &StateDir) -> Result<EnvId, EnvIdError> {
+fn make(state: &StateDir) -> Result<EnvId, StateError> {
     loop {
-        let text = values::env_name().map_err(|source| EnvIdError::Record { path: "/dev/urandom".into(), source })?;
-        let env: EnvId = text.parse().map_err(|source| EnvIdError::Name { text, source })?;
-        if !state.env(&env).exists() {
-            return Ok(env);
+        let name = values::env_name().map_err(StateError::at("read", Path::new("/dev/urandom")))?;
+        let id: EnvId = name.parse().expect("a letter and seven letters or digits are a name");
+        if !state.env(&id).path().exists() {
+            return Ok(id);
         }
     }
-}
-
-/// The predefined variables.
-pub fn predefined(env: &EnvId, head: &Head, places: &Places) -> IndexMap<String, String> {
-    let file = head.files.first().map(|path| path.display().to_string()).unwrap_or_default();
-    [
-        ("ENVID", env.to_string()),
-        ("STACK_DIR", head.directory.display().to_string()),
-        ("STACK_FILE", file),
-        ("ENV_DIR", places.env_dir.display().to_string()),
-        ("RUN_DIR", places.run_dir.display().to_string()),
-        ("CPUS", facts::cpus().to_string()),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value))
-    .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn head(directory: &Path, own: bool) -> Head {
-        Head { directory: directory.to_owned(), files: vec![directory.join("stack.yaml")], has_own_keys: own, ..Head::default() }
+    /// A host with a state and some directories.
+    struct Host {
+        root: tempfile::TempDir,
+        state: StateDir,
     }
 
-    fn asked<'a>(head: &'a Head, caller: &'a IndexMap<String, String>) -> Asked<'a> {
-        Asked { project_name: None, caller, head }
+    impl Host {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            let state = StateDir::at(root.path().canonicalize().unwrap().join("state/baistack"));
+            Self { root, state }
+        }
+
+        fn dir(&self, name: &str) -> PathBuf {
+            let path = self.root.path().canonicalize().unwrap().join(name);
+            fs::create_dir_all(&path).unwrap();
+            path
+        }
+
+        fn ask(&self, dir: &Path, purpose: Purpose, what: What<'_>) -> Result<Identity, EnvIdError> {
+            let variables =
+                what.variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let asked = Asked {
+                option: what.option,
+                variables: &variables,
+                name: what.name,
+                directory: dir,
+                has_own_keys: !what.compose,
+            };
+            env_id(&self.state, &asked, purpose)
+        }
+
+        fn up(&self, dir: &Path, what: What<'_>) -> String {
+            self.ask(dir, Purpose::Run, what).unwrap().id.to_string()
+        }
+    }
+
+    #[derive(Default, Clone, Copy)]
+    struct What<'a> {
+        option: Option<&'a str>,
+        variables: &'a [(&'a str, &'a str)],
+        name: Option<&'a str>,
+        compose: bool,
+    }
+
+    fn own() -> What<'static> {
+        What::default()
+    }
+
+    fn compose() -> What<'static> {
+        What { compose: true, ..What::default() }
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to.join(".baistack")).unwrap();
+        fs::copy(from.join(".baistack/envid"), to.join(".baistack/envid")).unwrap();
     }
 
     #[test]
-    fn a_copy_of_a_directory_is_another_environment_and_a_moved_one_goes_on() {
-        let base = tempfile::tempdir().unwrap();
-        let state = StateDir::at(base.path().join("state"));
-        let caller = IndexMap::new();
-        let first = base.path().join("one");
-        fs::create_dir(&first).unwrap();
-        let made = find_or_make(&asked(&head(&first, true), &caller), &state).unwrap();
-        assert!(made.is_new);
-        assert_eq!(find_or_make(&asked(&head(&first, true), &caller), &state).unwrap().env, made.env);
-        let copy = base.path().join("copy");
-        fs::create_dir_all(copy.join(".baistack")).unwrap();
-        fs::copy(first.join(".baistack/envid"), copy.join(".baistack/envid")).unwrap();
-        assert_ne!(find_or_make(&asked(&head(&copy, true), &caller), &state).unwrap().env, made.env);
-        let moved = base.path().join("moved");
-        fs::rename(&first, &moved).unwrap();
-        assert_eq!(find_or_make(&asked(&head(&moved, true), &caller), &state).unwrap(), Found { env: made.env.clone(), is_new: false });
+    fn the_first_of_option_variables_and_name_counts() {
+        let host = Host::new();
+        let dir = host.dir("App");
+        let all = What {
+            option: Some("opt"),
+            variables: &[("BAISTACK_ENVID", "own"), ("COMPOSE_PROJECT_NAME", "theirs")],
+            name: Some("named"),
+            compose: true,
+        };
+        assert_eq!(host.up(&dir, all), "opt");
+        assert_eq!(host.up(&dir, What { option: None, ..all }), "own");
+        assert_eq!(host.up(&dir, What { option: None, variables: &all.variables[1..], ..all }), "theirs");
+        assert_eq!(host.up(&dir, What { name: Some("named"), ..compose() }), "named");
+        assert_eq!(host.up(&dir, compose()), "app");
+        assert!(matches!(host.ask(&dir, Purpose::Use, What { option: Some("A/b"), ..all }), Err(EnvIdError::Name { .. })));
     }
 
     #[test]
-    fn a_plain_compose_file_has_the_name_that_compose_gives_and_two_of_one_name_are_told_apart() {
-        let base = tempfile::tempdir().unwrap();
-        let state = StateDir::at(base.path().join("state"));
-        let caller = IndexMap::new();
-        let (one, two) = (base.path().join("x/app"), base.path().join("y/app"));
-        fs::create_dir_all(&one).unwrap();
-        fs::create_dir_all(&two).unwrap();
-        assert_eq!(find_or_make(&asked(&head(&one, false), &caller), &state).unwrap().env.as_str(), "app");
-        let error = find_or_make(&asked(&head(&two, false), &caller), &state).unwrap_err();
-        assert!(matches!(error, EnvIdError::Elsewhere { ref directory, .. } if *directory == one), "{error}");
+    fn a_new_name_is_made_once_and_git_is_told_to_ignore_it() {
+        let host = Host::new();
+        let dir = host.dir("app");
+        let first = host.ask(&dir, Purpose::Run, own()).unwrap();
+        assert!(first.made);
+        assert_eq!(fs::read_to_string(dir.join(".baistack/.gitignore")).unwrap(), "*\n");
+        assert_eq!(host.ask(&dir, Purpose::Run, own()).unwrap(), Identity { made: false, ..first.clone() });
+        fs::remove_dir_all(dir.join(".baistack")).unwrap();
+        assert_eq!(host.up(&dir, own()), first.id.as_str(), "also when `git clean` took the record");
+        assert!(dir.join(".baistack/envid").exists());
     }
 
     #[test]
-    fn what_a_service_inherited_is_no_wish() {
-        let base = tempfile::tempdir().unwrap();
-        let state = StateDir::at(base.path().join("state"));
-        let head = head(base.path(), true);
-        let mut caller: IndexMap<String, String> = [("BAISTACK_ENVID".to_owned(), "outer".to_owned())].into();
-        assert_eq!(find(&asked(&head, &caller), &state).unwrap().env.as_str(), "outer");
-        caller.insert("BAISTACK_SERVICE".to_owned(), "web".to_owned());
-        assert_ne!(find(&asked(&head, &caller), &state).unwrap().env.as_str(), "outer");
+    fn commands_that_only_show_record_nothing() {
+        let host = Host::new();
+        let dir = host.dir("App");
+        assert_eq!(host.ask(&dir, Purpose::Show, own()).unwrap().id.as_str(), "app");
+        assert_eq!((dir.join(".baistack").exists(), host.state.path().exists()), (false, false));
+    }
+
+    #[test]
+    fn a_copy_gets_a_name_of_its_own_and_a_moved_directory_goes_on() {
+        let host = Host::new();
+        let dir = host.dir("app");
+        let first = host.up(&dir, own());
+        let copied = host.dir("copy");
+        copy(&dir, &copied);
+        let second = host.up(&copied, own());
+        assert_ne!(first, second);
+        assert_eq!(host.up(&copied, own()), second);
+        let moved = dir.with_file_name("moved");
+        fs::rename(&dir, &moved).unwrap();
+        assert_eq!(host.up(&moved, own()), first);
+        // Another directory now stands where the first one was: it is not the one remembered.
+        assert_ne!(host.up(&host.dir("app"), own()), first);
+        assert_eq!(host.up(&moved, own()), first);
+    }
+
+    #[test]
+    fn a_name_under_which_another_directory_runs_is_an_error_that_names_it() {
+        let host = Host::new();
+        let (one, two) = (host.dir("a/app"), host.dir("b/app"));
+        host.up(&one, compose());
+        let error = host.ask(&two, Purpose::Run, compose()).unwrap_err().to_string();
+        assert!(error.contains("a/app") && error.contains("-p"), "{error}");
+        host.up(&one, What { name: Some("shared"), ..own() });
+        let error = host.ask(&two, Purpose::Run, What { name: Some("shared"), ..own() });
+        assert!(matches!(error, Err(EnvIdError::Elsewhere { .. })));
+        assert_eq!(host.up(&two, What { option: Some("other"), ..compose() }), "other");
+        fs::remove_dir_all(&one).unwrap();
+        assert_eq!(host.up(&two, compose()), "app", "its directory is gone");
+    }
+
+    #[test]
+    fn keys_of_ours_do_not_take_a_running_stack_its_name() {
+        let host = Host::new();
+        let dir = host.dir("app");
+        assert_eq!(host.up(&dir, compose()), "app");
+        assert_eq!(host.up(&dir, own()), "app");
+    }
+
+    #[test]
+    fn an_inherited_name_counts_for_up_only_in_the_directory_of_its_environment() {
+        let host = Host::new();
+        let (one, two) = (host.dir("one"), host.dir("two"));
+        let first = host.up(&one, own());
+        let variables = [("BAISTACK_ENVID", first.as_str())];
+        let inherited = What { variables: &variables, ..own() };
+        assert_eq!(host.up(&one, inherited), first);
+        assert_ne!(host.up(&two, inherited), first);
+        assert_eq!(host.ask(&two, Purpose::Use, inherited).unwrap().id.as_str(), first);
     }
 }

@@ -11,7 +11,6 @@ pub mod facts;
 pub mod ignored;
 pub mod inputs;
 pub mod logs;
-pub mod named_ports;
 pub mod native;
 pub mod probe;
 pub mod signals;

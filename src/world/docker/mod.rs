@@ -30,6 +30,7 @@ mod network;
 mod observe;
 mod owned;
 mod progress;
+mod published;
 mod registry;
 mod run;
 mod volume;

@@ -1,0 +1,332 @@
+//! The command line: which commands and flags there are. What they do is in one file a command.
+//!
+//! Names and letters are those of `docker compose`. What Compose has and we have not yet is known too ([`NOT_YET`]), so that
+//! it is refused by name and never taken in silence.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use super::{
+    build, completions, config, down, env, exec, kill, logs, ls, plan, port, ps, pull, restart, rm, run, start, stop, supervise, up,
+    version, why,
+};
+use crate::view::progress;
+use crate::view::term::Ansi;
+
+/// Brings up the containers and the native processes of a stack, in one dependency graph.
+#[derive(Debug, Parser)]
+#[command(
+    name = "baistack",
+    version,
+    disable_version_flag = true,
+    after_help = "Exit codes:\n  \
+        0 fine   1 a service failed or did not get ready   2 wrong usage   3 the stack file has errors\n  \
+        4 an engine is not to be reached   5 no such environment, or not running   10 `plan` found changes\n  \
+        130, 143 interrupted\n\n\
+        Start with `baistack up`; `baistack COMMAND --help` says more."
+)]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// Print the version.
+    #[arg(short = 'v', long, visible_short_alias = 'V', action = ArgAction::Version)]
+    version: (),
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Verb,
+}
+
+/// Flags that stand before the command or after it.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Stack file; repeat to merge several, `-` is stdin [default: stack.yaml, compose.yaml, Procfile, … here or above]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub file: Vec<PathBuf>,
+    /// Environment (ENVID), which is also the Compose project name
+    #[arg(short, long, global = true, value_name = "ENVID")]
+    pub project_name: Option<String>,
+    /// Directory that relative paths are relative to [default: that of the first file]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub project_directory: Option<PathBuf>,
+    /// File with variables, instead of `.env`; repeatable
+    #[arg(long, global = true, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
+    /// Profile to turn on; repeatable
+    #[arg(long, global = true, value_name = "NAME")]
+    pub profile: Vec<String>,
+    /// How progress is shown [default: auto]
+    #[arg(long, global = true, value_enum, value_name = "STYLE", hide_default_value = true)]
+    pub progress: Option<progress::Style>,
+    /// When to use colours [default: auto]
+    #[arg(long, global = true, value_enum, value_name = "WHEN", hide_default_value = true)]
+    pub ansi: Option<Ansi>,
+    /// Show generated values instead of masking them
+    #[arg(long, global = true)]
+    pub show_secrets: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Start services and follow their logs
+    Up(Box<up::Args>),
+    /// Stop and remove everything of an environment
+    Down(down::Args),
+    /// Stop services
+    Stop(stop::Args),
+    /// Start services that are stopped
+    Start(start::Args),
+    /// Stop services and start them again, same definition
+    Restart(restart::Args),
+    /// Send a signal to services
+    Kill(kill::Args),
+    /// Remove what is stopped
+    Rm(rm::Args),
+    /// Show the state of every service
+    Ps(ps::Args),
+    /// Show what services write, from the beginning or as it comes
+    Logs(logs::Args),
+    /// Run a command inside a running service
+    Exec(exec::Args),
+    /// Run a one-off copy of a service
+    Run(Box<run::Args>),
+    /// Check the stack file and print it in canonical form
+    Config(config::Args),
+    /// Show what `up` would do and why
+    Plan(plan::Args),
+    /// Explain why a service is not running or not ready
+    Why(why::Args),
+    /// Print the variables that the stack gives to a service
+    Env(env::Args),
+    /// List named ports, or print the host's port for a port of a service
+    Port(port::Args),
+    /// List the environments on this host
+    Ls(ls::Args),
+    /// Build images
+    Build(build::Args),
+    /// Pull images
+    Pull(pull::Args),
+    /// Print the version
+    Version(version::Args),
+    /// Print a completion script for a shell
+    Completions(completions::Args),
+    /// The background supervisor of one environment
+    #[command(hide = true)]
+    Supervise(supervise::Args),
+}
+
+/// What Compose (or our own manual) has and this version has not: command (`""` for the global flags), flag (`""` for the
+/// command itself), whether it takes a value.
+const NOT_YET: &[(&str, &str, bool)] = &[
+    ("", "all-resources", false),
+    ("", "compatibility", false),
+    ("", "dry-run", false),
+    ("", "parallel", true),
+    ("attach", "", false),
+    ("commit", "", false),
+    ("cp", "", false),
+    ("create", "", false),
+    ("doctor", "", false),
+    ("events", "", false),
+    ("explain", "", false),
+    ("export", "", false),
+    ("graph", "", false),
+    ("images", "", false),
+    ("init", "", false),
+    ("pause", "", false),
+    ("publish", "", false),
+    ("purge", "", false),
+    ("push", "", false),
+    ("scale", "", false),
+    ("schema", "", false),
+    ("stats", "", false),
+    ("switch", "", false),
+    ("top", "", false),
+    ("ui", "", false),
+    ("unpause", "", false),
+    ("volumes", "", false),
+    ("wait", "", false),
+    ("watch", "", false),
+    ("build", "build-arg", true),
+    ("build", "builder", true),
+    ("build", "check", false),
+    ("build", "memory", true),
+    ("build", "print", false),
+    ("build", "provenance", true),
+    ("build", "push", false),
+    ("build", "sbom", true),
+    ("build", "ssh", true),
+    ("config", "lock-image-digests", false),
+    ("config", "models", false),
+    ("config", "no-consistency", false),
+    ("config", "no-env-resolution", false),
+    ("config", "no-interpolate", false),
+    ("config", "no-normalize", false),
+    ("config", "no-path-resolution", false),
+    ("config", "resolve-image-digests", false),
+    ("config", "variables", false),
+    ("down", "dry-run", false),
+    ("kill", "remove-orphans", false),
+    ("run", "build", false),
+    ("run", "cap-add", true),
+    ("run", "cap-drop", true),
+    ("run", "env-from-file", true),
+    ("run", "label", true),
+    ("run", "pull", true),
+    ("run", "remove-orphans", false),
+    ("run", "use-aliases", false),
+    ("up", "always-recreate-deps", false),
+    ("up", "ignore-limits", false),
+    ("up", "keep-going", false),
+    ("up", "menu", false),
+    ("up", "no-build", false),
+    ("up", "renew-anon-volumes", false),
+    ("up", "ui", false),
+];
+
+/// Parses a command line, the program's name first.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(words)?;
+    if let Some(missing) = not_yet(&matches) {
+        return Err(command.error(clap::error::ErrorKind::InvalidSubcommand, format!("{missing} is not there yet in this version")));
+    }
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// The whole command line, for parsing and for completion scripts.
+pub fn command() -> Command {
+    let mut command = Cli::command();
+    let globals: Vec<Arg> = command.get_arguments().filter(|arg| arg.is_global_set()).cloned().collect();
+    command = command.mut_subcommands(|sub| with_globals(sub, &globals));
+    for &(verb, flag, takes_value) in NOT_YET {
+        let arg = || {
+            let action = if takes_value { ArgAction::Append } else { ArgAction::SetTrue };
+            Arg::new(flag).long(flag).hide(true).action(action)
+        };
+        command = match (verb, flag) {
+            ("", _) => command.arg(arg()),
+            (_, "") => command.subcommand(
+                Command::new(verb)
+                    .hide(true)
+                    .disable_help_flag(true)
+                    .arg(Arg::new("rest").num_args(0..).trailing_var_arg(true).allow_hyphen_values(true)),
+            ),
+            _ => command.mut_subcommand(verb, |sub| sub.arg(arg())),
+        };
+    }
+    command
+}
+
+/// A command takes the global flags too, without a letter that it uses itself; its short help does not list them.
+fn with_globals(sub: Command, globals: &[Arg]) -> Command {
+    let own: Vec<char> = sub.get_arguments().filter_map(Arg::get_short).collect();
+    globals.iter().fold(sub, |sub, global| {
+        let arg = global.clone().hide_short_help(true);
+        let taken = global.get_short().is_some_and(|short| own.contains(&short));
+        sub.arg(if taken { arg.short(None) } else { arg })
+    })
+}
+
+fn not_yet(matches: &ArgMatches) -> Option<String> {
+    let (verb, inner) = matches.subcommand()?;
+    NOT_YET.iter().find_map(|&(command, flag, takes_value)| {
+        let given = |matches: &ArgMatches| if takes_value { matches.contains_id(flag) } else { matches.get_flag(flag) };
+        match (command, flag) {
+            ("", _) => given(matches).then(|| format!("`--{flag}`")),
+            (command, _) if command != verb => None,
+            (_, "") => Some(format!("`baistack {verb}`")),
+            _ => given(inner).then(|| format!("`baistack {verb} --{flag}`")),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Cli, clap::Error> {
+        parse(["baistack"].into_iter().chain(line.split_ascii_whitespace()).map(OsString::from))
+    }
+
+    fn ok(line: &str) -> Cli {
+        parsed(line).unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_stand_before_or_after_the_command() {
+        for line in ["-p x -f a.yaml ps", "ps -p x -f a.yaml", "-f a.yaml ps --project-name x", "-p x logs --file a.yaml web"] {
+            let global = ok(line).global;
+            assert_eq!(global.project_name.as_deref(), Some("x"), "{line}");
+            assert_eq!(global.file, [PathBuf::from("a.yaml")], "{line}");
+        }
+    }
+
+    #[test]
+    fn a_letter_that_the_command_uses_itself_is_its_own() {
+        let Verb::Logs(logs) = ok("logs -f web").command else { panic!() };
+        assert!(logs.follow);
+        let Cli { command: Verb::Run(run), global, .. } = ok("run -p 80:80 web") else { panic!() };
+        assert_eq!((run.publish, global.project_name), (vec!["80:80".to_owned()], None));
+    }
+
+    #[test]
+    fn all_after_the_service_belongs_to_the_command() {
+        let Verb::Exec(exec) = ok("exec -T db psql -U postgres -p 1 --version").command else { panic!() };
+        assert!(exec.no_tty);
+        assert_eq!(exec.words.join(" "), "db psql -U postgres -p 1 --version");
+        let Verb::Run(run) = ok("run --rm web --help").command else { panic!() };
+        assert_eq!(run.words.join(" "), "web --help");
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_refused_by_name() {
+        for (line, name) in [
+            ("top", "`baistack top`"),
+            ("cp a:/x -", "`baistack cp`"),
+            ("up --menu", "`baistack up --menu`"),
+            ("build --build-arg A=1 web", "`baistack build --build-arg`"),
+            ("--dry-run down", "`--dry-run`"),
+        ] {
+            let error = parsed(line).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(&format!("{name} is not there yet")), "{error}");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_exits_with_2_and_help_with_0() {
+        for (line, code) in [
+            ("", 2),
+            ("upp", 2),
+            ("up --no-such", 2),
+            ("up --force-recreate --no-recreate", 2),
+            ("up -d --abort-on-container-exit", 2),
+            ("exec", 2),
+            ("up --scale web", 2),
+            ("--help", 0),
+            ("up -h", 0),
+            ("-v", 0),
+        ] {
+            assert_eq!(parsed(line).expect_err(line).exit_code(), code, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_flag_of_up_parses() {
+        let line = "up -d --build --pull always --force-recreate --no-deps --remove-orphans --scale web=2 --scale db=0 -t 5 \
+                    --wait --wait-timeout 30 --no-watch --strict-ports --setcap --quiet-pull -y web db";
+        let Verb::Up(up) = ok(line).command else { panic!() };
+        assert_eq!(up.scale, [("web".parse().unwrap(), 2), ("db".parse().unwrap(), 0)]);
+        assert_eq!((up.services.len(), up.timeout, up.wait_timeout), (2, Some(5), Some(30)));
+    }
+}

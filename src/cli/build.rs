@@ -1,0 +1,78 @@
+//! `build`: images, after the tasks that they are made from.
+
+use std::sync::Arc;
+
+use super::context::{Context, Missing, Purpose};
+use super::images::{self, Job};
+use super::CliError;
+use crate::base::exit::Exit;
+use crate::base::name::ServiceName;
+use crate::model::service::{Kind, Service};
+use crate::plan::desired::Deployment;
+use crate::supervisor;
+use crate::supervisor::request::{Request, Up};
+use crate::view::progress::Style;
+
+/// Flags of `build`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "A build waits for the tasks that its service depends on: they run first.")]
+pub struct Args {
+    /// Services [default: all that have `build`]
+    pub services: Vec<ServiceName>,
+    /// Without the cache
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Pull base images first
+    #[arg(long)]
+    pub pull: bool,
+    /// Show errors only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Build what the named services depend on too
+    #[arg(long)]
+    pub with_dependencies: bool,
+}
+
+/// Builds images.
+pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
+    let mut ready = context.load(Purpose::Start { strict_ports: false }, &args.services)?;
+    let known = &ready.deployment.stack.services;
+    if let Some(name) = args.services.iter().find(|name| !known.contains_key(*name)) {
+        return Err(CliError::Usage(format!("no service `{name}` in this stack")));
+    }
+    let only_named = !args.with_dependencies;
+    let built: Vec<ServiceName> = (supervisor::select(&ready.deployment, &args.services, only_named).into_iter())
+        .filter(|name| known[name].container().is_some_and(|container| container.build.is_some()))
+        .collect();
+    if built.is_empty() {
+        context.printer.say("no service has `build`");
+        return Ok(Exit::Success);
+    }
+    for name in &built {
+        if let Some(Kind::Container(container)) = ready.deployment.stack.services.get_mut(name).map(|service| &mut service.kind)
+            && let Some(build) = &mut container.build
+        {
+            build.no_cache |= args.no_cache;
+            build.pull |= args.pull;
+        }
+    }
+    let style = if args.quiet { Style::Quiet } else { context.style };
+    let tasks = tasks_before(&ready.deployment, &built);
+    if !tasks.is_empty() {
+        context.check_host(&ready, &tasks, false)?;
+        let up = Up { services: tasks, wait: true, watch: false, ..Up::of(ready.deployment.clone()) };
+        let exit = context.ask(&ready.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted)?;
+        if exit != Exit::Success {
+            return Ok(exit);
+        }
+    }
+    let deployment = Arc::new(ready.deployment);
+    let failures = images::perform(built.iter().map(|name| Job::build(name, &deployment)).collect(), style, context)?;
+    if failures.is_empty() { Ok(Exit::Success) } else { Err(CliError::Several(failures)) }
+}
+
+/// The tasks that services depend on, directly or through others.
+fn tasks_before(deployment: &Deployment, services: &[ServiceName]) -> Vec<ServiceName> {
+    let is_task = |name: &ServiceName| deployment.service(name).and_then(Service::process).is_some_and(|process| process.task);
+    supervisor::select(deployment, services, false).into_iter().filter(|name| is_task(name)).collect()
+}

@@ -1,0 +1,109 @@
+//! What the host must have before anything starts: looked at all at once, told all at once.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use super::CliError;
+use super::context::{Context, Ready};
+use crate::base::name::{ServiceName, UnitId};
+use crate::model::depends::Dependency;
+use crate::plan::desired::{Deployment, UnitSpec};
+use crate::plan::hash::ConfigHash;
+use crate::supervisor;
+use crate::view::term;
+use crate::world::facts;
+use crate::world::native::capabilities::{self, Missing, Verdict};
+
+impl Context {
+    /// Checks `requires`, ports that are fixed in the files, capabilities and the engine, for these services and what they
+    /// depend on.
+    pub fn check_host(&self, ready: &Ready, services: &[ServiceName], setcap: bool) -> Result<(), CliError> {
+        let deployment = Arc::new(ready.deployment.clone());
+        let selected = supervisor::select(&deployment, services, false);
+        let mut problems = facts::missing(&deployment, &self.caller);
+        problems.extend(facts::taken_ports(&deployment, &selected, &self.env_dir(&deployment.env)?));
+        problems.extend(self.capabilities(&deployment, &selected, setcap)?);
+        let engine = self.engine_problem(&deployment, &selected)?;
+        match (problems.is_empty(), engine) {
+            (true, None) => Ok(()),
+            (true, Some(away)) => Err(CliError::Engine(away)),
+            (false, engine) => {
+                problems.extend(engine);
+                Err(CliError::Several(problems))
+            }
+        }
+    }
+
+    /// What is wrong with the engine, if a container needs one that does not answer. Containers that nobody insists on are
+    /// left out with a warning.
+    fn engine_problem(&self, deployment: &Deployment, selected: &[ServiceName]) -> Result<Option<String>, CliError> {
+        let is_process = |name: &&ServiceName| deployment.service(name).is_some_and(|service| service.is_process());
+        let (processes, containers): (Vec<&ServiceName>, Vec<&ServiceName>) = selected.iter().partition(is_process);
+        if containers.is_empty() {
+            return Ok(None);
+        }
+        let Err(fault) = self.engine()?.release() else { return Ok(None) };
+        let needed: Vec<String> = containers.iter().filter(|name| is_needed(deployment, name)).map(|name| format!("`{name}`")).collect();
+        if needed.is_empty() {
+            let names: Vec<String> = containers.iter().map(|name| format!("`{name}`")).collect();
+            self.printer.warning(format!("{fault}; {} left out, since nothing requires it", names.join(", ")));
+            return Ok(None);
+        }
+        let could: Vec<&str> = (processes.iter())
+            .filter(|name| !depends_on_container(deployment, name))
+            .map(|name| name.as_str())
+            .collect();
+        let hint = if could.is_empty() { String::new() } else { format!("; without it: `baistack up {}`", could.join(" ")) };
+        Ok(Some(format!("{fault}; needed for {}{hint}", needed.join(", "))))
+    }
+
+    /// Processes that would not get what their `cap_add` asks for.
+    fn capabilities(&self, deployment: &Arc<Deployment>, selected: &[ServiceName], setcap: bool) -> Result<Vec<String>, CliError> {
+        let mut problems = Vec::new();
+        for name in selected {
+            let Some(service) = deployment.service(name).filter(|service| service.is_process()) else { continue };
+            let hash = ConfigHash::of(service, &deployment.stack);
+            let spec = UnitSpec { unit: UnitId::new(name.clone(), 1), deployment: Arc::clone(deployment), hash };
+            match capabilities::check(&spec) {
+                Verdict::NotAsked | Verdict::Ambient | Verdict::InFile | Verdict::NotYet(_) => {}
+                Verdict::Wrong(fault) => problems.push(format!("`{name}`: {fault}")),
+                Verdict::Missing(missing) if setcap && term::stdin_is_terminal() => self.set_capabilities(&missing)?,
+                Verdict::Missing(missing) => {
+                    let line = missing.command().join(" ");
+                    let shared = if missing.shared_interpreter {
+                        " (its program is an interpreter that everybody may run)"
+                    } else {
+                        ""
+                    };
+                    problems.push(format!("`{name}` lacks capabilities{shared}; this would help, or `up --setcap`: {line}"));
+                }
+            }
+        }
+        Ok(problems)
+    }
+
+    fn set_capabilities(&self, missing: &Missing) -> Result<(), CliError> {
+        let (command, shown) = (missing.command(), missing.command().join(" "));
+        if missing.shared_interpreter {
+            return Err(CliError::Failed(format!("`{shown}` would give capabilities to everybody who may run the interpreter")));
+        }
+        self.printer.say(format!("running `{shown}`"));
+        let status = Command::new(&command[0]).args(&command[1..]).status();
+        match status {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(CliError::Failed(format!("`{shown}` ended with {status}"))),
+            Err(error) => Err(CliError::Failed(format!("`{shown}`: {error}"))),
+        }
+    }
+}
+
+/// Whether a container has to be there: nobody depends on it, or somebody insists.
+fn is_needed(deployment: &Deployment, name: &ServiceName) -> bool {
+    let edges: Vec<&Dependency> = deployment.stack.services.values().filter_map(|service| service.common.depends_on.get(name)).collect();
+    edges.is_empty() || edges.iter().any(|edge| edge.required)
+}
+
+fn depends_on_container(deployment: &Deployment, name: &ServiceName) -> bool {
+    let all = supervisor::select(deployment, std::slice::from_ref(name), false);
+    all.iter().any(|name| deployment.service(name).is_some_and(|service| !service.is_process()))
+}

@@ -1,0 +1,311 @@
+//! What every command has: the caller, the two streams, and the way to an environment.
+
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use indexmap::IndexMap;
+
+use super::CliError;
+use super::args::Global;
+use super::log_feed;
+use super::up::Quiet;
+use crate::base::exit::Exit;
+use crate::base::name::{EnvId, UnitId};
+use crate::host::attach::{self, AttachError};
+use crate::host::engine::Engine;
+use crate::plan::action::ResourceId;
+use crate::plan::actual::Query;
+use crate::plan::desired::Deployment;
+use crate::supervisor::notice::{Notice, ResourceState};
+use crate::supervisor::request::{Reply, Request};
+use crate::supervisor::snapshot::Snapshot;
+use crate::supervisor::status::{UnitState, UnitStatus};
+use crate::view::printer::Printer;
+use crate::view::progress::{Progress, Style};
+use crate::view::term::{self, Ansi};
+use crate::world::envdir::{EnvDir, StateDir};
+
+pub use super::loading::{Purpose, Ready};
+
+/// Lines of the log that are shown of each unit that failed.
+const LAST_LINES: usize = 10;
+
+/// A command's surroundings.
+pub struct Context {
+    /// The global flags.
+    pub global: Global,
+    /// The caller's environment, as far as it is text.
+    pub caller: IndexMap<String, String>,
+    /// The caller's directory.
+    pub working_dir: PathBuf,
+    /// Where to write.
+    pub printer: Printer,
+    /// How progress is shown.
+    pub style: Style,
+    engine: OnceCell<Engine>,
+}
+
+/// What to do about an environment that is not there, or has no supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// Then the wish is fulfilled already.
+    IsFine,
+    /// Then there is nothing that could be asked.
+    IsAnError,
+    /// A supervisor is started.
+    IsStarted,
+}
+
+impl Context {
+    /// Looks at the caller.
+    pub fn new(global: Global) -> Result<Self, CliError> {
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let caller: IndexMap<String, String> = std::env::vars_os().filter_map(text).collect();
+        let working_dir = std::env::current_dir().map_err(|error| CliError::Failed(format!("find the working directory: {error}")))?;
+        let chosen = |name: &str| caller.get(name).map(String::as_str);
+        let ansi = global.ansi.unwrap_or(match chosen("COMPOSE_ANSI") {
+            Some("always") => Ansi::Always,
+            Some("never") => Ansi::Never,
+            Some(_) | None => Ansi::Auto,
+        });
+        let style = global.progress.unwrap_or(match chosen("COMPOSE_PROGRESS") {
+            Some("tty") => Style::Tty,
+            Some("plain") => Style::Plain,
+            Some("json") => Style::Json,
+            Some("quiet") => Style::Quiet,
+            Some(_) | None => Style::Auto,
+        });
+        let printer = Printer { paint: term::paint_stdout(ansi), paint_talk: term::paint_stderr(ansi) };
+        // A live view moves the cursor, which `--ansi never` forbids.
+        let style = if ansi == Ansi::Never && style == Style::Auto { Style::Plain } else { style };
+        Ok(Self { global, caller, working_dir, printer, style, engine: OnceCell::new() })
+    }
+
+    /// The state of all environments.
+    pub fn state(&self) -> Result<StateDir, CliError> {
+        StateDir::of(&self.caller).map_err(CliError::failed)
+    }
+
+    /// The state of one environment.
+    pub fn env_dir(&self, env: &EnvId) -> Result<EnvDir, CliError> {
+        Ok(self.state()?.env(env))
+    }
+
+    /// The container engine.
+    pub fn engine(&self) -> Result<&Engine, CliError> {
+        if let Some(engine) = self.engine.get() {
+            return Ok(engine);
+        }
+        let engine = Engine::new(&self.caller).map_err(|error| CliError::Failed(format!("start the engine's runtime: {error}")))?;
+        Ok(self.engine.get_or_init(|| engine))
+    }
+
+    /// What is in force in an environment; none before the first `up`.
+    pub fn deployment(&self, env: &EnvId) -> Result<Option<Deployment>, CliError> {
+        let dir = self.env_dir(env)?;
+        if let Some(deployment) = dir.deployment().map_err(CliError::failed)? {
+            return Ok(Some(deployment));
+        }
+        let snapshot: Option<Snapshot> = dir.snapshot().map_err(CliError::failed)?;
+        Ok(snapshot.and_then(|snapshot| snapshot.deployment).map(|deployment| (*deployment).clone()))
+    }
+
+    /// Asks for something, shows what goes on until it is answered, and judges the answer.
+    pub fn ask(&self, env: &EnvId, request: Request, missing: Missing) -> Result<Exit, CliError> {
+        self.ask_quietly(env, request, missing, Quiet::default())
+    }
+
+    /// [`ask`](Self::ask), without the progress of some images.
+    pub fn ask_quietly(&self, env: &EnvId, request: Request, missing: Missing, quiet: Quiet) -> Result<Exit, CliError> {
+        let watched = Arc::new(Mutex::new(Watched::new(Progress::new(self.style, self.printer), quiet)));
+        let reply = self.converse(env, request, missing, &watched)?;
+        let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.progress.settle();
+        let failed = std::mem::take(&mut watched.failed);
+        drop(watched);
+        match reply {
+            Some(reply) => self.judge(env, reply, &failed),
+            None => Ok(Exit::Success),
+        }
+    }
+
+    /// Asks for something that is told rather than done. None when there is no such environment and that is fine.
+    pub fn answer(&self, env: &EnvId, request: Request, missing: Missing) -> Result<Option<Reply>, CliError> {
+        let watched = Arc::new(Mutex::new(Watched::new(Progress::new(Style::Quiet, self.printer), Quiet::default())));
+        self.converse(env, request, missing, &watched)
+    }
+
+    fn converse(
+        &self,
+        env: &EnvId,
+        request: Request,
+        missing: Missing,
+        watched: &Arc<Mutex<Watched>>,
+    ) -> Result<Option<Reply>, CliError> {
+        let dir = self.env_dir(env)?;
+        let recorded = dir.exists();
+        if missing != Missing::IsStarted && !recorded && !self.has_containers(env) {
+            return if missing == Missing::IsFine { Ok(None) } else { Err(Self::not_running(env)) };
+        }
+        let listener = Arc::clone(watched);
+        let mut tell = move |notice: Notice| listener.lock().unwrap_or_else(PoisonError::into_inner).take(&notice);
+        let needs_daemon = matches!(request, Request::Start(_) | Request::Restart(_) | Request::Up(_));
+        if needs_daemon && missing == Missing::IsAnError && self.deployment(env)?.is_none() {
+            return Err(Self::not_running(env));
+        }
+        let only_looks = matches!(request, Request::Status | Request::Why { .. } | Request::Deployment);
+        let reply = if needs_daemon {
+            let mut client = attach::open_or_spawn(&dir).map_err(CliError::from)?;
+            client.ask(request, &mut tell).map_err(|error| CliError::from(AttachError::from(error)))
+        } else {
+            attach::ask(&dir, &self.caller, request, tell).map_err(CliError::from)
+        };
+        // Whoever only looks leaves no trace of what is not ours.
+        if only_looks && !recorded {
+            let _ = dir.remove();
+        }
+        reply.map(Some)
+    }
+
+    /// Whether the engine holds containers of an environment that we keep no state of.
+    fn has_containers(&self, env: &EnvId) -> bool {
+        let seen = self.engine().map(|engine| engine.observe(env, &Query::default()));
+        matches!(seen, Ok(Ok(actual)) if !actual.containers.is_empty() || !actual.networks.is_empty())
+    }
+
+    /// What an answer means for the exit code; what failed is shown with its last log lines.
+    pub fn judge(&self, env: &EnvId, reply: Reply, failed: &[UnitStatus]) -> Result<Exit, CliError> {
+        match reply {
+            // Warnings have been told as notices.
+            Reply::Done { .. } => Ok(Exit::Success),
+            Reply::Failed { reasons } => {
+                for unit in failed {
+                    self.show_last_lines(env, &unit.unit, LAST_LINES)?;
+                }
+                Err(CliError::Several(reasons))
+            }
+            Reply::Overruled { by } => Err(CliError::Failed(format!("overruled by a later `{by}`"))),
+            Reply::Ended { code: 0 } => Ok(Exit::Success),
+            Reply::Ended { code } => Ok(Exit::Passed(u8::try_from(code).unwrap_or(1))),
+            Reply::Refused { reason } => Err(CliError::Failed(reason)),
+            other @ (Reply::Status(_) | Reply::Why(_) | Reply::Deployment(_)) => Err(Self::unexpected(Some(&other))),
+        }
+    }
+
+    /// An answer to another question than was asked.
+    pub fn unexpected(reply: Option<&Reply>) -> CliError {
+        match reply {
+            Some(Reply::Refused { reason }) => CliError::Failed(reason.clone()),
+            Some(Reply::Failed { reasons }) => CliError::Several(reasons.clone()),
+            other => CliError::Failed(format!("the supervisor gave an answer that does not fit: {other:?}")),
+        }
+    }
+
+    /// There is nothing of this name, or nothing of it has ever run.
+    pub fn not_running(env: &EnvId) -> CliError {
+        CliError::NoEnvironment(format!("environment `{env}` is not running; `baistack ls --all` lists those that there are"))
+    }
+
+    /// Where a container's port is on the host; none when it is not published.
+    pub fn published(&self, unit: &UnitId, env: &EnvId, target: u16, protocol: &str) -> Result<Option<(String, u16)>, CliError> {
+        let container = self.running_container(env, unit)?;
+        let published = self.engine()?.published(&container, target, protocol);
+        published.map_err(|fault| CliError::Engine(fault.to_string()))
+    }
+
+    /// Prints the stack's `welcome`.
+    pub fn welcome(&self, deployment: &Deployment) {
+        if let Some(text) = deployment.stack.welcome.as_ref().filter(|_| self.style != Style::Quiet) {
+            self.printer.say(text.trim_end());
+        }
+    }
+
+    /// Prints the last lines of a unit's log, on stderr.
+    pub fn show_last_lines(&self, env: &EnvId, unit: &UnitId, count: usize) -> Result<(), CliError> {
+        let lines = log_feed::last(self, env, unit, count)?;
+        if lines.is_empty() {
+            return Ok(());
+        }
+        self.printer.say(format!("the last lines of {unit}:"));
+        for line in lines {
+            self.printer.say(format!("  {line}"));
+        }
+        Ok(())
+    }
+}
+
+/// Notices on their way to the screen, and what of them is needed later.
+pub struct Watched {
+    /// Shows them.
+    pub progress: Progress,
+    quiet: Quiet,
+    building: BTreeSet<ResourceId>,
+    /// The units that have failed and not come good since.
+    pub failed: Vec<UnitStatus>,
+}
+
+impl Watched {
+    /// Shows nothing yet.
+    pub fn new(progress: Progress, quiet: Quiet) -> Self {
+        Self { progress, quiet, building: BTreeSet::new(), failed: Vec::new() }
+    }
+
+    /// Takes one.
+    pub fn take(&mut self, notice: &Notice) {
+        if let Notice::Unit(unit) = notice {
+            self.failed.retain(|other| other.unit != unit.unit);
+            if matches!(unit.state, UnitState::Failed { .. } | UnitState::BackingOff { .. })
+                || matches!(unit.state, UnitState::Exited { code } if code != 0)
+                || unit.health == Some(crate::supervisor::status::Health::Unhealthy)
+            {
+                self.failed.push((**unit).clone());
+            }
+        }
+        if !self.is_hidden(notice) {
+            self.progress.show(notice);
+        }
+    }
+
+    /// Whether it is the progress of a pull or build that is not to be shown.
+    fn is_hidden(&mut self, notice: &Notice) -> bool {
+        match notice {
+            Notice::Resource { resource, state: ResourceState::Building, .. } => {
+                self.building.insert(resource.clone());
+                false
+            }
+            Notice::Progress { resource, .. } if self.building.contains(resource) => self.quiet.builds,
+            Notice::Progress { resource: ResourceId::Image(_) | ResourceId::Prefetch(_), .. } => self.quiet.pulls,
+            Notice::Unit(_)
+            | Notice::Resource { .. }
+            | Notice::Progress { .. }
+            | Notice::Because { .. }
+            | Notice::Message { .. }
+            | Notice::Settled
+            | Notice::Ending => false,
+        }
+    }
+}
+
+impl From<AttachError> for CliError {
+    fn from(error: AttachError) -> Self {
+        CliError::Failed(with_causes(&error))
+    }
+}
+
+/// An error with what caused it: `start the supervisor: no such file or directory`.
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,41 @@
+//! `down`: stops in reverse order, removes containers and networks. Needs no stack file and no living supervisor.
+
+use super::context::{Context, Missing};
+use super::{CliError, values};
+use crate::base::exit::Exit;
+use crate::base::name::ServiceName;
+use crate::supervisor::request::{Down, Request};
+
+/// Flags of `down`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  baistack down                 stop everything, keep the data\n  baistack down -v              the data too\n  \
+                        baistack down -p k3v9x2ab     from any directory; `baistack ls` lists the names\n\n\
+                        Works with a broken or missing stack file. Exit 0 also when nothing was there.")]
+pub struct Args {
+    /// Services [default: all, networks included]
+    pub services: Vec<ServiceName>,
+    /// Remove volumes and scratch directories too
+    #[arg(short, long)]
+    pub volumes: bool,
+    /// Remove images too: those without a name of their own, or all
+    #[arg(long, value_name = "WHICH", value_parser = ["local", "all"])]
+    pub rmi: Option<String>,
+    /// Remove containers of services that the stack file does not have
+    #[arg(long)]
+    pub remove_orphans: bool,
+    /// Kill after so many seconds, instead of each service's `stop_grace_period`
+    #[arg(short, long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
+}
+
+/// Takes everything down.
+pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
+    let down = Down {
+        services: args.services,
+        volumes: args.volumes,
+        remove_orphans: args.remove_orphans,
+        rmi: args.rmi,
+        timeout: values::seconds(args.timeout),
+    };
+    context.ask(&context.env_id()?, Request::Down(down), Missing::IsFine)
+}

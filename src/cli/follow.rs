@@ -1,0 +1,351 @@
+//! The foreground of `up`: progress until all is started, then the logs, until everything has ended or somebody ends it.
+//!
+//! The connection is the lease: what this `up` started is stopped when it ends, however it ends. So Ctrl-C hangs up, and waits
+//! on a second connection until all of it is down.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+
+use super::CliError;
+use super::context::{Context, Ready, Watched};
+use super::interrupt::{self, Cause};
+use super::log_feed::{self, Feed, Line, Wanted};
+use super::up::Args;
+use crate::base::exit::Exit;
+use crate::base::name::{ServiceName, UnitId};
+use crate::control::client::{Client, Voice};
+use crate::control::wire::Told;
+use crate::host::attach::{self, AttachError, Env};
+use crate::supervisor;
+use crate::supervisor::notice::Notice;
+use crate::supervisor::request::{Kill, Reply, Request, Up};
+use crate::supervisor::status::{UnitState, UnitStatus};
+use crate::view::log_lines::{LogLines, Prefix};
+use crate::view::printer::PrintError;
+use crate::view::progress::Progress;
+use crate::view::style::Paint;
+use crate::view::term::Keys;
+use crate::world::clock;
+
+/// Something that happens while `up` is in the foreground.
+enum Happening {
+    /// Said on the connection with this number.
+    Told(u32, Told),
+    /// This connection has ended.
+    Gone(u32),
+    Interrupt(Cause),
+    Key(u8),
+    Line(Line),
+}
+
+/// Why it is over.
+enum End {
+    /// By itself: nothing runs and nothing will be started again.
+    Ended(i32),
+    /// The user went on without us.
+    Detached,
+    /// The supervisor is no more.
+    Lost,
+}
+
+struct Foreground<'a> {
+    context: &'a Context,
+    ready: &'a Ready,
+    args: Args,
+    happenings: Receiver<Happening>,
+    sender: Sender<Happening>,
+    voice: Voice,
+    /// What this `up` starts: all that it selects and that did not run before.
+    ours: BTreeSet<UnitId>,
+    known: BTreeMap<UnitId, UnitStatus>,
+    watched: Watched,
+    lines: LogLines,
+    feed: Option<Feed>,
+    /// An answer said that something failed.
+    failed: bool,
+    keys: Option<Keys>,
+}
+
+/// The connection that holds the lease.
+const LEASE: u32 = 0;
+/// The connection on which its end is awaited.
+const AFTERWARDS: u32 = 1;
+
+/// Runs an `up` in the foreground.
+pub fn up(args: Args, up: Up, ready: &Ready, context: &Context) -> Result<Exit, CliError> {
+    let (sender, happenings) = mpsc::channel();
+    let interrupts = sender.clone();
+    let _interrupts = interrupt::listen(move |cause| drop(interrupts.send(Happening::Interrupt(cause))))
+        .map_err(|error| CliError::Failed(format!("listen to signals: {error}")))?;
+    let dir = context.env_dir(&ready.deployment.env)?;
+    let mut client = attach::open_or_spawn(&dir)?;
+    let running = running_units(&mut client)?;
+    let ours = selected_units(&up, ready).filter(|unit| !running.contains(unit)).collect();
+    let voice = client.voice();
+    voice.send(Request::Up(Box::new(up))).map_err(AttachError::from)?;
+    listen(client, LEASE, &sender);
+    let started = clock::wall();
+    let paint = if args.logs.no_color { Paint::Off } else { context.printer.paint };
+    let prefix = if args.logs.no_log_prefix { Prefix::None } else { Prefix::Name };
+    let services = followed(&args, ready);
+    let names = services.iter().map(|service| format!("{service}-1"));
+    let mut foreground = Foreground {
+        watched: Watched::new(Progress::new(context.style, context.printer), args.quiet()),
+        lines: LogLines::new(paint, prefix, args.logs.timestamps, names),
+        context,
+        ready,
+        args,
+        happenings,
+        sender,
+        voice,
+        ours,
+        known: BTreeMap::new(),
+        feed: None,
+        failed: false,
+        keys: None,
+    };
+    foreground.read_keys();
+    foreground.follow(&Wanted { since: Some(started), services, follow: true, ..Wanted::default() })
+}
+
+impl Foreground<'_> {
+    fn read_keys(&mut self) {
+        let sender = self.sender.clone();
+        self.keys = Keys::read(move |key| drop(sender.send(Happening::Key(key))));
+        if self.keys.is_some() {
+            self.watched.progress.say("Press d to detach and leave everything running, Ctrl-C to stop it.");
+        }
+    }
+
+    fn follow(mut self, wanted: &Wanted) -> Result<Exit, CliError> {
+        if !self.watched.progress.is_live() {
+            self.show_logs(wanted)?;
+        }
+        loop {
+            let end = match self.happenings.recv().expect("we hold a sender") {
+                Happening::Told(LEASE, told) => self.told(told, wanted)?,
+                Happening::Gone(LEASE) => Some(End::Lost),
+                Happening::Told(..) | Happening::Gone(_) => None,
+                Happening::Key(b'd' | b'D') => Some(End::Detached),
+                Happening::Key(_) => None,
+                Happening::Interrupt(cause) => return self.stop(cause.exit()),
+                Happening::Line(line) => match self.print(&line) {
+                    Ok(()) => None,
+                    // Whoever closes the output has seen enough of everything.
+                    Err(PrintError::ReaderGone) => return self.stop(Exit::Success),
+                    Err(error) => return Err(error.into()),
+                },
+            };
+            match end {
+                None => {}
+                Some(End::Ended(code)) => return self.ended(code),
+                Some(End::Detached) => return self.detach(),
+                Some(End::Lost) => {
+                    self.drain()?;
+                    return Err(CliError::Failed("the supervisor has ended, and its processes with it".to_owned()));
+                }
+            }
+        }
+    }
+
+    fn told(&mut self, told: Told, wanted: &Wanted) -> Result<Option<End>, CliError> {
+        let reply = match told {
+            Told::Notice(notice) => {
+                self.notice(&notice);
+                return Ok(None);
+            }
+            Told::Reply { reply, .. } => *reply,
+        };
+        match reply {
+            Reply::Done { .. } => {
+                self.show_logs(wanted)?;
+                self.context.welcome(&self.ready.deployment);
+            }
+            Reply::Failed { reasons } => {
+                self.show_logs(wanted)?;
+                self.failed = true;
+                reasons.iter().for_each(|reason| self.context.printer.error(reason));
+            }
+            Reply::Ended { code } => return Ok(Some(End::Ended(code))),
+            other @ (Reply::Overruled { .. }
+            | Reply::Refused { .. }
+            | Reply::Status(_)
+            | Reply::Why(_)
+            | Reply::Deployment(_)) => {
+                self.watched.progress.settle();
+                self.context.judge(&self.ready.deployment.env, other, &[])?;
+            }
+        }
+        Ok(None)
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        if let Notice::Unit(unit) = notice {
+            self.known.insert(unit.unit.clone(), (**unit).clone());
+            if let Some(feed) = &mut self.feed {
+                feed.unit(unit);
+            }
+        }
+        self.watched.take(notice);
+    }
+
+    fn show_logs(&mut self, wanted: &Wanted) -> Result<(), CliError> {
+        self.watched.progress.settle();
+        if self.feed.is_none() {
+            let sender = self.sender.clone();
+            let tell = move |line| sender.send(Happening::Line(line)).is_ok();
+            let mut feed = Feed::start(self.context, &self.ready.deployment.env, wanted, tell)?;
+            self.known.values().for_each(|unit| feed.unit(unit));
+            self.feed = Some(feed);
+        }
+        Ok(())
+    }
+
+    fn print(&mut self, line: &Line) -> Result<(), PrintError> {
+        self.context.printer.line(log_feed::drawn(line, &mut self.lines))
+    }
+
+    /// Prints what the services had written before they ended.
+    fn drain(&mut self) -> Result<(), CliError> {
+        self.watched.progress.settle();
+        let Some(feed) = self.feed.take() else { return Ok(()) };
+        for line in feed.rest() {
+            self.print(&line)?;
+        }
+        while let Ok(happening) = self.happenings.try_recv() {
+            if let Happening::Line(line) = happening {
+                self.print(&line)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(mut self, code: i32) -> Result<Exit, CliError> {
+        let wanted = Wanted::default();
+        self.show_logs(&wanted)?;
+        self.drain()?;
+        let chosen = self.args.exit_code_from.as_ref().map(|service| {
+            let lives = self.known.values().filter(|unit| unit.unit.service == *service);
+            lives.filter_map(|unit| unit.last_exit).find(|code| *code != 0).unwrap_or(0)
+        });
+        let code = chosen.unwrap_or(if self.failed && code == 0 { 1 } else { code });
+        Ok(if code == 0 { Exit::Success } else { Exit::Passed(u8::try_from(code).unwrap_or(1)) })
+    }
+
+    fn detach(self) -> Result<Exit, CliError> {
+        self.voice.send(Request::Detach).map_err(AttachError::from)?;
+        let env = &self.ready.deployment.env;
+        self.context.printer.say(format!("detached; `baistack logs -f -p {env}` follows, `baistack down -p {env}` ends it"));
+        Ok(Exit::Success)
+    }
+
+    /// Hangs up, which stops what is ours, and waits until it is down. A second Ctrl-C kills it.
+    fn stop(mut self, exit: Exit) -> Result<Exit, CliError> {
+        self.keys = None;
+        self.watched.progress.settle();
+        self.context.printer.say("stopping; Ctrl-C once more kills at once");
+        let dir = self.context.env_dir(&self.ready.deployment.env)?;
+        let Env::Alive(client) = attach::open(&dir)? else { return Ok(exit) };
+        let voice = client.voice();
+        listen(*client, AFTERWARDS, &self.sender);
+        self.voice.hang_up();
+        // What has changed between the two connections is told by this.
+        voice.send(Request::Status).map_err(AttachError::from)?;
+        let mut killed = false;
+        while !self.is_down() {
+            match self.happenings.recv().expect("we hold a sender") {
+                Happening::Told(AFTERWARDS, Told::Notice(notice)) => self.notice(&notice),
+                Happening::Told(AFTERWARDS, Told::Reply { reply, .. }) => {
+                    if let Reply::Status(status) = *reply {
+                        self.known.extend(status.units.into_iter().map(|unit| (unit.unit.clone(), unit)));
+                    }
+                }
+                Happening::Gone(AFTERWARDS) => break,
+                Happening::Interrupt(_) if !killed => {
+                    killed = true;
+                    let services: BTreeSet<ServiceName> = self.ours.iter().map(|unit| unit.service.clone()).collect();
+                    let kill = Kill { services: services.into_iter().collect(), signal: "SIGKILL".to_owned() };
+                    voice.send(Request::Kill(kill)).map_err(AttachError::from)?;
+                }
+                // Nobody need read it.
+                Happening::Line(line) => drop(self.print(&line)),
+                Happening::Told(..) | Happening::Gone(_) | Happening::Interrupt(_) | Happening::Key(_) => {}
+            }
+        }
+        // The same holds for what was written last.
+        drop(self.drain());
+        Ok(exit)
+    }
+
+    /// Whether nothing of what is ours runs or is on its way.
+    fn is_down(&self) -> bool {
+        self.ours.iter().all(|unit| self.known.get(unit).is_none_or(|unit| is_at_rest(&unit.state)))
+    }
+}
+
+fn is_at_rest(state: &UnitState) -> bool {
+    match state {
+        UnitState::Absent
+        | UnitState::Created
+        | UnitState::Exited { .. }
+        | UnitState::Stopped { .. }
+        | UnitState::UpToDate
+        | UnitState::Succeeded
+        | UnitState::Failed { .. }
+        | UnitState::Blocked { .. }
+        | UnitState::Unknown => true,
+        UnitState::Waiting { .. }
+        | UnitState::Preparing
+        | UnitState::Checking
+        | UnitState::Starting
+        | UnitState::Running
+        | UnitState::Stopping
+        | UnitState::BackingOff { .. } => false,
+    }
+}
+
+/// Reads a connection to its end, on a thread of its own.
+fn listen(mut client: Client, number: u32, sender: &Sender<Happening>) {
+    let sender = sender.clone();
+    thread::spawn(move || {
+        loop {
+            let told = client.next();
+            let ended = told.is_err();
+            let happening = told.map_or_else(|_| Happening::Gone(number), |told| Happening::Told(number, told));
+            if sender.send(happening).is_err() || ended {
+                return;
+            }
+        }
+    });
+}
+
+fn running_units(client: &mut Client) -> Result<BTreeSet<UnitId>, CliError> {
+    match client.ask(Request::Status, |_| ()).map_err(AttachError::from)? {
+        Reply::Status(status) => {
+            let running = status.units.into_iter().filter(|unit| unit.state == UnitState::Running);
+            Ok(running.map(|unit| unit.unit).collect())
+        }
+        other => Err(Context::unexpected(Some(&other))),
+    }
+}
+
+fn selected_units(up: &Up, ready: &Ready) -> impl Iterator<Item = UnitId> {
+    let services = supervisor::select(&ready.deployment, &up.services, up.no_deps);
+    services.into_iter().flat_map(|name| {
+        let replicas = ready.deployment.service(&name).map_or(1, |service| service.replicas());
+        let replicas = up.scale.get(&name).copied().unwrap_or(replicas);
+        (1..=replicas).map(move |replica| UnitId::new(name.clone(), replica)).collect::<Vec<_>>()
+    })
+}
+
+/// The services whose logs are shown: those named (all when none is), without what has `attach: false`.
+fn followed(args: &Args, ready: &Ready) -> Vec<ServiceName> {
+    if !args.logs.attach.is_empty() {
+        return args.logs.attach.clone();
+    }
+    let only_named = !args.logs.attach_dependencies;
+    let services = supervisor::select(&ready.deployment, &args.services, only_named);
+    let attached = |name: &ServiceName| ready.deployment.service(name).is_some_and(|service| service.common.attach != Some(false));
+    services.into_iter().filter(|name| attached(name) && !args.logs.no_attach.contains(name)).collect()
+}

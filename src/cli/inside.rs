@@ -1,0 +1,139 @@
+//! What `exec` and `run` share: a command inside a container, with our terminal or our pipes as its own.
+
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use indexmap::IndexMap;
+
+use super::CliError;
+use super::context::Context;
+use crate::base::exit::Exit;
+use crate::base::name::{EnvId, NameError, ServiceName, UnitId};
+use crate::host::engine::Resize;
+use crate::model::environment::Environment;
+use crate::plan::action::{Fault, FaultKind};
+use crate::plan::actual::{Query, SeenState};
+use crate::plan::desired::UnitSpec;
+use crate::view::term::{self, Raw};
+use crate::world::docker::LogStream;
+use crate::world::native::exec::{Interactive, exec_interactive};
+use crate::world::signals::{self, Listener, Signal};
+
+/// Whether the command gets a terminal: when both ends of ours are one, and nobody refused.
+pub fn wants_terminal(refused: bool) -> bool {
+    !refused && term::stdin_is_terminal() && term::stdout_is_terminal()
+}
+
+/// Variables of flags; a bare name is the caller's own, and nothing where the caller has none.
+pub fn variables(flags: &[(String, Option<String>)], caller: &IndexMap<String, String>) -> Environment {
+    let value = |name: &String, value: &Option<String>| value.clone().or_else(|| caller.get(name).cloned());
+    flags.iter().filter_map(|(name, given)| Some((name.clone(), Some(value(name, given)?)))).collect()
+}
+
+/// Our terminal while a command elsewhere has it.
+pub struct Lent {
+    _raw: Option<Raw>,
+    resize: Arc<Mutex<Option<Resize>>>,
+    _listener: Option<Listener>,
+}
+
+impl Lent {
+    /// Lends it, if `tty` is wanted.
+    pub fn new(tty: bool) -> Self {
+        let resize: Arc<Mutex<Option<Resize>>> = Arc::default();
+        let listener = tty.then(|| {
+            let resize = Arc::clone(&resize);
+            signals::listen(&[Signal::Resized], move |_| tell_size(&resize)).ok()
+        });
+        Self { _raw: if tty { Raw::enter() } else { None }, resize, _listener: listener.flatten() }
+    }
+
+    /// The command runs, and this is how to tell it the terminal's size.
+    pub fn begin(&self, resize: Resize) {
+        *self.resize.lock().unwrap_or_else(PoisonError::into_inner) = Some(resize);
+        tell_size(&self.resize);
+    }
+}
+
+fn tell_size(resize: &Mutex<Option<Resize>>) {
+    if let (Some(resize), Some((columns, rows))) = (&*resize.lock().unwrap_or_else(PoisonError::into_inner), term::stdout_size()) {
+        resize.to(columns, rows);
+    }
+}
+
+/// Writes what the command writes to where it belongs. A reader of ours that went away is the command's business: it is told
+/// by its own broken pipe when it has one, and goes on when it has none.
+pub fn pass_on(stream: LogStream, bytes: &[u8]) {
+    let _ = match stream {
+        LogStream::Stdout => {
+            let mut out = io::stdout().lock();
+            out.write_all(bytes).and_then(|()| out.flush())
+        }
+        LogStream::Stderr => io::stderr().lock().write_all(bytes),
+    };
+}
+
+/// The command's code, or why there is none.
+pub fn exit(code: Result<i32, Fault>) -> Result<Exit, CliError> {
+    match code {
+        Ok(code) => Ok(Exit::Passed(u8::try_from(code).unwrap_or(255))),
+        Err(fault) if fault.kind == FaultKind::EngineAway => Err(CliError::Engine(fault.to_string())),
+        Err(fault) => Err(CliError::Failed(fault.to_string())),
+    }
+}
+
+/// The service of a command line, and what comes after it.
+pub fn service_of(words: &[String]) -> Result<(ServiceName, Vec<String>), CliError> {
+    let (service, command) = words.split_first().expect("clap wants at least one");
+    let service = service.parse().map_err(|error: NameError| CliError::Usage(error.to_string()))?;
+    Ok((service, command.to_vec()))
+}
+
+/// What flags change for a command.
+pub struct Inside<'a> {
+    /// Variables on top of the service's.
+    pub env: &'a [(String, Option<String>)],
+    /// Another user.
+    pub user: Option<&'a str>,
+    /// Another directory.
+    pub workdir: Option<&'a str>,
+}
+
+/// Runs a command as a process of the stack runs, as a child of ours: its environment, directory and user, our terminal.
+pub fn process(spec: &UnitSpec, argv: Vec<String>, inside: &Inside<'_>, context: &Context) -> Result<Exit, CliError> {
+    let variables = variables(inside.env, &context.caller);
+    let environment = variables.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let options = Interactive { environment, user: inside.user, directory: inside.workdir };
+    exit(exec_interactive(spec, argv, options).map(|exit| exit.code()))
+}
+
+/// Becomes `exec` of the same command; returns only when that fails.
+///
+/// [`exec_interactive`] wants a process without other threads, and whoever has talked to the engine has some.
+pub fn become_exec(spec: &UnitSpec, argv: &[String], inside: &Inside<'_>) -> CliError {
+    let mut command = Command::new(&spec.deployment.places.program);
+    command.args(["--project-name", spec.deployment.env.as_str(), "exec"]);
+    for (name, value) in inside.env {
+        command.arg("--env").arg(value.as_ref().map_or_else(|| name.clone(), |value| format!("{name}={value}")));
+    }
+    for (flag, value) in [("--user", inside.user), ("--workdir", inside.workdir)] {
+        command.args(value.map(|value| [flag, value]).into_iter().flatten());
+    }
+    let error = command.arg(spec.unit.service.as_str()).args(argv).exec();
+    CliError::Failed(format!("start our own program again: {error}"))
+}
+
+impl Context {
+    /// The container of a unit that runs.
+    pub fn running_container(&self, env: &EnvId, unit: &UnitId) -> Result<String, CliError> {
+        let seen = self.engine()?.observe(env, &Query::default());
+        let seen = seen.map_err(|fault| CliError::Engine(fault.to_string()))?;
+        let mut containers = seen.containers.into_iter().filter(|container| !container.one_off);
+        let running = containers.find(|container| {
+            container.unit.as_ref() == Some(unit) && matches!(container.state, SeenState::Running { .. })
+        });
+        running.map(|container| container.id).ok_or_else(|| CliError::NoEnvironment(format!("{unit} is not running in {env}")))
+    }
+}

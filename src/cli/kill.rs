@@ -1,0 +1,24 @@
+//! `kill`: a signal, at once.
+
+use super::CliError;
+use super::context::{Context, Missing};
+use crate::base::exit::Exit;
+use crate::base::name::ServiceName;
+use crate::supervisor::request::{Kill, Request};
+
+/// Flags of `kill`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  baistack kill -s HUP gateway   to reread its configuration")]
+pub struct Args {
+    /// Services [default: all]
+    pub services: Vec<ServiceName>,
+    /// Signal to send
+    #[arg(short, long, value_name = "SIGNAL", default_value = "SIGKILL")]
+    pub signal: String,
+}
+
+/// Sends a signal.
+pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
+    let kill = Kill { services: args.services, signal: args.signal };
+    context.ask(&context.env_id()?, Request::Kill(kill), Missing::IsAnError)
+}

@@ -1,0 +1,280 @@
+//! From the command line to a stack that can be run: find the files, the environment, its ports and values, then load.
+//!
+//! Whoever only reads records nothing: it sees the environment that is recorded, or the name that Compose would give.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+
+use indexmap::IndexMap;
+
+use super::CliError;
+use super::context::{Context, with_causes};
+use crate::base::diagnostic::Diagnostics;
+use crate::base::name::{EnvId, NameError, ServiceName};
+use crate::base::source::SourceMap;
+use crate::load::files::{FileKind, Files};
+use crate::load::{self, Head, Values};
+use crate::plan::desired::{Caller, Deployment};
+use crate::plan::hash::ConfigHash;
+use crate::plan::ports::{self, Numbers};
+use crate::view::diagnostics::{self, Look};
+use crate::view::term;
+use crate::world::disk::Disk;
+use crate::world::envdir::{EnvDir, FileLock, StateDir};
+use crate::world::envid::{self, Asked, EnvIdError};
+use crate::world::facts::{self, Holders};
+use crate::yaml::node::Node;
+
+/// What a stack is loaded for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be looked at: nothing is recorded, no port is probed.
+    Read,
+    /// To be started: a new environment is named and recorded, its ports and values are found and kept.
+    Start {
+        /// A preferred port that is taken is an error.
+        strict_ports: bool,
+    },
+}
+
+/// A stack that can be run.
+pub struct Ready {
+    /// The stack in its environment.
+    pub deployment: Deployment,
+    /// The canonical tree.
+    pub tree: Node,
+    /// Named ports: name → number or range.
+    pub ports: IndexMap<String, String>,
+    /// The generated values, which are not shown.
+    pub secrets: IndexMap<String, String>,
+    /// What interpolation saw, without the generated values.
+    pub variables: IndexMap<String, String>,
+    /// Held until the command ends: the ports count as taken before anybody has bound them.
+    _claim: Option<FileLock>,
+}
+
+impl Context {
+    /// Loads the stack, and shows all that is to be said about its files.
+    pub fn load(&self, purpose: Purpose, services: &[ServiceName]) -> Result<Ready, CliError> {
+        let request = self.load_request(services);
+        let files = Sources::default();
+        let (head, sources, found) = load::head(&request, &files);
+        if found.has_errors() {
+            return Err(self.refuse(&found, &sources));
+        }
+        let state = self.state()?;
+        let starts = purpose != Purpose::Read;
+        // Two `up` at once must not find the same name, values or ports.
+        let host_lock = if starts { Some(state.host_lock().map_err(CliError::failed)?) } else { None };
+        let env = self.env_of(&head, if starts { envid::Purpose::Run } else { envid::Purpose::Show })?;
+        let dir = state.env(&env);
+        let claim = if starts { Some(dir.claim().map_err(CliError::failed)?) } else { None };
+        let program = std::env::current_exe().map_err(|error| CliError::Failed(format!("find our own program: {error}")))?;
+        let places = dir.places(&head.directory, &self.caller, program);
+        let (numbers, generated) = match purpose {
+            Purpose::Read => (dir.ports().map_err(CliError::failed)?, dir.values().map_err(CliError::failed)?),
+            Purpose::Start { strict_ports } => {
+                let numbers = self.allot_ports(&head, &state, &dir, strict_ports)?;
+                (numbers, dir.make_values(&head.generate).map_err(CliError::failed)?)
+            }
+        };
+        drop(host_lock);
+        let values = Values {
+            env_id: env.clone(),
+            predefined: facts::predefined(&env, &head.directory, head.files.first().map(PathBuf::as_path), &places),
+            ports: ports::variables(&head.named_ports, |name| numbers.get(name).copied()),
+            generated: with_stand_ins(generated, &head),
+        };
+        let loaded = load::stack(&request, &head, &values, &files);
+        if loaded.diagnostics.has_errors() {
+            return Err(self.refuse(&loaded.diagnostics, &loaded.sources));
+        }
+        self.show(&loaded.diagnostics, &loaded.sources);
+        let mut variables = head.environment.clone();
+        variables.extend(values.ports.clone());
+        variables.extend(values.predefined.clone());
+        Ok(Ready {
+            deployment: Deployment { env, stack: loaded.stack, caller: Caller { environment: self.caller.clone() }, places },
+            tree: loaded.tree,
+            ports: head.named_ports.keys().filter_map(|name| Some((name.clone(), values.ports.get(name)?.clone()))).collect(),
+            secrets: values.generated,
+            variables,
+            _claim: claim,
+        })
+    }
+
+    /// Says in one line that a command runs the old definition of services whose files have changed since the last `up`.
+    pub fn mention_changed_files(&self, env: &EnvId) -> Result<(), CliError> {
+        let Some(deployment) = self.deployment(env)? else { return Ok(()) };
+        let dir = self.env_dir(env)?;
+        let request = load::Request {
+            files: deployment.stack.files.clone(),
+            project_directory: Some(deployment.stack.directory.clone()),
+            ..self.load_request(&[])
+        };
+        let files = Sources::default();
+        let (head, _, found) = load::head(&request, &files);
+        if found.has_errors() {
+            return Ok(());
+        }
+        let numbers = dir.ports().map_err(CliError::failed)?;
+        let values = Values {
+            env_id: env.clone(),
+            predefined: facts::predefined(env, &head.directory, head.files.first().map(PathBuf::as_path), &deployment.places),
+            ports: ports::variables(&head.named_ports, |name| numbers.get(name).copied()),
+            generated: with_stand_ins(dir.values().map_err(CliError::failed)?, &head),
+        };
+        let now = load::stack(&request, &head, &values, &files);
+        let changed: Vec<String> = (deployment.stack.services.iter())
+            .filter(|(name, was)| {
+                let is = now.stack.services.get(*name).or_else(|| now.stack.disabled.get(*name));
+                is.is_some_and(|is| ConfigHash::of(is, &now.stack) != ConfigHash::of(was, &deployment.stack))
+            })
+            .map(|(name, _)| format!("`{name}`"))
+            .collect();
+        if !changed.is_empty() && !now.diagnostics.has_errors() {
+            self.printer.say(format!("the files of {} have changed since the last `up`, which alone applies them", changed.join(", ")));
+        }
+        Ok(())
+    }
+
+    /// The environment that a command is about which needs no more than that: named, or that of the stack here.
+    pub fn env_id(&self) -> Result<EnvId, CliError> {
+        if let Some(name) = &self.global.project_name {
+            return name.parse().map_err(|error: NameError| CliError::Usage(error.to_string()));
+        }
+        let request = self.load_request(&[]);
+        let (head, sources, found) = load::head(&request, &Sources::default());
+        if !head.files.is_empty() {
+            // The record lies beside the file: one that is broken is no reason not to stop what runs.
+            return self.env_of(&head, envid::Purpose::Use);
+        }
+        let variable = |name: &str| self.caller.get(name).filter(|text| !text.is_empty());
+        if let Some(name) = variable("BAISTACK_ENVID").or_else(|| variable("COMPOSE_PROJECT_NAME")) {
+            return name.parse().map_err(|error: NameError| CliError::Usage(error.to_string()));
+        }
+        // A stack file that was deleted leaves its record.
+        for directory in self.working_dir.ancestors() {
+            if let Some(env) = envid::recorded(&self.state()?, directory).map_err(CliError::failed)? {
+                return Ok(env);
+            }
+        }
+        Err(self.refuse(&found, &sources))
+    }
+
+    fn env_of(&self, head: &Head, purpose: envid::Purpose) -> Result<EnvId, CliError> {
+        let asked = Asked {
+            option: self.global.project_name.as_deref(),
+            variables: &head.environment,
+            name: head.name.as_deref(),
+            directory: &head.directory,
+            has_own_keys: head.has_own_keys,
+        };
+        let found = envid::env_id(&self.state()?, &asked, purpose).map_err(|error| match error {
+            EnvIdError::Name { .. } => CliError::Usage(with_causes(&error)),
+            EnvIdError::Directory(_) | EnvIdError::Elsewhere { .. } | EnvIdError::State(_) => CliError::Failed(with_causes(&error)),
+        })?;
+        if found.made {
+            self.printer.say(format!("environment {}", self.printer.paint_talk.strong(found.id.as_str())));
+        }
+        Ok(found.id)
+    }
+
+    /// Numbers for the named ports, recorded; a replacement is said in one line.
+    fn allot_ports(
+        &self,
+        head: &Head,
+        state: &StateDir,
+        dir: &EnvDir,
+        strict: bool,
+    ) -> Result<BTreeMap<String, Numbers>, CliError> {
+        let kept = dir.ports().map_err(CliError::failed)?;
+        let holders = Holders::look(state, dir);
+        let allotted = ports::allot(&head.named_ports, &kept, dir.id(), |port| holders.is_free(port));
+        let allotted = allotted.map_err(CliError::failed)?;
+        let mut refused = Vec::new();
+        for (name, port) in &allotted {
+            let Some(blocked) = port.blocked else { continue };
+            let held = format!("port {} of `{name}` is held by {}", blocked.port, holders.who(blocked.port));
+            if strict {
+                refused.push(held);
+            } else {
+                self.printer.say(format!("{held}; {name} is {} instead", port.numbers));
+            }
+        }
+        if !refused.is_empty() {
+            return Err(CliError::Several(refused));
+        }
+        let numbers: BTreeMap<String, Numbers> = allotted.into_iter().map(|(name, port)| (name, port.numbers)).collect();
+        // Numbers of names that the file has no longer stay: it may have them again.
+        let mut recorded = kept;
+        recorded.extend(numbers.clone());
+        dir.set_ports(&recorded).map_err(CliError::failed)?;
+        Ok(numbers)
+    }
+
+    fn load_request(&self, services: &[ServiceName]) -> load::Request {
+        load::Request {
+            working_dir: self.working_dir.clone(),
+            files: self.global.file.clone(),
+            project_directory: self.global.project_directory.clone(),
+            env_files: self.global.env_file.clone(),
+            profiles: self.global.profile.clone(),
+            services: services.iter().map(ToString::to_string).collect(),
+            environment: self.caller.clone(),
+        }
+    }
+
+    fn refuse(&self, found: &Diagnostics, sources: &SourceMap) -> CliError {
+        self.show(found, sources);
+        CliError::StackFile(diagnostics::summary(found).unwrap_or_default())
+    }
+
+    fn show(&self, found: &Diagnostics, sources: &SourceMap) {
+        let look = Look { directory: &self.working_dir, color: self.printer.paint_talk.is_on(), width: term::stderr_width() };
+        let text = diagnostics::render(found, sources, &look);
+        if !text.is_empty() {
+            self.printer.say(text.trim_end());
+        }
+    }
+}
+
+/// The real files. Both looks may ask for stdin, which can be read once.
+#[derive(Debug, Default)]
+struct Sources {
+    disk: Disk,
+    stdin: OnceCell<Vec<u8>>,
+}
+
+impl Files for Sources {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        if path != Path::new("-") {
+            return self.disk.read(path);
+        }
+        if let Some(text) = self.stdin.get() {
+            return Ok(text.clone());
+        }
+        let text = self.disk.read(path)?;
+        Ok(self.stdin.get_or_init(|| text).clone())
+    }
+
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        self.disk.canonical(path)
+    }
+
+    fn kind(&self, path: &Path) -> Option<FileKind> {
+        self.disk.kind(path)
+    }
+}
+
+/// A value that is not made yet has a text in its place that says so: whoever only reads makes none.
+fn with_stand_ins(mut generated: IndexMap<String, String>, head: &Head) -> IndexMap<String, String> {
+    for name in head.generate.keys() {
+        generated.entry(name.clone()).or_insert_with(|| format!("<{name} is generated by the first up>"));
+    }
+    generated.retain(|name, _| head.generate.contains_key(name));
+    generated
+}

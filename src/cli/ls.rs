@@ -1,0 +1,58 @@
+//! `ls`: every environment on this host, ours and Compose's.
+
+use super::CliError;
+use super::context::Context;
+use super::environments;
+use crate::base::exit::Exit;
+use crate::view::json;
+use crate::view::table::Table;
+
+/// Flags of `ls`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "SUPERVISOR says whether one is alive; containers run without one. Every name is good for `-p`.")]
+pub struct Args {
+    /// Those that do not run too
+    #[arg(short, long)]
+    pub all: bool,
+    /// `table` or `json`
+    #[arg(long, value_name = "FORMAT", value_parser = ["table", "json"], default_value = "table")]
+    pub format: String,
+    /// Names only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// `name=TEXT`: only environments whose name holds it
+    #[arg(long, value_name = "KEY=VALUE", value_parser = filter)]
+    pub filter: Option<String>,
+}
+
+fn filter(text: &str) -> Result<String, String> {
+    text.strip_prefix("name=").map(str::to_owned).ok_or_else(|| "expected name=TEXT".to_owned())
+}
+
+/// Lists environments.
+pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
+    let mut all = environments::all(context)?;
+    all.retain(|env| args.all || env.runs());
+    all.retain(|env| args.filter.as_ref().is_none_or(|text| env.name.contains(text)));
+    if args.quiet {
+        all.iter().try_for_each(|env| context.printer.line(&env.name))?;
+    } else if args.format == "json" {
+        context.printer.data(json::line(&all))?;
+    } else {
+        let mut table = Table::new(["NAME", "STATUS", "CONFIG FILES", "DIRECTORY", "SUPERVISOR", "OWNED"]);
+        for env in &all {
+            let supervisor = env.supervisor.map_or_else(|| "-".to_owned(), |pid| format!("pid {pid}"));
+            let owned = if env.owned == 0 { String::new() } else { env.owned.to_string() };
+            table.row([
+                env.name.clone(),
+                env.status.clone(),
+                env.config_files.clone(),
+                env.directory.clone(),
+                supervisor,
+                owned,
+            ]);
+        }
+        context.printer.data(table.render())?;
+    }
+    Ok(Exit::Success)
+}

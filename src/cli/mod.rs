@@ -1,0 +1,157 @@
+//! The commands: one file each. A command parses its flags into options, asks others to do the work, and shows what came of
+//! it; what is decided is decided below.
+
+pub mod args;
+pub mod build;
+pub mod checks;
+pub mod completions;
+pub mod config;
+pub mod context;
+pub mod down;
+pub mod inside;
+pub mod env;
+pub mod environments;
+pub mod exec;
+pub mod follow;
+
+pub mod images;
+pub mod interrupt;
+pub mod kill;
+pub mod loading;
+
+pub mod log_feed;
+pub mod logs;
+pub mod mask;
+pub mod ls;
+pub mod plan;
+pub mod port;
+pub mod ps;
+pub mod pull;
+pub mod restart;
+pub mod rm;
+pub mod run;
+pub mod start;
+pub mod stop;
+pub mod supervise;
+pub mod up;
+pub mod values;
+pub mod version;
+pub mod why;
+
+use std::ffi::OsString;
+
+use args::Verb;
+use context::Context;
+
+use crate::base::exit::Exit;
+use crate::view::printer::{PrintError, Printer};
+use crate::view::term::{self, Ansi};
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The command line asks for what cannot be.
+    #[error("{0}")]
+    Usage(String),
+    /// The stack file has errors; they have been shown.
+    #[error("{0} in the stack file")]
+    StackFile(String),
+    /// An engine is not to be reached.
+    #[error("{0}")]
+    Engine(String),
+    /// There is no such environment, or it is not running.
+    #[error("{0}")]
+    NoEnvironment(String),
+    /// A service failed or did not get ready, or something else went wrong.
+    #[error("{0}")]
+    Failed(String),
+    /// Several things went wrong.
+    #[error("{}", .0.join("\n"))]
+    Several(Vec<String>),
+    /// The output could not be written.
+    #[error(transparent)]
+    Print(#[from] PrintError),
+}
+
+impl CliError {
+    /// For `map_err`: what failed, in the words of the error.
+    pub fn failed(error: impl std::fmt::Display) -> Self {
+        CliError::Failed(error.to_string())
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            CliError::Usage(_) => Exit::Usage,
+            CliError::StackFile(_) => Exit::StackFile,
+            CliError::Engine(_) => Exit::Engine,
+            CliError::NoEnvironment(_) => Exit::NoEnvironment,
+            // Data that nobody wants to read any further is no failure.
+            CliError::Print(PrintError::ReaderGone) => Exit::Success,
+            CliError::Failed(_) | CliError::Several(_) | CliError::Print(PrintError::Io(_)) => Exit::Failure,
+        }
+    }
+}
+
+/// Runs one command line, the program's name first.
+pub fn main(words: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = match args::parse(words) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Fails only when nobody reads.
+            let _ = error.print();
+            return if error.exit_code() == 0 { Exit::Success } else { Exit::Usage };
+        }
+    };
+    let context = match Context::new(cli.global) {
+        Ok(context) => context,
+        Err(error) => {
+            let printer = Printer { paint: term::paint_stdout(Ansi::Auto), paint_talk: term::paint_stderr(Ansi::Auto) };
+            return told(&printer, &error);
+        }
+    };
+    match perform(cli.command, &context) {
+        Ok(exit) => exit,
+        Err(error) => told(&context.printer, &error),
+    }
+}
+
+fn told(printer: &Printer, error: &CliError) -> Exit {
+    match error {
+        CliError::Print(PrintError::ReaderGone) => {}
+        CliError::Several(reasons) => reasons.iter().for_each(|reason| printer.error(reason)),
+        CliError::Usage(_)
+        | CliError::StackFile(_)
+        | CliError::Engine(_)
+        | CliError::NoEnvironment(_)
+        | CliError::Failed(_)
+        | CliError::Print(PrintError::Io(_)) => printer.error(error.to_string()),
+    }
+    error.exit()
+}
+
+fn perform(verb: Verb, context: &Context) -> Result<Exit, CliError> {
+    match verb {
+        Verb::Up(args) => up::run(*args, context),
+        Verb::Down(args) => down::run(args, context),
+        Verb::Stop(args) => stop::run(args, context),
+        Verb::Start(args) => start::run(args, context),
+        Verb::Restart(args) => restart::run(args, context),
+        Verb::Kill(args) => kill::run(args, context),
+        Verb::Rm(args) => rm::run(args, context),
+        Verb::Ps(args) => ps::run(&args, context),
+        Verb::Logs(args) => logs::run(args, context),
+        Verb::Exec(args) => exec::run(args, context),
+        Verb::Run(args) => run::run(*args, context),
+        Verb::Config(args) => config::run(&args, context),
+        Verb::Plan(args) => plan::run(args, context),
+        Verb::Why(args) => why::run(&args, context),
+        Verb::Env(args) => env::run(&args, context),
+        Verb::Port(args) => port::run(&args, context),
+        Verb::Ls(args) => ls::run(&args, context),
+        Verb::Build(args) => build::run(args, context),
+        Verb::Pull(args) => pull::run(args, context),
+        Verb::Version(args) => version::run(&args, context),
+        Verb::Completions(args) => completions::run(&args, context),
+        Verb::Supervise(args) => supervise::run(&args, context),
+    }
+}

@@ -1,0 +1,99 @@
+//! `plan`: what `up` would do and why. Nothing is done, nothing is recorded.
+
+use super::CliError;
+use super::context::{Context, Purpose, Ready};
+use super::mask;
+use crate::base::exit::Exit;
+use crate::base::moment::Moment;
+use crate::base::name::ServiceName;
+use crate::plan::actual::{Actual, Query};
+use crate::supervisor::Supervisor;
+use crate::supervisor::effect::Effect;
+use crate::supervisor::event::{Event, RequestId};
+use crate::supervisor::request::{Request, Up};
+use crate::supervisor::snapshot::{Processes, Snapshot};
+use crate::view::{json, plan as drawn};
+
+/// Flags of `plan`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Assumes that all goes well. Exit codes:\n  0 nothing to do   10 changes   1 it would never come to rest")]
+pub struct Args {
+    /// Services [default: all]
+    pub services: Vec<ServiceName>,
+    /// `text` or `json`
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+}
+
+/// How a plan is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Shows what `up` would do.
+pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
+    let ready = context.load(Purpose::Read, &args.services)?;
+    let up = Up { services: args.services, ..Up::of(ready.deployment.clone()) };
+    show(up, &ready, args.format, context)
+}
+
+/// Shows what a request would do.
+pub fn show(up: Up, ready: &Ready, format: Format, context: &Context) -> Result<Exit, CliError> {
+    let env = &ready.deployment.env;
+    let machine = known_machine(ready, context)?;
+    let request = Request::Up(Box::new(Up { attached: false, ..up }));
+    let actual = match query(&machine, &request) {
+        Some(query) => {
+            let actual = context.engine()?.observe(env, &query);
+            if let Err(fault) = &actual {
+                context.printer.warning(format!("{fault}; containers are planned as if there were none"));
+            }
+            actual.or_else(|_| Ok(Actual::default()))
+        }
+        None => Ok(Actual::default()),
+    };
+    let plan = machine.forecast(request, actual);
+    let masked = |text: &str| if context.global.show_secrets { text.to_owned() } else { mask::text(text, &ready.secrets) };
+    match format {
+        Format::Json => context.printer.data(masked(&json::document(&plan)))?,
+        Format::Text => {
+            plan.warnings.iter().for_each(|warning| context.printer.warning(masked(warning)));
+            if plan.is_empty() && plan.stuck.is_empty() {
+                context.printer.line(format!("{env}: nothing to do"))?;
+            } else {
+                context.printer.data(drawn::colored(&masked(&plan.to_string()), context.printer.paint))?;
+            }
+        }
+    }
+    Ok(match (plan.stuck.is_empty(), plan.is_empty()) {
+        (false, _) => Exit::Failure,
+        (true, false) => Exit::Changes,
+        (true, true) => Exit::Success,
+    })
+}
+
+/// The machine as the supervisor last wrote it down, else one that knows nothing.
+fn known_machine(ready: &Ready, context: &Context) -> Result<Supervisor, CliError> {
+    let env = &ready.deployment.env;
+    let dir = context.state()?.env(env);
+    let processes = if dir.is_locked() { Processes::Alive } else { Processes::Gone };
+    let snapshot: Option<Snapshot> = dir.snapshot().map_err(CliError::failed)?;
+    Ok(match snapshot.map(|snapshot| Supervisor::recover(snapshot, processes, 0)) {
+        Some(Ok(machine)) => machine,
+        Some(Err(error)) => {
+            context.printer.warning(format!("{error}; planned as if nothing were known"));
+            Supervisor::new(env.clone(), 0)
+        }
+        None => Supervisor::new(env.clone(), 0),
+    })
+}
+
+/// What the machine would look at, if anything.
+fn query(machine: &Supervisor, request: &Request) -> Option<Query> {
+    let effects = machine.clone().step(Event::Request(RequestId(0), request.clone()), Moment(0));
+    effects.into_iter().find_map(|effect| if let Effect::Observe(_, query) = effect { Some(query) } else { None })
+}

@@ -1,0 +1,81 @@
+//! `port`: the named ports of the environment (ours), or the host's port for a port of a service (Compose's).
+
+use serde_json::json;
+
+use super::CliError;
+use super::context::{Context, Purpose};
+use crate::base::exit::Exit;
+use crate::base::name::{ServiceName, UnitId};
+use crate::view::json;
+use crate::view::table::Table;
+
+/// Flags of `port`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  baistack port           the named ports of the environment\n  baistack port web 80    where port 80 of `web` is on the host")]
+pub struct Args {
+    /// Service
+    pub service: Option<ServiceName>,
+    /// Port inside the service, `80` or `53/udp`
+    #[arg(requires = "service")]
+    pub private_port: Option<String>,
+    /// Replica
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub index: u32,
+    /// `tcp` or `udp`
+    #[arg(long, value_parser = ["tcp", "udp"], default_value = "tcp")]
+    pub protocol: String,
+    /// `table` or `json`
+    #[arg(long, value_name = "FORMAT", value_parser = ["table", "json"], default_value = "table")]
+    pub format: String,
+}
+
+/// Prints ports.
+pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
+    match (&args.service, &args.private_port) {
+        (Some(service), Some(private)) => of_service(args, service, private, context),
+        (Some(_), None) => Err(CliError::Usage("which port of the service? `baistack port SERVICE PORT`".to_owned())),
+        (None, _) => named(args, context),
+    }
+}
+
+fn named(args: &Args, context: &Context) -> Result<Exit, CliError> {
+    let ready = context.load(Purpose::Read, &[])?;
+    if args.format == "json" {
+        context.printer.data(json::document(&ready.ports))?;
+        return Ok(Exit::Success);
+    }
+    let mut table = Table::new(["NAME", "PORT", "PREFERRED"]);
+    for (name, preferred) in &ready.deployment.stack.ports {
+        let range = |first, last| if first == last { format!("{first}") } else { format!("{first}-{last}") };
+        let port = ready.ports.get(name).cloned().unwrap_or_default();
+        table.row([name.clone(), port, range(preferred.first, preferred.last)]);
+    }
+    context.printer.data(table.render())?;
+    Ok(Exit::Success)
+}
+
+fn of_service(args: &Args, service: &ServiceName, private: &str, context: &Context) -> Result<Exit, CliError> {
+    let (number, protocol) = private.split_once('/').unwrap_or((private, &args.protocol));
+    let target: u16 = number.parse().map_err(|_| CliError::Usage(format!("`{private}` is not a port")))?;
+    let env = context.env_id()?;
+    let deployment = context.deployment(&env)?.ok_or_else(|| Context::not_running(&env))?;
+    let Some(known) = deployment.service(service) else {
+        return Err(CliError::NoEnvironment(format!("no service `{service}` in {env}")));
+    };
+    let unit = UnitId::new(service.clone(), args.index);
+    let port = known.common.ports.iter().find(|port| port.target == target && port.protocol == protocol);
+    let address = match (port, known.is_process()) {
+        (Some(port), true) => Some((port.host_ip.clone().unwrap_or_else(|| "127.0.0.1".to_owned()), port.target)),
+        (_, false) => context.published(&unit, &env, target, protocol)?,
+        (None, true) => None,
+    };
+    let Some((ip, number)) = address else {
+        return Err(CliError::Failed(format!("no port {target}/{protocol} for {unit}")));
+    };
+    if args.format == "json" {
+        context.printer.data(json::document(&json!({ "ip": ip, "port": number, "protocol": protocol })))?;
+    } else {
+        context.printer.line(if ip.contains(':') { format!("[{ip}]:{number}") } else { format!("{ip}:{number}") })?;
+    }
+    Ok(Exit::Success)
+}

@@ -1,0 +1,210 @@
+//! `ps`: every wanted service in any state. Works without a supervisor too.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::CliError;
+use super::context::{Context, Missing};
+use crate::base::exit::Exit;
+use crate::base::name::ServiceName;
+use crate::model::port::Port;
+use crate::plan::desired::Deployment;
+use crate::supervisor::request::{Reply, Request};
+use crate::supervisor::status::{Status, UnitState, UnitStatus};
+use crate::view::states::{self, Mood};
+use crate::view::table::{Table, shortened};
+use crate::view::{json, ports};
+
+/// Flags of `ps`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Compose's columns come first, then KIND, STATE with its reason, HEALTH, the PID or container, RESTARTS.\n\
+                        Exit 0 also when nothing runs.")]
+pub struct Args {
+    /// Services [default: all]
+    pub services: Vec<ServiceName>,
+    /// Services that nobody asked for too
+    #[arg(short, long)]
+    pub all: bool,
+    /// `table` or `json`, one object a line
+    #[arg(long, value_name = "FORMAT", value_parser = ["table", "json"], default_value = "table")]
+    pub format: String,
+    /// Container ids and names of processes only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Names of services only
+    #[arg(long = "services", id = "services only")]
+    pub services_only: bool,
+    /// Only what is in this state
+    #[arg(long, value_name = "STATE", value_parser = STATES)]
+    pub status: Vec<String>,
+    /// `status=STATE`
+    #[arg(long, value_name = "KEY=VALUE", value_parser = filter)]
+    pub filter: Option<String>,
+    /// Do not shorten
+    #[arg(long)]
+    pub no_trunc: bool,
+    /// Containers of services that the stack does not have too
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true",
+          action = clap::ArgAction::Set)]
+    pub orphans: bool,
+}
+
+const STATES: [&str; 7] = ["created", "dead", "exited", "paused", "removing", "restarting", "running"];
+
+fn filter(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some(("status", state)) if STATES.contains(&state) => Ok(state.to_owned()),
+        _ => Err(format!("expected status=STATE with one of {}", STATES.join(", "))),
+    }
+}
+
+/// Prints the states.
+pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
+    let env = context.env_id()?;
+    let status = match context.answer(&env, Request::Status, Missing::IsFine)? {
+        Some(Reply::Status(status)) => *status,
+        None => Status { env: env.clone(), units: Vec::new(), engine_away: None },
+        other => return Err(Context::unexpected(other.as_ref())),
+    };
+    let deployment = context.deployment(&env)?;
+    if let Some(reason) = &status.engine_away {
+        context.printer.warning(reason);
+    }
+    let known = |name: &ServiceName| deployment.as_ref().is_some_and(|deployment| deployment.service(name).is_some());
+    for name in args.services.iter().filter(|name| !known(name) && !status.units.iter().any(|unit| unit.unit.service == **name)) {
+        return Err(CliError::NoEnvironment(format!("no service `{name}` in {env}")));
+    }
+    let rows: Vec<Row<'_>> = (status.units.iter())
+        .filter(|unit| args.services.is_empty() || args.services.contains(&unit.unit.service))
+        .filter(|unit| args.all || unit.state != UnitState::Absent)
+        .filter(|unit| args.orphans || known(&unit.unit.service))
+        .filter(|unit| {
+            let mut wanted = args.status.iter().chain(&args.filter).peekable();
+            wanted.peek().is_none() || wanted.any(|state| state == states::docker_word(&unit.state))
+        })
+        .map(|unit| Row::new(unit, deployment.as_ref(), &status))
+        .collect();
+    if args.services_only {
+        let mut names: Vec<&str> = rows.iter().map(|row| row.status.unit.service.as_str()).collect();
+        names.dedup();
+        names.iter().try_for_each(|name| context.printer.line(name))?;
+    } else if args.quiet {
+        rows.iter().try_for_each(|row| context.printer.line(row.status.container.as_ref().unwrap_or(&row.name)))?;
+    } else if args.format == "json" {
+        context.printer.data(rows.iter().map(|row| json::line(&row.object())).collect::<String>())?;
+    } else {
+        context.printer.data(table(&rows, args.no_trunc, context))?;
+    }
+    Ok(Exit::Success)
+}
+
+struct Row<'a> {
+    status: &'a UnitStatus,
+    project: &'a str,
+    name: String,
+    image: String,
+    command: String,
+    ports: &'a [Port],
+}
+
+/// A port as Compose's JSON has it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Publisher {
+    #[serde(rename = "URL")]
+    url: String,
+    target_port: u16,
+    published_port: u16,
+    protocol: String,
+}
+
+impl<'a> Row<'a> {
+    fn new(unit: &'a UnitStatus, deployment: Option<&'a Deployment>, status: &'a Status) -> Self {
+        let id = &unit.unit;
+        let service = deployment.and_then(|deployment| deployment.service(&id.service));
+        let name = match deployment {
+            Some(deployment) => deployment.container_name(id),
+            None => format!("{}-{}-{}", status.env, id.service, id.replica),
+        };
+        let argv = service.map(|service| match (service.process(), service.container()) {
+            (Some(process), _) => process.command.as_ref().map(|command| command.argv(process.shell.as_deref())).unwrap_or_default(),
+            (None, container) => container.and_then(|container| container.command.clone()).unwrap_or_default(),
+        });
+        Self {
+            status: unit,
+            project: status.env.as_str(),
+            name,
+            image: deployment.and_then(|deployment| deployment.image_of(&id.service)).unwrap_or_default(),
+            command: argv.unwrap_or_default().join(" "),
+            ports: service.map(|service| service.common.ports.as_slice()).unwrap_or_default(),
+        }
+    }
+
+    /// Compose's fields first, ours at the end.
+    fn object(&self) -> Value {
+        let unit = self.status;
+        let publishers: Vec<Publisher> = (self.ports.iter())
+            .map(|port| Publisher {
+                url: port.host_ip.clone().unwrap_or_else(|| "0.0.0.0".to_owned()),
+                target_port: port.target,
+                published_port: ports::host_port(port, unit.kind).unwrap_or(0),
+                protocol: port.protocol.clone(),
+            })
+            .collect();
+        json!({
+            "Command": self.command,
+            "ExitCode": unit.last_exit.unwrap_or(0),
+            "Health": unit.health.map(states::health_word).unwrap_or_default(),
+            "ID": unit.container.clone().unwrap_or_default(),
+            "Image": self.image,
+            "Name": self.name,
+            "Names": self.name,
+            "Ports": ports::listed(self.ports, unit.kind),
+            "Project": self.project,
+            "Publishers": publishers,
+            "Service": unit.unit.service,
+            "State": states::docker_word(&unit.state),
+            "Status": states::docker_status(unit),
+            "Kind": states::kind_word(unit.kind),
+            "Replica": unit.unit.replica,
+            "Detail": states::state(unit).0,
+            "Is": unit.state,
+            "SinceMs": unit.since_ms,
+            "Pid": unit.pid,
+            "Restarts": unit.restarts,
+            "Watch": unit.watch,
+        })
+    }
+}
+
+fn table(rows: &[Row<'_>], full: bool, context: &Context) -> String {
+    let paint = context.printer.paint;
+    let mut table =
+        Table::new(["NAME", "IMAGE", "COMMAND", "SERVICE", "STATUS", "PORTS", "KIND", "STATE", "HEALTH", "PID/ID", "RESTARTS"]);
+    for row in rows {
+        let unit = row.status;
+        let (state, mood) = states::state(unit);
+        let mood = if unit.health == Some(crate::supervisor::status::Health::Unhealthy) { Mood::Warning } else { mood };
+        let command = if row.command.is_empty() { String::new() } else { format!("\"{}\"", row.command) };
+        let short = |text: &str, width| if full { text.to_owned() } else { shortened(text, width) };
+        let id = match (&unit.container, unit.pid) {
+            (Some(id), _) => short(id, 12).trim_end_matches('…').to_owned(),
+            (None, Some(pid)) => pid.to_string(),
+            (None, None) => String::new(),
+        };
+        table.row([
+            row.name.clone(),
+            row.image.clone(),
+            short(&command, 20),
+            unit.unit.service.to_string(),
+            states::docker_status(unit),
+            ports::listed(row.ports, unit.kind),
+            states::kind_word(unit.kind).to_owned(),
+            states::in_mood(&short(&state, 60), mood, paint),
+            unit.health.map(states::health_word).unwrap_or_default().to_owned(),
+            id,
+            unit.restarts.to_string(),
+        ]);
+    }
+    table.render()
+}

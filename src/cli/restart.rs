@@ -1,0 +1,30 @@
+//! `restart`: the same definition again; dependents that ask for it follow.
+
+use super::context::{Context, Missing};
+use super::{CliError, values};
+use crate::base::exit::Exit;
+use crate::base::name::ServiceName;
+use crate::supervisor::request::{Request, Restart};
+
+/// Flags of `restart`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  baistack restart agent    and whoever depends on it with `restart: true`\n  baistack restart schema   \
+                        runs a task again, whatever its check says\n\nChanged files are applied by `up`, not by `restart`.")]
+pub struct Args {
+    /// Services [default: all but finished tasks]
+    pub services: Vec<ServiceName>,
+    /// Leave dependents alone
+    #[arg(long)]
+    pub no_deps: bool,
+    /// Kill after so many seconds, instead of each service's `stop_grace_period`
+    #[arg(short, long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
+}
+
+/// Restarts services.
+pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
+    let env = context.env_id()?;
+    context.mention_changed_files(&env)?;
+    let restart = Restart { services: args.services, no_deps: args.no_deps, timeout: values::seconds(args.timeout) };
+    context.ask(&env, Request::Restart(restart), Missing::IsAnError)
+}

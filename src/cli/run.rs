@@ -1,0 +1,186 @@
+//! `run`: a one-off copy of a service, after what it depends on.
+
+use std::sync::Arc;
+
+use super::context::{Context, Missing, Purpose, Ready};
+use super::inside::{self, Inside, Lent};
+use super::up::Quiet;
+use super::{CliError, images, values};
+use crate::base::exit::Exit;
+use crate::base::name::{ServiceName, UnitId};
+use crate::load::flags;
+use crate::model::depends::Condition;
+use crate::model::service::{Kind, Service};
+use crate::plan::desired::UnitSpec;
+use crate::plan::hash::ConfigHash;
+use crate::supervisor::request::{Request, Up};
+use crate::view::progress::Style;
+use crate::world::docker::RunSpec;
+use crate::world::native::spawn;
+
+/// Flags of `run`.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "baistack run [OPTIONS] SERVICE [COMMAND] [ARGS]...",
+    after_help = "Examples:\n  baistack run --rm web bash        a shell in a copy of `web`, its dependencies up\n  \
+                  baistack run --rm -p 8080:80 web\n  baistack run schema               a task, once more\n\n\
+                  Exits with the code of the command."
+)]
+pub struct Args {
+    /// Do not wait for it; print its name
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Another entry point than the service's
+    #[arg(long, value_name = "COMMAND")]
+    pub entrypoint: Option<String>,
+    /// Variable on top of the service's; repeatable
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = values::variable)]
+    pub env: Vec<(String, Option<String>)>,
+    /// Keep the input open
+    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true,
+          default_missing_value = "true", action = clap::ArgAction::Set, hide = true)]
+    pub interactive: bool,
+    /// Name of the container
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Do not start what it depends on
+    #[arg(long)]
+    pub no_deps: bool,
+    /// No terminal, as when the input is a pipe
+    #[arg(short = 'T', long = "no-tty", visible_alias = "no-TTY")]
+    pub no_tty: bool,
+    /// Publish a port; repeatable
+    #[arg(short, long, value_name = "PORT")]
+    pub publish: Vec<String>,
+    /// Nothing but the command's own output
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Do not show the progress of builds
+    #[arg(long)]
+    pub quiet_build: bool,
+    /// Do not show the progress of pulls
+    #[arg(long)]
+    pub quiet_pull: bool,
+    /// Remove the container when it has ended
+    #[arg(long)]
+    pub rm: bool,
+    /// Publish the service's ports
+    #[arg(short = 'P', long)]
+    pub service_ports: bool,
+    /// As another user
+    #[arg(short, long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Mount; repeatable
+    #[arg(short, long, value_name = "MOUNT")]
+    pub volume: Vec<String>,
+    /// In another directory
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// Default, as in Compose
+    #[arg(short, long, hide = true)]
+    pub tty: bool,
+    /// Service, and another command than its own
+    #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["SERVICE", "COMMAND"])]
+    pub words: Vec<String>,
+}
+
+/// Runs a one-off copy.
+pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
+    let (name, command) = inside::service_of(&args.words)?;
+    let ready = context.load(Purpose::Start { strict_ports: false }, std::slice::from_ref(&name))?;
+    let Some(service) = ready.deployment.service(&name).cloned() else {
+        return Err(CliError::Usage(format!("no service `{name}` in this stack")));
+    };
+    if service.is_process() {
+        refuse_what_only_containers_have(&args)?;
+    }
+    let brought_up = !args.no_deps && !service.common.depends_on.is_empty();
+    if brought_up {
+        let exit = bring_up_dependencies(&args, &service, &ready, context)?;
+        if exit != Exit::Success {
+            return Ok(exit);
+        }
+    }
+    let deployment = Arc::new(ready.deployment);
+    let hash = ConfigHash::of(&service, &deployment.stack);
+    let spec = UnitSpec { unit: UnitId::new(name.clone(), 1), deployment: Arc::clone(&deployment), hash };
+    match &service.kind {
+        Kind::Container(_) => {
+            images::ensure(&name, &deployment, args.style(context), context)?;
+            in_container(&args, command, &service, &spec, context)
+        }
+        Kind::Process(process) => {
+            let own = if command.is_empty() { spawn::argv(process) } else { command };
+            let argv: Vec<String> = args.entrypoint.as_deref().map(flags::words).unwrap_or_default().into_iter().chain(own).collect();
+            let options = Inside { env: &args.env, user: args.user.as_deref(), workdir: args.workdir.as_deref() };
+            if brought_up {
+                return Err(inside::become_exec(&spec, &argv, &options));
+            }
+            inside::process(&spec, argv, &options, context)
+        }
+    }
+}
+
+impl Args {
+    fn style(&self, context: &Context) -> Style {
+        if self.quiet { Style::Quiet } else { context.style }
+    }
+}
+
+/// What it depends on, as far as it depends on it.
+fn bring_up_dependencies(args: &Args, service: &Service, ready: &Ready, context: &Context) -> Result<Exit, CliError> {
+    let edges = &service.common.depends_on;
+    let services: Vec<ServiceName> = edges.keys().filter(|name| ready.deployment.stack.services.contains_key(*name)).cloned().collect();
+    if services.is_empty() {
+        return Ok(Exit::Success);
+    }
+    context.check_host(ready, &services, false)?;
+    let wait = edges.values().any(|edge| edge.condition != Condition::Started);
+    let up = Up { services, wait, ..Up::of(ready.deployment.clone()) };
+    let quiet = Quiet { pulls: args.quiet_pull || args.quiet, builds: args.quiet_build || args.quiet };
+    context.ask_quietly(&ready.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted, quiet)
+}
+
+fn in_container(args: &Args, command: Vec<String>, service: &Service, spec: &UnitSpec, context: &Context) -> Result<Exit, CliError> {
+    let tty = !args.detach && inside::wants_terminal(args.no_tty);
+    let home = context.caller.get("HOME").map(String::as_str);
+    let volumes = args.volume.iter().map(|text| flags::mount(text, &context.working_dir, home).map_err(CliError::Usage));
+    let ports = args.publish.iter().map(|text| flags::ports(text).map_err(CliError::Usage));
+    let run = RunSpec {
+        command: (!command.is_empty()).then_some(command),
+        entrypoint: args.entrypoint.as_deref().map(flags::words),
+        environment: inside::variables(&args.env, &context.caller),
+        user: args.user.clone(),
+        working_dir: args.workdir.clone(),
+        volumes: volumes.collect::<Result<_, _>>()?,
+        ports: ports.collect::<Result<Vec<_>, _>>()?.concat(),
+        service_ports: args.service_ports,
+        name: args.name.clone(),
+        tty: tty || service.common.tty && args.detach,
+        stdin: args.interactive && !args.detach,
+        ..RunSpec::default()
+    };
+    if args.detach {
+        let id = context.engine()?.run_detached(spec, &run, args.rm);
+        context.printer.line(id.map_err(|fault| CliError::Failed(fault.to_string()))?)?;
+        return Ok(Exit::Success);
+    }
+    let lent = Lent::new(tty);
+    let code = context.engine()?.run(spec, &run, args.rm, &mut |resize| lent.begin(resize), &mut inside::pass_on);
+    drop(lent);
+    inside::exit(code)
+}
+
+fn refuse_what_only_containers_have(args: &Args) -> Result<(), CliError> {
+    let given = [
+        ("--detach", args.detach),
+        ("--name", args.name.is_some()),
+        ("--publish", !args.publish.is_empty()),
+        ("--volume", !args.volume.is_empty()),
+    ];
+    match given.into_iter().find(|(_, given)| *given) {
+        Some(("--detach", _)) => Err(CliError::Usage("`run --detach` of a process is not there yet in this version".to_owned())),
+        Some((flag, _)) => Err(CliError::Usage(format!("{flag} is for containers; a process has no use for it"))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,27 @@
+//! `start`: what was stopped, with the same definition.
+
+use super::context::{Context, Missing};
+use super::{CliError, values};
+use crate::base::exit::Exit;
+use crate::base::name::ServiceName;
+use crate::supervisor::request::{Request, Select};
+
+/// Flags of `start`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Starts the definition of the last `up`; `up` applies changed files.")]
+pub struct Args {
+    /// Services [default: all]
+    pub services: Vec<ServiceName>,
+    /// Wait until they are healthy
+    #[arg(long)]
+    pub wait: bool,
+    /// Give up waiting after so many seconds
+    #[arg(long, value_name = "SECONDS", requires = "wait")]
+    pub wait_timeout: Option<u64>,
+}
+
+/// Starts services.
+pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
+    let select = Select { services: args.services, wait: args.wait, wait_timeout: values::seconds(args.wait_timeout) };
+    context.ask(&context.env_id()?, Request::Start(select), Missing::IsAnError)
+}

@@ -1,0 +1,195 @@
+//! The Docker Engine for foreground commands: each call runs to its end on a small runtime of its own.
+//!
+//! Commands are synchronous; only this room and the supervisor's dispatch know that the engine's edge is not.
+
+use std::io::{self, Read};
+use std::thread;
+
+use futures_util::StreamExt;
+use indexmap::IndexMap;
+use tokio::io::{AsyncWriteExt, DuplexStream};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
+
+use crate::base::name::EnvId;
+use crate::model::owned::Owned;
+use crate::plan::action::{Action, Fault, Outcome, Ticket};
+use crate::plan::actual::{Actual, Query};
+use crate::plan::desired::UnitSpec;
+use crate::supervisor::event::Event;
+use crate::world::docker::{Docker, ExecSpec, LogLine, LogRange, LogStream, OwnedThing, RunSpec, SeenEnvironment, Terminal};
+
+/// A Docker Engine and what it takes to talk to it.
+pub struct Engine {
+    /// Lives as long as the process: readers of logs wait for lines that may never come.
+    runtime: &'static Runtime,
+    docker: Docker,
+}
+
+/// Told what a command inside a container writes.
+pub type Sink<'a> = &'a mut dyn FnMut(LogStream, &[u8]);
+
+/// Told, once the command runs, how to say how large its terminal is.
+pub type OnTerminal<'a> = &'a mut dyn FnMut(Resize);
+
+/// Says how large a terminal is.
+pub struct Resize {
+    terminal: Terminal,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Resize {
+    /// Columns and rows. That it cannot be told is no reason to stop.
+    pub fn to(&self, columns: u16, rows: u16) {
+        let terminal = self.terminal.clone();
+        self.runtime.spawn(async move { terminal.resize(columns, rows).await });
+    }
+}
+
+/// The lines of a log.
+pub struct Lines(mpsc::Receiver<Result<LogLine, Fault>>);
+
+impl Iterator for Lines {
+    type Item = Result<LogLine, Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.blocking_recv()
+    }
+}
+
+impl Engine {
+    /// The engine that Docker's command line would use in this environment. Connects when it is first asked.
+    pub fn new(environment: &IndexMap<String, String>) -> io::Result<Self> {
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().thread_name("engine").build()?;
+        Ok(Self { runtime: Box::leak(Box::new(runtime)), docker: Docker::new(environment) })
+    }
+
+    /// The engine's release.
+    pub fn release(&self) -> Result<String, Fault> {
+        self.runtime.block_on(self.docker.release())
+    }
+
+    /// All that it holds of an environment, and what is asked for beside.
+    pub fn observe(&self, env: &EnvId, query: &Query) -> Result<Actual, Fault> {
+        self.runtime.block_on(self.docker.observe(env, query))
+    }
+
+    /// Every environment that has containers.
+    pub fn environments(&self) -> Result<std::collections::BTreeMap<String, SeenEnvironment>, Fault> {
+        self.runtime.block_on(self.docker.environments())
+    }
+
+    /// What there is of things that services made.
+    pub fn owned(&self, entries: &[Owned]) -> Result<Vec<OwnedThing>, Fault> {
+        self.runtime.block_on(self.docker.owned(entries))
+    }
+
+    /// Where a container's port is on the host.
+    pub fn published(&self, container: &str, target: u16, protocol: &str) -> Result<Option<(String, u16)>, Fault> {
+        self.runtime.block_on(self.docker.published(container, target, protocol))
+    }
+
+    /// Does one action, and tells what it says meanwhile.
+    pub fn act(&self, ticket: &Ticket, action: &Action, mut progress: impl FnMut(String) + Send) -> Result<Outcome, Fault> {
+        let (sender, events) = crossbeam_channel::unbounded();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                for event in events {
+                    if let Event::Progress(_, text) = event {
+                        progress(text);
+                    }
+                }
+            });
+            let outcome = self.runtime.block_on(self.docker.act(ticket, action, &sender));
+            drop(sender);
+            outcome
+        })
+    }
+
+    /// The lines of a container's log, as they come. Read ahead by a task of the runtime, but not far.
+    pub fn logs(&self, container: String, range: LogRange) -> Lines {
+        const AHEAD: usize = 1024;
+        let (sender, receiver) = mpsc::channel(AHEAD);
+        let docker = self.docker.clone();
+        self.runtime.spawn(async move {
+            let mut lines = match docker.logs(&container, range).await {
+                Ok(lines) => lines,
+                Err(fault) => return drop(sender.send(Err(fault)).await),
+            };
+            while let Some(line) = lines.next().await {
+                if sender.send(line).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Lines(receiver)
+    }
+
+    /// Runs a command inside a container. Answers with its exit code.
+    pub fn exec(&self, container: &str, spec: &ExecSpec, on_terminal: OnTerminal<'_>, sink: Sink<'_>) -> Result<i32, Fault> {
+        self.runtime.block_on(async {
+            let session = self.docker.exec(container, spec).await?;
+            on_terminal(self.resize(session.terminal()));
+            session.carry(self.stdin(spec.stdin), sink).await
+        })
+    }
+
+    /// Runs a command inside a container and does not wait for it.
+    pub fn exec_detached(&self, container: &str, spec: &ExecSpec) -> Result<(), Fault> {
+        self.runtime.block_on(self.docker.exec_detached(container, spec))
+    }
+
+    /// Runs a one-off container to its end; with `remove` it is gone afterwards. Answers with its exit code.
+    pub fn run(
+        &self,
+        spec: &UnitSpec,
+        run: &RunSpec,
+        remove: bool,
+        on_terminal: OnTerminal<'_>,
+        sink: Sink<'_>,
+    ) -> Result<i32, Fault> {
+        self.runtime.block_on(async {
+            let attached = self.docker.run(spec, run).await?;
+            let container = attached.container.clone();
+            on_terminal(self.resize(attached.terminal()));
+            let code = attached.carry(self.stdin(run.stdin), sink).await;
+            if remove {
+                self.docker.discard(&container).await;
+            }
+            code
+        })
+    }
+
+    /// Starts a one-off container. Answers with its id.
+    pub fn run_detached(&self, spec: &UnitSpec, run: &RunSpec, remove: bool) -> Result<String, Fault> {
+        self.runtime.block_on(self.docker.run_detached(spec, run, remove))
+    }
+
+    fn resize(&self, terminal: Terminal) -> Resize {
+        Resize { terminal, runtime: self.runtime.handle().clone() }
+    }
+
+    /// Our own input, read by a thread: a read that waits for a terminal cannot be called off, so nobody waits for it.
+    fn stdin(&self, wanted: bool) -> DuplexStream {
+        const ROOM: usize = 256 * 1024;
+        let (ours, mut theirs) = tokio::io::duplex(ROOM);
+        if !wanted {
+            return ours;
+        }
+        let runtime = self.runtime.handle().clone();
+        let reading = thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+            let mut buffer = vec![0; 64 * 1024];
+            loop {
+                match io::stdin().read(&mut buffer) {
+                    Ok(0) | Err(_) => return,
+                    Ok(read) if runtime.block_on(theirs.write_all(&buffer[..read])).is_err() => return,
+                    Ok(_) => {}
+                }
+            }
+        });
+        if let Err(error) = reading {
+            tracing::warn!("no thread to read the input with: {error}");
+        }
+        ours
+    }
+}

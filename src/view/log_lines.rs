@@ -1,0 +1,204 @@
+//! Log lines for the eye: whose it is in front, and of the bytes what a line on a screen can show.
+//!
+//! A service writes for a terminal of its own. Merged with others, moving the cursor or clearing the screen would destroy
+//! what the others wrote, so only colours are left, and they end with the line.
+
+use super::style::Paint;
+
+/// Draws the lines of several services.
+#[derive(Debug)]
+pub struct LogLines {
+    paint: Paint,
+    prefix: Prefix,
+    timestamps: bool,
+    width: usize,
+    speakers: Vec<String>,
+}
+
+/// Whether lines say whose they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prefix {
+    /// `db-1  | …`.
+    Name,
+    /// Nothing.
+    None,
+}
+
+impl LogLines {
+    /// `names` are those known to speak: their longest sets the width, and their order gives the colours.
+    pub fn new(paint: Paint, prefix: Prefix, timestamps: bool, names: impl IntoIterator<Item = String>) -> Self {
+        let speakers: Vec<String> = names.into_iter().collect();
+        let width = speakers.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+        Self { paint, prefix, timestamps, width, speakers }
+    }
+
+    /// One line, without its end. `time` is RFC 3339.
+    pub fn line(&mut self, name: &str, time: &str, bytes: &[u8]) -> String {
+        let mut line = String::new();
+        if self.prefix == Prefix::Name {
+            let number = self.number(name);
+            let padded = format!("{name:<width$}  | ", width = self.width);
+            line.push_str(&self.paint.service(number, &padded));
+        }
+        if self.timestamps {
+            line.push_str(time);
+            line.push(' ');
+        }
+        line.push_str(&clean(bytes, self.paint));
+        line
+    }
+
+    fn number(&mut self, name: &str) -> usize {
+        self.speakers.iter().position(|speaker| speaker == name).unwrap_or_else(|| {
+            self.speakers.push(name.to_owned());
+            self.width = self.width.max(name.chars().count());
+            self.speakers.len() - 1
+        })
+    }
+}
+
+/// What a screen would show of a line in the end.
+pub fn clean(bytes: &[u8], paint: Paint) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut line = Line { shown: String::with_capacity(text.len()), colors: String::new(), returned: false, paint };
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '\u{1b}' => line.escape(&mut rest),
+            // Only what comes after a carriage return tells whether the line is written anew or was merely ended `\r\n`.
+            '\r' => line.returned = true,
+            '\u{8}' => {
+                line.shown.pop();
+            }
+            '\t' => line.push(c),
+            c if c.is_control() => {}
+            c => line.push(c),
+        }
+    }
+    if !line.colors.is_empty() {
+        line.shown.push_str("\u{1b}[0m");
+    }
+    line.shown
+}
+
+struct Line {
+    shown: String,
+    /// The colours that are in force, as their escape sequences.
+    colors: String,
+    /// The cursor is at the line's start.
+    returned: bool,
+    paint: Paint,
+}
+
+impl Line {
+    fn push(&mut self, c: char) {
+        if self.returned {
+            self.returned = false;
+            self.shown.clear();
+            self.shown.push_str(&self.colors);
+        }
+        self.shown.push(c);
+    }
+
+    /// After ESC. ECMA-48: `[` begins a control sequence (parameters 0x30–0x3F, intermediates 0x20–0x2F, a final byte), `]`,
+    /// `P`, `X`, `^` and `_` a string that ends with ST or (xterm) BEL; intermediates and one more character make up the rest.
+    fn escape(&mut self, rest: &mut std::str::Chars<'_>) {
+        match rest.next() {
+            Some('[') => {
+                let mut parameters = String::new();
+                for c in rest.by_ref() {
+                    match c {
+                        ' '..='?' => parameters.push(c),
+                        'm' => return self.color(&parameters),
+                        'G' if matches!(parameters.as_str(), "" | "0" | "1") => {
+                            self.returned = true;
+                            return;
+                        }
+                        _ => return,
+                    }
+                }
+            }
+            Some(']' | 'P' | 'X' | '^' | '_') => {
+                let mut escaped = false;
+                for c in rest.by_ref() {
+                    if c == '\u{7}' || c == '\u{9c}' || (escaped && c == '\\') {
+                        return;
+                    }
+                    escaped = c == '\u{1b}';
+                }
+            }
+            Some(' '..='/') => {
+                for c in rest.by_ref() {
+                    if !matches!(c, ' '..='/') {
+                        return;
+                    }
+                }
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    fn color(&mut self, parameters: &str) {
+        if self.paint == Paint::Off {
+            return;
+        }
+        let resets = matches!(parameters, "" | "0" | "00");
+        let sequence = format!("\u{1b}[{parameters}m");
+        if !self.returned {
+            self.shown.push_str(&sequence);
+        }
+        if resets || parameters.starts_with("0;") {
+            self.colors.clear();
+        }
+        if !resets {
+            self.colors.push_str(&sequence);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_shows_what_a_screen_would_show_in_the_end() {
+        for (bytes, expected) in [
+            (&b"plain"[..], "plain"),
+            (b"dos\r", "dos"),
+            (b" 10%\r 50%\r100%\r", "100%"),
+            (b"10%\x1b[2K\x1b[1Gdone", "done"),
+            (b"a\tb", "a\tb"),
+            (b"\x1b[2J\x1b[Hhello\x1b[3A", "hello"),
+            (b"\x1b]0;title\x07x\x1b]8;;http://a\x1b\\y", "xy"),
+            (b"\x1b(Bx\x1b=y\x1b7z", "xyz"),
+            (b"ab\x08c\x00\x07", "ac"),
+            (b"bad \xff\xc3", "bad \u{fffd}\u{fffd}"),
+            (b"\x1b[31mred\x1b[0m", "red"),
+            (b"cut \x1b[3", "cut "),
+            (b"\x1b]never ends", ""),
+        ] {
+            assert_eq!(clean(bytes, Paint::Off), expected, "{}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn colors_end_with_their_line() {
+        for (bytes, expected) in [
+            ("\u{1b}[31mred", "\u{1b}[31mred\u{1b}[0m"),
+            ("\u{1b}[31mred\u{1b}[0m.", "\u{1b}[31mred\u{1b}[0m."),
+            ("\u{1b}[1m\u{1b}[31mA\r\u{1b}[32mB", "\u{1b}[1m\u{1b}[31m\u{1b}[32mB\u{1b}[0m"),
+            ("\u{1b}[1mA\u{1b}[0;34mB", "\u{1b}[1mA\u{1b}[0;34mB\u{1b}[0m"),
+        ] {
+            assert_eq!(clean(bytes.as_bytes(), Paint::On), expected);
+        }
+    }
+
+    #[test]
+    fn prefixes_are_as_wide_as_the_longest_name() {
+        let mut lines = LogLines::new(Paint::Off, Prefix::Name, false, ["db-1".to_owned(), "manager-1".to_owned()]);
+        assert_eq!(lines.line("db-1", "", b"up"), "db-1       | up");
+        assert_eq!(lines.line("manager-1", "", b"up"), "manager-1  | up");
+        let mut lines = LogLines::new(Paint::Off, Prefix::None, true, []);
+        assert_eq!(lines.line("db-1", "2026-01-01T00:00:00Z", b"up"), "2026-01-01T00:00:00Z up");
+    }
+}

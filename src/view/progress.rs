@@ -1,0 +1,320 @@
+//! What goes on while a command waits: a live view on a terminal, one line per change elsewhere.
+//!
+//! Fed with notices; knows no socket and asks for nothing.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::states::{self, Mood};
+use super::style::Paint;
+use super::{json, printer::Printer};
+use crate::plan::action::ResourceId;
+use crate::supervisor::notice::{Level, Notice, ResourceState};
+use crate::supervisor::status::{Health, UnitState, UnitStatus};
+
+/// `--progress`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Style {
+    /// `tty` on a terminal, else `plain`.
+    #[default]
+    Auto,
+    /// One line per service and resource, rewritten as it goes on.
+    Tty,
+    /// One line per change.
+    Plain,
+    /// One JSON object per change.
+    Json,
+    /// Warnings and errors only.
+    Quiet,
+}
+
+/// Shows progress on stderr until it is dropped.
+pub struct Progress {
+    printer: Printer,
+    form: Form,
+    lines: Lines,
+}
+
+enum Form {
+    Live(Live),
+    Plain,
+    Json,
+    Quiet,
+}
+
+impl Progress {
+    /// A view in this style; `Auto` is decided by whether stderr is a terminal.
+    pub fn new(style: Style, printer: Printer) -> Self {
+        let form = match style {
+            Style::Auto if super::term::stderr_is_terminal() => Form::Live(Live::default()),
+            Style::Tty => Form::Live(Live::default()),
+            Style::Auto | Style::Plain => Form::Plain,
+            Style::Json => Form::Json,
+            Style::Quiet => Form::Quiet,
+        };
+        Self { printer, form, lines: Lines::default() }
+    }
+
+    /// Shows one piece of news.
+    pub fn show(&mut self, notice: &Notice) {
+        if let Form::Json = self.form {
+            return self.printer.say(json::line(notice).trim_end());
+        }
+        let paint = self.printer.paint_talk;
+        let Some(news) = self.lines.news(notice) else { return };
+        match &mut self.form {
+            Form::Live(live) => live.show(&news, paint),
+            Form::Plain if news.fleeting => {}
+            Form::Plain => self.printer.say(news.painted(paint)),
+            Form::Quiet if matches!(news.mood, Mood::Warning | Mood::Bad) => self.printer.say(news.painted(paint)),
+            Form::Quiet | Form::Json => {}
+        }
+    }
+
+    /// Whether what is shown is rewritten, so that nothing else may write meanwhile.
+    pub fn is_live(&self) -> bool {
+        matches!(self.form, Form::Live(_))
+    }
+
+    /// Says something beside the progress, above a live view.
+    pub fn say(&self, text: &str) {
+        match &self.form {
+            Form::Live(live) => live.say(text),
+            Form::Plain | Form::Json | Form::Quiet => self.printer.say(text),
+        }
+    }
+
+    /// From now on one line per change: what is shown live stays as it is, log lines follow below.
+    pub fn settle(&mut self) {
+        if let Form::Live(live) = &mut self.form {
+            live.end();
+            self.form = Form::Plain;
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Form::Live(live) = &mut self.form {
+            live.end();
+        }
+    }
+}
+
+/// One change, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct News {
+    /// Whom it is about; none for a message.
+    subject: Option<String>,
+    text: String,
+    mood: Mood,
+    /// Of interest only while it lasts.
+    fleeting: bool,
+}
+
+impl News {
+    fn painted(&self, paint: Paint) -> String {
+        let text = states::in_mood(&self.text, self.mood, paint);
+        match &self.subject {
+            Some(subject) => format!(" {subject:<24} {text}"),
+            None => text,
+        }
+    }
+}
+
+/// Turns notices into news, each said once.
+#[derive(Debug, Default)]
+struct Lines {
+    last: HashMap<String, String>,
+}
+
+impl Lines {
+    fn news(&mut self, notice: &Notice) -> Option<News> {
+        let news = words(notice)?;
+        let Some(subject) = &news.subject else { return Some(news) };
+        if news.fleeting {
+            return Some(news);
+        }
+        let before = self.last.insert(subject.clone(), news.text.clone());
+        (before.as_ref() != Some(&news.text)).then_some(news)
+    }
+}
+
+fn words(notice: &Notice) -> Option<News> {
+    let about = |subject: String, text: String, mood| Some(News { subject: Some(subject), text, mood, fleeting: false });
+    match notice {
+        Notice::Unit(unit) => {
+            let (text, mood) = unit_words(unit);
+            about(unit.unit.to_string(), text, mood)
+        }
+        Notice::Resource { resource, state, name } => {
+            let (text, mood) = resource_words(state);
+            about(subject(resource, name), text, mood)
+        }
+        Notice::Progress { resource, text } => {
+            Some(News { subject: Some(subject(resource, "")), text: text.clone(), mood: Mood::Busy, fleeting: true })
+        }
+        Notice::Because { resource, what, reason } => about(subject(resource, ""), format!("{what}: {reason}"), Mood::Busy),
+        Notice::Message { level, text } => {
+            let (text, mood) = match level {
+                Level::Info => (text.clone(), Mood::Busy),
+                Level::Warning => (format!("warning: {text}"), Mood::Warning),
+                Level::Error => (format!("error: {text}"), Mood::Bad),
+            };
+            Some(News { subject: None, text, mood, fleeting: false })
+        }
+        Notice::Settled | Notice::Ending => None,
+    }
+}
+
+fn subject(resource: &ResourceId, name: &str) -> String {
+    match resource {
+        ResourceId::Network(_) | ResourceId::Volume(_) if !name.is_empty() => {
+            let kind = if matches!(resource, ResourceId::Network(_)) { "network" } else { "volume" };
+            format!("{kind} {name}")
+        }
+        ResourceId::Network(_)
+        | ResourceId::Volume(_)
+        | ResourceId::Image(_)
+        | ResourceId::Prefetch(_)
+        | ResourceId::Unit(_)
+        | ResourceId::Owned => resource.to_string(),
+    }
+}
+
+/// The state and, of something that runs, its health: that is what others wait for.
+fn unit_words(unit: &UnitStatus) -> (String, Mood) {
+    match (&unit.state, unit.health) {
+        (UnitState::Running, Some(Health::Starting)) => ("started, not healthy yet".to_owned(), Mood::Busy),
+        (UnitState::Running, Some(Health::Healthy)) => ("healthy".to_owned(), Mood::Good),
+        (UnitState::Running, Some(Health::Unhealthy)) => {
+            let output = unit.probe_output.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
+            let colon = if output.is_empty() { "" } else { ": " };
+            (format!("unhealthy{colon}{output}"), Mood::Warning)
+        }
+        (UnitState::Absent, _) => ("removed".to_owned(), Mood::Idle),
+        _ => states::state(unit),
+    }
+}
+
+fn resource_words(state: &ResourceState) -> (String, Mood) {
+    let (text, mood) = match state {
+        ResourceState::Creating => ("creating", Mood::Busy),
+        ResourceState::Created => ("created", Mood::Good),
+        ResourceState::Pulling => ("pulling", Mood::Busy),
+        ResourceState::Pulled => ("pulled", Mood::Good),
+        ResourceState::Building => ("building", Mood::Busy),
+        ResourceState::Built => ("built", Mood::Good),
+        ResourceState::Removing => ("removing", Mood::Busy),
+        ResourceState::Removed => ("removed", Mood::Idle),
+        ResourceState::Kept(reason) => return (format!("kept: {reason}"), Mood::Warning),
+        ResourceState::Failed(reason) => return (format!("failed: {reason}"), Mood::Bad),
+    };
+    (text.to_owned(), mood)
+}
+
+/// The live view: one bar per subject, which turns while something goes on.
+#[derive(Default)]
+struct Live {
+    bars: MultiProgress,
+    by_subject: HashMap<String, ProgressBar>,
+}
+
+impl Live {
+    fn show(&mut self, news: &News, paint: Paint) {
+        let Some(subject) = &news.subject else { return self.say(&news.painted(paint)) };
+        let bar = self.by_subject.entry(subject.clone()).or_insert_with(|| {
+            let bar = self.bars.add(ProgressBar::new_spinner());
+            bar.set_prefix(subject.clone());
+            bar
+        });
+        let text = states::in_mood(&news.text, news.mood, paint);
+        let busy = news.mood == Mood::Busy;
+        if busy && bar.is_finished() {
+            bar.reset();
+        }
+        let (template, ticks) = match news.mood {
+            Mood::Busy => (" {spinner} {prefix:24} {wide_msg} {elapsed:>5} ", "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "),
+            Mood::Good => (" {spinner} {prefix:24} {wide_msg} ", "✔✔"),
+            Mood::Idle => (" {spinner} {prefix:24} {wide_msg} ", "··"),
+            Mood::Warning => (" {spinner} {prefix:24} {wide_msg} ", "!!"),
+            Mood::Bad => (" {spinner} {prefix:24} {wide_msg} ", "✘✘"),
+        };
+        let style = ProgressStyle::with_template(template).expect("a constant template").tick_chars(ticks);
+        bar.set_style(style);
+        if busy {
+            bar.set_message(text);
+            bar.enable_steady_tick(Duration::from_millis(100));
+        } else {
+            bar.disable_steady_tick();
+            bar.finish_with_message(text);
+        }
+    }
+
+    fn say(&self, text: &str) {
+        self.bars.suspend(|| {
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{text}\n").as_bytes());
+        });
+    }
+
+    /// Leaves on the screen what is known, without anything that turns.
+    fn end(&mut self) {
+        for bar in self.by_subject.values().filter(|bar| !bar.is_finished()) {
+            bar.disable_steady_tick();
+            bar.abandon();
+        }
+        self.bars.set_draw_target(ProgressDrawTarget::hidden());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::states::tests::unit;
+
+    fn plain(notices: &[Notice]) -> String {
+        let mut lines = Lines::default();
+        let news = notices.iter().filter_map(|notice| lines.news(notice)).filter(|news| !news.fleeting);
+        news.map(|news| news.painted(Paint::Off) + "\n").collect()
+    }
+
+    fn is(name: &str, state: UnitState, health: Option<Health>) -> Notice {
+        let mut unit = unit(name, state);
+        unit.health = health;
+        Notice::Unit(Box::new(unit))
+    }
+
+    #[test]
+    fn without_a_terminal_each_change_is_one_line_said_once() {
+        let image = ResourceId::Image("db".parse().unwrap());
+        let pulled = |state| Notice::Resource { resource: image.clone(), state, name: "postgres:16".to_owned() };
+        let shown = plain(&[
+            pulled(ResourceState::Pulling),
+            Notice::Progress { resource: image.clone(), text: "12.3 MB of 40 MB".to_owned() },
+            pulled(ResourceState::Pulled),
+            is("web:1", UnitState::Waiting { on: "db healthy".to_owned() }, None),
+            is("db:1", UnitState::Running, Some(Health::Starting)),
+            is("db:1", UnitState::Running, Some(Health::Starting)),
+            is("db:1", UnitState::Running, Some(Health::Healthy)),
+            Notice::Message { level: Level::Warning, text: "port 80 is held".to_owned() },
+            Notice::Because {
+                resource: ResourceId::Unit("web:1".parse().unwrap()),
+                what: "restart".to_owned(),
+                reason: "src/x.py changed".to_owned(),
+            },
+            Notice::Settled,
+        ]);
+        let expected = "
+ image of db              pulling
+ image of db              pulled
+ web:1                    waiting for db healthy
+ db:1                     started, not healthy yet
+ db:1                     healthy
+warning: port 80 is held
+ web:1                    restart: src/x.py changed
+";
+        assert_eq!(shown, expected.trim_start_matches('\n'));
+    }
+}

@@ -1,0 +1,67 @@
+//! Tables as `docker` prints them: columns three spaces apart, no lines, nothing at a line's end.
+
+use console::measure_text_width;
+
+/// Rows of text under a head.
+#[derive(Debug, Clone)]
+pub struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these columns.
+    pub fn new<const N: usize>(head: [&str; N]) -> Self {
+        Self { rows: vec![head.map(str::to_owned).to_vec()] }
+    }
+
+    /// Adds a row. Cells may hold colours; line ends become spaces.
+    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.rows.push(cells.map(|cell| cell.replace('\n', " ")).to_vec());
+    }
+
+    /// The table, with a line end after each row.
+    pub fn render(&self) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|cell| measure_text_width(cell)).max();
+        let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+        let mut text = String::new();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(&widths) {
+                line.push_str(cell);
+                line.push_str(&" ".repeat(width - measure_text_width(cell) + 3));
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// At most `width` columns of a text, with `…` for what is cut off (as `docker ps` does).
+pub fn shortened(text: &str, width: usize) -> String {
+    console::truncate_str(text, width, "…").into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell_on_the_screen() {
+        let mut table = Table::new(["NAME", "STATE"]);
+        table.row(["数据".to_owned(), "running".to_owned()]);
+        table.row(["\u{1b}[31mweb-1-long\u{1b}[0m".to_owned(), "up\nwell".to_owned()]);
+        table.row(["a".to_owned(), String::new()]);
+        assert_eq!(
+            table.render(),
+            "NAME         STATE\n数据         running\n\u{1b}[31mweb-1-long\u{1b}[0m   up well\na\n"
+        );
+    }
+
+    #[test]
+    fn what_is_cut_off_is_marked() {
+        assert_eq!(shortened("docker-entrypoint.sh postgres", 20), "docker-entrypoint.s…");
+        assert_eq!(shortened("short", 20), "short");
+    }
+}
