@@ -228,7 +228,10 @@ async fn converse(stream: UnixStream, hub: Hub, events: Sender<Event>) {
                 id
             }
         };
-        if !matches!(asked.request, Request::Status | Request::Why { .. } | Request::Deployment | Request::Follow | Request::Detach) {
+        if !matches!(
+            asked.request,
+            Request::Status | Request::Why { .. } | Request::Deployment | Request::Follow | Request::Detach
+        ) {
             mine.push(id);
         }
         if events.send(Event::Request(id, asked.request)).is_err() {
@@ -247,7 +250,9 @@ mod tests {
     use super::*;
     use crate::control::client::Client;
 
-    fn served(name: &str) -> (tempfile::TempDir, std::path::PathBuf, Hub, crossbeam_channel::Receiver<Event>, tokio::runtime::Runtime) {
+    fn served(
+        name: &str,
+    ) -> (tempfile::TempDir, std::path::PathBuf, Hub, crossbeam_channel::Receiver<Event>, tokio::runtime::Runtime) {
         let dir = tempfile::tempdir().unwrap();
         // Longer than a socket's address may be.
         let socket = dir.path().join("x".repeat(120)).join(name);
@@ -274,7 +279,8 @@ mod tests {
         });
         let mut client = Client::connect(&socket).unwrap();
         let mut notices = Vec::new();
-        let reply = client.ask(Request::Stop(crate::supervisor::request::Stop::default()), |notice| notices.push(notice)).unwrap();
+        let reply =
+            client.ask(Request::Stop(crate::supervisor::request::Stop::default()), |notice| notices.push(notice)).unwrap();
         assert_eq!(reply, Reply::Done { changed: true, warnings: Vec::new() });
         assert_eq!(notices, [Notice::Settled]);
         drop(client);
