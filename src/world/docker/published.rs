@@ -1,6 +1,9 @@
 //! Where a container's port is on the host, also one that the engine picked.
 
+use bollard::query_parameters::ListContainersOptions;
+
 use super::Docker;
+use crate::base::name::EnvId;
 use crate::plan::action::Fault;
 
 impl Docker {
@@ -15,5 +18,16 @@ impl Docker {
             Some((binding.host_ip.filter(|ip| !ip.is_empty()).unwrap_or_else(|| "0.0.0.0".to_owned()), port))
         });
         Ok(binding)
+    }
+
+    /// All ports of this host that the containers of an environment hold.
+    pub async fn published_ports(&self, env: &EnvId) -> Result<Vec<u16>, Fault> {
+        let link = self.link().await?;
+        let label = format!("com.docker.compose.project={env}");
+        let filters = [("label".to_owned(), vec![label])].into();
+        let options = ListContainersOptions { filters: Some(filters), ..ListContainersOptions::default() };
+        let containers = link.api.list_containers(Some(options)).await?;
+        let ports = containers.into_iter().flat_map(|container| container.ports.unwrap_or_default());
+        Ok(ports.filter_map(|port| port.public_port).collect())
     }
 }

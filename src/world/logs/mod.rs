@@ -6,5 +6,8 @@
 
 pub mod file;
 mod frame;
+pub mod line;
+pub mod merge;
 pub mod pump;
 pub mod record;
+pub mod tail;

@@ -260,7 +260,8 @@ impl Worker {
     }
 
     fn end(&mut self, unit: &UnitId, incarnation: Incarnation, event: Event) {
-        let of_life = |source: &Source| source.unit == *unit && source.incarnation == Some(incarnation);
+        // Also what hooks have written.
+        let of_life = |source: &Source| source.unit == *unit && source.incarnation.is_none_or(|own| own == incarnation);
         let keys: Vec<u64> = self.sources.iter().filter(|(_, source)| of_life(source)).map(|(key, _)| *key).collect();
         for key in keys {
             self.read(key, LAST_TURN);

@@ -96,8 +96,13 @@ pub struct Record<'a> {
 impl<'a> Record<'a> {
     /// Reads a record, its line end removed. None for anything else: a torn write, somebody's note.
     pub fn parse(line: &'a [u8]) -> Option<Self> {
-        let mut fields = line.splitn(4, |byte| *byte == b' ');
-        let time = Timestamp::parse(std::str::from_utf8(fields.next()?).ok()?)?;
+        let (time, rest) = line.split_at_checked(memchr::memchr(b' ', line)?)?;
+        Self::parse_after_time(Timestamp::parse(std::str::from_utf8(time).ok()?)?, rest.strip_prefix(b" ")?)
+    }
+
+    /// Reads what follows the time.
+    pub(super) fn parse_after_time(time: Timestamp, rest: &'a [u8]) -> Option<Self> {
+        let mut fields = rest.splitn(3, |byte| *byte == b' ');
         let stream = match fields.next()? {
             b"stdout" => Stream::Stdout,
             b"stderr" => Stream::Stderr,

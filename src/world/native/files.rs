@@ -45,13 +45,27 @@ pub(super) fn create(spec: &UnitSpec) -> Result<(), Fault> {
     let own = files_dir(&spec.deployment, &spec.unit);
     let mut made = Made::read(&own);
     made.stack.clone_from(&spec.deployment.stack.directory);
-    let outcome = make_working_dir(spec, &account)
+    let outcome = make_own_dirs(spec, &account)
+        .and_then(|()| make_working_dir(spec, &account))
         .and_then(|()| make_scratch(spec, &account, &mut made))
         .and_then(|()| write_files(spec, &own, &account))
         .and_then(|()| place_configs(spec, &own, &mut made));
     // Also when one of them failed: what was made before is to be found again.
     made.write(&own).map_err(|error| failed("write", &own.join(MADE), &error))?;
     outcome
+}
+
+/// `ENV_DIR` and `RUN_DIR` are made when they are used, which is when a definition names them.
+fn make_own_dirs(spec: &UnitSpec, account: &Account) -> Result<(), Fault> {
+    let places = &spec.deployment.places;
+    let definition = serde_json::to_string(spec.service()).unwrap_or_default();
+    for directory in [&places.env_dir, &places.run_dir] {
+        let named = directory.to_str().is_some_and(|text| !text.is_empty() && definition.contains(text));
+        if named && !directory.is_dir() {
+            make_directory(directory, account).map_err(|error| failed("make", directory, &error))?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes away what was made for a unit: its files and links, and with `volumes` the scratch directories, too.

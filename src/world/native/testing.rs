@@ -21,7 +21,7 @@ use crate::plan::hash::ConfigHash;
 use crate::supervisor::event::Event;
 use crate::world::clock;
 use crate::world::logs::pump::Pump;
-use crate::world::logs::record::{Part, Record};
+use crate::world::logs::tail::{Next, Reader, Wanted};
 
 /// No wait of a test is longer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -147,19 +147,17 @@ impl World {
         panic!("no file {name}");
     }
 
-    /// The lines of a unit's log, without the marks. Nothing else writes between the pieces of a line in these tests.
+    /// The lines of a unit's log, without the marks.
     pub fn log(&self, spec: &UnitSpec) -> Vec<String> {
         let path = crate::world::logs::file::path(&self.directory.path().join("logs"), &spec.unit);
-        let bytes = std::fs::read(path).unwrap_or_default();
-        let mut text = String::new();
-        for record in bytes.split(|byte| *byte == b'\n').filter_map(Record::parse) {
-            match record.part {
-                Part::Full => text = text + &String::from_utf8_lossy(record.text) + "\n",
-                Part::Partial => text += &String::from_utf8_lossy(record.text),
-                Part::Mark(_) => {}
+        let mut reader = Reader::open(path, spec.unit.clone(), Wanted::default()).unwrap();
+        let mut lines = Vec::new();
+        while let Next::Line(line) = reader.next().unwrap() {
+            if line.mark.is_none() {
+                lines.push(String::from_utf8(line.text).unwrap());
             }
         }
-        text.split_terminator('\n').map(str::to_owned).collect()
+        lines
     }
 }
 

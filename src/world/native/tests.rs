@@ -221,8 +221,8 @@ fn hook(script: &str) -> Vec<Hook> {
 #[test]
 fn hooks_run_inside_of_the_service_and_are_waited_for() {
     let mut world = World::new("hooks");
-    let spec = world.unit("a", "trap 'echo end; exit 0' TERM; while :; do sleep 0.01; done", |common, _| {
-        common.post_start = hook("echo after start in $BAISTACK_SERVICE");
+    let spec = world.unit("a", "trap 'echo end; exit 0' TERM; echo > up; while :; do sleep 0.01; done", |common, _| {
+        common.post_start = hook("until [ -e up ]; do :; done; echo after start in $BAISTACK_SERVICE");
         common.pre_stop = hook("echo before stop; exit 1");
     });
     let start = Action::Start { spec: spec.clone(), incarnation: Incarnation(1), line: None };
