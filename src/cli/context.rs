@@ -45,7 +45,7 @@ pub struct Context {
     pub printer: Printer,
     /// How progress is shown.
     pub style: Style,
-    engine: OnceCell<Engine>,
+    engine: OnceCell<&'static Engine>,
 }
 
 /// What to do about an environment that is not there, or has no supervisor.
@@ -94,13 +94,13 @@ impl Context {
         Ok(self.state()?.env(env))
     }
 
-    /// The container engine.
-    pub fn engine(&self) -> Result<&Engine, CliError> {
+    /// The container engine. It lives as long as the process: readers of logs wait for lines that may never come.
+    pub fn engine(&self) -> Result<&'static Engine, CliError> {
         if let Some(engine) = self.engine.get() {
             return Ok(engine);
         }
         let engine = Engine::new(&self.caller).map_err(|error| CliError::Failed(format!("start the engine's runtime: {error}")))?;
-        Ok(self.engine.get_or_init(|| engine))
+        Ok(self.engine.get_or_init(|| Box::leak(Box::new(engine))))
     }
 
     /// What is in force in an environment; none before the first `up`.

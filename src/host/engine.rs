@@ -24,8 +24,7 @@ use crate::world::docker::{
 
 /// A Docker Engine and what it takes to talk to it.
 pub struct Engine {
-    /// Lives as long as the process: readers of logs wait for lines that may never come.
-    runtime: &'static Runtime,
+    runtime: Runtime,
     docker: Docker,
 }
 
@@ -64,7 +63,7 @@ impl Engine {
     /// The engine that Docker's command line would use in this environment. Connects when it is first asked.
     pub fn new(environment: &IndexMap<String, String>) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().thread_name("engine").build()?;
-        Ok(Self { runtime: Box::leak(Box::new(runtime)), docker: Docker::new(environment) })
+        Ok(Self { runtime, docker: Docker::new(environment) })
     }
 
     /// The engine's release.

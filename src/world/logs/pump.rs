@@ -263,11 +263,16 @@ impl Worker {
         // Also what hooks have written.
         let of_life = |source: &Source| source.unit == *unit && source.incarnation.is_none_or(|own| own == incarnation);
         let keys: Vec<u64> = self.sources.iter().filter(|(_, source)| of_life(source)).map(|(key, _)| *key).collect();
+        let over = if let Event::Exited { exit, remaining: 0, .. } = &event { Some(*exit) } else { None };
         for key in keys {
             self.read(key, LAST_TURN);
-            self.write_rest(key);
+            if over.is_some() {
+                self.end_line(key);
+            } else {
+                self.write_rest(key);
+            }
         }
-        if let Event::Exited { exit, remaining: 0, .. } = &event {
+        if let Some(exit) = over {
             self.mark(unit, Mark::End, &exit.to_string());
         }
         // The loop thread has gone: nobody is left to be told.
@@ -358,12 +363,16 @@ impl Worker {
         self.out.shrink_to(4 * TURN);
     }
 
-    /// A source is at its end: its last line is one, whether it says so or not.
-    fn close(&mut self, key: u64) {
+    fn end_line(&mut self, key: u64) {
         let Some(source) = self.sources.get_mut(&key) else { return };
         let head = Head::new(Timestamp::from(clock::wall()));
         source.framer.end(&head, source.stream, &mut self.out);
         self.write(key);
+    }
+
+    /// A source is at its end: its last line is one, whether it says so or not.
+    fn close(&mut self, key: u64) {
+        self.end_line(key);
         let Some(source) = self.sources.swap_remove(&key) else { return };
         let _ = self.epoll.delete(source.pipe.as_fd());
         if let Some(log) = self.logs.get_mut(&source.unit) {

@@ -150,10 +150,10 @@ impl Reader {
             match (newest, is_moved) {
                 (Some(inode), false) if inode != current.inode => is_moved = true,
                 (Some(_), true) => {
-                    let inode = current.inode;
-                    let Some(next) = self.after(inode)? else { return Ok(false) };
+                    let Some(next) = self.after()? else { return Ok(false) };
                     self.pending.clear();
                     self.current = Some(next);
+                    is_moved = false;
                 }
                 (Some(_) | None, _) => return Ok(false),
             }
@@ -178,25 +178,25 @@ impl Reader {
 
     /// The file that was begun when this one was moved away; the oldest one there is if this one is gone; none while files
     /// are being moved.
-    fn after(&self, inode: u64) -> io::Result<Option<Current>> {
-        let mut was_missing = false;
+    fn after(&self) -> io::Result<Option<Current>> {
+        let Some(current) = &self.current else { return Ok(None) };
         for _ in 0..TRIES {
             let files = self.files();
-            let Some((at, _)) = files.iter().find(|(_, found)| *found == inode) else {
-                if was_missing && let Some((oldest, _)) = files.last() {
+            let is_gone = current.reader.get_ref().metadata()?.nlink() == 0;
+            match files.iter().find(|(_, found)| *found == current.inode) {
+                Some((at, inode)) if *at > 0 => {
+                    let next = open_with_inode(&older(&self.path, at - 1))?;
+                    // Files only move away from the newest, the oldest first: if this one has not moved, the other one,
+                    // which is there, has not either.
+                    if next.is_some() && self.files().contains(&(*at, *inode)) {
+                        return Ok(next);
+                    }
+                }
+                None if is_gone => {
+                    let Some((oldest, _)) = files.last() else { return Ok(None) };
                     return open_with_inode(&older(&self.path, *oldest));
                 }
-                was_missing = true;
-                continue;
-            };
-            was_missing = false;
-            if let Some(newer) = at.checked_sub(1) {
-                let next = open_with_inode(&older(&self.path, newer))?;
-                // Files only move away from the newest, the oldest first: if this one has not moved, the other one, which is
-                // there, has not either.
-                if next.is_some() && self.files().contains(&(*at, inode)) {
-                    return Ok(next);
-                }
+                Some(_) | None => {}
             }
             std::thread::yield_now();
         }
@@ -204,7 +204,7 @@ impl Reader {
     }
 
     /// The files of the log with their inodes, the newest first. While they are being moved one may be seen twice, and there
-    /// are gaps: one in the row, and perhaps the newest.
+    /// are gaps: one at a time, but we may meet the same one twice.
     fn files(&self) -> Vec<(u32, u64)> {
         let mut files = Vec::new();
         let mut gap = 0;
@@ -214,7 +214,7 @@ impl Reader {
                     files.push((index, about.ino()));
                     gap = 0;
                 }
-                Err(_) if gap == 1 => break,
+                Err(_) if gap == 2 => break,
                 Err(_) => gap += 1,
             }
         }

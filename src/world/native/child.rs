@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -154,8 +155,26 @@ struct Shared<'a> {
 /// Enough for a dozen frames of system calls.
 const STACK: usize = 64 * 1024;
 
+/// How often a program that is "busy" is tried again, waiting twice as long each time.
+const BUSY_TRIES: u32 = 5;
+
 /// Starts a program. Returns when the child executes it or has given up; a child that gave up is collected.
+///
+/// A file just written may be "busy": a child of another thread, not yet at its own program, still has our descriptor of it.
+/// That is over in a moment.
 pub fn spawn(launch: &Launch) -> Result<Child, SpawnError> {
+    for attempt in 0..BUSY_TRIES {
+        match spawn_once(launch) {
+            Err(SpawnError::Step { step: Step::Execute, source: Errno::ETXTBSY }) => {
+                std::thread::sleep(Duration::from_millis(1 << attempt));
+            }
+            other => return other,
+        }
+    }
+    spawn_once(launch)
+}
+
+fn spawn_once(launch: &Launch) -> Result<Child, SpawnError> {
     let pointers =
         |list: &[CString]| -> Vec<*const c_char> { list.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect() };
     let (arguments, environment) = (pointers(&launch.arguments), pointers(&launch.environment));
