@@ -11,7 +11,7 @@ use crate::plan::desired::{Deployment, UnitSpec};
 use crate::plan::hash::ConfigHash;
 use crate::supervisor;
 use crate::view::term;
-use crate::world::facts;
+use crate::world::facts::{self, Holders};
 use crate::world::native::capabilities::{self, Missing, Verdict};
 
 impl Context {
@@ -20,8 +20,11 @@ impl Context {
     pub fn check_host(&self, ready: &Ready, services: &[ServiceName], setcap: bool) -> Result<(), CliError> {
         let deployment = Arc::new(ready.deployment.clone());
         let selected = supervisor::select(&deployment, services, false);
-        let mut problems = facts::missing(&deployment, &self.caller);
-        problems.extend(facts::taken_ports(&deployment, &selected, &self.env_dir(&deployment.env)?));
+        let release = || self.engine().map_err(|error| error.to_string())?.release().map_err(|fault| fault.message);
+        let mut problems = facts::missing(&deployment, &self.caller, &release);
+        let containers = || self.ports_of_containers(&deployment.env);
+        let holders = Holders::look(&self.state()?, &self.env_dir(&deployment.env)?, &containers).map_err(CliError::failed)?;
+        problems.extend(facts::taken_ports(&deployment, &selected, &holders));
         problems.extend(self.capabilities(&deployment, &selected, setcap)?);
         let engine = self.engine_problem(&deployment, &selected)?;
         match (problems.is_empty(), engine) {

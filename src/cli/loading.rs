@@ -22,6 +22,7 @@ use crate::plan::ports::{self, Numbers};
 use crate::view::diagnostics::{self, Look};
 use crate::view::term;
 use crate::world::disk::Disk;
+use crate::world::docker::PortOfContainer;
 use crate::world::envdir::{EnvDir, FileLock, StateDir};
 use crate::world::envid::{self, Asked, EnvIdError};
 use crate::world::facts::{self, Holders};
@@ -215,7 +216,8 @@ impl Context {
         strict: bool,
     ) -> Result<BTreeMap<String, Numbers>, CliError> {
         let kept = dir.ports().map_err(CliError::failed)?;
-        let holders = Holders::look(state, dir);
+        let containers = || self.ports_of_containers(dir.id());
+        let holders = Holders::look(state, dir, &containers).map_err(CliError::failed)?;
         let allotted = ports::allot(&head.named_ports, &kept, dir.id(), |port| holders.is_free(port));
         let allotted = allotted.map_err(CliError::failed)?;
         let mut refused = Vec::new();
@@ -237,6 +239,13 @@ impl Context {
         recorded.extend(numbers.clone());
         dir.set_ports(&recorded).map_err(CliError::failed)?;
         Ok(numbers)
+    }
+
+    /// The ports that containers hold. What the environment owns is known from its last `up`; an engine that does not answer
+    /// has no containers that could be told apart.
+    pub(super) fn ports_of_containers(&self, env: &EnvId) -> BTreeMap<u16, PortOfContainer> {
+        let owned = self.deployment(env).ok().flatten().map(|deployment| deployment.stack.owns).unwrap_or_default();
+        self.engine().ok().and_then(|engine| engine.held_ports(env, &owned).ok()).unwrap_or_default()
     }
 
     fn load_request(&self, services: &[ServiceName]) -> load::Request {

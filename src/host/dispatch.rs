@@ -246,7 +246,10 @@ impl Edges {
         // Removed before the answer to the last client is flushed: whoever comes now starts another supervisor.
         let _ = std::fs::remove_file(env_dir.socket());
         if let Some(runtime) = self.runtime.take() {
-            // The writers of the socket drain what they were given.
+            if let Answers::Hub(hub) = &self.answers {
+                // A runtime that is shut down drops what its tasks have not yet written.
+                runtime.block_on(hub.finish());
+            }
             runtime.shutdown_timeout(std::time::Duration::from_millis(200));
         }
     }
