@@ -27,6 +27,7 @@ use crate::view::term::Ansi;
         130, 143 interrupted\n\n\
         Start with `baistack up`; `baistack COMMAND --help` says more."
 )]
+#[expect(clippy::manual_non_exhaustive, reason = "`version` is a flag that acts by itself")]
 pub struct Cli {
     /// What holds for every command.
     #[command(flatten)]

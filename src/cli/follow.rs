@@ -318,7 +318,7 @@ fn listen(mut client: Client, number: u32, sender: &Sender<Happening>) {
     let sender = sender.clone();
     thread::spawn(move || {
         loop {
-            let told = client.next();
+            let told = client.hear();
             let ended = told.is_err();
             let happening = told.map_or_else(|_| Happening::Gone(number), |told| Happening::Told(number, told));
             if sender.send(happening).is_err() || ended {

@@ -168,7 +168,7 @@ fn follow(mut feed: Feed, env: &EnvId, has_containers: bool, context: &Context) 
 fn follow_supervisor(mut client: Client, feed: &mut Feed, context: &Context) -> Result<(), CliError> {
     client.voice().send(Request::Follow).map_err(AttachError::from)?;
     let (sender, news) = mpsc::channel();
-    thread::spawn(move || while client.next().is_ok_and(|told| sender.send(told).is_ok()) {});
+    thread::spawn(move || while client.hear().is_ok_and(|told| sender.send(told).is_ok()) {});
     loop {
         match news.recv_timeout(TICK) {
             Ok(Told::Notice(notice)) => {

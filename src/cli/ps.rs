@@ -73,7 +73,9 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         context.printer.warning(reason);
     }
     let known = |name: &ServiceName| deployment.as_ref().is_some_and(|deployment| deployment.service(name).is_some());
-    for name in args.services.iter().filter(|name| !known(name) && !status.units.iter().any(|unit| unit.unit.service == **name)) {
+    if let Some(name) =
+        args.services.iter().find(|name| !known(name) && !status.units.iter().any(|unit| unit.unit.service == **name))
+    {
         return Err(CliError::NoEnvironment(format!("no service `{name}` in {env}")));
     }
     let rows: Vec<Row<'_>> = (status.units.iter())

@@ -101,7 +101,7 @@ impl Client {
     pub fn ask(&mut self, request: Request, mut notice: impl FnMut(Notice)) -> Result<Reply, ClientError> {
         let asked = self.voice.send(request)?;
         loop {
-            match self.next()? {
+            match self.hear()? {
                 Told::Reply { id, reply } if id == asked => return Ok(*reply),
                 Told::Reply { .. } => {}
                 Told::Notice(news) => notice(*news),
@@ -110,7 +110,7 @@ impl Client {
     }
 
     /// The next thing that is told.
-    pub fn next(&mut self) -> Result<Told, ClientError> {
+    pub fn hear(&mut self) -> Result<Told, ClientError> {
         read(&mut self.reader)
     }
 }

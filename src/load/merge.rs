@@ -121,7 +121,8 @@ pub(super) fn make_unique(root: &mut Node) {
 }
 
 fn unique(items: Vec<Node>, rule: Option<Rule>) -> Vec<Node> {
-    let identity: Box<dyn Fn(&Node) -> Option<String>> = match rule {
+    type Identity = Box<dyn Fn(&Node) -> Option<String>>;
+    let identity: Identity = match rule {
         Some(Rule::Unique(keys)) => Box::new(|node| {
             let mapping: &Mapping = node.as_mapping()?;
             Some(keys.iter().map(|key| mapping.get(key).and_then(Node::as_text).unwrap_or("\0")).collect::<Vec<_>>().join("\n"))

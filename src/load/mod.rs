@@ -323,7 +323,7 @@ fn printed(mut root: Node, selection: &Selection, values: &Values) -> Node {
         pattern.for_each_mut(&mut root, |_, node| {
             if let Some(service) = node.as_mapping_mut() {
                 service
-                    .retain(|key, entry| key != "extends" && !(entry.node.is_null() && !matches!(key, "command" | "entrypoint")));
+                    .retain(|key, entry| key != "extends" && (!entry.node.is_null() || matches!(key, "command" | "entrypoint")));
                 service.sort_keys();
             }
         });

@@ -121,10 +121,7 @@ impl Supervisor {
             (false, true) => Aim::Ready,
             (false, false) => Aim::Started,
         };
-        self.wish(
-            id,
-            Wish { name: "up", aim, units: units.clone(), give_up_at, warnings, takes_volumes: false, acts: 0, networks: false },
-        );
+        self.wish(id, Wish { aim, units: units.clone(), give_up_at, warnings, takes_volumes: false, acts: 0, networks: false });
         if up.attached {
             self.leases.insert(id, Lease { units, started, abort: up.abort, first_end: None });
         }
@@ -294,10 +291,7 @@ impl Supervisor {
         self.overrule(id, &units, "start", &[Aim::Down]);
         let aim = if select.wait { Aim::Ready } else { Aim::Started };
         let give_up_at = select.wait_timeout.map(|limit| self.now + limit);
-        self.wish(
-            id,
-            Wish { name: "start", aim, units, give_up_at, warnings: Vec::new(), takes_volumes: false, acts: 0, networks: false },
-        );
+        self.wish(id, Wish { aim, units, give_up_at, warnings: Vec::new(), takes_volumes: false, acts: 0, networks: false });
     }
 
     fn stop(&mut self, id: RequestId, stop: &Stop) {
@@ -305,7 +299,7 @@ impl Supervisor {
         self.set_timeout(&units, stop.timeout);
         self.set_goal(&units, Goal::Stopped);
         self.overrule(id, &units, "stop", &[Aim::Made, Aim::Started, Aim::Ready]);
-        self.wish(id, Wish::down("stop", units));
+        self.wish(id, Wish::down(units));
     }
 
     fn restart(&mut self, id: RequestId, restart: &Restart) {
@@ -331,7 +325,6 @@ impl Supervisor {
         self.wish(
             id,
             Wish {
-                name: "restart",
                 aim: Aim::Started,
                 units,
                 give_up_at: None,
@@ -359,7 +352,7 @@ impl Supervisor {
                     stopping.deadline = self.now;
                 }
             }
-            self.wish(id, Wish::down("kill", running));
+            self.wish(id, Wish::down(running));
             return;
         }
         for unit in &running {
@@ -386,7 +379,7 @@ impl Supervisor {
         }
         self.set_goal(&units, Goal::Gone);
         self.overrule(id, &units, "rm", &[Aim::Made, Aim::Started, Aim::Ready]);
-        self.wish(id, Wish { takes_volumes: remove.volumes, ..Wish::down("rm", units) });
+        self.wish(id, Wish { takes_volumes: remove.volumes, ..Wish::down(units) });
     }
 
     fn down(&mut self, id: RequestId, down: &Down) {
@@ -395,7 +388,7 @@ impl Supervisor {
             self.set_timeout(&units, down.timeout);
             self.set_goal(&units, Goal::Gone);
             self.overrule(id, &units, "down", &[Aim::Made, Aim::Started, Aim::Ready]);
-            return self.wish(id, Wish { takes_volumes: down.volumes, ..Wish::down("down", units) });
+            return self.wish(id, Wish { takes_volumes: down.volumes, ..Wish::down(units) });
         }
         let units: Vec<UnitId> = self.units.keys().cloned().collect();
         self.set_timeout(&units, down.timeout);
@@ -427,7 +420,7 @@ impl Supervisor {
         self.owned = if owns { Owned::Due { volumes: down.volumes } } else { Owned::Left };
         self.look();
         self.look_first = if self.look_again { self.asked + 1 } else { self.asked };
-        self.wish(id, Wish { takes_volumes: down.volumes, networks: true, ..Wish::down("down", units) });
+        self.wish(id, Wish { takes_volumes: down.volumes, networks: true, ..Wish::down(units) });
     }
 
     /// The supervisor itself is to end: processes are stopped, dependents first; containers are the engine's.

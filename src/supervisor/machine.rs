@@ -475,11 +475,13 @@ impl Supervisor {
         }
         self.asked += 1;
         self.observing = true;
-        let mut query = Query::default();
-        query.images = self.images.values().map(|image| image.reference.clone()).collect();
-        query.images.dedup();
-        query.networks = self.networks.values().filter(|network| network.external).map(|network| network.name.clone()).collect();
-        query.volumes = self.volumes.values().filter(|volume| volume.external).map(|volume| volume.name.clone()).collect();
+        let external = |resources: &BTreeMap<String, Resource>| {
+            resources.values().filter(|resource| resource.external).map(|resource| resource.name.clone()).collect()
+        };
+        let mut images: Vec<String> = self.images.values().map(|image| image.reference.clone()).collect();
+        images.sort_unstable();
+        images.dedup();
+        let query = Query { images, networks: external(&self.networks), volumes: external(&self.volumes) };
         self.effects.push(Effect::Observe(self.asked, query));
     }
 

@@ -30,8 +30,6 @@ pub(super) enum Aim {
 /// A request that is not answered yet.
 #[derive(Debug, Clone)]
 pub(super) struct Wish {
-    /// Its command.
-    pub name: &'static str,
     /// What it is about.
     pub aim: Aim,
     /// Whom it is about.
@@ -49,17 +47,8 @@ pub(super) struct Wish {
 }
 
 impl Wish {
-    pub(super) fn down(name: &'static str, units: Vec<UnitId>) -> Self {
-        Self {
-            name,
-            aim: Aim::Down,
-            units,
-            give_up_at: None,
-            warnings: Vec::new(),
-            takes_volumes: false,
-            acts: 0,
-            networks: false,
-        }
+    pub(super) fn down(units: Vec<UnitId>) -> Self {
+        Self { aim: Aim::Down, units, give_up_at: None, warnings: Vec::new(), takes_volumes: false, acts: 0, networks: false }
     }
 }
 

@@ -34,7 +34,7 @@ mod tests {
     fn a_process_listens_and_a_container_is_forwarded_to() {
         let port = Port { target: 80, published: Some("8080".to_owned()), protocol: "tcp".to_owned(), ..Port::default() };
         assert_eq!(listed(&[port.clone(), port.clone()], UnitKind::Container), "0.0.0.0:8080->80/tcp, 0.0.0.0:8080->80/tcp");
-        assert_eq!(listed(&[port.clone()], UnitKind::Process), "80/tcp");
+        assert_eq!(listed(std::slice::from_ref(&port), UnitKind::Process), "80/tcp");
         assert_eq!((host_port(&port, UnitKind::Container), host_port(&port, UnitKind::Process)), (Some(8080), Some(80)));
     }
 }

@@ -119,13 +119,6 @@ impl StateDir {
         Ok(found)
     }
 
-    /// What belongs to no single environment: names with a point, which no ENVID can have.
-    pub(super) fn shared_dir(&self, name: &str) -> Result<PathBuf, StateError> {
-        let path = self.path.join(format!(".{name}"));
-        make_private(&path)?;
-        Ok(path)
-    }
-
     /// Waits until nobody else on this host is finding an environment's name, values or ports.
     pub fn host_lock(&self) -> Result<FileLock, StateError> {
         make_private(&self.path)?;
@@ -452,7 +445,6 @@ mod tests {
         assert_eq!(state.list().unwrap(), []);
         let env = env(&state, "demo");
         env.create().unwrap();
-        state.shared_dir("outputs").unwrap();
         assert_eq!(fs::metadata(env.path()).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(state.list().unwrap(), [env]);
     }

@@ -512,7 +512,7 @@ impl World {
             "never answered: {:?}: {:#?} {:#?}",
             self.open.keys(),
             self.machine.status().units.iter().map(|u| (u.unit.to_string(), u.state.clone(), u.health)).collect::<Vec<_>>(),
-            self.machine.wishes.values().map(|w| w.name).collect::<Vec<_>>()
+            self.machine.wishes.keys().collect::<Vec<_>>()
         );
         if self.last_down {
             assert!(self.processes.values().all(BTreeMap::is_empty), "processes are left after down: {:?}", self.processes);

@@ -154,7 +154,9 @@ mod tests {
                 let mut command = Command::new("/bin/sh");
                 // SAFETY: setsid is a system call and nothing else.
                 unsafe { command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(Into::into)) };
-                command.args(["-c", script]).current_dir(directory).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+                command.args(["-c", script]).current_dir(directory).stdout(Stdio::null()).stderr(Stdio::null());
+                // The guard is who reaps it.
+                drop(command.spawn().unwrap());
             };
             start("trap '' TERM HUP; echo $$ > deaf; while :; do sleep 1; done");
             start("(setsid sh -c 'trap \"\" TERM; echo $$ > daemon; exec sleep 1000' &) & wait");

@@ -152,7 +152,7 @@ impl World {
         let path = crate::world::logs::file::path(&self.directory.path().join("logs"), &spec.unit);
         let mut reader = Reader::open(path, spec.unit.clone(), Wanted::default()).unwrap();
         let mut lines = Vec::new();
-        while let Next::Line(line) = reader.next().unwrap() {
+        while let Next::Line(line) = reader.read().unwrap() {
             if line.mark.is_none() {
                 lines.push(String::from_utf8(line.text).unwrap());
             }
