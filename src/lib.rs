@@ -1,15 +1,21 @@
-//! baistack
+//! Brings up the containers and the native processes of a stack, in one dependency graph.
+//!
+//! The program is a command line over this library ([`run`]); how the library is built follows.
+#![doc = include_str!("ARCHITECTURE.md")]
+
+// In floor order: each may use itself and what stands above it in this list (`tests/tidy.rs`).
 pub mod base;
-pub mod cli;
-pub mod control;
-pub mod host;
-pub mod load;
+pub mod yaml;
 pub mod model;
+pub mod load;
 pub mod plan;
 pub mod supervisor;
-pub mod view;
 pub mod world;
-pub mod yaml;
+pub mod control;
+pub mod host;
+pub mod view;
+pub mod cli;
+
 use std::process::ExitCode;
 
 /// Runs the command line of this process.
