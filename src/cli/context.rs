@@ -124,12 +124,18 @@ impl Context {
     /// [`ask`](Self::ask), without the progress of some images.
     pub fn ask_quietly(&self, env: &EnvId, request: Request, missing: Missing, quiet: Quiet) -> Result<Exit, CliError> {
         let watched = Arc::new(Mutex::new(Watched::new(Progress::new(self.style, self.printer), quiet)));
+        // A one-off command brings up what it needs, and speaks for itself.
+        let is_up = matches!(&request, Request::Up(up) if up.services.is_empty());
         let reply = self.converse(env, request, missing, &watched)?;
         let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.progress.settle();
         let failed = std::mem::take(&mut watched.failed);
         drop(watched);
         match reply {
+            Some(Reply::Done { changed: false, .. }) if is_up && self.style != Style::Quiet => {
+                self.printer.say("nothing to do: everything is up as the stack describes it");
+                Ok(Exit::Success)
+            }
             Some(reply) => self.judge(env, reply, &failed),
             None => Ok(Exit::Success),
         }

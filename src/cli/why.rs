@@ -68,6 +68,7 @@ fn is_ready(unit: &UnitStatus) -> bool {
         UnitState::Absent
         | UnitState::Waiting { .. }
         | UnitState::Preparing
+        | UnitState::Removing
         | UnitState::Created
         | UnitState::Checking
         | UnitState::Starting
