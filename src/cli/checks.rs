@@ -40,7 +40,8 @@ impl Context {
     /// What is wrong with the engine, if a container needs one that does not answer. Containers that nobody insists on are
     /// left out with a warning.
     fn engine_problem(&self, deployment: &Deployment, selected: &[ServiceName]) -> Result<Option<String>, CliError> {
-        let is_process = |name: &&ServiceName| deployment.service(name).is_some_and(|service| service.is_process());
+        let is_process =
+            |name: &&ServiceName| deployment.service(name).is_some_and(super::super::model::service::Service::is_process);
         let (processes, containers): (Vec<&ServiceName>, Vec<&ServiceName>) = selected.iter().partition(is_process);
         if containers.is_empty() {
             return Ok(None);

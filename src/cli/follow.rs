@@ -352,7 +352,7 @@ fn running_units(dir: &EnvDir, ready: &Ready, context: &Context) -> Result<BTree
 fn selected_units(up: &Up, ready: &Ready) -> impl Iterator<Item = UnitId> {
     let services = supervisor::select(&ready.deployment, &up.services, up.no_deps);
     services.into_iter().flat_map(|name| {
-        let replicas = ready.deployment.service(&name).map_or(1, |service| service.replicas());
+        let replicas = ready.deployment.service(&name).map_or(1, super::super::model::service::Service::replicas);
         let replicas = up.scale.get(&name).copied().unwrap_or(replicas);
         (1..=replicas).map(move |replica| UnitId::new(name.clone(), replica)).collect::<Vec<_>>()
     })

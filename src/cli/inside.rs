@@ -107,7 +107,7 @@ pub fn process(spec: &UnitSpec, argv: Vec<String>, inside: &Inside<'_>, context:
     let variables = variables(inside.env, &context.caller);
     let environment = variables.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     let options = Interactive { environment, user: inside.user, directory: inside.workdir };
-    exit(exec_interactive(spec, argv, options).map(|exit| exit.code()))
+    exit(exec_interactive(spec, argv, options).map(super::super::plan::action::Exit::code))
 }
 
 /// Becomes `exec` of the same command; returns only when that fails.

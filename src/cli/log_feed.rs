@@ -42,7 +42,8 @@ pub fn last(context: &Context, env: &EnvId, unit: &UnitId, count: usize) -> Resu
     let dir = context.env_dir(env)?;
     let mut feed = Feed::start(&dir, wanted, move |line: Line| sender.send(line).is_ok()).map_err(CliError::failed)?;
     // That the engine is away is told elsewhere; then there are no lines of containers.
-    let is_process = context.deployment(env)?.and_then(|it| it.service(&unit.service).map(|service| service.is_process()));
+    let is_process =
+        context.deployment(env)?.and_then(|it| it.service(&unit.service).map(super::super::model::service::Service::is_process));
     if is_process != Some(true) {
         let _ = context.feed_containers(env, &mut feed);
     }

@@ -83,7 +83,7 @@ pub(super) fn absolute(directory: &Path, path: &Path) -> PathBuf {
             }
             std::path::Component::CurDir => {}
             std::path::Component::Prefix(_) | std::path::Component::RootDir | std::path::Component::Normal(_) => {
-                result.push(part)
+                result.push(part);
             }
         }
     }

@@ -41,7 +41,7 @@ pub(super) fn depends_on(path: &Path, node: &mut Node, diagnostics: &mut Diagnos
                         }
                     }
                     Value::Bool(_) | Value::Scalar(_) | Value::Sequence(_) => {
-                        wrong_kind(&path.key(name), &entry.node, "a mapping", diagnostics)
+                        wrong_kind(&path.key(name), &entry.node, "a mapping", diagnostics);
                     }
                 }
             }
@@ -88,10 +88,10 @@ pub(super) fn ulimit(path: &Path, node: &mut Node, diagnostics: &mut Diagnostics
     if let Some(text) = node.as_text() {
         match text.parse::<i64>() {
             Ok(limit) => {
-                node.value = mapping([("soft", integer(limit, node.span)), ("hard", integer(limit, node.span))], node.span)
+                node.value = mapping([("soft", integer(limit, node.span)), ("hard", integer(limit, node.span))], node.span);
             }
             Err(_) => {
-                bad_value(path, node.span, format!("`{text}` is not a number"), "write a number; -1 is no limit", diagnostics)
+                bad_value(path, node.span, format!("`{text}` is not a number"), "write a number; -1 is no limit", diagnostics);
             }
         }
     }

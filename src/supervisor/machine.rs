@@ -283,7 +283,7 @@ impl Supervisor {
             .units
             .values()
             .any(|unit| unit.kind == super::status::UnitKind::Container && (unit.have != Have::Absent || unit.busy.is_some()));
-        let units_left = self.units.values().any(|unit| unit.is_alive());
+        let units_left = self.units.values().any(super::unit::Unit::is_alive);
         if self.going_down
             && !units_left
             && let Owned::Due { volumes } = self.owned

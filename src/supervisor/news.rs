@@ -712,7 +712,8 @@ fn begin_life(unit: &mut Unit, now: crate::base::moment::Moment) {
         Some(check) => HealthState::begin(check, now),
         None => HealthState::default(),
     };
-    let engine_probes = unit.spec.service().common.healthcheck.as_ref().is_some_and(|check| check.is_on());
+    let engine_probes =
+        unit.spec.service().common.healthcheck.as_ref().is_some_and(super::super::model::health::HealthCheck::is_on);
     if unit.kind == UnitKind::Container && engine_probes && unit.health.verdict.is_none() {
         unit.health.verdict = Some(Health::Starting);
     }

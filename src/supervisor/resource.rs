@@ -65,7 +65,7 @@ impl Resource {
         match (self.want, self.there) {
             (Want::There, Some(false)) => Some(true),
             (Want::Gone, Some(true)) if self.kept.is_none() => Some(false),
-            (Want::There | Want::Gone, _) | (Want::Left, _) => None,
+            (Want::There | Want::Gone | Want::Left, _) => None,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Everything that needs more than one floor, in one binary: each further one would cost a link.
 
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says aloud what it skips")]
+
 mod docker;
 mod stacks;
 mod support;

@@ -67,7 +67,7 @@ pub(super) fn deployment(random: &mut Random, size: u64, versions: &[u64]) -> De
             let on_unhealthy = if random.chance(50) { OnUnhealthy::Restart } else { OnUnhealthy::None };
             let start_timeout = random.chance(20).then_some(Duration::from_secs(20));
             let command = Some(Command::Text("run".to_owned()));
-            Kind::Process(Box::new(Process { command, task, on_unhealthy, start_timeout, ..Process::default() }))
+            Kind::Process(Box::new(Process { command, start_timeout, on_unhealthy, task, ..Process::default() }))
         };
         stack.services.insert(format!("s{index}").parse().expect("a legal name"), Service { common, kind });
     }

@@ -456,10 +456,9 @@ impl World {
             } else {
                 Assessment::Due("why not".to_owned())
             }),
-            Action::Conclude { exit, .. } => Outcome::Concluded(match exit.is_success() {
-                true => Conclusion::Succeeded,
-                false => Conclusion::Failed(exit.to_string()),
-            }),
+            Action::Conclude { exit, .. } => {
+                Outcome::Concluded(if exit.is_success() { Conclusion::Succeeded } else { Conclusion::Failed(exit.to_string()) })
+            }
             Action::CreateNetwork { .. }
             | Action::RemoveNetwork { .. }
             | Action::CreateVolume { .. }

@@ -1,4 +1,4 @@
-//! The logs of native processes: written by [`pump`] into files that [`file`] rotates, in the format of [`record`]; read and
+//! The logs of native processes: written by [`pump`] into files that [`mod@file`] rotates, in the format of [`record`]; read and
 //! followed by [`tail`], many at once by [`merge`].
 //!
 //! The file is the buffer: a reader never slows a writer, and needs no supervisor. Colours and cursor movement are kept as

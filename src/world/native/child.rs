@@ -292,7 +292,7 @@ unsafe fn become_program(shared: &Shared<'_>) -> (Step, c_int) {
             must!(Step::Terminal, libc::ioctl(0, libc::TIOCSCTTY as _, 0));
         }
         // Everything that we open is close-on-exec; this is for what we were given. Kernels before 5.11 do not know it.
-        libc::syscall(libc::SYS_close_range, 3 as c_long, c_long::from(u32::MAX), libc::CLOSE_RANGE_CLOEXEC as c_long);
+        libc::syscall(libc::SYS_close_range, 3 as c_long, c_long::from(u32::MAX), c_long::from(libc::CLOSE_RANGE_CLOEXEC));
         if let Some(text) = &launch.oom_score_adj {
             let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
             must!(Step::OomScore, file);
@@ -382,7 +382,7 @@ unsafe fn raise_capabilities(mask: u64, only: bool) -> c_int {
         }
         for capability in 0..64 {
             let wanted = mask >> capability & 1 == 1;
-            if wanted && libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability as c_long, 0, 0) < 0 {
+            if wanted && libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, c_long::from(capability), 0, 0) < 0 {
                 return *libc::__errno_location();
             }
         }

@@ -67,13 +67,13 @@ pub(super) struct Reaper {
 }
 
 impl Reaper {
-    pub fn new(env: Marker) -> Result<Self, Errno> {
+    pub(super) fn new(env: Marker) -> Result<Self, Errno> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         Ok(Self { epoll, lives: IndexMap::new(), orphans: BTreeMap::new(), env })
     }
 
     /// Takes a new life in.
-    pub fn add(&mut self, unit: UnitId, life: Life) -> Result<(), Errno> {
+    pub(super) fn add(&mut self, unit: UnitId, life: Life) -> Result<(), Errno> {
         if let Some(pidfd) = &life.pidfd {
             let key = u64::try_from(life.root.leader).unwrap_or_default();
             self.epoll.add(pidfd, EpollEvent::new(EpollFlags::EPOLLIN, key))?;
@@ -83,7 +83,7 @@ impl Reaper {
     }
 
     /// Collects everything that has ended; says what is to be told.
-    pub fn collect(&mut self) -> Vec<End> {
+    pub(super) fn collect(&mut self) -> Vec<End> {
         self.collect_leaders();
         self.collect_orphans();
         let mut ends = Vec::new();
@@ -118,7 +118,7 @@ impl Reaper {
     }
 
     /// Asks what a leader has left behind to end, as it was asked itself.
-    pub fn ask_left_behind(&mut self, unit: &UnitId, signal: i32) {
+    pub(super) fn ask_left_behind(&mut self, unit: &UnitId, signal: i32) {
         let left = self.left_behind(unit);
         if let Some(life) = self.lives.get_mut(unit) {
             ask_others(life, &left, signal);
@@ -126,7 +126,7 @@ impl Reaper {
     }
 
     /// What lives of a unit beside its leader's own descendants, without what may stay.
-    pub fn left_behind(&self, unit: &UnitId) -> Vec<Process> {
+    pub(super) fn left_behind(&self, unit: &UnitId) -> Vec<Process> {
         let Some(life) = self.lives.get(unit) else { return Vec::new() };
         let of_unit = self.orphans.iter().filter(|(_, owner)| owner.as_ref() == Some(unit)).map(|(pid, _)| *pid);
         let heads: Vec<i32> = of_unit.filter(|pid| !may_stay(*pid, &life.keep)).collect();

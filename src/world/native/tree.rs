@@ -37,7 +37,7 @@ impl Process {
         Self::parse(pid, &fs::read(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    /// The line of `/proc/PID/stat` (proc_pid_stat(5)). The name may hold spaces and parentheses: it ends at the last one.
+    /// The line of `/proc/PID/stat` (`proc_pid_stat(5)`). The name may hold spaces and parentheses: it ends at the last one.
     fn parse(pid: i32, line: &[u8]) -> Option<Self> {
         let open = memchr::memchr(b'(', line)?;
         let close = memchr::memrchr(b')', line)?;
@@ -171,7 +171,7 @@ fn children_of_thread(pid: i32, thread: i32) -> Vec<i32> {
     text.split_ascii_whitespace().filter_map(|child| child.parse().ok()).collect()
 }
 
-/// Kernels without CONFIG_PROC_CHILDREN have no such file; there everything is scanned.
+/// Kernels without `CONFIG_PROC_CHILDREN` have no such file; there everything is scanned.
 fn has_children_file() -> bool {
     static HAS: OnceLock<bool> = OnceLock::new();
     *HAS.get_or_init(|| {

@@ -1,3 +1,5 @@
+//! What is promised about tasks: when one is due, when it has succeeded, and that copies of a stack share what it made.
+
 use std::cell::Cell;
 use std::sync::mpsc;
 

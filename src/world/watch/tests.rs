@@ -1,3 +1,5 @@
+//! What is promised about watches, with real files and the kernel's events.
+
 use std::os::unix::fs::symlink;
 
 use super::*;
