@@ -116,16 +116,13 @@ pub struct Logs {
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     if args.dry_run {
         let ready = context.load(Purpose::Read, &args.services)?;
-        return plan::show(request(&args, &ready), &ready, plan::Format::Text, context);
+        return plan::show(request(&args, &ready, context), &ready, plan::Format::Text, context);
     }
     let ready = context.load(Purpose::Start { strict_ports: args.strict_ports }, &args.services)?;
-    for name in args.exit_code_from.iter().chain(&args.logs.attach).chain(&args.logs.no_attach) {
-        if ready.deployment.service(name).is_none() {
-            return Err(CliError::Usage(format!("no service `{name}` in this stack")));
-        }
-    }
+    let others: Vec<ServiceName> = args.exit_code_from.iter().chain(&args.logs.attach).chain(&args.logs.no_attach).cloned().collect();
+    context.known(&ready.deployment, &others)?;
     context.check_host(&ready, &args.services, args.setcap)?;
-    let up = request(&args, &ready);
+    let up = request(&args, &ready, context);
     if up.attached {
         return follow::up(args, up, &ready, context);
     }
@@ -160,7 +157,7 @@ pub struct Quiet {
     pub builds: bool,
 }
 
-fn request(args: &Args, ready: &Ready) -> Up {
+fn request(args: &Args, ready: &Ready, context: &Context) -> Up {
     let recreate = match (args.force_recreate, args.no_recreate) {
         (true, _) => Recreate::Always,
         (false, true) => Recreate::Never,
@@ -174,7 +171,7 @@ fn request(args: &Args, ready: &Ready) -> Up {
         recreate,
         build: args.build,
         pull: args.pull.clone().filter(|when| when != "policy"),
-        remove_orphans: args.remove_orphans,
+        remove_orphans: args.remove_orphans || context.is_set("COMPOSE_REMOVE_ORPHANS"),
         scale: args.scale.iter().cloned().collect(),
         watch: !args.no_watch,
         watch_containers: args.watch,
