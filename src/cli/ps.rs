@@ -17,10 +17,8 @@ use crate::view::{json, ports};
 
 /// Flags of `ps`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Compose's columns come first, then KIND, STATE with its reason, HEALTH, the PID or container, RESTARTS.\n\
-                        Exit 0 also when nothing runs."
-)]
+#[command(after_help = "Compose's columns come first, then KIND, STATE with its reason, HEALTH, the PID or container, RESTARTS.\n\
+                        Exit 0 also when nothing runs.")]
 pub struct Args {
     /// Services [default: all]
     pub services: Vec<ServiceName>,
@@ -73,10 +71,8 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         context.printer.warning(reason);
     }
     let known = |name: &ServiceName| deployment.as_ref().is_some_and(|deployment| deployment.service(name).is_some());
-    if let Some(name) =
-        args.services.iter().find(|name| !known(name) && !status.units.iter().any(|unit| unit.unit.service == **name))
-    {
-        return Err(CliError::NoEnvironment(format!("no service `{name}` in {env}")));
+    if let Some(deployment) = &deployment {
+        context.known(deployment, &args.services)?;
     }
     let rows: Vec<Row<'_>> = (status.units.iter())
         .filter(|unit| args.services.is_empty() || args.services.contains(&unit.unit.service))
@@ -131,9 +127,7 @@ impl<'a> Row<'a> {
             None => format!("{}-{}-{}", status.env, id.service, id.replica),
         };
         let argv = service.map(|service| match (service.process(), service.container()) {
-            (Some(process), _) => {
-                process.command.as_ref().map(|command| command.argv(process.shell.as_deref())).unwrap_or_default()
-            }
+            (Some(process), _) => process.command.as_ref().map(|command| command.argv(process.shell.as_deref())).unwrap_or_default(),
             (None, container) => container.and_then(|container| container.command.clone()).unwrap_or_default(),
         });
         Self {
