@@ -20,7 +20,7 @@ pub(super) struct Framer {
 
 impl Framer {
     /// Appends the records of what was read.
-    pub fn push(&mut self, head: &Head, stream: Stream, bytes: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn push(&mut self, head: &Head, stream: Stream, bytes: &[u8], out: &mut Vec<u8>) {
         let mut start = 0;
         for end in memchr::memchr_iter(b'\n', bytes) {
             self.write_line(head, stream, Part::Full, &bytes[start..end], out);
@@ -37,12 +37,12 @@ impl Framer {
     }
 
     /// Whether something is held back.
-    pub fn has_rest(&self) -> bool {
+    pub(super) fn has_rest(&self) -> bool {
         !self.rest.is_empty()
     }
 
     /// Writes what is held back as a piece of its line.
-    pub fn write_rest(&mut self, head: &Head, stream: Stream, out: &mut Vec<u8>) {
+    pub(super) fn write_rest(&mut self, head: &Head, stream: Stream, out: &mut Vec<u8>) {
         if self.has_rest() {
             self.write_line(head, stream, Part::Partial, b"", out);
             self.is_open = true;
@@ -50,7 +50,7 @@ impl Framer {
     }
 
     /// Nothing more will come: ends a line that is open.
-    pub fn end(&mut self, head: &Head, stream: Stream, out: &mut Vec<u8>) {
+    pub(super) fn end(&mut self, head: &Head, stream: Stream, out: &mut Vec<u8>) {
         if self.has_rest() || self.is_open {
             self.write_line(head, stream, Part::Full, b"", out);
             self.is_open = false;
@@ -70,7 +70,7 @@ impl Framer {
 
     /// Whether a line of what was read is one that is looked for. A line that goes on is looked at as far as it has come,
     /// then again with what follows.
-    pub fn any_line(&mut self, bytes: &[u8], mut is_wanted: impl FnMut(&[u8]) -> bool) -> bool {
+    pub(super) fn any_line(&mut self, bytes: &[u8], mut is_wanted: impl FnMut(&[u8]) -> bool) -> bool {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, is_whole) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
             let found = if self.line.is_empty() && is_whole {

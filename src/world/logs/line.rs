@@ -46,12 +46,12 @@ pub(super) struct Joiner {
 const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
 
 impl Joiner {
-    pub fn new(unit: UnitId) -> Self {
+    pub(super) fn new(unit: UnitId) -> Self {
         Self { unit, unfinished: [None, None], ready: VecDeque::new() }
     }
 
     /// Takes one record.
-    pub fn push(&mut self, record: &Record<'_>) {
+    pub(super) fn push(&mut self, record: &Record<'_>) {
         match record.part {
             Part::Full => match self.unfinished[record.stream as usize].take() {
                 None => self.give(record.stream, record.time, record.text.to_vec(), 0, None),
@@ -79,12 +79,12 @@ impl Joiner {
     }
 
     /// The next line that is whole.
-    pub fn next(&mut self) -> Option<Line> {
+    pub(super) fn next(&mut self) -> Option<Line> {
         self.ready.pop_front()
     }
 
     /// Gives what is there of lines that are open, where there is more of it than before.
-    pub fn give_open(&mut self) {
+    pub(super) fn give_open(&mut self) {
         for stream in STREAMS {
             let Some(line) = self.unfinished[stream as usize].as_mut().filter(|line| line.text.len() > line.shown) else {
                 continue;
@@ -97,8 +97,10 @@ impl Joiner {
     }
 
     /// Nothing will be added to lines that are open.
-    pub fn finish_all(&mut self) {
-        STREAMS.into_iter().for_each(|stream| self.finish(stream));
+    pub(super) fn finish_all(&mut self) {
+        for stream in STREAMS {
+            self.finish(stream);
+        }
     }
 
     fn finish(&mut self, stream: Stream) {

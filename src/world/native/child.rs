@@ -249,6 +249,8 @@ extern "C" fn child(shared: *mut c_void) -> c_int {
     unsafe { libc::_exit(127) }
 }
 
+/// The first descriptor that is not input, output or error.
+const FIRST_OTHER: c_long = 3;
 /// The kernel's highest signal number.
 const LAST_SIGNAL: c_int = 64;
 
@@ -292,7 +294,7 @@ unsafe fn become_program(shared: &Shared<'_>) -> (Step, c_int) {
             must!(Step::Terminal, libc::ioctl(0, libc::TIOCSCTTY as _, 0));
         }
         // Everything that we open is close-on-exec; this is for what we were given. Kernels before 5.11 do not know it.
-        libc::syscall(libc::SYS_close_range, 3 as c_long, c_long::from(u32::MAX), libc::CLOSE_RANGE_CLOEXEC as c_long);
+        libc::syscall(libc::SYS_close_range, FIRST_OTHER, c_long::from(u32::MAX), c_long::from(libc::CLOSE_RANGE_CLOEXEC));
         if let Some(text) = &launch.oom_score_adj {
             let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
             must!(Step::OomScore, file);
@@ -309,7 +311,7 @@ unsafe fn become_program(shared: &Shared<'_>) -> (Step, c_int) {
             if launch.capabilities != 0 {
                 must!(Step::Capabilities, libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0));
             }
-            let groups = (identity.groups.len() as c_long, identity.groups.as_ptr());
+            let groups = (identity.groups.len(), identity.groups.as_ptr());
             must!(Step::Identity, libc::syscall(libc::SYS_setgroups, groups.0, groups.1));
             let (uid, gid) = (c_long::from(identity.uid), c_long::from(identity.gid));
             must!(Step::Identity, libc::syscall(libc::SYS_setresgid, gid, gid, gid));
@@ -382,7 +384,7 @@ unsafe fn raise_capabilities(mask: u64, only: bool) -> c_int {
         }
         for capability in 0..64 {
             let wanted = mask >> capability & 1 == 1;
-            if wanted && libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability as c_long, 0, 0) < 0 {
+            if wanted && libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, c_long::from(capability), 0, 0) < 0 {
                 return *libc::__errno_location();
             }
         }

@@ -44,13 +44,13 @@ pub(super) struct Hooks {
 }
 
 impl Hooks {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (sender, finished) = unbounded();
         Self { sender, finished }
     }
 
     /// Runs hooks on a new thread. Gives the job back, with the reason, when there cannot be one.
-    pub fn run(&self, job: Job, pump: &PumpHandle) {
+    pub(super) fn run(&self, job: Job, pump: &PumpHandle) {
         let (sender, pump) = (self.sender.clone(), pump.clone());
         let work = {
             let (job, sender) = (job.clone(), sender.clone());
@@ -66,7 +66,7 @@ impl Hooks {
     }
 
     /// The next one that has been run.
-    pub fn next(&self) -> Option<(Job, Result<(), String>)> {
+    pub(super) fn next(&self) -> Option<(Job, Result<(), String>)> {
         self.finished.try_recv().ok()
     }
 }

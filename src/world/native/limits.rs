@@ -28,7 +28,7 @@ const NAMES: [(&str, u32); 15] = [
 ];
 
 /// The limits as the child sets them.
-pub fn resolve(ulimits: &IndexMap<String, Ulimit>) -> Result<Vec<Limit>, Fault> {
+pub(super) fn resolve(ulimits: &IndexMap<String, Ulimit>) -> Result<Vec<Limit>, Fault> {
     let privileged = holds(Capability::CAP_SYS_RESOURCE);
     ulimits.iter().map(|(name, limit)| resolve_one(name, *limit, privileged)).collect()
 }
@@ -60,13 +60,13 @@ fn resolve_one(name: &str, limit: Ulimit, privileged: bool) -> Result<Limit, Fau
 }
 
 /// The limit that carries a marker; none where the host does not let us set it that high.
-pub fn marking(marker: Marker) -> Option<Limit> {
+pub(super) fn marking(marker: Marker) -> Option<Limit> {
     let allowed = marker.limit() <= current(libc::RLIMIT_RTTIME).rlim_max;
     allowed.then(|| Limit { resource: libc::RLIMIT_RTTIME, soft: marker.limit(), hard: None })
 }
 
 /// Checks `oom_score_adj` and gives its text.
-pub fn oom_score(score: i64) -> Result<String, Fault> {
+pub(super) fn oom_score(score: i64) -> Result<String, Fault> {
     if !(-1000..=1000).contains(&score) {
         return Err(Fault::permanent(format!("`oom_score_adj: {score}` is not between -1000 and 1000")));
     }

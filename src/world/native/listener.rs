@@ -10,7 +10,7 @@ use super::tree::Root;
 impl Root {
     /// Whether every listener on a port belongs to this tree, where that can be seen. Else one sentence fragment.
     ///
-    /// An orphan of a former life may still answer on a port that is shared by SO_REUSEPORT, so one listener of ours is not
+    /// An orphan of a former life may still answer on a port that is shared by `SO_REUSEPORT`, so one listener of ours is not
     /// enough. Sockets of processes that we may not look into count for nothing.
     pub fn owns_listener(&self, port: u16) -> Result<(), String> {
         let listening = listening(port);
@@ -34,7 +34,10 @@ impl Root {
         for process in processes.flatten().filter(|process| !members.contains(&process.pid)) {
             if sockets(process.pid).is_some_and(|sockets| sockets.iter().any(|inode| foreign.contains(inode))) {
                 let name = process.stat().map_or_else(|_| "?".to_owned(), |stat| stat.comm);
-                return Err(format!("port {port} is answered by process {} ({name}), which this service did not start", process.pid));
+                return Err(format!(
+                    "port {port} is answered by process {} ({name}), which this service did not start",
+                    process.pid
+                ));
             }
         }
         Ok(())

@@ -142,7 +142,7 @@ impl Native {
         for life in self.reaper.lives.values_mut() {
             life.killed = true;
             // What may not be signalled cannot be helped here: the guard is no mightier.
-            let _ = stop::kill_all(&life.root);
+            let _ = stop::kill_all(&life.root, &[]);
         }
     }
 
@@ -169,7 +169,7 @@ impl Native {
                 // As it has not started, it must not run.
                 if let Some(life) = self.reaper.lives.get_mut(&spec.unit).filter(|life| life.incarnation == incarnation) {
                     life.killed = true;
-                    let _ = stop::kill_all(&root);
+                    let _ = stop::kill_all(&root, &life.keep);
                 }
                 Err(Fault::permanent(format!("post_start: {reason}")))
             }
@@ -194,14 +194,15 @@ impl Native {
         let order = Order::own(spec);
         let (mut launch, _) = order.launch()?;
         let marker = self.free_marker(&spec.unit);
-        let stdio = Stdio::open(common.tty, common.stdin_open).map_err(no_descriptors)?;
+        let stdio = Stdio::open(common.tty, common.stdin_open)
+            .map_err(|error| Fault::temporary(format!("open pipes for it: {error}")))?;
         launch.own_session = true;
         launch.stdio = stdio.of_child();
         launch.controlling_terminal = common.tty;
         launch.limits.extend(limits::marking(marker));
         // The loop thread lives as long as the supervisor does, so this signal means that the supervisor is gone.
         launch.death_signal = Some(libc::SIGKILL);
-        let child = child::spawn(&launch).map_err(|error| spawn::explain(error, &order, &launch))?;
+        let child = child::spawn(&launch).map_err(|error| spawn::explain(&error, &order, &launch))?;
         let birth = Process::read(child.pid).map_or(0, |process| process.birth);
         let (streams, input) = stdio.into_ours();
         self.pump.begin(pump::Begin {
@@ -248,9 +249,9 @@ impl Native {
         let Some(life) = self.life_or_tell(spec, incarnation) else { return Ok(Outcome::Signalled) };
         if signal == libc::SIGKILL {
             life.killed = true;
-            outcome_of(stop::kill_all(&life.root))
+            outcome_of(stop::kill_all(&life.root, &life.keep))
         } else {
-            outcome_of(stop::signal_all(&life.root.members(), signal))
+            outcome_of(stop::signal_all(&life.root.members_but(&life.keep), signal))
         }
     }
 
@@ -274,7 +275,7 @@ impl Native {
     fn free_marker(&self, unit: &UnitId) -> Marker {
         let mut marker = self.env.of_unit(unit);
         while self.reaper.lives.values().any(|life| life.root.marker == marker) {
-            marker = marker.next();
+            marker = marker.successor();
         }
         marker
     }
@@ -289,8 +290,4 @@ fn outcome_of(signalled: Result<(), Errno>) -> Result<Outcome, Fault> {
         }
         Err(errno) => Err(Fault::temporary(format!("signal it: {}", errno.desc()))),
     }
-}
-
-fn no_descriptors(error: std::io::Error) -> Fault {
-    Fault::temporary(format!("open pipes for it: {error}"))
 }

@@ -56,24 +56,32 @@ pub(super) struct End {
     pub remaining: u32,
 }
 
+/// Whose orphan it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Owner {
+    Unit(UnitId),
+    /// It has lost its mark, or its unit has been given up for ended.
+    Nobody,
+}
+
 /// All lives.
 #[derive(Debug)]
 pub(super) struct Reaper {
     epoll: Epoll,
     pub lives: IndexMap<UnitId, Life>,
     /// Children that we have adopted, with the unit that they belong to.
-    orphans: BTreeMap<i32, Option<UnitId>>,
+    orphans: BTreeMap<i32, Owner>,
     env: Marker,
 }
 
 impl Reaper {
-    pub fn new(env: Marker) -> Result<Self, Errno> {
+    pub(super) fn new(env: Marker) -> Result<Self, Errno> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         Ok(Self { epoll, lives: IndexMap::new(), orphans: BTreeMap::new(), env })
     }
 
     /// Takes a new life in.
-    pub fn add(&mut self, unit: UnitId, life: Life) -> Result<(), Errno> {
+    pub(super) fn add(&mut self, unit: UnitId, life: Life) -> Result<(), Errno> {
         if let Some(pidfd) = &life.pidfd {
             let key = u64::try_from(life.root.leader).unwrap_or_default();
             self.epoll.add(pidfd, EpollEvent::new(EpollFlags::EPOLLIN, key))?;
@@ -83,7 +91,7 @@ impl Reaper {
     }
 
     /// Collects everything that has ended; says what is to be told.
-    pub fn collect(&mut self) -> Vec<End> {
+    pub(super) fn collect(&mut self) -> Vec<End> {
         self.collect_leaders();
         self.collect_orphans();
         let mut ends = Vec::new();
@@ -118,7 +126,7 @@ impl Reaper {
     }
 
     /// Asks what a leader has left behind to end, as it was asked itself.
-    pub fn ask_left_behind(&mut self, unit: &UnitId, signal: i32) {
+    pub(super) fn ask_left_behind(&mut self, unit: &UnitId, signal: i32) {
         let left = self.left_behind(unit);
         if let Some(life) = self.lives.get_mut(unit) {
             ask_others(life, &left, signal);
@@ -126,10 +134,11 @@ impl Reaper {
     }
 
     /// What lives of a unit beside its leader's own descendants, without what may stay.
-    pub fn left_behind(&self, unit: &UnitId) -> Vec<Process> {
+    pub(super) fn left_behind(&self, unit: &UnitId) -> Vec<Process> {
         let Some(life) = self.lives.get(unit) else { return Vec::new() };
-        let of_unit = self.orphans.iter().filter(|(_, owner)| owner.as_ref() == Some(unit)).map(|(pid, _)| *pid);
-        let heads: Vec<i32> = of_unit.filter(|pid| !may_stay(*pid, &life.keep)).collect();
+        let of_unit =
+            self.orphans.iter().filter(|(_, owner)| matches!(owner, Owner::Unit(owner) if owner == unit)).map(|(pid, _)| *pid);
+        let heads: Vec<i32> = of_unit.filter(|pid| !tree::may_stay(*pid, &life.keep)).collect();
         let mut left = tree::with_descendants(&heads);
         left.retain(Process::is_alive);
         left
@@ -183,17 +192,17 @@ impl Reaper {
         self.lives.values().filter(|life| life.exit.is_none()).map(|life| life.root.leader).collect()
     }
 
-    /// Whose orphan a child of ours is: a unit's, nobody's (it has lost its mark), or none of ours at all.
-    fn classify(&self, pid: i32) -> Option<Option<UnitId>> {
+    /// Whose orphan a child of ours is; none if it is no business of ours.
+    fn classify(&self, pid: i32) -> Option<Owner> {
         let session = tree::session_of(pid);
         let marker = Marker::of_process(pid);
         let owner = self.lives.iter().find(|(_, life)| session == Some(life.root.leader) || marker == Some(life.root.marker));
         if let Some((unit, _)) = owner {
-            return Some(Some(unit.clone()));
+            return Some(Owner::Unit(unit.clone()));
         }
         let is_elsewhere = session != tree::session_of(0);
         let is_ours = marker.is_none_or(|marker| marker.is_of_same_env(self.env));
-        (is_elsewhere && is_ours).then_some(None)
+        (is_elsewhere && is_ours).then_some(Owner::Nobody)
     }
 }
 
@@ -205,12 +214,6 @@ fn ask_others(life: &mut Life, left: &[Process], signal: i32) {
         .collect();
     let _ = stop::signal_all(&others, signal);
     let _ = stop::signal_all(&others, libc::SIGCONT);
-}
-
-fn may_stay(pid: i32, keep: &[String]) -> bool {
-    // The kernel keeps 15 bytes of a name.
-    let matches = |name: &str| keep.iter().any(|kept| kept.as_bytes().get(..15).unwrap_or(kept.as_bytes()) == name.as_bytes());
-    !keep.is_empty() && Process::read(pid).is_some_and(|process| matches(&process.name))
 }
 
 /// Collects a child of ours if it has ended.

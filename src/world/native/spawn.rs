@@ -180,12 +180,12 @@ pub(super) fn plain(argv: &[String], environment: &IndexMap<String, String>, dir
 }
 
 /// Says why a unit's program does not run, so that the reader knows what to change.
-pub(super) fn explain(error: SpawnError, order: &Order<'_>, launch: &Launch) -> Fault {
+pub(super) fn explain(error: &SpawnError, order: &Order<'_>, launch: &Launch) -> Fault {
     match error {
         SpawnError::Step { step: Step::Directory, source } => {
             Fault::permanent(format!("working_dir `{}`: {}", order.directory().display(), source.desc()))
         }
-        SpawnError::Clone(_) | SpawnError::Step { .. } => explain_plain(&error, launch),
+        SpawnError::Clone(_) | SpawnError::Step { .. } => explain_plain(error, launch),
     }
 }
 

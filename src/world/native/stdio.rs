@@ -22,7 +22,7 @@ pub(super) struct Stdio {
 
 impl Stdio {
     /// A pipe for each of output and error, or one terminal for all; input from a pipe or from nothing.
-    pub fn open(terminal: bool, open_input: bool) -> io::Result<Self> {
+    pub(super) fn open(terminal: bool, open_input: bool) -> io::Result<Self> {
         if terminal { Self::terminal() } else { Self::pipes(open_input) }
     }
 
@@ -55,13 +55,13 @@ impl Stdio {
     }
 
     /// What becomes 0, 1 and 2 of the child.
-    pub fn of_child(&self) -> [Option<RawFd>; 3] {
+    pub(super) fn of_child(&self) -> [Option<RawFd>; 3] {
         let error = self.error.as_ref().unwrap_or(&self.output);
         [Some(self.input.as_raw_fd()), Some(self.output.as_raw_fd()), Some(error.as_raw_fd())]
     }
 
     /// Our ends; the child's are closed.
-    pub fn into_ours(self) -> (Vec<(Stream, OwnedFd)>, Option<OwnedFd>) {
+    pub(super) fn into_ours(self) -> (Vec<(Stream, OwnedFd)>, Option<OwnedFd>) {
         (self.our_streams, self.our_input)
     }
 }

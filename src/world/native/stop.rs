@@ -13,7 +13,7 @@ const SWEEPS: u32 = 4;
 
 /// Asks a living leader to end, and its group with it; what it has started elsewhere learns of it from the leader, as from a
 /// terminal that goes away. Something that is paused is woken, as it could not end otherwise.
-pub fn ask(leader: i32, signal: i32) -> Result<(), Errno> {
+pub(super) fn ask(leader: i32, signal: i32) -> Result<(), Errno> {
     kill(-leader, signal)?;
     if signal != libc::SIGKILL && signal != libc::SIGSTOP {
         let _ = kill(-leader, libc::SIGCONT);
@@ -22,7 +22,7 @@ pub fn ask(leader: i32, signal: i32) -> Result<(), Errno> {
 }
 
 /// Sends a signal to each of these processes once. Returns an error if one of them may not be signalled.
-pub fn signal_all(members: &[Process], signal: i32) -> Result<(), Errno> {
+pub(super) fn signal_all(members: &[Process], signal: i32) -> Result<(), Errno> {
     let own_session = session_of(0);
     let mut groups = BTreeSet::new();
     let mut outcome = Ok(());
@@ -40,11 +40,11 @@ pub fn signal_all(members: &[Process], signal: i32) -> Result<(), Errno> {
 }
 
 /// Kills everything that `members` finds, looking again for what was forked meanwhile. Whatever escapes even so is found
-/// when its parent's end is told.
-pub fn kill_all(root: &Root) -> Result<(), Errno> {
+/// when its parent's end is told. What may stay is left alone where it has left its unit's groups.
+pub(super) fn kill_all(root: &Root, keep: &[String]) -> Result<(), Errno> {
     let mut outcome = Ok(());
     for _ in 0..SWEEPS {
-        let members = root.members();
+        let members = root.members_but(keep);
         if members.is_empty() {
             break;
         }
@@ -54,7 +54,7 @@ pub fn kill_all(root: &Root) -> Result<(), Errno> {
 }
 
 /// kill(2), with numbers that may be real-time signals.
-pub fn kill(target: i32, signal: i32) -> Result<(), Errno> {
+pub(super) fn kill(target: i32, signal: i32) -> Result<(), Errno> {
     // SAFETY: kill has no preconditions.
     Errno::result(unsafe { libc::kill(target, signal) }).map(drop)
 }
