@@ -38,6 +38,8 @@ pub struct Launch {
     pub limits: Vec<Limit>,
     /// What goes into `oom_score_adj`, as text.
     pub oom_score_adj: Option<CString>,
+    /// The `cgroup.procs` of the cgroup that it moves into; closed by whoever owns it.
+    pub cgroup: Option<RawFd>,
     /// Whom it runs as; like us when absent.
     pub identity: Option<Identity>,
     /// Capabilities (bit `n` is capability `n`) that it holds in spite of an ordinary user or program.
@@ -100,6 +102,8 @@ pub enum Step {
     Prepare,
     /// The controlling terminal.
     Terminal,
+    /// Its cgroup.
+    Cgroup,
     /// Resource limits.
     Limits,
     /// `oom_score_adj`.
@@ -115,9 +119,10 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Step; 8] = [
+    const ALL: [Step; 9] = [
         Step::Prepare,
         Step::Terminal,
+        Step::Cgroup,
         Step::Limits,
         Step::OomScore,
         Step::Identity,
@@ -132,6 +137,7 @@ impl std::fmt::Display for Step {
         f.write_str(match self {
             Step::Prepare => "prepare the process",
             Step::Terminal => "give it a terminal",
+            Step::Cgroup => "move it into its cgroup",
             Step::Limits => "set its limits",
             Step::OomScore => "set its oom_score_adj",
             Step::Identity => "change its user",
@@ -292,6 +298,9 @@ unsafe fn become_program(shared: &Shared<'_>) -> (Step, c_int) {
         }
         if launch.controlling_terminal {
             must!(Step::Terminal, libc::ioctl(0, libc::TIOCSCTTY as _, 0));
+        }
+        if let Some(cgroup) = launch.cgroup {
+            must!(Step::Cgroup, libc::write(cgroup, c"0".as_ptr().cast(), 1));
         }
         // Everything that we open is close-on-exec; this is for what we were given. Kernels before 5.11 do not know it.
         libc::syscall(libc::SYS_close_range, FIRST_OTHER, c_long::from(u32::MAX), c_long::from(libc::CLOSE_RANGE_CLOEXEC));

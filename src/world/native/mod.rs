@@ -5,6 +5,7 @@
 //! [`guard`] sees to it when we are killed, [`sweep`] when the guard was killed as well.
 
 pub mod capabilities;
+pub mod cgroup;
 pub mod child;
 pub mod exec;
 pub mod guard;
@@ -27,7 +28,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ use crossbeam_channel::Sender;
 use indexmap::IndexMap;
 use nix::errno::Errno;
 
+use self::cgroup::Cgroup;
 use self::hooks::{Hooks, Job, Which};
 use self::marker::Marker;
 use self::reap::{End, Life, Reaper};
@@ -196,6 +198,9 @@ impl Native {
         let marker = self.free_marker(&spec.unit);
         let stdio = Stdio::open(common.tty, common.stdin_open)
             .map_err(|error| Fault::temporary(format!("open pipes for it: {error}")))?;
+        let cgroup = Cgroup::make(spec)?;
+        let entrance = cgroup.as_ref().map(Cgroup::entrance).transpose()?;
+        launch.cgroup = entrance.as_ref().map(AsRawFd::as_raw_fd);
         launch.own_session = true;
         launch.stdio = stdio.of_child();
         launch.controlling_terminal = common.tty;
@@ -223,6 +228,7 @@ impl Native {
             asked_too: std::collections::BTreeSet::new(),
             keep: spec.service().process().map(|process| process.keep.clone()).unwrap_or_default(),
             input,
+            cgroup,
         };
         self.reaper
             .add(spec.unit.clone(), life)

@@ -12,6 +12,7 @@ use indexmap::IndexMap;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+use super::cgroup::Cgroup;
 use super::marker::Marker;
 use super::stop;
 use super::tree::{self, Process, Root};
@@ -45,6 +46,9 @@ pub(super) struct Life {
     pub keep: Vec<String>,
     /// Where its input is written: a pipe or its terminal.
     pub input: Option<OwnedFd>,
+    /// Its cgroup, if it has one.
+    #[expect(dead_code, reason = "kept for its end, when the cgroup's directory is removed")]
+    pub(super) cgroup: Option<Cgroup>,
 }
 
 /// An end to be told.
