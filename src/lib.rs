@@ -1,15 +1,15 @@
 //! baistack
 pub mod base;
-pub mod yaml;
-pub mod model;
-pub mod load;
-pub mod plan;
-pub mod supervisor;
-pub mod world;
+pub mod cli;
 pub mod control;
 pub mod host;
+pub mod load;
+pub mod model;
+pub mod plan;
+pub mod supervisor;
 pub mod view;
-pub mod cli;
+pub mod world;
+pub mod yaml;
 use std::process::ExitCode;
 
 /// Runs the command line of this process.

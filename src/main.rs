@@ -1,4 +1,5 @@
-//! baistack
+//! The program: one command line, one exit code.
+
 fn main() -> std::process::ExitCode {
     baistack::run()
 }

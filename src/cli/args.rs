@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::{
-    build, completions, config, down, env, exec, kill, logs, ls, plan, port, ps, pull, restart, rm, run, start, stop, supervise, up,
-    version, why,
+    build, completions, config, down, env, exec, kill, logs, ls, plan, port, ps, pull, restart, rm, run, start, stop, supervise,
+    up, version, why,
 };
 use crate::view::progress;
 use crate::view::term::Ansi;
@@ -193,7 +193,9 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
     let mut command = command();
     let matches = command.try_get_matches_from_mut(words)?;
     if let Some(missing) = not_yet(&matches) {
-        return Err(command.error(clap::error::ErrorKind::InvalidSubcommand, format!("{missing} is not there yet in this version")));
+        return Err(
+            command.error(clap::error::ErrorKind::InvalidSubcommand, format!("{missing} is not there yet in this version"))
+        );
     }
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }

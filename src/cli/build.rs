@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::CliError;
 use super::context::{Context, Missing, Purpose};
 use super::images::{self, Job};
-use super::CliError;
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
 use crate::model::service::{Kind, Service};

@@ -11,7 +11,7 @@ use crate::plan::desired::{Deployment, UnitSpec};
 use crate::plan::hash::ConfigHash;
 use crate::supervisor;
 use crate::view::term;
-use crate::world::facts;
+use crate::world::facts::{self, Holders};
 use crate::world::native::capabilities::{self, Missing, Verdict};
 
 impl Context {
@@ -20,8 +20,11 @@ impl Context {
     pub fn check_host(&self, ready: &Ready, services: &[ServiceName], setcap: bool) -> Result<(), CliError> {
         let deployment = Arc::new(ready.deployment.clone());
         let selected = supervisor::select(&deployment, services, false);
-        let mut problems = facts::missing(&deployment, &self.caller);
-        problems.extend(facts::taken_ports(&deployment, &selected, &self.env_dir(&deployment.env)?));
+        let release = || self.engine().map_err(|error| error.to_string())?.release().map_err(|fault| fault.message);
+        let mut problems = facts::missing(&deployment, &self.caller, &release);
+        let containers = || self.ports_of_containers(&deployment.env);
+        let holders = Holders::look(&self.state()?, &self.env_dir(&deployment.env)?, &containers).map_err(CliError::failed)?;
+        problems.extend(facts::taken_ports(&deployment, &selected, &holders));
         problems.extend(self.capabilities(&deployment, &selected, setcap)?);
         let engine = self.engine_problem(&deployment, &selected)?;
         match (problems.is_empty(), engine) {
@@ -43,22 +46,26 @@ impl Context {
             return Ok(None);
         }
         let Err(fault) = self.engine()?.release() else { return Ok(None) };
-        let needed: Vec<String> = containers.iter().filter(|name| is_needed(deployment, name)).map(|name| format!("`{name}`")).collect();
+        let needed: Vec<String> =
+            containers.iter().filter(|name| is_needed(deployment, name)).map(|name| format!("`{name}`")).collect();
         if needed.is_empty() {
             let names: Vec<String> = containers.iter().map(|name| format!("`{name}`")).collect();
             self.printer.warning(format!("{fault}; {} left out, since nothing requires it", names.join(", ")));
             return Ok(None);
         }
-        let could: Vec<&str> = (processes.iter())
-            .filter(|name| !depends_on_container(deployment, name))
-            .map(|name| name.as_str())
-            .collect();
+        let could: Vec<&str> =
+            (processes.iter()).filter(|name| !depends_on_container(deployment, name)).map(|name| name.as_str()).collect();
         let hint = if could.is_empty() { String::new() } else { format!("; without it: `baistack up {}`", could.join(" ")) };
         Ok(Some(format!("{fault}; needed for {}{hint}", needed.join(", "))))
     }
 
     /// Processes that would not get what their `cap_add` asks for.
-    fn capabilities(&self, deployment: &Arc<Deployment>, selected: &[ServiceName], setcap: bool) -> Result<Vec<String>, CliError> {
+    fn capabilities(
+        &self,
+        deployment: &Arc<Deployment>,
+        selected: &[ServiceName],
+        setcap: bool,
+    ) -> Result<Vec<String>, CliError> {
         let mut problems = Vec::new();
         for name in selected {
             let Some(service) = deployment.service(name).filter(|service| service.is_process()) else { continue };
@@ -70,11 +77,8 @@ impl Context {
                 Verdict::Missing(missing) if setcap && term::stdin_is_terminal() => self.set_capabilities(&missing)?,
                 Verdict::Missing(missing) => {
                     let line = missing.command().join(" ");
-                    let shared = if missing.shared_interpreter {
-                        " (its program is an interpreter that everybody may run)"
-                    } else {
-                        ""
-                    };
+                    let shared =
+                        if missing.shared_interpreter { " (its program is an interpreter that everybody may run)" } else { "" };
                     problems.push(format!("`{name}` lacks capabilities{shared}; this would help, or `up --setcap`: {line}"));
                 }
             }
@@ -99,7 +103,8 @@ impl Context {
 
 /// Whether a container has to be there: nobody depends on it, or somebody insists.
 fn is_needed(deployment: &Deployment, name: &ServiceName) -> bool {
-    let edges: Vec<&Dependency> = deployment.stack.services.values().filter_map(|service| service.common.depends_on.get(name)).collect();
+    let edges: Vec<&Dependency> =
+        deployment.stack.services.values().filter_map(|service| service.common.depends_on.get(name)).collect();
     edges.is_empty() || edges.iter().any(|edge| edge.required)
 }
 

@@ -14,9 +14,11 @@ use crate::yaml::emit;
 
 /// Flags of `config`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  baistack config              the whole, canonical\n  baistack config -q           check only\n  \
+#[command(
+    after_help = "Examples:\n  baistack config              the whole, canonical\n  baistack config -q           check only\n  \
                         baistack config --hash '*'   what decides whether `up` makes a service anew\n\n\
-                        Shows all errors of the files at once; exit 3 when there are any.")]
+                        Shows all errors of the files at once; exit 3 when there are any."
+)]
 pub struct Args {
     /// Services [default: all]
     pub services: Vec<ServiceName>,

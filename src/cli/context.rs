@@ -45,7 +45,7 @@ pub struct Context {
     pub printer: Printer,
     /// How progress is shown.
     pub style: Style,
-    engine: OnceCell<Engine>,
+    engine: OnceCell<&'static Engine>,
 }
 
 /// What to do about an environment that is not there, or has no supervisor.
@@ -62,9 +62,11 @@ pub enum Missing {
 impl Context {
     /// Looks at the caller.
     pub fn new(global: Global) -> Result<Self, CliError> {
-        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let text =
+            |(name, value): (std::ffi::OsString, std::ffi::OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         let caller: IndexMap<String, String> = std::env::vars_os().filter_map(text).collect();
-        let working_dir = std::env::current_dir().map_err(|error| CliError::Failed(format!("find the working directory: {error}")))?;
+        let working_dir =
+            std::env::current_dir().map_err(|error| CliError::Failed(format!("find the working directory: {error}")))?;
         let chosen = |name: &str| caller.get(name).map(String::as_str);
         let ansi = global.ansi.unwrap_or(match chosen("COMPOSE_ANSI") {
             Some("always") => Ansi::Always,
@@ -94,13 +96,14 @@ impl Context {
         Ok(self.state()?.env(env))
     }
 
-    /// The container engine.
-    pub fn engine(&self) -> Result<&Engine, CliError> {
+    /// The container engine. It lives as long as the process: readers of logs wait for lines that may never come.
+    pub fn engine(&self) -> Result<&'static Engine, CliError> {
         if let Some(engine) = self.engine.get() {
             return Ok(engine);
         }
-        let engine = Engine::new(&self.caller).map_err(|error| CliError::Failed(format!("start the engine's runtime: {error}")))?;
-        Ok(self.engine.get_or_init(|| engine))
+        let engine =
+            Engine::new(&self.caller).map_err(|error| CliError::Failed(format!("start the engine's runtime: {error}")))?;
+        Ok(self.engine.get_or_init(|| Box::leak(Box::new(engine))))
     }
 
     /// What is in force in an environment; none before the first `up`.

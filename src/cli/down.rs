@@ -8,9 +8,11 @@ use crate::supervisor::request::{Down, Request};
 
 /// Flags of `down`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  baistack down                 stop everything, keep the data\n  baistack down -v              the data too\n  \
+#[command(
+    after_help = "Examples:\n  baistack down                 stop everything, keep the data\n  baistack down -v              the data too\n  \
                         baistack down -p k3v9x2ab     from any directory; `baistack ls` lists the names\n\n\
-                        Works with a broken or missing stack file. Exit 0 also when nothing was there.")]
+                        Works with a broken or missing stack file. Exit 0 also when nothing was there."
+)]
 pub struct Args {
     /// Services [default: all, networks included]
     pub services: Vec<ServiceName>,

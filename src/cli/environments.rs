@@ -99,6 +99,7 @@ fn of_dir(dir: &EnvDir, seen: Option<&SeenEnvironment>, context: &Context) -> Re
 
 fn status(running: usize, ended: usize) -> String {
     let parts = [("exited", ended), ("running", running)];
-    let parts: Vec<String> = parts.iter().filter(|(_, count)| *count > 0).map(|(word, count)| format!("{word}({count})")).collect();
+    let parts: Vec<String> =
+        parts.iter().filter(|(_, count)| *count > 0).map(|(word, count)| format!("{word}({count})")).collect();
     if parts.is_empty() { "down".to_owned() } else { parts.join(", ") }
 }

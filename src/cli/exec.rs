@@ -92,7 +92,13 @@ fn in_container(args: &Args, command: Vec<String>, container: &str, context: &Co
 }
 
 /// A child of our own: with the service's environment, directory and user, and the terminal that we have.
-fn in_process(args: &Args, command: Vec<String>, unit: UnitId, deployment: Deployment, context: &Context) -> Result<Exit, CliError> {
+fn in_process(
+    args: &Args,
+    command: Vec<String>,
+    unit: UnitId,
+    deployment: Deployment,
+    context: &Context,
+) -> Result<Exit, CliError> {
     if args.privileged {
         return Err(CliError::Usage("--privileged is for containers: a process has the rights of its user".to_owned()));
     }

@@ -10,13 +10,16 @@ use std::thread;
 use super::CliError;
 use super::context::{Context, Ready, Watched};
 use super::interrupt::{self, Cause};
-use super::log_feed::{self, Feed, Line, Wanted};
+use super::log_feed::{self, LineWriter};
 use super::up::Args;
 use crate::base::exit::Exit;
 use crate::base::name::{ServiceName, UnitId};
 use crate::control::client::{Client, Voice};
 use crate::control::wire::Told;
 use crate::host::attach::{self, AttachError, Env};
+use crate::host::logs::{Feed, Wanted};
+use crate::model::service::Service;
+use crate::plan::actual::{Query, SeenState};
 use crate::supervisor;
 use crate::supervisor::notice::Notice;
 use crate::supervisor::request::{Kill, Reply, Request, Up};
@@ -25,8 +28,10 @@ use crate::view::log_lines::{LogLines, Prefix};
 use crate::view::printer::PrintError;
 use crate::view::progress::Progress;
 use crate::view::style::Paint;
-use crate::view::term::Keys;
+use crate::view::term::{self, Keys};
 use crate::world::clock;
+use crate::world::envdir::EnvDir;
+use crate::world::logs::line::Line;
 
 /// Something that happens while `up` is in the foreground.
 enum Happening {
@@ -60,7 +65,7 @@ struct Foreground<'a> {
     ours: BTreeSet<UnitId>,
     known: BTreeMap<UnitId, UnitStatus>,
     watched: Watched,
-    lines: LogLines,
+    writer: LineWriter,
     feed: Option<Feed>,
     /// An answer said that something failed.
     failed: bool,
@@ -79,8 +84,8 @@ pub fn up(args: Args, up: Up, ready: &Ready, context: &Context) -> Result<Exit, 
     let _interrupts = interrupt::listen(move |cause| drop(interrupts.send(Happening::Interrupt(cause))))
         .map_err(|error| CliError::Failed(format!("listen to signals: {error}")))?;
     let dir = context.env_dir(&ready.deployment.env)?;
-    let mut client = attach::open_or_spawn(&dir)?;
-    let running = running_units(&mut client)?;
+    let running = running_units(&dir, ready, context)?;
+    let client = attach::open_or_spawn(&dir)?;
     let ours = selected_units(&up, ready).filter(|unit| !running.contains(unit)).collect();
     let voice = client.voice();
     voice.send(Request::Up(Box::new(up))).map_err(AttachError::from)?;
@@ -89,10 +94,10 @@ pub fn up(args: Args, up: Up, ready: &Ready, context: &Context) -> Result<Exit, 
     let paint = if args.logs.no_color { Paint::Off } else { context.printer.paint };
     let prefix = if args.logs.no_log_prefix { Prefix::None } else { Prefix::Name };
     let services = followed(&args, ready);
-    let names = services.iter().map(|service| format!("{service}-1"));
+    let names = services.iter().map(|service| log_feed::speaker(&UnitId::new(service.clone(), 1)));
     let mut foreground = Foreground {
         watched: Watched::new(Progress::new(context.style, context.printer), args.quiet()),
-        lines: LogLines::new(paint, prefix, args.logs.timestamps, names),
+        writer: LineWriter::new(LogLines::new(paint, prefix, args.logs.timestamps, names), term::stdout_is_terminal()),
         context,
         ready,
         args,
@@ -152,7 +157,7 @@ impl Foreground<'_> {
     fn told(&mut self, told: Told, wanted: &Wanted) -> Result<Option<End>, CliError> {
         let reply = match told {
             Told::Notice(notice) => {
-                self.notice(&notice);
+                self.notice(&notice)?;
                 return Ok(None);
             }
             Told::Reply { reply, .. } => *reply,
@@ -180,14 +185,16 @@ impl Foreground<'_> {
         Ok(None)
     }
 
-    fn notice(&mut self, notice: &Notice) {
+    fn notice(&mut self, notice: &Notice) -> Result<(), CliError> {
         if let Notice::Unit(unit) = notice {
             self.known.insert(unit.unit.clone(), (**unit).clone());
+            let context = self.context;
             if let Some(feed) = &mut self.feed {
-                feed.unit(unit);
+                feed.unit(unit, || context.engine()).map_err(CliError::failed)?;
             }
         }
         self.watched.take(notice);
+        Ok(())
     }
 
     fn show_logs(&mut self, wanted: &Wanted) -> Result<(), CliError> {
@@ -195,24 +202,25 @@ impl Foreground<'_> {
         if self.feed.is_none() {
             let sender = self.sender.clone();
             let tell = move |line| sender.send(Happening::Line(line)).is_ok();
-            let mut feed = Feed::start(self.context, &self.ready.deployment.env, wanted, tell)?;
-            self.known.values().for_each(|unit| feed.unit(unit));
+            let dir = self.context.env_dir(&self.ready.deployment.env)?;
+            let mut feed = Feed::start(&dir, wanted.clone(), tell).map_err(CliError::failed)?;
+            for unit in self.known.values() {
+                feed.unit(unit, || self.context.engine()).map_err(CliError::failed)?;
+            }
             self.feed = Some(feed);
         }
         Ok(())
     }
 
     fn print(&mut self, line: &Line) -> Result<(), PrintError> {
-        self.context.printer.line(log_feed::drawn(line, &mut self.lines))
+        self.context.printer.data(self.writer.text(line))
     }
 
     /// Prints what the services had written before they ended.
     fn drain(&mut self) -> Result<(), CliError> {
         self.watched.progress.settle();
         let Some(feed) = self.feed.take() else { return Ok(()) };
-        for line in feed.rest() {
-            self.print(&line)?;
-        }
+        feed.finish().map_err(CliError::failed)?;
         while let Ok(happening) = self.happenings.try_recv() {
             if let Happening::Line(line) = happening {
                 self.print(&line)?;
@@ -255,7 +263,7 @@ impl Foreground<'_> {
         let mut killed = false;
         while !self.is_down() {
             match self.happenings.recv().expect("we hold a sender") {
-                Happening::Told(AFTERWARDS, Told::Notice(notice)) => self.notice(&notice),
+                Happening::Told(AFTERWARDS, Told::Notice(notice)) => self.notice(&notice)?,
                 Happening::Told(AFTERWARDS, Told::Reply { reply, .. }) => {
                     if let Reply::Status(status) = *reply {
                         self.known.extend(status.units.into_iter().map(|unit| (unit.unit.clone(), unit)));
@@ -320,14 +328,24 @@ fn listen(mut client: Client, number: u32, sender: &Sender<Happening>) {
     });
 }
 
-fn running_units(client: &mut Client) -> Result<BTreeSet<UnitId>, CliError> {
-    match client.ask(Request::Status, |_| ()).map_err(AttachError::from)? {
-        Reply::Status(status) => {
-            let running = status.units.into_iter().filter(|unit| unit.state == UnitState::Running);
-            Ok(running.map(|unit| unit.unit).collect())
-        }
-        other => Err(Context::unexpected(Some(&other))),
+/// What runs already. A new supervisor is not asked: with nothing else to do it would end.
+fn running_units(dir: &EnvDir, ready: &Ready, context: &Context) -> Result<BTreeSet<UnitId>, CliError> {
+    if let Env::Alive(mut client) = attach::open(dir)? {
+        return match client.ask(Request::Status, |_| ()).map_err(AttachError::from)? {
+            Reply::Status(status) => {
+                let running = status.units.into_iter().filter(|unit| unit.state == UnitState::Running);
+                Ok(running.map(|unit| unit.unit).collect())
+            }
+            other => Err(Context::unexpected(Some(&other))),
+        };
     }
+    if ready.deployment.stack.services.values().all(Service::is_process) {
+        return Ok(BTreeSet::new());
+    }
+    // That the engine does not answer has been told by the checks.
+    let seen = context.engine()?.observe(dir.id(), &Query::default()).unwrap_or_default();
+    let running = seen.containers.into_iter().filter(|container| matches!(container.state, SeenState::Running { .. }));
+    Ok(running.filter_map(|container| container.unit).collect())
 }
 
 fn selected_units(up: &Up, ready: &Ready) -> impl Iterator<Item = UnitId> {
@@ -346,6 +364,7 @@ fn followed(args: &Args, ready: &Ready) -> Vec<ServiceName> {
     }
     let only_named = !args.logs.attach_dependencies;
     let services = supervisor::select(&ready.deployment, &args.services, only_named);
-    let attached = |name: &ServiceName| ready.deployment.service(name).is_some_and(|service| service.common.attach != Some(false));
+    let attached =
+        |name: &ServiceName| ready.deployment.service(name).is_some_and(|service| service.common.attach != Some(false));
     services.into_iter().filter(|name| attached(name) && !args.logs.no_attach.contains(name)).collect()
 }

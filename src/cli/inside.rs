@@ -58,7 +58,8 @@ impl Lent {
 }
 
 fn tell_size(resize: &Mutex<Option<Resize>>) {
-    if let (Some(resize), Some((columns, rows))) = (&*resize.lock().unwrap_or_else(PoisonError::into_inner), term::stdout_size()) {
+    if let (Some(resize), Some((columns, rows))) = (&*resize.lock().unwrap_or_else(PoisonError::into_inner), term::stdout_size())
+    {
         resize.to(columns, rows);
     }
 }
@@ -131,9 +132,8 @@ impl Context {
         let seen = self.engine()?.observe(env, &Query::default());
         let seen = seen.map_err(|fault| CliError::Engine(fault.to_string()))?;
         let mut containers = seen.containers.into_iter().filter(|container| !container.one_off);
-        let running = containers.find(|container| {
-            container.unit.as_ref() == Some(unit) && matches!(container.state, SeenState::Running { .. })
-        });
+        let running = containers
+            .find(|container| container.unit.as_ref() == Some(unit) && matches!(container.state, SeenState::Running { .. }));
         running.map(|container| container.id).ok_or_else(|| CliError::NoEnvironment(format!("{unit} is not running in {env}")))
     }
 }

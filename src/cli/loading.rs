@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-
 use indexmap::IndexMap;
 
 use super::CliError;
@@ -23,6 +22,7 @@ use crate::plan::ports::{self, Numbers};
 use crate::view::diagnostics::{self, Look};
 use crate::view::term;
 use crate::world::disk::Disk;
+use crate::world::docker::PortOfContainer;
 use crate::world::envdir::{EnvDir, FileLock, StateDir};
 use crate::world::envid::{self, Asked, EnvIdError};
 use crate::world::facts::{self, Holders};
@@ -59,7 +59,28 @@ pub struct Ready {
 impl Context {
     /// Loads the stack, and shows all that is to be said about its files.
     pub fn load(&self, purpose: Purpose, services: &[ServiceName]) -> Result<Ready, CliError> {
-        let request = self.load_request(services);
+        self.load_from(self.load_request(services), purpose)
+    }
+
+    /// As [`Context::load`], but where no file is named and the environment was started from several, from those: what is run
+    /// beside services belongs to the stack that they were started by, and must not bring another one up.
+    pub fn load_as_started(&self, purpose: Purpose, services: &[ServiceName]) -> Result<Ready, CliError> {
+        let mut request = self.load_request(services);
+        let named =
+            ["BAISTACK_FILE", "COMPOSE_FILE"].iter().any(|name| self.caller.get(*name).is_some_and(|value| !value.is_empty()));
+        if request.files.is_empty()
+            && !named
+            && let Ok(env) = self.env_id()
+            && let Some(deployment) = self.deployment(&env)?
+            && deployment.stack.files.iter().all(|file| file.is_file())
+        {
+            request.files.clone_from(&deployment.stack.files);
+            request.project_directory = Some(deployment.stack.directory.clone());
+        }
+        self.load_from(request, purpose)
+    }
+
+    fn load_from(&self, request: load::Request, purpose: Purpose) -> Result<Ready, CliError> {
         let files = Sources::default();
         let (head, sources, found) = load::head(&request, &files);
         if found.has_errors() {
@@ -136,7 +157,8 @@ impl Context {
             .map(|(name, _)| format!("`{name}`"))
             .collect();
         if !changed.is_empty() && !now.diagnostics.has_errors() {
-            self.printer.say(format!("the files of {} have changed since the last `up`, which alone applies them", changed.join(", ")));
+            self.printer
+                .say(format!("the files of {} have changed since the last `up`, which alone applies them", changed.join(", ")));
         }
         Ok(())
     }
@@ -175,7 +197,9 @@ impl Context {
         };
         let found = envid::env_id(&self.state()?, &asked, purpose).map_err(|error| match error {
             EnvIdError::Name { .. } => CliError::Usage(with_causes(&error)),
-            EnvIdError::Directory(_) | EnvIdError::Elsewhere { .. } | EnvIdError::State(_) => CliError::Failed(with_causes(&error)),
+            EnvIdError::Directory(_) | EnvIdError::Elsewhere { .. } | EnvIdError::State(_) => {
+                CliError::Failed(with_causes(&error))
+            }
         })?;
         if found.made {
             self.printer.say(format!("environment {}", self.printer.paint_talk.strong(found.id.as_str())));
@@ -192,7 +216,8 @@ impl Context {
         strict: bool,
     ) -> Result<BTreeMap<String, Numbers>, CliError> {
         let kept = dir.ports().map_err(CliError::failed)?;
-        let holders = Holders::look(state, dir);
+        let containers = || self.ports_of_containers(dir.id());
+        let holders = Holders::look(state, dir, &containers).map_err(CliError::failed)?;
         let allotted = ports::allot(&head.named_ports, &kept, dir.id(), |port| holders.is_free(port));
         let allotted = allotted.map_err(CliError::failed)?;
         let mut refused = Vec::new();
@@ -214,6 +239,13 @@ impl Context {
         recorded.extend(numbers.clone());
         dir.set_ports(&recorded).map_err(CliError::failed)?;
         Ok(numbers)
+    }
+
+    /// The ports that containers hold. What the environment owns is known from its last `up`; an engine that does not answer
+    /// has no containers that could be told apart.
+    pub(super) fn ports_of_containers(&self, env: &EnvId) -> BTreeMap<u16, PortOfContainer> {
+        let owned = self.deployment(env).ok().flatten().map(|deployment| deployment.stack.owns).unwrap_or_default();
+        self.engine().ok().and_then(|engine| engine.held_ports(env, &owned).ok()).unwrap_or_default()
     }
 
     fn load_request(&self, services: &[ServiceName]) -> load::Request {

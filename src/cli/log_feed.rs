@@ -1,17 +1,140 @@
-//! stub
-use std::time::SystemTime;
-use super::context::Context;
+//! What `logs`, `up` and messages about failures share: which logs are read, and how their lines look.
+
+use std::sync::mpsc;
+
 use super::CliError;
-use crate::base::name::*;
-use crate::view::log_lines::LogLines;
-use crate::supervisor::status::UnitStatus;
-pub struct Line { pub time: SystemTime }
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Life { Last, Number(u32) }
-#[derive(Debug, Default)]
-pub struct Wanted { pub since: Option<SystemTime>, pub until: Option<SystemTime>, pub services: Vec<ServiceName>, pub index: Option<u32>, pub tail: Option<u64>, pub life: Option<Life>, pub follow: bool }
-pub struct Feed;
-impl Feed { pub fn start(_: &Context, _: &EnvId, _: &Wanted, _: impl Fn(Line) -> bool + Send + Clone + 'static) -> Result<Feed, CliError> { todo!() }
- pub fn unit(&mut self, _: &UnitStatus) {} pub fn rest(self) -> Vec<Line> { todo!() } }
-pub fn drawn(_: &Line, _: &mut LogLines) -> String { todo!() }
-pub fn last(_: &Context, _: &EnvId, _: &UnitId, _: usize) -> Result<Vec<String>, CliError> { todo!() }
+use super::context::Context;
+use crate::base::name::{EnvId, UnitId};
+use crate::host::logs::{Container, Feed, Wanted};
+use crate::plan::actual::{Query, SeenState};
+use crate::view::log_lines::{LogLines, clean};
+use crate::view::style::Paint;
+use crate::world::logs::line::Line;
+use crate::world::logs::record::{Mark, Timestamp};
+
+impl Context {
+    /// Hands the containers of an environment to a feed. Answers with whether any of them runs or is about to.
+    pub fn feed_containers(&self, env: &EnvId, feed: &mut Feed) -> Result<bool, CliError> {
+        let engine = self.engine()?;
+        let seen = engine.observe(env, &Query::default()).map_err(|fault| CliError::Engine(fault.to_string()))?;
+        let mut runs = false;
+        for container in seen.containers {
+            let (alive, birth) = match &container.state {
+                SeenState::Created => (false, None),
+                SeenState::Running { birth } => (true, Some(birth)),
+                SeenState::Restarting => (true, None),
+                SeenState::Exited { birth, .. } => (false, Some(birth)),
+            };
+            runs |= alive && !container.one_off;
+            let Some(unit) = container.unit.filter(|_| !container.one_off) else { continue };
+            let born = birth.and_then(|birth| Timestamp::parse(birth)).map(Timestamp::system_time);
+            feed.container(engine, &Container { unit, id: container.id, born }).map_err(CliError::failed)?;
+        }
+        Ok(runs)
+    }
+}
+
+/// The last lines of a unit's log, as a screen would show them.
+pub fn last(context: &Context, env: &EnvId, unit: &UnitId, count: usize) -> Result<Vec<String>, CliError> {
+    let wanted =
+        Wanted { services: vec![unit.service.clone()], replica: Some(unit.replica), tail: Some(count), ..Wanted::default() };
+    let (sender, lines) = mpsc::channel();
+    let dir = context.env_dir(env)?;
+    let mut feed = Feed::start(&dir, wanted, move |line: Line| sender.send(line).is_ok()).map_err(CliError::failed)?;
+    // That the engine is away is told elsewhere; then there are no lines of containers.
+    let is_process = context.deployment(env)?.and_then(|it| it.service(&unit.service).map(|service| service.is_process()));
+    if is_process != Some(true) {
+        let _ = context.feed_containers(env, &mut feed);
+    }
+    feed.join().map_err(CliError::failed)?;
+    let lines = lines.into_iter().filter(is_output).map(|line| clean(&line.text, Paint::Off));
+    Ok(lines.collect())
+}
+
+/// Whether a line is the service's own, or a word about its output; beginnings and ends of lives are told as notices.
+pub fn is_output(line: &Line) -> bool {
+    matches!(line.mark, None | Some(Mark::Note))
+}
+
+/// The name that a unit's lines carry, as in Compose.
+pub fn speaker(unit: &UnitId) -> String {
+    format!("{}-{}", unit.service, unit.replica)
+}
+
+/// Writes lines, also those whose end has yet to come.
+#[derive(Debug)]
+pub struct LineWriter {
+    lines: LogLines,
+    /// Unfinished lines are shown, which only a terminal can do: their rest comes behind them.
+    shows_open: bool,
+    /// The unfinished line that the cursor stands behind.
+    hanging: Option<UnitId>,
+}
+
+impl LineWriter {
+    /// A writer that has written nothing.
+    pub fn new(lines: LogLines, shows_open: bool) -> Self {
+        Self { lines, shows_open, hanging: None }
+    }
+
+    /// What is to be written for a line.
+    pub fn text(&mut self, line: &Line) -> String {
+        if !is_output(line) || line.open && !self.shows_open {
+            return String::new();
+        }
+        let mut text = String::new();
+        let goes_on = self.hanging.as_ref() == Some(&line.unit) && line.shown > 0;
+        if goes_on {
+            text.push_str(&clean(&line.text[line.shown..], self.lines.paint()));
+        } else {
+            text.push_str(&self.interrupted());
+            text.push_str(&self.lines.line(&speaker(&line.unit), &line.time.to_string(), &line.text));
+        }
+        if line.open {
+            self.hanging = Some(line.unit.clone());
+        } else {
+            self.hanging = None;
+            text.push('\n');
+        }
+        text
+    }
+
+    /// What is to be written before anything else, so that it begins a line of its own.
+    pub fn interrupted(&mut self) -> String {
+        self.hanging.take().map(|_| "\n".to_owned()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::log_lines::Prefix;
+    use crate::world::logs::record::Stream;
+
+    #[test]
+    fn an_unfinished_line_is_gone_on_with_or_begun_again() {
+        let line = |unit: &str, text: &str, shown, open| Line {
+            time: Timestamp(0),
+            unit: unit.parse().unwrap(),
+            stream: Stream::Stdout,
+            text: text.as_bytes().to_vec(),
+            open,
+            shown,
+            mark: None,
+        };
+        let lines = [
+            line("a:1", "step 1... ", 0, true),
+            line("a:1", "step 1... ok", 10, false),
+            line("a:1", "step 2... ", 0, true),
+            line("b:1", "hello", 0, false),
+            line("a:1", "step 2... ok", 10, false),
+        ];
+        let written = |shows_open| {
+            let look = LogLines::new(Paint::Off, Prefix::Name, false, ["a-1".to_owned()]);
+            let mut writer = LineWriter::new(look, shows_open);
+            lines.iter().map(|line| writer.text(line)).collect::<String>()
+        };
+        assert_eq!(written(true), "a-1  | step 1... ok\na-1  | step 2... \nb-1  | hello\na-1  | step 2... ok\n");
+        assert_eq!(written(false), "a-1  | step 1... ok\nb-1  | hello\na-1  | step 2... ok\n");
+    }
+}

@@ -1,13 +1,32 @@
 //! `logs`: history and what follows, of both kinds of service merged by time. Reads files and the engine; needs no supervisor.
 
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
+
 use regex::bytes::Regex;
+use serde_json::json;
 
 use super::CliError;
 use super::context::Context;
-use super::log_feed::{self, Life, Wanted};
+use super::log_feed::{self, LineWriter};
 use super::values::{self, When};
 use crate::base::exit::Exit;
-use crate::base::name::ServiceName;
+use crate::base::name::{EnvId, ServiceName, UnitId};
+use crate::control::client::Client;
+use crate::control::wire::Told;
+use crate::host::attach::{self, AttachError, Env};
+use crate::host::logs::{Feed, Run, Wanted};
+use crate::plan::action::Incarnation;
+use crate::supervisor::notice::Notice;
+use crate::supervisor::request::Request;
+use crate::view::json;
+use crate::view::log_lines::{LogLines, Prefix, clean};
+use crate::view::printer::{PrintError, Printer};
+use crate::view::style::Paint;
+use crate::view::term;
+use crate::world::logs::line::Line;
 
 /// Flags of `logs`.
 #[derive(Debug, clap::Args)]
@@ -43,7 +62,7 @@ pub struct Args {
     pub timestamps: bool,
     /// Only one life of each service: its number from 1, or `last`
     #[arg(long, value_name = "N", value_parser = life)]
-    pub run: Option<Life>,
+    pub run: Option<Run>,
     /// Only lines that match a regular expression
     #[arg(long, value_name = "RE")]
     pub grep: Option<Regex>,
@@ -54,7 +73,7 @@ pub struct Args {
 
 /// `--tail`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tail(pub Option<u64>);
+pub struct Tail(pub Option<usize>);
 
 fn tail(text: &str) -> Result<Tail, String> {
     match text {
@@ -63,11 +82,142 @@ fn tail(text: &str) -> Result<Tail, String> {
     }
 }
 
-fn life(text: &str) -> Result<Life, String> {
+fn life(text: &str) -> Result<Run, String> {
     match (text, text.parse()) {
-        ("last", _) => Ok(Life::Last),
-        (_, Ok(number)) if number > 0 => Ok(Life::Number(number)),
+        ("last", _) => Ok(Run::Last),
+        (_, Ok(number)) if number > 0 => Ok(Run::Number(Incarnation(number))),
         _ => Err("expected a number from 1, or `last`".to_owned()),
     }
 }
-pub fn run(_: Args, _: &Context) -> Result<crate::base::exit::Exit, CliError> { todo!() }
+
+/// Shows logs.
+pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
+    let env = context.env_id()?;
+    let dir = context.env_dir(&env)?;
+    let deployment = context.deployment(&env)?;
+    if let Some(deployment) = &deployment
+        && let Some(name) = args.services.iter().find(|name| deployment.service(name).is_none())
+    {
+        return Err(CliError::NoEnvironment(format!("no service `{name}` in {env}")));
+    }
+    let wanted = Wanted {
+        services: args.services.clone(),
+        replica: args.index,
+        tail: args.tail.0,
+        since: args.since.map(When::time),
+        until: args.until.map(When::time),
+        run: args.run,
+        follow: args.follow && args.until.is_none(),
+    };
+    let names =
+        deployment.iter().flat_map(|it| it.stack.services.keys()).filter(|name| wanted.has(&UnitId::new((*name).clone(), 1)));
+    let broken: Arc<OnceLock<PrintError>> = Arc::default();
+    let mut shown = Shown::new(&args, context, names.map(|name| format!("{name}-1")));
+    let breaks = Arc::clone(&broken);
+    let deliver = move |line: Line| {
+        let printed = shown.print(&line);
+        let goes_on = printed.is_ok();
+        // Nothing is printed after the first failure.
+        printed.err().into_iter().for_each(|error| drop(breaks.set(error)));
+        goes_on
+    };
+    let mut feed = Feed::start(&dir, wanted.clone(), deliver).map_err(CliError::failed)?;
+    let has_containers = deployment.as_ref().is_none_or(|it| it.stack.services.values().any(|service| !service.is_process()));
+    if has_containers {
+        match context.feed_containers(&env, &mut feed) {
+            Ok(_) => {}
+            // Without a deployment nobody says that there are any.
+            Err(_) if deployment.is_none() && dir.exists() => {}
+            Err(error) => context.printer.warning(format!("containers are not among them: {error}")),
+        }
+    }
+    if wanted.follow {
+        follow(feed, &env, has_containers, context)?;
+    } else {
+        feed.join().map_err(CliError::failed)?;
+    }
+    match Arc::into_inner(broken).and_then(OnceLock::into_inner) {
+        Some(error) => Err(error.into()),
+        None => Ok(Exit::Success),
+    }
+}
+
+/// How often it is looked whether somebody still reads, and what goes on without a supervisor.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Follows until nothing runs and nothing is to be restarted, over the ends and beginnings of supervisors.
+fn follow(mut feed: Feed, env: &EnvId, has_containers: bool, context: &Context) -> Result<(), CliError> {
+    let dir = context.env_dir(env)?;
+    while !feed.is_over() {
+        if let Env::Alive(client) = attach::open(&dir)? {
+            follow_supervisor(*client, &mut feed, context)?;
+        } else if has_containers {
+            match context.feed_containers(env, &mut feed) {
+                Ok(true) => thread::sleep(TICK),
+                // An engine that is away has nothing to say; nor has anybody else.
+                Ok(false) | Err(_) => break,
+            }
+        } else {
+            break;
+        }
+    }
+    feed.finish().map_err(CliError::failed)
+}
+
+/// As long as a supervisor lives there may be more. It tells which containers there are.
+fn follow_supervisor(mut client: Client, feed: &mut Feed, context: &Context) -> Result<(), CliError> {
+    client.voice().send(Request::Follow).map_err(AttachError::from)?;
+    let (sender, news) = mpsc::channel();
+    thread::spawn(move || while client.next().is_ok_and(|told| sender.send(told).is_ok()) {});
+    loop {
+        match news.recv_timeout(TICK) {
+            Ok(Told::Notice(notice)) => {
+                if let Notice::Unit(unit) = *notice {
+                    feed.unit(&unit, || context.engine()).map_err(CliError::failed)?;
+                }
+            }
+            Ok(Told::Reply { .. }) => {}
+            Err(RecvTimeoutError::Timeout) if !feed.is_over() => {}
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+    }
+}
+
+/// Draws lines, those that are wanted.
+struct Shown {
+    writer: LineWriter,
+    printer: Printer,
+    grep: Option<Regex>,
+    json: bool,
+}
+
+impl Shown {
+    fn new(args: &Args, context: &Context, names: impl Iterator<Item = String>) -> Self {
+        let paint = if args.no_color { Paint::Off } else { context.printer.paint };
+        let prefix = if args.no_log_prefix { Prefix::None } else { Prefix::Name };
+        let lines = LogLines::new(paint, prefix, args.timestamps, names);
+        // A pattern needs the whole line.
+        let shows_open = args.follow && args.grep.is_none() && term::stdout_is_terminal();
+        Self { writer: LineWriter::new(lines, shows_open), printer: context.printer, grep: args.grep.clone(), json: args.json }
+    }
+
+    fn print(&mut self, line: &Line) -> Result<(), PrintError> {
+        if self.grep.as_ref().is_some_and(|pattern| !pattern.is_match(&line.text)) {
+            return Ok(());
+        }
+        if !self.json {
+            return self.printer.data(self.writer.text(line));
+        }
+        if line.open || !log_feed::is_output(line) {
+            return Ok(());
+        }
+        let object = json!({
+            "time": line.time.to_string(),
+            "service": line.unit.service,
+            "replica": line.unit.replica,
+            "stream": line.stream.name(),
+            "line": clean(&line.text, Paint::Off),
+        });
+        self.printer.data(json::line(&object))
+    }
+}

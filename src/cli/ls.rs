@@ -43,14 +43,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         for env in &all {
             let supervisor = env.supervisor.map_or_else(|| "-".to_owned(), |pid| format!("pid {pid}"));
             let owned = if env.owned == 0 { String::new() } else { env.owned.to_string() };
-            table.row([
-                env.name.clone(),
-                env.status.clone(),
-                env.config_files.clone(),
-                env.directory.clone(),
-                supervisor,
-                owned,
-            ]);
+            table.row([env.name.clone(), env.status.clone(), env.config_files.clone(), env.directory.clone(), supervisor, owned]);
         }
         context.printer.data(table.render())?;
     }

@@ -8,11 +8,11 @@ pub mod completions;
 pub mod config;
 pub mod context;
 pub mod down;
-pub mod inside;
 pub mod env;
 pub mod environments;
 pub mod exec;
 pub mod follow;
+pub mod inside;
 
 pub mod images;
 pub mod interrupt;
@@ -21,8 +21,8 @@ pub mod loading;
 
 pub mod log_feed;
 pub mod logs;
-pub mod mask;
 pub mod ls;
+pub mod mask;
 pub mod plan;
 pub mod port;
 pub mod ps;

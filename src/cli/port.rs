@@ -11,7 +11,9 @@ use crate::view::table::Table;
 
 /// Flags of `port`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  baistack port           the named ports of the environment\n  baistack port web 80    where port 80 of `web` is on the host")]
+#[command(
+    after_help = "Examples:\n  baistack port           the named ports of the environment\n  baistack port web 80    where port 80 of `web` is on the host"
+)]
 pub struct Args {
     /// Service
     pub service: Option<ServiceName>,

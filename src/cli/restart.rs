@@ -8,8 +8,10 @@ use crate::supervisor::request::{Request, Restart};
 
 /// Flags of `restart`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  baistack restart agent    and whoever depends on it with `restart: true`\n  baistack restart schema   \
-                        runs a task again, whatever its check says\n\nChanged files are applied by `up`, not by `restart`.")]
+#[command(
+    after_help = "Examples:\n  baistack restart agent    and whoever depends on it with `restart: true`\n  baistack restart schema   \
+                        runs a task again, whatever its check says\n\nChanged files are applied by `up`, not by `restart`."
+)]
 pub struct Args {
     /// Services [default: all but finished tasks]
     pub services: Vec<ServiceName>,

@@ -87,7 +87,7 @@ pub struct Args {
 /// Runs a one-off copy.
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let (name, command) = inside::service_of(&args.words)?;
-    let ready = context.load(Purpose::Start { strict_ports: false }, std::slice::from_ref(&name))?;
+    let ready = context.load_as_started(Purpose::Start { strict_ports: false }, std::slice::from_ref(&name))?;
     let Some(service) = ready.deployment.service(&name).cloned() else {
         return Err(CliError::Usage(format!("no service `{name}` in this stack")));
     };
@@ -111,7 +111,8 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         }
         Kind::Process(process) => {
             let own = if command.is_empty() { spawn::argv(process) } else { command };
-            let argv: Vec<String> = args.entrypoint.as_deref().map(flags::words).unwrap_or_default().into_iter().chain(own).collect();
+            let argv: Vec<String> =
+                args.entrypoint.as_deref().map(flags::words).unwrap_or_default().into_iter().chain(own).collect();
             let options = Inside { env: &args.env, user: args.user.as_deref(), workdir: args.workdir.as_deref() };
             if brought_up {
                 return Err(inside::become_exec(&spec, &argv, &options));
@@ -130,7 +131,8 @@ impl Args {
 /// What it depends on, as far as it depends on it.
 fn bring_up_dependencies(args: &Args, service: &Service, ready: &Ready, context: &Context) -> Result<Exit, CliError> {
     let edges = &service.common.depends_on;
-    let services: Vec<ServiceName> = edges.keys().filter(|name| ready.deployment.stack.services.contains_key(*name)).cloned().collect();
+    let services: Vec<ServiceName> =
+        edges.keys().filter(|name| ready.deployment.stack.services.contains_key(*name)).cloned().collect();
     if services.is_empty() {
         return Ok(Exit::Success);
     }
@@ -141,7 +143,13 @@ fn bring_up_dependencies(args: &Args, service: &Service, ready: &Ready, context:
     context.ask_quietly(&ready.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted, quiet)
 }
 
-fn in_container(args: &Args, command: Vec<String>, service: &Service, spec: &UnitSpec, context: &Context) -> Result<Exit, CliError> {
+fn in_container(
+    args: &Args,
+    command: Vec<String>,
+    service: &Service,
+    spec: &UnitSpec,
+    context: &Context,
+) -> Result<Exit, CliError> {
     let tty = !args.detach && inside::wants_terminal(args.no_tty);
     let home = context.caller.get("HOME").map(String::as_str);
     let volumes = args.volume.iter().map(|text| flags::mount(text, &context.working_dir, home).map_err(CliError::Usage));

@@ -8,8 +8,10 @@ use crate::supervisor::request::{Request, Stop};
 
 /// Flags of `stop`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  baistack stop            everything, dependents first\n  baistack stop -t 2 web   SIGKILL after 2 s\n\n\
-                        What is stopped stays stopped until `start` or `up`. Exit 0 also when nothing ran.")]
+#[command(
+    after_help = "Examples:\n  baistack stop            everything, dependents first\n  baistack stop -t 2 web   SIGKILL after 2 s\n\n\
+                        What is stopped stays stopped until `start` or `up`. Exit 0 also when nothing ran."
+)]
 pub struct Args {
     /// Services [default: all]
     pub services: Vec<ServiceName>,

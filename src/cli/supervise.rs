@@ -1,11 +1,15 @@
-//! `supervise`: the background half, started by `up` and by nobody else.
+//! `supervise`: the background half, started by `up` and by nobody else. What it has to say goes to `supervisor.log`.
+
+use std::io;
+use std::process::ExitCode;
+
+use tracing_subscriber::EnvFilter;
 
 use super::CliError;
 use super::context::Context;
 use crate::base::exit::Exit;
 use crate::base::name::EnvId;
 use crate::host::spawn;
-use tracing_subscriber::EnvFilter;
 
 /// Flags of `supervise`.
 #[derive(Debug, clap::Args)]
@@ -15,12 +19,14 @@ pub struct Args {
     pub env: EnvId,
 }
 
-/// Runs the guard, which forks the supervisor. No thread may exist before it.
+/// Runs the guard, which forks the supervisor. There is no other thread yet.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
-    let filter = EnvFilter::try_from_env("BAISTACK_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
-    let dir = context.env_dir(&args.env)?;
-    // What it has to say is in its log; whoever started it learns of a failure by the pipe.
-    let _ = spawn::supervise(&dir, &context.caller);
-    Ok(Exit::Success)
+    let chosen = context.caller.get("BAISTACK_LOG").and_then(|text| text.parse::<EnvFilter>().ok());
+    tracing_subscriber::fmt()
+        .with_env_filter(chosen.unwrap_or_else(|| EnvFilter::new("info")))
+        .with_ansi(false)
+        .with_writer(io::stderr)
+        .init();
+    let code = spawn::supervise(&context.env_dir(&args.env)?, &context.caller);
+    Ok(if code == ExitCode::SUCCESS { Exit::Success } else { Exit::Failure })
 }

@@ -8,10 +8,12 @@ use crate::supervisor::request::{Abort, Recreate, Request, Up};
 
 /// Flags of `up`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  baistack up               everything, logs in the foreground\n  baistack up -d --wait     in the background, back when \
+#[command(
+    after_help = "Examples:\n  baistack up               everything, logs in the foreground\n  baistack up -d --wait     in the background, back when \
                         all is healthy\n  baistack up -d web        one service and what it depends on\n\n\
                         Ctrl-C once stops what this `up` started, twice kills it; so do closing the terminal and ending the reader of \
-                        the output. `d` detaches. What was started with -d survives the terminal.")]
+                        the output. `d` detaches. What was started with -d survives the terminal."
+)]
 pub struct Args {
     /// Services [default: all]
     pub services: Vec<ServiceName>,

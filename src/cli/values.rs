@@ -1,9 +1,10 @@
 //! Values of flags that several commands take.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::base::duration;
 use crate::base::name::ServiceName;
+use crate::world::clock;
 
 /// `web=3`.
 pub fn scale(text: &str) -> Result<(ServiceName, u32), String> {
@@ -34,9 +35,20 @@ pub enum When {
     Since1970(Duration),
 }
 
+impl When {
+    /// The time of day that is meant.
+    pub fn time(self) -> SystemTime {
+        match self {
+            When::Ago(ago) => clock::wall().checked_sub(ago).unwrap_or(UNIX_EPOCH),
+            When::Since1970(since) => UNIX_EPOCH + since,
+        }
+    }
+}
+
 /// Reads a [`When`].
 pub fn when(text: &str) -> Result<When, String> {
-    if let Some(ago) = duration::parse(text).filter(|_| text.chars().any(char::is_alphabetic) && !text.contains(['T', 'Z', ':'])) {
+    if let Some(ago) = duration::parse(text).filter(|_| text.chars().any(char::is_alphabetic) && !text.contains(['T', 'Z', ':']))
+    {
         return Ok(When::Ago(ago));
     }
     if let Some((seconds, nanos)) = text.split_once('.').or(Some((text, "0")))
@@ -50,8 +62,9 @@ pub fn when(text: &str) -> Result<When, String> {
         19 => format!("{text}Z"),
         _ => text.to_owned(),
     };
-    let time = humantime::parse_rfc3339_weak(&full).map_err(|_| "expected a time such as 2026-01-02T13:23:37Z or 42m".to_owned())?;
-    Ok(When::Since1970(time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default()))
+    let time =
+        humantime::parse_rfc3339_weak(&full).map_err(|_| "expected a time such as 2026-01-02T13:23:37Z or 42m".to_owned())?;
+    Ok(When::Since1970(time.duration_since(UNIX_EPOCH).unwrap_or_default()))
 }
 
 #[cfg(test)]

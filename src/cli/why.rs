@@ -13,7 +13,9 @@ const LINES: usize = 10;
 
 /// Flags of `why`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes:\n  0 it runs and is ready, or it is a task that is done   1 not   5 no such service or environment")]
+#[command(
+    after_help = "Exit codes:\n  0 it runs and is ready, or it is a task that is done   1 not   5 no such service or environment"
+)]
 pub struct Args {
     /// Service
     pub service: ServiceName,

@@ -5,11 +5,15 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::wire::{Asked, Hello, Told, VERSION, line};
 use crate::supervisor::notice::Notice;
 use crate::supervisor::request::{Reply, Request};
 use crate::world::envdir::with_socket_path;
+
+/// How long a greeting may take. It is no work of the supervisor's loop, so one that needs longer hangs or is stopped.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a supervisor cannot be talked to.
 #[derive(Debug, thiserror::Error)]
@@ -76,12 +80,14 @@ impl Client {
     pub fn connect(socket: &Path) -> Result<Self, ClientError> {
         let stream = with_socket_path(socket, |path| UnixStream::connect(path))
             .map_err(|source| ClientError::Nobody { path: socket.display().to_string(), source })?;
+        stream.set_read_timeout(Some(PATIENCE)).map_err(ClientError::Gone)?;
         let mut reader = BufReader::new(stream.try_clone().map_err(ClientError::Gone)?);
         (&stream).write_all(line(&Hello::ours()).as_bytes()).map_err(ClientError::Gone)?;
         let hello: Hello = read(&mut reader)?;
         if hello.baistack != VERSION {
             return Err(ClientError::Version { theirs: hello.version, ours: env!("CARGO_PKG_VERSION"), pid: hello.pid });
         }
+        stream.set_read_timeout(None).map_err(ClientError::Gone)?;
         let voice = Voice { stream: Arc::new(stream), count: Arc::default() };
         Ok(Self { reader, voice, pid: hello.pid })
     }

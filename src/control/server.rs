@@ -1,75 +1,162 @@
 //! The supervisor's side of the control socket: requests become events, answers and notices go back.
 //!
-//! A slow or stopped client hinders nobody: what it does not read in time is lost to it, and it is let go.
+//! A slow or stopped client hinders nobody: what it has not fetched waits in a queue of its own, and when that is full it gets
+//! no more news. Replies it gets always: they are few.
 
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
 
 use super::wire::{Asked, Hello, Told, VERSION, line};
 use crate::supervisor::event::{Event, RequestId};
-use crate::supervisor::notice::Notice;
+use crate::supervisor::notice::{Level, Notice};
 use crate::supervisor::request::{Reply, Request};
 use crate::world::envdir::{own_uid, with_socket_path};
 
-/// Lines that may wait for a client.
-const PATIENCE: usize = 10_000;
+/// Lines that may wait for a client before it is told no more news.
+const BACKLOG: usize = 10_000;
+
+/// How long a client may take to fetch what is still due to it when its connection ends.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Where answers and notices go.
 #[derive(Debug, Clone, Default)]
-pub struct Hub(Arc<Mutex<Book>>);
+pub struct Hub {
+    book: Arc<Mutex<Book>>,
+    /// Woken when a writer has ended.
+    written: Arc<Notify>,
+}
 
 #[derive(Debug, Default)]
 struct Book {
-    connections: HashMap<u64, mpsc::Sender<Arc<str>>>,
+    connections: HashMap<u64, Connection>,
     /// Request → connection and the client's own number.
     requests: HashMap<RequestId, (u64, u64)>,
     next_connection: u64,
     next_request: u64,
+    writers: usize,
+}
+
+#[derive(Debug)]
+struct Connection {
+    lines: mpsc::UnboundedSender<Arc<str>>,
+    waiting: Arc<AtomicUsize>,
+    /// It has fallen behind: replies only.
+    deaf: bool,
+}
+
+impl Connection {
+    fn send(&self, text: Arc<str>) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        // Its writer has ended with an error: the reader will see the same.
+        let _ = self.lines.send(text);
+    }
 }
 
 impl Hub {
     fn book(&self) -> std::sync::MutexGuard<'_, Book> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Answers a request. It stays known: a foreground `up` is answered twice.
     pub fn reply(&self, id: RequestId, reply: Reply) {
-        let mut book = self.book();
+        let book = self.book();
         let Some(&(connection, number)) = book.requests.get(&id) else { return };
-        let text: Arc<str> = line(&Told::Reply { id: number, reply: Box::new(reply) }).into();
-        book.send(connection, text);
+        let Some(connection) = book.connections.get(&connection) else { return };
+        connection.send(line(&Told::Reply { id: number, reply: Box::new(reply) }).into());
     }
 
-    /// Tells everybody who is connected.
+    /// Tells everybody who is connected. Who has fallen behind is told so, once, and keeps its connection: a stopped terminal
+    /// (Ctrl-Z) is no wish to stop the services.
     pub fn tell(&self, notice: Notice) {
         let mut book = self.book();
-        if book.connections.is_empty() {
+        let mut listening = book.connections.values_mut().filter(|connection| !connection.deaf).peekable();
+        if listening.peek().is_none() {
             return;
         }
         let text: Arc<str> = line(&Told::Notice(Box::new(notice))).into();
-        let all: Vec<u64> = book.connections.keys().copied().collect();
-        for connection in all {
-            book.send(connection, text.clone());
+        for connection in listening {
+            if connection.waiting.load(Ordering::Relaxed) < BACKLOG {
+                connection.send(Arc::clone(&text));
+            } else {
+                connection.deaf = true;
+                connection.send(line(&Told::Notice(Box::new(lagged()))).into());
+            }
         }
+    }
+
+    /// Ends all connections once everybody has fetched what is due to them, though not for ever.
+    pub async fn finish(&self) {
+        // A writer ends when its queue does.
+        self.book().connections.clear();
+        let all_written = async {
+            loop {
+                // Made before the count is read, so that no end is missed.
+                let written = self.written.notified();
+                if self.book().writers == 0 {
+                    return;
+                }
+                written.await;
+            }
+        };
+        // Who does not read by then does not read.
+        let _ = timeout(FAREWELL, all_written).await;
+    }
+
+    /// A new connection and the queue of what is to be written to it.
+    fn enter(&self, writer: OwnedWriteHalf) -> u64 {
+        let (lines, queue) = mpsc::unbounded_channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let connection = Connection { lines, waiting: Arc::clone(&waiting), deaf: false };
+        connection.send(line(&Hello::ours()).into());
+        let number = {
+            let mut book = self.book();
+            book.next_connection += 1;
+            book.writers += 1;
+            let number = book.next_connection;
+            book.connections.insert(number, connection);
+            number
+        };
+        let hub = self.clone();
+        tokio::spawn(async move {
+            write(writer, queue, &waiting).await;
+            hub.book().writers -= 1;
+            hub.written.notify_waiters();
+        });
+        number
+    }
+
+    /// Forgets a connection. What is still due to it is written all the same.
+    fn leave(&self, connection: u64) {
+        let mut book = self.book();
+        book.connections.remove(&connection);
+        book.requests.retain(|_, (owner, _)| *owner != connection);
     }
 }
 
-impl Book {
-    fn send(&mut self, connection: u64, text: Arc<str>) {
-        let full = self.connections.get(&connection).is_some_and(|sender| sender.try_send(text).is_err());
-        if full {
-            // Dropping the sender ends its writer, which ends the connection.
-            self.connections.remove(&connection);
+fn lagged() -> Notice {
+    let text = "this command was too slow to be told everything; `ps` shows how things are".to_owned();
+    Notice::Message { level: Level::Warning, text }
+}
+
+async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Arc<str>>, waiting: &AtomicUsize) {
+    while let Some(text) = queue.recv().await {
+        if writer.write_all(text.as_bytes()).await.is_err() {
+            return;
         }
+        waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -110,25 +197,8 @@ pub async fn serve(listener: StdListener, hub: Hub, events: Sender<Event>) {
 }
 
 async fn converse(stream: UnixStream, hub: Hub, events: Sender<Event>) {
-    let (reader, mut writer) = stream.into_split();
-    let (sender, mut lines) = mpsc::channel::<Arc<str>>(PATIENCE);
-    let connection = {
-        let mut book = hub.book();
-        book.next_connection += 1;
-        let connection = book.next_connection;
-        book.connections.insert(connection, sender);
-        connection
-    };
-    let writing = tokio::spawn(async move {
-        if writer.write_all(line(&Hello::ours()).as_bytes()).await.is_err() {
-            return;
-        }
-        while let Some(text) = lines.recv().await {
-            if writer.write_all(text.as_bytes()).await.is_err() {
-                return;
-            }
-        }
-    });
+    let (reader, writer) = stream.into_split();
+    let connection = hub.enter(writer);
     let mut reader = BufReader::new(reader);
     let mut mine: Vec<RequestId> = Vec::new();
     let mut text = String::new();
@@ -158,23 +228,21 @@ async fn converse(stream: UnixStream, hub: Hub, events: Sender<Event>) {
                 id
             }
         };
-        if !matches!(asked.request, Request::Status | Request::Why { .. } | Request::Deployment | Request::Follow | Request::Detach) {
+        if !matches!(
+            asked.request,
+            Request::Status | Request::Why { .. } | Request::Deployment | Request::Follow | Request::Detach
+        ) {
             mine.push(id);
         }
         if events.send(Event::Request(id, asked.request)).is_err() {
             break;
         }
     }
-    {
-        let mut book = hub.book();
-        book.connections.remove(&connection);
-        book.requests.retain(|_, (owner, _)| *owner != connection);
-    }
+    hub.leave(connection);
     for id in mine {
         // The loop may have ended already; then there is nobody to tell.
         let _ = events.send(Event::Disconnected(id));
     }
-    writing.abort();
 }
 
 #[cfg(test)]
@@ -182,7 +250,9 @@ mod tests {
     use super::*;
     use crate::control::client::Client;
 
-    fn served(name: &str) -> (tempfile::TempDir, std::path::PathBuf, Hub, crossbeam_channel::Receiver<Event>, tokio::runtime::Runtime) {
+    fn served(
+        name: &str,
+    ) -> (tempfile::TempDir, std::path::PathBuf, Hub, crossbeam_channel::Receiver<Event>, tokio::runtime::Runtime) {
         let dir = tempfile::tempdir().unwrap();
         // Longer than a socket's address may be.
         let socket = dir.path().join("x".repeat(120)).join(name);
@@ -209,11 +279,56 @@ mod tests {
         });
         let mut client = Client::connect(&socket).unwrap();
         let mut notices = Vec::new();
-        let reply = client.ask(Request::Stop(crate::supervisor::request::Stop::default()), |notice| notices.push(notice)).unwrap();
+        let reply =
+            client.ask(Request::Stop(crate::supervisor::request::Stop::default()), |notice| notices.push(notice)).unwrap();
         assert_eq!(reply, Reply::Done { changed: true, warnings: Vec::new() });
         assert_eq!(notices, [Notice::Settled]);
         drop(client);
         answering.join().unwrap();
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_slows_nobody_and_still_gets_its_answer() {
+        let (_dir, socket, hub, receiver, _runtime) = served("a.sock");
+        let mut client = Client::connect(&socket).unwrap();
+        let asked = client.voice().send(Request::Stop(crate::supervisor::request::Stop::default())).unwrap();
+        let Ok(Event::Request(id, _)) = receiver.recv_timeout(Duration::from_secs(10)) else { panic!("another event") };
+        for _ in 0..BACKLOG * 2 {
+            hub.tell(Notice::Message { level: Level::Info, text: "x".repeat(200) });
+        }
+        hub.reply(id, Reply::Done { changed: true, warnings: Vec::new() });
+        let mut last = None;
+        loop {
+            match client.next().unwrap() {
+                Told::Notice(notice) => last = Some(*notice),
+                Told::Reply { id, .. } => break assert_eq!(id, asked),
+            }
+        }
+        assert_eq!(last, Some(lagged()));
+    }
+
+    #[test]
+    fn what_is_due_is_written_though_the_supervisor_ends() {
+        let (_dir, socket, hub, receiver, runtime) = served("a.sock");
+        let mut client = Client::connect(&socket).unwrap();
+        let asked = client.voice().send(Request::Status).unwrap();
+        let Ok(Event::Request(id, _)) = receiver.recv_timeout(Duration::from_secs(10)) else { panic!("another event") };
+        hub.reply(id, Reply::Deployment(None));
+        runtime.block_on(hub.finish());
+        runtime.shutdown_background();
+        assert_eq!(client.next().unwrap(), Told::Reply { id: asked, reply: Box::new(Reply::Deployment(None)) });
+        assert!(matches!(client.next(), Err(crate::control::client::ClientError::Gone(_))));
+    }
+
+    #[test]
+    fn a_client_of_another_version_learns_ours() {
+        use std::io::{BufRead, Write};
+        let (_dir, socket, _hub, _receiver, _runtime) = served("a.sock");
+        let mut stream = with_socket_path(&socket, |path| std::os::unix::net::UnixStream::connect(path)).unwrap();
+        stream.write_all(b"{\"baistack\":99,\"version\":\"9.9\",\"pid\":1}\n").unwrap();
+        let mut text = String::new();
+        std::io::BufReader::new(&stream).read_line(&mut text).unwrap();
+        assert_eq!(serde_json::from_str::<Hello>(&text).unwrap(), Hello::ours());
     }
 
     #[test]

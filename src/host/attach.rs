@@ -56,7 +56,10 @@ pub fn open(env_dir: &EnvDir) -> Result<Env, AttachError> {
     loop {
         match Client::connect(&env_dir.socket()) {
             Ok(client) => return Ok(Env::Alive(Box::new(client))),
-            Err(ClientError::Nobody { .. } | ClientError::Gone(_)) if !env_dir.is_locked() => return Ok(Env::Dead),
+            Err(ClientError::Nobody { .. } | ClientError::Gone(_)) if !env_dir.is_locked() => {
+                sweep_after_death(env_dir);
+                return Ok(Env::Dead);
+            }
             Err(ClientError::Nobody { .. } | ClientError::Gone(_)) if clock::is_past(deadline) => {
                 let pid = env_dir.holder().map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
                 return Err(AttachError::Deaf { pid });
@@ -65,6 +68,17 @@ pub fn open(env_dir: &EnvDir) -> Result<Env, AttachError> {
             Err(ClientError::Nobody { .. } | ClientError::Gone(_)) => std::thread::park_timeout(AGAIN),
             Err(error @ ClientError::Version { .. }) => return Err(error.into()),
         }
+    }
+}
+
+/// When supervisor and guard were killed together, the first command that comes by ends what they left.
+fn sweep_after_death(env_dir: &EnvDir) {
+    if !env_dir.exists() {
+        return;
+    }
+    // Whoever else holds the lock by now sweeps for us.
+    if let Ok(_lock) = env_dir.try_lock() {
+        sweep::sweep(env_dir.id(), SWEEP_GRACE);
     }
 }
 

@@ -19,11 +19,11 @@ use crate::supervisor::notice::Notice;
 use crate::supervisor::request::Reply;
 use crate::world::docker::Docker;
 use crate::world::envdir::EnvDir;
-use crate::world::tasks::Tasks;
 use crate::world::logs::pump::{Pump, PumpHandle};
 use crate::world::native::Native;
 use crate::world::native::exec::{self, Output};
 use crate::world::probe::{self, ProbeContext};
+use crate::world::tasks::Tasks;
 use crate::world::watch::Watcher;
 
 /// As much of a probe's output as people read.
@@ -64,8 +64,10 @@ impl Edges {
         events: Sender<Event>,
         answers: Answers,
     ) -> Result<Self, HostError> {
-        let runtime = Builder::new_multi_thread().worker_threads(2).max_blocking_threads(32).enable_all().thread_name("edge").build();
+        let runtime =
+            Builder::new_multi_thread().worker_threads(2).max_blocking_threads(32).enable_all().thread_name("edge").build();
         let runtime = runtime.map_err(HostError::system("start the runtime"))?;
+        env_dir.create_logs()?;
         let pump = Pump::start(&env_dir.logs(), events.clone()).map_err(HostError::system("start the log pump"))?;
         let native = Native::new(env_dir.id(), env_dir.path().to_owned(), events.clone(), pump.handle())
             .map_err(|errno| HostError::system("look after processes")(errno.into()))?;
@@ -244,7 +246,10 @@ impl Edges {
         // Removed before the answer to the last client is flushed: whoever comes now starts another supervisor.
         let _ = std::fs::remove_file(env_dir.socket());
         if let Some(runtime) = self.runtime.take() {
-            // The writers of the socket drain what they were given.
+            if let Answers::Hub(hub) = &self.answers {
+                // A runtime that is shut down drops what its tasks have not yet written.
+                runtime.block_on(hub.finish());
+            }
             runtime.shutdown_timeout(std::time::Duration::from_millis(200));
         }
     }
@@ -255,7 +260,8 @@ fn run_check(spec: &UnitSpec, log: &PumpHandle) -> Result<(), String> {
     let process = spec.service().process().ok_or("a container has no `check`")?;
     let Some(check) = &process.check else { return Ok(()) };
     let argv = check.argv(process.shell.as_deref());
-    let ran = exec::run_command(spec, argv, IndexMap::new(), process.start_timeout, Output::Log(log)).map_err(|fault| fault.message)?;
+    let ran =
+        exec::run_command(spec, argv, IndexMap::new(), process.start_timeout, Output::Log(log)).map_err(|fault| fault.message)?;
     match (ran.is_success(), ran.timed_out) {
         (true, _) => Ok(()),
         (false, true) => Err("it took too long".to_owned()),
@@ -274,7 +280,8 @@ fn run_test(spec: &UnitSpec, test: &[String], timeout: Duration) -> Result<Strin
         [_, argv @ ..] => argv.to_vec(),
         [] => return Err("the test is empty".to_owned()),
     };
-    let ran = exec::run_command(spec, argv, IndexMap::new(), Some(timeout), Output::Kept(PROBE_OUTPUT)).map_err(|fault| fault.message)?;
+    let ran = exec::run_command(spec, argv, IndexMap::new(), Some(timeout), Output::Kept(PROBE_OUTPUT))
+        .map_err(|fault| fault.message)?;
     let said = String::from_utf8_lossy(&ran.output).trim().to_owned();
     match (ran.is_success(), ran.timed_out, said.is_empty()) {
         (true, ..) => Ok(said),

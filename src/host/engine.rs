@@ -2,6 +2,7 @@
 //!
 //! Commands are synchronous; only this room and the supervisor's dispatch know that the engine's edge is not.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::thread;
 
@@ -17,12 +18,13 @@ use crate::plan::action::{Action, Fault, Outcome, Ticket};
 use crate::plan::actual::{Actual, Query};
 use crate::plan::desired::UnitSpec;
 use crate::supervisor::event::Event;
-use crate::world::docker::{Docker, ExecSpec, LogLine, LogRange, LogStream, OwnedThing, RunSpec, SeenEnvironment, Terminal};
+use crate::world::docker::{
+    Docker, ExecSpec, LogLine, LogRange, LogStream, OwnedThing, PortOfContainer, RunSpec, SeenEnvironment, Terminal,
+};
 
 /// A Docker Engine and what it takes to talk to it.
 pub struct Engine {
-    /// Lives as long as the process: readers of logs wait for lines that may never come.
-    runtime: &'static Runtime,
+    runtime: Runtime,
     docker: Docker,
 }
 
@@ -61,7 +63,7 @@ impl Engine {
     /// The engine that Docker's command line would use in this environment. Connects when it is first asked.
     pub fn new(environment: &IndexMap<String, String>) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().thread_name("engine").build()?;
-        Ok(Self { runtime: Box::leak(Box::new(runtime)), docker: Docker::new(environment) })
+        Ok(Self { runtime, docker: Docker::new(environment) })
     }
 
     /// The engine's release.
@@ -75,7 +77,7 @@ impl Engine {
     }
 
     /// Every environment that has containers.
-    pub fn environments(&self) -> Result<std::collections::BTreeMap<String, SeenEnvironment>, Fault> {
+    pub fn environments(&self) -> Result<BTreeMap<String, SeenEnvironment>, Fault> {
         self.runtime.block_on(self.docker.environments())
     }
 
@@ -87,6 +89,11 @@ impl Engine {
     /// Where a container's port is on the host.
     pub fn published(&self, container: &str, target: u16, protocol: &str) -> Result<Option<(String, u16)>, Fault> {
         self.runtime.block_on(self.docker.published(container, target, protocol))
+    }
+
+    /// The ports of the host that containers hold, as seen by an environment that owns these things beside its own.
+    pub fn held_ports(&self, env: &EnvId, owned: &[Owned]) -> Result<BTreeMap<u16, PortOfContainer>, Fault> {
+        self.runtime.block_on(self.docker.held_ports(env, owned))
     }
 
     /// Does one action, and tells what it says meanwhile.

@@ -3,5 +3,6 @@
 pub mod attach;
 pub mod dispatch;
 pub mod engine;
+pub mod logs;
 pub mod run_loop;
 pub mod spawn;

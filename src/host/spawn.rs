@@ -39,7 +39,8 @@ pub enum SpawnError {
 
 /// Starts one and waits until it listens.
 pub fn spawn(env_dir: &EnvDir) -> Result<(), SpawnError> {
-    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(env_dir.supervisor_log()).map_err(SpawnError::Start)?;
+    let log =
+        OpenOptions::new().create(true).append(true).mode(0o600).open(env_dir.supervisor_log()).map_err(SpawnError::Start)?;
     let before = log.metadata().map_or(0, |metadata| metadata.len());
     let (mut reader, writer) = io::pipe().map_err(SpawnError::Start)?;
     let fd = writer.as_raw_fd();

@@ -88,7 +88,9 @@ const SERVICES: &[(Pattern, Rewrite)] = &[
 /// Rewrites a whole file's tree.
 pub(super) fn canonical(root: &mut Node, diagnostics: &mut Diagnostics) {
     for section in ["services", "processes"] {
-        let Some(Value::Mapping(services)) = root.as_mapping_mut().and_then(|root| root.get_mut(section)).map(|node| &mut node.value) else {
+        let Some(Value::Mapping(services)) =
+            root.as_mapping_mut().and_then(|root| root.get_mut(section)).map(|node| &mut node.value)
+        else {
             continue;
         };
         for (name, entry) in services.iter_mut() {
@@ -240,7 +242,9 @@ fn number(path: &Path, node: &mut Node, diagnostics: &mut Diagnostics) {
     let kind = match (text.parse::<i64>(), text.parse::<f64>()) {
         (Ok(_), _) => Kind::Int,
         (Err(_), Ok(_)) => Kind::Float,
-        (Err(_), Err(_)) => return bad_value(path, node.span, format!("`{text}` is not a number"), "write a number", diagnostics),
+        (Err(_), Err(_)) => {
+            return bad_value(path, node.span, format!("`{text}` is not a number"), "write a number", diagnostics);
+        }
     };
     node.value = Value::Scalar(Scalar { text: text.clone(), kind });
 }

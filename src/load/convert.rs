@@ -21,13 +21,21 @@ use crate::yaml::typed::typed_at;
 const CODE: &str = "bad-value";
 
 /// Makes the model. Findings name the value that does not fit.
-pub(super) fn stack(root: &Node, selection: &Selection, directory: PathBuf, files: Vec<PathBuf>, diagnostics: &mut Diagnostics) -> Stack {
+pub(super) fn stack(
+    root: &Node,
+    selection: &Selection,
+    directory: PathBuf,
+    files: Vec<PathBuf>,
+    diagnostics: &mut Diagnostics,
+) -> Stack {
     let mut stack = Stack { directory, files, ..Stack::default() };
     let mut all: IndexMap<ServiceName, Service> = IndexMap::new();
     for section in ["services", "processes"] {
         for (name, entry) in root.get(section).and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter) {
             let at = Path::root().key(section).key(name);
-            let (Ok(name), Some(service)) = (name.parse::<ServiceName>(), service(&at, &entry.node, section, diagnostics)) else { continue };
+            let (Ok(name), Some(service)) = (name.parse::<ServiceName>(), service(&at, &entry.node, section, diagnostics)) else {
+                continue;
+            };
             all.insert(name, service);
         }
     }
@@ -128,7 +136,8 @@ fn mark_tasks(services: &mut IndexMap<ServiceName, Service>, root: &Node) {
     for (name, service) in services {
         let Kind::Process(process) = &mut service.kind else { continue };
         let node = root.get("processes").and_then(|processes| processes.get(name.as_str()));
-        let says_so = ["check", "inputs", "outputs", "schedule"].iter().any(|key| node.is_some_and(|node| node.get(key).is_some()));
+        let says_so =
+            ["check", "inputs", "outputs", "schedule"].iter().any(|key| node.is_some_and(|node| node.get(key).is_some()));
         process.task = says_so || waited_for.contains(name);
     }
 }
@@ -136,7 +145,12 @@ fn mark_tasks(services: &mut IndexMap<ServiceName, Service>, root: &Node) {
 /// Dependencies first, else in the order of the files: effects, plans and lists then read in the order in which things start.
 fn sort_by_dependency(services: &mut IndexMap<ServiceName, Service>) {
     let mut sorted: IndexMap<ServiceName, ()> = IndexMap::new();
-    fn visit(name: &ServiceName, services: &IndexMap<ServiceName, Service>, open: &mut Vec<ServiceName>, sorted: &mut IndexMap<ServiceName, ()>) {
+    fn visit(
+        name: &ServiceName,
+        services: &IndexMap<ServiceName, Service>,
+        open: &mut Vec<ServiceName>,
+        sorted: &mut IndexMap<ServiceName, ()>,
+    ) {
         let Some(service) = services.get(name) else { return };
         if sorted.contains_key(name) || open.contains(name) {
             return;

@@ -47,7 +47,9 @@ fn work_out(
     let base_name = extends.as_text().or_else(|| extends.get("service").and_then(Node::as_text));
     let Some(base_name) = base_name.map(str::to_owned) else {
         let message = "`extends` must name a service";
-        loading.diagnostics.push(Diagnostic::error("bad-extends", message).at(extends.span, "").help("write `extends: {service: NAME}`"));
+        loading
+            .diagnostics
+            .push(Diagnostic::error("bad-extends", message).at(extends.span, "").help("write `extends: {service: NAME}`"));
         return None;
     };
     let (base_path, base_directory, base_services) = match extends.get("file").and_then(Node::as_text) {
@@ -62,7 +64,10 @@ fn work_out(
     };
     let Some(base) = base_services.get(&base_name) else {
         let names = base_services.iter().map(|(name, _)| name);
-        let mut diagnostic = Diagnostic::error("unknown-service", format!("there is no service `{base_name}` to extend in `{}`", base_path.display()));
+        let mut diagnostic = Diagnostic::error(
+            "unknown-service",
+            format!("there is no service `{base_name}` to extend in `{}`", base_path.display()),
+        );
         if let Some(near) = closest(&base_name, names) {
             diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
         }

@@ -13,27 +13,119 @@ const TOP: &[&str] = &["version", "name", "include", "services", "networks", "vo
 
 /// What both kinds of service have.
 const COMMON: &[&str] = &[
-    "depends_on", "environment", "env_file", "working_dir", "healthcheck", "restart", "stop_signal", "stop_grace_period", "profiles",
-    "scale", "deploy", "mem_limit", "cpus", "pids_limit", "ulimits", "oom_score_adj", "user", "group_add", "tty", "stdin_open", "ports",
-    "labels", "annotations", "logging", "secrets", "configs", "post_start", "pre_stop", "develop", "extends", "attach", "cap_add",
-    "command", "entrypoint",
+    "depends_on",
+    "environment",
+    "env_file",
+    "working_dir",
+    "healthcheck",
+    "restart",
+    "stop_signal",
+    "stop_grace_period",
+    "profiles",
+    "scale",
+    "deploy",
+    "mem_limit",
+    "cpus",
+    "pids_limit",
+    "ulimits",
+    "oom_score_adj",
+    "user",
+    "group_add",
+    "tty",
+    "stdin_open",
+    "ports",
+    "labels",
+    "annotations",
+    "logging",
+    "secrets",
+    "configs",
+    "post_start",
+    "pre_stop",
+    "develop",
+    "extends",
+    "attach",
+    "cap_add",
+    "command",
+    "entrypoint",
 ];
 
 const CONTAINER: &[&str] = &[
-    "image", "build", "pull_policy", "platform", "container_name", "hostname", "domainname", "label_file", "expose", "volumes", "tmpfs",
-    "networks", "network_mode", "extra_hosts", "dns", "dns_search", "dns_opt", "links", "mac_address", "init", "privileged", "read_only",
-    "cap_drop", "security_opt", "devices", "sysctls", "shm_size", "mem_reservation", "memswap_limit", "cpu_shares", "cpuset", "pid",
-    "ipc", "uts", "userns_mode", "cgroup", "cgroup_parent", "runtime",
+    "image",
+    "build",
+    "pull_policy",
+    "platform",
+    "container_name",
+    "hostname",
+    "domainname",
+    "label_file",
+    "expose",
+    "volumes",
+    "tmpfs",
+    "networks",
+    "network_mode",
+    "extra_hosts",
+    "dns",
+    "dns_search",
+    "dns_opt",
+    "links",
+    "mac_address",
+    "init",
+    "privileged",
+    "read_only",
+    "cap_drop",
+    "security_opt",
+    "devices",
+    "sysctls",
+    "shm_size",
+    "mem_reservation",
+    "memswap_limit",
+    "cpu_shares",
+    "cpuset",
+    "pid",
+    "ipc",
+    "uts",
+    "userns_mode",
+    "cgroup",
+    "cgroup_parent",
+    "runtime",
 ];
 
 const CONTAINER_NOT_YET: &[&str] = &[
-    "blkio_config", "cpu_count", "cpu_percent", "cpu_period", "cpu_quota", "cpu_rt_period", "cpu_rt_runtime", "credential_spec",
-    "device_cgroup_rules", "external_links", "gpus", "isolation", "mem_swappiness", "models", "oom_kill_disable", "pre_start",
-    "provider", "pull_refresh_after", "storage_opt", "use_api_socket", "volumes_from",
+    "blkio_config",
+    "cpu_count",
+    "cpu_percent",
+    "cpu_period",
+    "cpu_quota",
+    "cpu_rt_period",
+    "cpu_rt_runtime",
+    "credential_spec",
+    "device_cgroup_rules",
+    "external_links",
+    "gpus",
+    "isolation",
+    "mem_swappiness",
+    "models",
+    "oom_kill_disable",
+    "pre_start",
+    "provider",
+    "pull_refresh_after",
+    "storage_opt",
+    "use_api_socket",
+    "volumes_from",
 ];
 
 const PROCESS: &[&str] = &[
-    "inputs", "outputs", "check", "path", "scratch", "start_timeout", "on_unhealthy", "restart_on", "inherit_env", "shell", "keep",
+    "inputs",
+    "outputs",
+    "check",
+    "path",
+    "scratch",
+    "start_timeout",
+    "on_unhealthy",
+    "restart_on",
+    "inherit_env",
+    "shell",
+    "keep",
 ];
 
 const PROCESS_NOT_YET: &[&str] = &["sockets", "proxy", "reload", "schedule", "isolation"];
@@ -43,10 +135,34 @@ const INSIDE: &[(&str, &[&str], &[&str])] = &[
     (
         "build",
         &[
-            "context", "dockerfile", "dockerfile_inline", "args", "target", "cache_from", "labels", "tags", "network", "no_cache", "pull",
-            "extra_hosts", "shm_size", "platforms",
+            "context",
+            "dockerfile",
+            "dockerfile_inline",
+            "args",
+            "target",
+            "cache_from",
+            "labels",
+            "tags",
+            "network",
+            "no_cache",
+            "pull",
+            "extra_hosts",
+            "shm_size",
+            "platforms",
         ],
-        &["additional_contexts", "cache_to", "entitlements", "isolation", "no_cache_filter", "privileged", "provenance", "sbom", "secrets", "ssh", "ulimits"],
+        &[
+            "additional_contexts",
+            "cache_to",
+            "entitlements",
+            "isolation",
+            "no_cache_filter",
+            "privileged",
+            "provenance",
+            "sbom",
+            "secrets",
+            "ssh",
+            "ulimits",
+        ],
     ),
     (
         "healthcheck",
@@ -57,7 +173,17 @@ const INSIDE: &[(&str, &[&str], &[&str])] = &[
     ("logging", &["driver", "options"], &[]),
     (
         "deploy",
-        &["replicas", "resources", "restart_policy", "labels", "mode", "endpoint_mode", "placement", "update_config", "rollback_config"],
+        &[
+            "replicas",
+            "resources",
+            "restart_policy",
+            "labels",
+            "mode",
+            "endpoint_mode",
+            "placement",
+            "update_config",
+            "rollback_config",
+        ],
         &[],
     ),
 ];
@@ -89,7 +215,9 @@ pub(super) fn check(root: &Node, diagnostics: &mut Diagnostics) {
     for (key, entry) in top.iter().filter(|(key, _)| !key.starts_with("x-")) {
         match key {
             "version" => diagnostics.push(
-                Diagnostic::warning("obsolete-version", "`version` has no effect any more").at(entry.key_span, "").help("remove the line"),
+                Diagnostic::warning("obsolete-version", "`version` has no effect any more")
+                    .at(entry.key_span, "")
+                    .help("remove the line"),
             ),
             "models" => diagnostics.push(not_yet("models").at(entry.key_span, "")),
             key if known.contains(&key) => {}
@@ -130,11 +258,14 @@ fn check_service(section: &str, service: &Mapping, diagnostics: &mut Diagnostics
         } else if process && (CONTAINER.contains(&key) || CONTAINER_NOT_YET.contains(&key)) {
             let message = format!("`{key}` means nothing for a process");
             let help = INSTEAD.iter().find(|(name, _)| *name == key).map_or("it is an attribute of containers", |(_, help)| help);
-            diagnostics.push(Diagnostic::error("container-only", message).at(entry.key_span, "only containers have it").help(help));
+            diagnostics
+                .push(Diagnostic::error("container-only", message).at(entry.key_span, "only containers have it").help(help));
         } else if !process && (PROCESS.contains(&key) || PROCESS_NOT_YET.contains(&key)) {
             let message = format!("`{key}` means nothing for a container");
             diagnostics.push(
-                Diagnostic::error("process-only", message).at(entry.key_span, "only processes have it").help("put the service under `processes:`"),
+                Diagnostic::error("process-only", message)
+                    .at(entry.key_span, "only processes have it")
+                    .help("put the service under `processes:`"),
             );
         } else if !known.contains(&key) {
             diagnostics.push(unknown(key, &known).at(entry.key_span, ""));
@@ -150,7 +281,10 @@ fn check_service(section: &str, service: &Mapping, diagnostics: &mut Diagnostics
                 }
             }
         }
-        if process && key == "ulimits" && let Some(limit) = entry.node.as_mapping().and_then(|limits| limits.entry("rttime")) {
+        if process
+            && key == "ulimits"
+            && let Some(limit) = entry.node.as_mapping().and_then(|limits| limits.entry("rttime"))
+        {
             let message = "`ulimits.rttime` is used by the supervisor itself, to find what a service leaves behind";
             diagnostics.push(Diagnostic::error("reserved-limit", message).at(limit.key_span, ""));
         }

@@ -13,7 +13,13 @@ use crate::yaml::node::{Mapping, Node, Value};
 use crate::yaml::parse;
 
 /// A file of the stack with all that it extends and includes.
-pub(super) fn whole(path: &FilePath, place: Option<Span>, directory: &FilePath, variables: &Variables, loading: &mut Loading<'_>) -> Option<Node> {
+pub(super) fn whole(
+    path: &FilePath,
+    place: Option<Span>,
+    directory: &FilePath,
+    variables: &Variables,
+    loading: &mut Loading<'_>,
+) -> Option<Node> {
     if loading.open.contains(&path.to_owned()) {
         let message = format!("`{}` includes itself", path.display());
         let diagnostic = Diagnostic::error("cycle", message);
@@ -35,11 +41,23 @@ pub(super) fn whole(path: &FilePath, place: Option<Span>, directory: &FilePath, 
 }
 
 /// A file as `extends` sees it: without what it includes.
-pub(super) fn plain(path: &FilePath, place: Span, directory: &FilePath, variables: &Variables, loading: &mut Loading<'_>) -> Option<Node> {
+pub(super) fn plain(
+    path: &FilePath,
+    place: Span,
+    directory: &FilePath,
+    variables: &Variables,
+    loading: &mut Loading<'_>,
+) -> Option<Node> {
     documents(path, Some(place), directory, variables, loading).into_iter().reduce(merge)
 }
 
-fn documents(path: &FilePath, place: Option<Span>, directory: &FilePath, variables: &Variables, loading: &mut Loading<'_>) -> Vec<Node> {
+fn documents(
+    path: &FilePath,
+    place: Option<Span>,
+    directory: &FilePath,
+    variables: &Variables,
+    loading: &mut Loading<'_>,
+) -> Vec<Node> {
     let read = match place {
         Some(span) => loading.read(path, span, true, "stack file"),
         None => loading.read_unplaced(path, "stack file"),
@@ -83,9 +101,9 @@ pub(super) fn own_spelling(top: &mut Mapping, loading: &mut Loading<'_>) {
         let Some(entry) = top.remove(&format!("x-{key}")) else { continue };
         if let Some(other) = top.entry(key) {
             let message = format!("`{key}` and `x-{key}` mean the same; a file has one of them");
-            loading.diagnostics.push(
-                Diagnostic::error("two-spellings", message).at(entry.key_span, "").at(other.key_span, "the other one"),
-            );
+            loading
+                .diagnostics
+                .push(Diagnostic::error("two-spellings", message).at(entry.key_span, "").at(other.key_span, "the other one"));
         }
         top.insert(key, entry.key_span, entry.node);
     }
@@ -106,7 +124,9 @@ fn with_includes(mut tree: Node, directory: &FilePath, variables: &Variables, lo
             (None, Some(path)) => path.as_sequence().map_or_else(|| vec![path], |items| items.iter().collect()),
             (None, None) => {
                 let message = "an entry of `include` must name a file";
-                loading.diagnostics.push(Diagnostic::error("bad-include", message).at(entry.span, "").help("write a path, or `{path: …}`"));
+                loading
+                    .diagnostics
+                    .push(Diagnostic::error("bad-include", message).at(entry.span, "").help("write a path, or `{path: …}`"));
                 continue;
             }
         };
@@ -140,13 +160,26 @@ fn with_includes(mut tree: Node, directory: &FilePath, variables: &Variables, lo
 }
 
 /// An included file has a `.env` of its own; what the parent knows beats it.
-fn included_variables(entry: &Node, own: &FilePath, parent: &FilePath, variables: &Variables, loading: &mut Loading<'_>) -> Variables {
+fn included_variables(
+    entry: &Node,
+    own: &FilePath,
+    parent: &FilePath,
+    variables: &Variables,
+    loading: &mut Loading<'_>,
+) -> Variables {
     let mut all = variables.clone();
     let named: Vec<PathBuf> = match entry.get("env_file").map(|node| &node.value) {
-        Some(Value::Sequence(items)) => items.iter().filter_map(Node::as_text).map(|text| absolute(parent, FilePath::new(text))).collect(),
-        Some(_) => entry.get("env_file").and_then(Node::as_text).map(|text| absolute(parent, FilePath::new(text))).into_iter().collect(),
+        Some(Value::Sequence(items)) => {
+            items.iter().filter_map(Node::as_text).map(|text| absolute(parent, FilePath::new(text))).collect()
+        }
+        Some(_) => {
+            entry.get("env_file").and_then(Node::as_text).map(|text| absolute(parent, FilePath::new(text))).into_iter().collect()
+        }
         None if own == parent => return all,
-        None => Some(own.join(".env")).filter(|path| loading.files.kind(path) == Some(super::files::FileKind::File)).into_iter().collect(),
+        None => Some(own.join(".env"))
+            .filter(|path| loading.files.kind(path) == Some(super::files::FileKind::File))
+            .into_iter()
+            .collect(),
     };
     for path in named {
         let Some((source, text)) = loading.read_unplaced(&path, "env file") else { continue };

@@ -49,7 +49,8 @@ fn named(request: &Request) -> Vec<PathBuf> {
 }
 
 fn sought(request: &Request, files: &dyn Files) -> Result<Vec<PathBuf>, Diagnostic> {
-    let start = request.project_directory.as_ref().map_or_else(|| request.working_dir.clone(), |dir| absolute(&request.working_dir, dir));
+    let start =
+        request.project_directory.as_ref().map_or_else(|| request.working_dir.clone(), |dir| absolute(&request.working_dir, dir));
     for directory in start.ancestors() {
         for name in NAMES {
             let path = directory.join(name);
@@ -81,7 +82,9 @@ pub(super) fn absolute(directory: &Path, path: &Path) -> PathBuf {
                 result.pop();
             }
             std::path::Component::CurDir => {}
-            std::path::Component::Prefix(_) | std::path::Component::RootDir | std::path::Component::Normal(_) => result.push(part),
+            std::path::Component::Prefix(_) | std::path::Component::RootDir | std::path::Component::Normal(_) => {
+                result.push(part)
+            }
         }
     }
     result

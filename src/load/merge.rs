@@ -158,7 +158,11 @@ mod tests {
         for (base, over, expected) in [
             ("a: 1", "a: 2", "a: 2"),
             ("a: 1", "a:", "a: 1"),
-            ("{services: {w: {environment: {A: '1'}}}}", "{services: {w: {environment: {A: }}}}", "{services: {w: {environment: {A: }}}}"),
+            (
+                "{services: {w: {environment: {A: '1'}}}}",
+                "{services: {w: {environment: {A: }}}}",
+                "{services: {w: {environment: {A: }}}}",
+            ),
             ("{services: {w: {command: [a]}}}", "{services: {w: {command: [b]}}}", "{services: {w: {command: [b]}}}"),
             ("{services: {w: {dns: [a]}}}", "{services: {w: {dns: [b]}}}", "{services: {w: {dns: [a, b]}}}"),
             ("{services: {w: {cap_add: [A, B]}}}", "{services: {w: {cap_add: [B, C]}}}", "{services: {w: {cap_add: [A, B, C]}}}"),

@@ -170,7 +170,8 @@ impl<'a> Loading<'a> {
             return Ok(known.clone());
         }
         let bytes = self.files.read(path).map_err(|_| None)?;
-        let text = parse::decode(&bytes).map_err(|error| Some(Diagnostic::error("bad-text", format!("`{}`: {error}", path.display()))))?;
+        let text = parse::decode(&bytes)
+            .map_err(|error| Some(Diagnostic::error("bad-text", format!("`{}`: {error}", path.display()))))?;
         let name = path.strip_prefix(&self.working_dir).map_or_else(|_| path.to_owned(), Path::to_owned);
         let name = if path == Path::new("-") { PathBuf::from("<stdin>") } else { name };
         let text: Arc<str> = text.into();
@@ -222,7 +223,10 @@ fn look_at(tree: Node, variables: &Variables, loading: &mut Loading<'_>, head: &
             part.insert(key, entry.key_span, entry.node);
         }
     }
-    file::own_spelling(&mut part, &mut Loading { diagnostics: Diagnostics::default(), ..Loading::new(&Request::default(), loading.files) });
+    file::own_spelling(
+        &mut part,
+        &mut Loading { diagnostics: Diagnostics::default(), ..Loading::new(&Request::default(), loading.files) },
+    );
     let mut node = Node::new(Value::Mapping(part), tree.span);
     let mut quiet = Diagnostics::default();
     Interpolator::default().tree(&mut node, variables, &mut quiet);
@@ -230,10 +234,13 @@ fn look_at(tree: Node, variables: &Variables, loading: &mut Loading<'_>, head: &
     if let Some(name) = node.get("name").and_then(Node::as_text).filter(|name| !name.is_empty()) {
         head.name = Some(name.to_owned());
     }
-    if let Some(ports) = node.get("ports").and_then(|ports| typed::<IndexMap<String, NamedPort>>(ports, "bad-value", &mut quiet)) {
+    if let Some(ports) = node.get("ports").and_then(|ports| typed::<IndexMap<String, NamedPort>>(ports, "bad-value", &mut quiet))
+    {
         head.named_ports.extend(ports);
     }
-    if let Some(generate) = node.get("generate").and_then(|values| typed::<IndexMap<String, Generated>>(values, "bad-value", &mut quiet)) {
+    if let Some(generate) =
+        node.get("generate").and_then(|values| typed::<IndexMap<String, Generated>>(values, "bad-value", &mut quiet))
+    {
         head.generate.extend(generate);
     }
 }
@@ -315,7 +322,8 @@ fn printed(mut root: Node, selection: &Selection, values: &Values) -> Node {
     for pattern in [Pattern::new("services.*"), Pattern::new("processes.*")] {
         pattern.for_each_mut(&mut root, |_, node| {
             if let Some(service) = node.as_mapping_mut() {
-                service.retain(|key, entry| key != "extends" && !(entry.node.is_null() && !matches!(key, "command" | "entrypoint")));
+                service
+                    .retain(|key, entry| key != "extends" && !(entry.node.is_null() && !matches!(key, "command" | "entrypoint")));
                 service.sort_keys();
             }
         });
@@ -323,7 +331,9 @@ fn printed(mut root: Node, selection: &Selection, values: &Values) -> Node {
     let Some(top) = root.as_mapping_mut() else { return root };
     let mut result = Mapping::default();
     result.insert("name", span, Node::text(values.env_id.as_str(), span));
-    for key in ["services", "processes", "networks", "volumes", "secrets", "configs"].into_iter().chain(fields::OURS.into_iter().skip(1)) {
+    for key in
+        ["services", "processes", "networks", "volumes", "secrets", "configs"].into_iter().chain(fields::OURS.into_iter().skip(1))
+    {
         if let Some(entry) = top.remove(key) {
             result.insert(key, entry.key_span, entry.node);
         }

@@ -97,7 +97,10 @@ fn default_network(root: &mut Node) {
             if service.contains("network_mode") || service.contains("provider") {
                 continue;
             }
-            if service.get("networks").is_none_or(|networks| networks.is_null() || networks.as_mapping().is_some_and(Mapping::is_empty)) {
+            if service
+                .get("networks")
+                .is_none_or(|networks| networks.is_null() || networks.as_mapping().is_some_and(Mapping::is_empty))
+            {
                 let mut networks = Mapping::default();
                 networks.insert("default", span, Node::new(Value::Null, span));
                 service.insert("networks", span, Node::new(Value::Mapping(networks), span));
@@ -148,9 +151,8 @@ fn environment(service: &mut Mapping, variables: &Variables, loading: &mut Loadi
             let raw = file.get("format").and_then(Node::as_text) == Some("raw");
             let name = PathBuf::from(path.as_text().unwrap_or_default());
             let Some((source, text)) = loading.read(&name, path.span, required, "env file") else { continue };
-            let own: Vec<(String, String)> = (result.iter())
-                .filter_map(|(name, entry)| Some((name.to_owned(), entry.node.as_text()?.to_owned())))
-                .collect();
+            let own: Vec<(String, String)> =
+                (result.iter()).filter_map(|(name, entry)| Some((name.to_owned(), entry.node.as_text()?.to_owned()))).collect();
             let inherited = |name: &str| {
                 let outer = variables.get(name).map(|variable| variable.value.as_str());
                 outer.or_else(|| own.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str()))
@@ -187,7 +189,8 @@ fn contents(root: &mut Node, variables: &Variables, loading: &mut Loading<'_>) {
         for (name, entry) in entries.iter_mut() {
             let span = entry.key_span;
             let Some(definition) = entry.node.as_mapping_mut() else { continue };
-            let sources: Vec<&str> = ["file", "environment", "content", "template"].into_iter().filter(|key| definition.contains(key)).collect();
+            let sources: Vec<&str> =
+                ["file", "environment", "content", "template"].into_iter().filter(|key| definition.contains(key)).collect();
             let external = definition.get("external").and_then(Node::as_text) == Some("true");
             if sources.len() + usize::from(external) != 1 {
                 let what = section.trim_end_matches('s');
@@ -197,7 +200,9 @@ fn contents(root: &mut Node, variables: &Variables, loading: &mut Loading<'_>) {
                     [one] => format!("the {what} `{name}` is external and has `{one}` too"),
                 };
                 loading.diagnostics.push(
-                    Diagnostic::error("config-source", message).at(span, "").help("give one of `file`, `environment`, `content`, `template`"),
+                    Diagnostic::error("config-source", message)
+                        .at(span, "")
+                        .help("give one of `file`, `environment`, `content`, `template`"),
                 );
                 continue;
             }
@@ -208,7 +213,13 @@ fn contents(root: &mut Node, variables: &Variables, loading: &mut Loading<'_>) {
     }
 }
 
-fn content_of(definition: &Mapping, section: &str, name: &str, variables: &Variables, loading: &mut Loading<'_>) -> Option<String> {
+fn content_of(
+    definition: &Mapping,
+    section: &str,
+    name: &str,
+    variables: &Variables,
+    loading: &mut Loading<'_>,
+) -> Option<String> {
     if let Some(node) = definition.get("environment") {
         let variable = node.as_text()?;
         let value = variables.get(variable).map(|variable| variable.value.clone());
@@ -236,19 +247,16 @@ fn content_of(definition: &Mapping, section: &str, name: &str, variables: &Varia
 pub(super) fn missing(path: &FilePath, span: Span, what: &str, loading: &mut Loading<'_>) {
     let message = match loading.files.kind(path) {
         Some(super::files::FileKind::Directory) => format!("the {what} `{}` is a directory", path.display()),
-        Some(super::files::FileKind::File | super::files::FileKind::Other) => format!("the {what} `{}` cannot be read", path.display()),
+        Some(super::files::FileKind::File | super::files::FileKind::Other) => {
+            format!("the {what} `{}` cannot be read", path.display())
+        }
         None => format!("there is no {what} `{}`", path.display()),
     };
     loading.diagnostics.push(Diagnostic::error("no-file", message).at(span, ""));
 }
 
 /// The lines of `.env` files, under what the environment has.
-pub(super) fn env_files(
-    request: &super::Request,
-    directory: &FilePath,
-    variables: &mut Variables,
-    loading: &mut Loading<'_>,
-) {
+pub(super) fn env_files(request: &super::Request, directory: &FilePath, variables: &mut Variables, loading: &mut Loading<'_>) {
     let off = |name: &str| variables.get(name).is_some_and(|variable| matches!(variable.value.as_str(), "1" | "true"));
     let explicit = !request.env_files.is_empty();
     let paths: Vec<PathBuf> = if explicit {
@@ -265,7 +273,8 @@ pub(super) fn env_files(
         }
         let Some((source, text)) = loading.read_unplaced(&path, "env file") else { continue };
         let inherited = |name: &str| variables.get(name).map(|variable| variable.value.as_str());
-        let entries = dotenv::parse(source, &text, Format::Compose, &inherited, &mut loading.interpolator, &mut loading.diagnostics);
+        let entries =
+            dotenv::parse(source, &text, Format::Compose, &inherited, &mut loading.interpolator, &mut loading.diagnostics);
         lines.extend(entries);
     }
     for (name, entry) in lines {

@@ -32,14 +32,17 @@ pub(super) fn depends_on(path: &Path, node: &mut Node, diagnostics: &mut Diagnos
                     Value::Mapping(edge) => {
                         if !edge.contains("condition") {
                             let why = "a `condition` is missing";
-                            let help = "write `condition: service_started`, `service_healthy` or `service_completed_successfully`";
+                            let help =
+                                "write `condition: service_started`, `service_healthy` or `service_completed_successfully`";
                             bad_value(&path.key(name), entry.key_span, why, help, diagnostics);
                         }
                         if !edge.contains("required") {
                             edge.insert("required", entry.key_span, Node::new(Value::Bool(true), entry.key_span));
                         }
                     }
-                    Value::Bool(_) | Value::Scalar(_) | Value::Sequence(_) => wrong_kind(&path.key(name), &entry.node, "a mapping", diagnostics),
+                    Value::Bool(_) | Value::Scalar(_) | Value::Sequence(_) => {
+                        wrong_kind(&path.key(name), &entry.node, "a mapping", diagnostics)
+                    }
                 }
             }
         }
@@ -84,8 +87,12 @@ pub(super) fn grants(path: &Path, node: &mut Node, diagnostics: &mut Diagnostics
 pub(super) fn ulimit(path: &Path, node: &mut Node, diagnostics: &mut Diagnostics) {
     if let Some(text) = node.as_text() {
         match text.parse::<i64>() {
-            Ok(limit) => node.value = mapping([("soft", integer(limit, node.span)), ("hard", integer(limit, node.span))], node.span),
-            Err(_) => bad_value(path, node.span, format!("`{text}` is not a number"), "write a number; -1 is no limit", diagnostics),
+            Ok(limit) => {
+                node.value = mapping([("soft", integer(limit, node.span)), ("hard", integer(limit, node.span))], node.span)
+            }
+            Err(_) => {
+                bad_value(path, node.span, format!("`{text}` is not a number"), "write a number; -1 is no limit", diagnostics)
+            }
         }
     }
 }
@@ -185,7 +192,8 @@ pub(super) fn extra_hosts(path: &Path, node: &mut Node, diagnostics: &mut Diagno
         }
         Value::Mapping(mapping) => {
             for (host, entry) in mapping.iter() {
-                let addresses: Vec<&Node> = entry.node.as_sequence().map_or_else(|| vec![&entry.node], |items| items.iter().collect());
+                let addresses: Vec<&Node> =
+                    entry.node.as_sequence().map_or_else(|| vec![&entry.node], |items| items.iter().collect());
                 for address in addresses {
                     hosts.push(Node::text(format!("{host}={}", address.as_text().unwrap_or_default()), address.span));
                 }
@@ -248,7 +256,13 @@ pub(super) fn volumes(path: &Path, node: &mut Node, diagnostics: &mut Diagnostic
                 "nocopy" => inner.push(("nocopy", yes())),
                 "shared" | "rshared" | "slave" | "rslave" | "private" | "rprivate" => inner.push(("propagation", text(option))),
                 "cached" | "delegated" | "consistent" => {}
-                _ => bad_value(path, span, format!("`{option}` is no option of a volume"), "known are ro, rw, z, Z, nocopy, rslave, …", diagnostics),
+                _ => bad_value(
+                    path,
+                    span,
+                    format!("`{option}` is no option of a volume"),
+                    "known are ro, rw, z, Z, nocopy, rslave, …",
+                    diagnostics,
+                ),
             }
         }
         if !inner.is_empty() || is_path {
@@ -377,7 +391,10 @@ pub(super) fn named_port(path: &Path, node: &mut Node, diagnostics: &mut Diagnos
     match range(text) {
         Ok((first, last)) if first > 0 => {
             let is_range = Node::new(Value::Bool(text.contains('-')), node.span);
-            node.value = mapping([("first", integer(first, node.span)), ("last", integer(last, node.span)), ("range", is_range)], node.span);
+            node.value = mapping(
+                [("first", integer(first, node.span)), ("last", integer(last, node.span)), ("range", is_range)],
+                node.span,
+            );
         }
         Ok(_) => bad_value(path, node.span, "0 is no port that can be preferred", "write a number from 1 to 65535", diagnostics),
         Err(why) => bad_value(path, node.span, why, "write a port such as `8081`, or a range such as `30000-30100`", diagnostics),
@@ -387,7 +404,9 @@ pub(super) fn named_port(path: &Path, node: &mut Node, diagnostics: &mut Diagnos
 /// `{tool: x, version: y, hint: z}` → `{tool: {name: x, version: y}, hint: z}`.
 pub(super) fn requirement(path: &Path, node: &mut Node, diagnostics: &mut Diagnostics) {
     let span = node.span;
-    let Some(entry) = node.as_mapping_mut() else { return wrong_kind(path, node, "a mapping such as `{tool: git}`", diagnostics) };
+    let Some(entry) = node.as_mapping_mut() else {
+        return wrong_kind(path, node, "a mapping such as `{tool: git}`", diagnostics);
+    };
     if let Some(tool) = entry.remove("tool") {
         let name = Node::text(tool.node.as_text().unwrap_or_default(), tool.node.span);
         let mut long = Mapping::default();
@@ -399,9 +418,21 @@ pub(super) fn requirement(path: &Path, node: &mut Node, diagnostics: &mut Diagno
     }
     const KINDS: [&str; 6] = ["locale", "tool", "docker", "file", "open_files", "command"];
     if let Some((key, stranger)) = entry.iter().find(|(key, _)| !KINDS.contains(key) && *key != "hint") {
-        bad_value(path, stranger.key_span, format!("`{key}` cannot be required"), "what can be is locale, tool, docker, file, open_files, command", diagnostics);
+        bad_value(
+            path,
+            stranger.key_span,
+            format!("`{key}` cannot be required"),
+            "what can be is locale, tool, docker, file, open_files, command",
+            diagnostics,
+        );
     } else if entry.iter().filter(|(key, _)| *key != "hint").count() != 1 {
-        bad_value(path, span, "one entry requires one thing", "write one of locale, tool, docker, file, open_files, command", diagnostics);
+        bad_value(
+            path,
+            span,
+            "one entry requires one thing",
+            "write one of locale, tool, docker, file, open_files, command",
+            diagnostics,
+        );
     }
 }
 

@@ -46,7 +46,8 @@ fn two_kinds(root: &Node, diagnostics: &mut Diagnostics) {
 fn has_something_to_run(name: &str, entry: &Entry, process: bool, diagnostics: &mut Diagnostics) {
     let has = |key: &str| entry.node.get(key).is_some_and(|node| !node.is_null());
     if process && !has("command") && !has("entrypoint") {
-        diagnostics.push(Diagnostic::error("nothing-to-run", format!("the process `{name}` has no `command`")).at(entry.key_span, ""));
+        diagnostics
+            .push(Diagnostic::error("nothing-to-run", format!("the process `{name}` has no `command`")).at(entry.key_span, ""));
     }
     if !process && !has("image") && !has("build") && !has("provider") {
         diagnostics.push(
@@ -57,7 +58,13 @@ fn has_something_to_run(name: &str, entry: &Entry, process: bool, diagnostics: &
     }
 }
 
-fn dependencies(name: &str, entry: &Entry, services: &[(&str, &Entry, bool)], selection: &Selection, diagnostics: &mut Diagnostics) {
+fn dependencies(
+    name: &str,
+    entry: &Entry,
+    services: &[(&str, &Entry, bool)],
+    selection: &Selection,
+    diagnostics: &mut Diagnostics,
+) {
     for (dependency, edge) in entry.node.get("depends_on").and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter) {
         let required = edge.node.get("required").and_then(Node::as_text) != Some("false");
         let known = services.iter().find(|(name, ..)| *name == dependency);
@@ -71,14 +78,22 @@ fn dependencies(name: &str, entry: &Entry, services: &[(&str, &Entry, bool)], se
                 diagnostics.push(diagnostic);
             }
             Some((_, target, _)) if required && !selection.is_on(dependency) => {
-                let profiles: Vec<&str> =
-                    target.node.get("profiles").and_then(Node::as_sequence).unwrap_or_default().iter().filter_map(Node::as_text).collect();
+                let profiles: Vec<&str> = target
+                    .node
+                    .get("profiles")
+                    .and_then(Node::as_sequence)
+                    .unwrap_or_default()
+                    .iter()
+                    .filter_map(Node::as_text)
+                    .collect();
                 let message = format!("`{name}` depends on `{dependency}`, whose profile `{}` is off", profiles.join("`, `"));
                 diagnostics.push(
-                    Diagnostic::error("profile-off", message)
-                        .at(edge.key_span, "")
-                        .at(target.key_span, "defined here")
-                        .help(format!("turn it on with `--profile {}`, or write `required: false`", profiles.first().unwrap_or(&"NAME"))),
+                    Diagnostic::error("profile-off", message).at(edge.key_span, "").at(target.key_span, "defined here").help(
+                        format!(
+                            "turn it on with `--profile {}`, or write `required: false`",
+                            profiles.first().unwrap_or(&"NAME")
+                        ),
+                    ),
                 );
             }
             Some((_, target, process)) => health(name, dependency, edge, target, *process, diagnostics),
@@ -94,10 +109,13 @@ fn health(name: &str, dependency: &str, edge: &Entry, target: &Entry, process: b
     let task = ["check", "inputs", "outputs"].iter().any(|key| target.node.get(key).is_some());
     if wants && process && !has && !task {
         diagnostics.push(
-            Diagnostic::error("no-health-check", format!("`{name}` waits for `{dependency}` to be healthy, which has no `healthcheck`"))
-                .at(edge.key_span, "")
-                .at(target.key_span, "defined here")
-                .help("give it a `healthcheck`, or wait for `service_started`"),
+            Diagnostic::error(
+                "no-health-check",
+                format!("`{name}` waits for `{dependency}` to be healthy, which has no `healthcheck`"),
+            )
+            .at(edge.key_span, "")
+            .at(target.key_span, "defined here")
+            .help("give it a `healthcheck`, or wait for `service_started`"),
         );
     }
 }
@@ -140,7 +158,12 @@ fn references(name: &str, entry: &Entry, root: &Node, diagnostics: &mut Diagnost
 fn circles(services: &[(&str, &Entry, bool)], diagnostics: &mut Diagnostics) {
     let edges = |name: &str| -> Vec<&str> {
         let entry = services.iter().find(|(known, ..)| *known == name);
-        entry.and_then(|(_, entry, _)| entry.node.get("depends_on")?.as_mapping()).into_iter().flat_map(Mapping::iter).map(|(name, _)| name).collect()
+        entry
+            .and_then(|(_, entry, _)| entry.node.get("depends_on")?.as_mapping())
+            .into_iter()
+            .flat_map(Mapping::iter)
+            .map(|(name, _)| name)
+            .collect()
     };
     let mut done: Vec<&str> = Vec::new();
     for (name, ..) in services {
@@ -153,9 +176,10 @@ fn circles(services: &[(&str, &Entry, bool)], diagnostics: &mut Diagnostics) {
                 Some(next) => match stack.iter().position(|(open, _)| *open == next) {
                     Some(at) => {
                         let names: Vec<&str> = stack[at..].iter().map(|(name, _)| *name).chain([next]).collect();
-                        let span = services.iter().find(|(known, ..)| *known == here).and_then(|(_, entry, _)| {
-                            Some(entry.node.get("depends_on")?.as_mapping()?.entry(next)?.key_span)
-                        });
+                        let span = services
+                            .iter()
+                            .find(|(known, ..)| *known == here)
+                            .and_then(|(_, entry, _)| Some(entry.node.get("depends_on")?.as_mapping()?.entry(next)?.key_span));
                         let message = format!("dependencies go round in a circle: {}", names.join(" → "));
                         let diagnostic = Diagnostic::error("cycle", message).help("one of these edges has to go");
                         diagnostics.push(span.into_iter().fold(diagnostic, |diagnostic, span| diagnostic.at(span, "")));

@@ -126,10 +126,7 @@ pub fn allot(
 }
 
 /// The variables that named ports become: `NAME`, and for a range `NAME_FIRST` and `NAME_LAST`.
-pub fn variables(
-    named: &IndexMap<String, NamedPort>,
-    numbers_of: impl Fn(&str) -> Option<Numbers>,
-) -> IndexMap<String, String> {
+pub fn variables(named: &IndexMap<String, NamedPort>, numbers_of: impl Fn(&str) -> Option<Numbers>) -> IndexMap<String, String> {
     let mut variables = IndexMap::new();
     for (name, &port) in named {
         let numbers = numbers_of(name).unwrap_or_else(|| port.into());
@@ -161,9 +158,9 @@ struct Ports<F> {
 impl<F: FnMut(u16) -> bool> Ports<F> {
     /// The first of these numbers that cannot be had.
     fn obstacle(&mut self, numbers: Numbers) -> Option<u16> {
-        numbers.iter().find(|port| {
-            self.given.contains(port) || !*self.asked.entry(*port).or_insert_with_key(|&port| (self.is_free)(port))
-        })
+        numbers
+            .iter()
+            .find(|port| self.given.contains(port) || !*self.asked.entry(*port).or_insert_with_key(|&port| (self.is_free)(port)))
     }
 
     /// The next run of `more` + 1 free numbers from `next` on, once around.
@@ -198,10 +195,8 @@ mod tests {
     use super::*;
 
     fn check(env: &str, named: &[(&str, u16, u16)], kept: &[(&str, u16, u16)], taken: &[u16]) -> Vec<(String, Option<u16>)> {
-        let named: IndexMap<_, _> = named
-            .iter()
-            .map(|&(name, first, last)| (name.to_owned(), NamedPort { first, last, range: first != last }))
-            .collect();
+        let named: IndexMap<_, _> =
+            named.iter().map(|&(name, first, last)| (name.to_owned(), NamedPort { first, last, range: first != last })).collect();
         let kept = kept.iter().map(|&(name, first, last)| (name.to_owned(), Numbers { first, last })).collect();
         let allotted = allot(&named, &kept, &env.parse().unwrap(), |port| !taken.contains(&port)).unwrap();
         allotted.values().map(|port| (port.numbers.to_string(), port.blocked.map(|blocked| blocked.port))).collect()

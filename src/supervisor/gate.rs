@@ -39,7 +39,9 @@ impl Supervisor {
         }
         match step {
             Step::Kill | Step::Conclude => true,
-            Step::Table(next::Step::Stop) => unit.not_before <= self.now && self.stop_gate(unit),
+            Step::Table(next::Step::Stop) => {
+                unit.not_before <= self.now && self.stop_gate(unit) && self.successor_gate(unit) == Gate::Open
+            }
             Step::Table(next::Step::Remove) => unit.not_before <= self.now,
             Step::Table(next::Step::Create) => {
                 unit.not_before <= self.now && self.create_gate(unit) == Gate::Open && self.task_gate(unit, blocked)
@@ -61,6 +63,12 @@ impl Supervisor {
         !wanted
             || unit.ghost
             || !self.units.values().any(|other| other.is_going_down() && self.depends(&other.id.service, &unit.id.service))
+    }
+
+    /// A container that is to be made anew goes on until what the new one needs is there.
+    pub(super) fn successor_gate(&self, unit: &Unit) -> Gate {
+        let replaced = unit.goal == Goal::Up && unit.ending.is_none() && unit.definition() == next::Definition::Different;
+        if replaced { self.create_gate(unit) } else { Gate::Open }
     }
 
     fn depends(&self, dependent: &ServiceName, on: &ServiceName) -> bool {

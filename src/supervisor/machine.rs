@@ -170,6 +170,10 @@ impl Supervisor {
         let mut ids: Vec<UnitId> = self.units.keys().cloned().collect();
         // What starts first is asked first, so that effects read in the order in which they matter.
         ids.sort_by_cached_key(|id| (self.rank(&id.service), id.clone()));
+        // Before the units' turn: a verdict that needs no probe (`log` alone) opens gates at once, and nothing else would wake us.
+        for id in &ids {
+            self.probe_if_due(id);
+        }
         let blocked = self.blocked();
         for id in &ids {
             if let Some(step) = self.units[id].next_step(self.now)
@@ -178,12 +182,10 @@ impl Supervisor {
                 self.begin(id, step);
             }
         }
-        for id in &ids {
-            self.probe_if_due(id);
-        }
         self.forget_what_is_gone();
-        self.answer_wishes(&blocked);
+        // Whoever stops listening with the answer has heard how things stand.
         self.report_changes(&blocked);
+        self.answer_wishes(&blocked);
         self.arm_watches();
         if std::mem::take(&mut self.persist) {
             self.effects.push(Effect::Persist);

@@ -174,6 +174,11 @@ impl Supervisor {
         if unit.kind == UnitKind::Task && aim != Aim::Made {
             return if unit.is_done() && !unit.is_alive() { Reach::There } else { Reach::NotYet };
         }
+        if let super::gate::Gate::Blocked(_, reason) = self.successor_gate(unit)
+            && unit.is_alive()
+        {
+            return Reach::Failed(format!("{id} runs on as it was: {reason}"));
+        }
         match unit.have {
             Have::Absent => Reach::NotYet,
             Have::Created if aim == Aim::Made && unit.busy.is_none() && unit.definition() != Definition::Different => {

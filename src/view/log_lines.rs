@@ -32,6 +32,11 @@ impl LogLines {
         Self { paint, prefix, timestamps, width, speakers }
     }
 
+    /// Whether there are colours.
+    pub fn paint(&self) -> Paint {
+        self.paint
+    }
+
     /// One line, without its end. `time` is RFC 3339.
     pub fn line(&mut self, name: &str, time: &str, bytes: &[u8]) -> String {
         let mut line = String::new();

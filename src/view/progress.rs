@@ -12,7 +12,7 @@ use super::style::Paint;
 use super::{json, printer::Printer};
 use crate::plan::action::ResourceId;
 use crate::supervisor::notice::{Level, Notice, ResourceState};
-use crate::supervisor::status::{Health, UnitState, UnitStatus};
+use crate::supervisor::status::{Health, UnitKind, UnitState, UnitStatus};
 
 /// `--progress`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -132,8 +132,17 @@ struct Lines {
 
 impl Lines {
     fn news(&mut self, notice: &Notice) -> Option<News> {
-        let news = words(notice)?;
+        let mut news = words(notice)?;
         let Some(subject) = &news.subject else { return Some(news) };
+        if let Notice::Unit(unit) = notice
+            && unit.state == UnitState::Preparing
+        {
+            // What has ended is prepared for nothing but its end.
+            let ended = self.last.get(subject).is_some_and(|last| last.starts_with("stop") || last.starts_with("exited"));
+            news.text = if ended { "removing" } else { "preparing" }.to_owned();
+            // Of a process there is little to prepare.
+            news.fleeting = unit.kind != UnitKind::Container;
+        }
         if news.fleeting {
             return Some(news);
         }

@@ -53,10 +53,7 @@ mod tests {
         table.row(["数据".to_owned(), "running".to_owned()]);
         table.row(["\u{1b}[31mweb-1-long\u{1b}[0m".to_owned(), "up\nwell".to_owned()]);
         table.row(["a".to_owned(), String::new()]);
-        assert_eq!(
-            table.render(),
-            "NAME         STATE\n数据         running\n\u{1b}[31mweb-1-long\u{1b}[0m   up well\na\n"
-        );
+        assert_eq!(table.render(), "NAME         STATE\n数据         running\n\u{1b}[31mweb-1-long\u{1b}[0m   up well\na\n");
     }
 
     #[test]

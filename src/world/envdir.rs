@@ -161,6 +161,11 @@ impl EnvDir {
         make_private(&self.path)
     }
 
+    /// Makes the directory of the services' logs, for its owner alone.
+    pub fn create_logs(&self) -> Result<(), StateError> {
+        make_private(&self.logs())
+    }
+
     /// Removes it with all that it holds.
     pub fn remove(&self) -> Result<(), StateError> {
         match fs::remove_dir_all(&self.path) {
@@ -287,8 +292,8 @@ impl EnvDir {
 
     /// Whether the environment is in use: its supervisor lives, or an `up` is under way.
     pub fn is_in_use(&self) -> bool {
-        let claimed = File::open(self.path.join("claim"))
-            .is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)));
+        let claimed =
+            File::open(self.path.join("claim")).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)));
         claimed || self.is_locked()
     }
 

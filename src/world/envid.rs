@@ -161,8 +161,7 @@ fn find(state: &StateDir, asked: &Asked<'_>, purpose: Purpose) -> Result<Identit
     }
     let compose = asked.directory.file_name().and_then(|name| EnvId::normalized(&name.to_string_lossy()));
     // A stack that was run under its directory's name and has got keys of ours since then keeps its volumes.
-    let runs_already =
-        |id: &EnvId| Ok::<_, StateError>(state.env(id).home()?.is_some_and(|home| home.is(asked.directory)));
+    let runs_already = |id: &EnvId| Ok::<_, StateError>(state.env(id).home()?.is_some_and(|home| home.is(asked.directory)));
     match compose {
         Some(id) if purpose != Purpose::Show && (!asked.has_own_keys || runs_already(&id)?) => {
             known(not_elsewhere(state, id, asked.directory)?)
@@ -278,8 +277,7 @@ mod tests {
         }
 
         fn ask(&self, dir: &Path, purpose: Purpose, what: What<'_>) -> Result<Identity, EnvIdError> {
-            let variables =
-                what.variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let variables = what.variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
             let asked = Asked {
                 option: what.option,
                 variables: &variables,

@@ -50,6 +50,7 @@ pub use exec::{ExecSpec, Input, Output, Session, Terminal};
 pub use logs::{LogLine, LogRange, LogStream};
 use observe::Births;
 pub use owned::OwnedThing;
+pub use published::PortOfContainer;
 pub use run::{Attached, RunSpec};
 
 use crate::plan::action::{Action, Fault, Outcome, Ticket};

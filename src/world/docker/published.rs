@@ -1,9 +1,11 @@
-//! Where a container's port is on the host, also one that the engine picked.
+//! Where a container's port is on the host, also one that the engine picked, and which container holds a port of the host.
 
-use bollard::query_parameters::ListContainersOptions;
+use std::collections::BTreeMap;
 
-use super::Docker;
+use super::observe::{list_containers, name_of};
+use super::{Docker, OwnedThing, labels};
 use crate::base::name::EnvId;
+use crate::model::owned::Owned;
 use crate::plan::action::Fault;
 
 impl Docker {
@@ -19,15 +21,36 @@ impl Docker {
         });
         Ok(binding)
     }
+}
 
-    /// All ports of this host that the containers of an environment hold.
-    pub async fn published_ports(&self, env: &EnvId) -> Result<Vec<u16>, Fault> {
+/// A container that holds a port of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortOfContainer {
+    /// The container's name.
+    pub name: String,
+    /// The environment that its label names.
+    pub env: Option<String>,
+    /// Whether it is the asking environment's own, by label or because it `owns` it.
+    pub own: bool,
+}
+
+impl Docker {
+    /// The ports of the host that containers hold, as seen by an environment that owns these things beside its own.
+    pub async fn held_ports(&self, env: &EnvId, owned: &[Owned]) -> Result<BTreeMap<u16, PortOfContainer>, Fault> {
         let link = self.link().await?;
-        let label = format!("com.docker.compose.project={env}");
-        let filters = [("label".to_owned(), vec![label])].into();
-        let options = ListContainersOptions { filters: Some(filters), ..ListContainersOptions::default() };
-        let containers = link.api.list_containers(Some(options)).await?;
-        let ports = containers.into_iter().flat_map(|container| container.ports.unwrap_or_default());
-        Ok(ports.filter_map(|port| port.public_port).collect())
+        let containers: Vec<Owned> = owned.iter().filter(|entry| matches!(entry, Owned::Containers(_))).cloned().collect();
+        let owned = self.owned(&containers).await?;
+        let mut held = BTreeMap::new();
+        for container in list_containers(&link, &[]).await? {
+            let id = container.id.clone().unwrap_or_default();
+            let label = labels::get(container.labels.as_ref(), labels::PROJECT).map(str::to_owned);
+            let is_owned = owned.iter().any(|thing| matches!(thing, OwnedThing::Container { id: owned, .. } if *owned == id));
+            let own = is_owned || label.as_deref() == Some(env.as_str());
+            let seen = PortOfContainer { name: name_of(&container), env: label, own };
+            for port in container.ports.iter().flatten().filter_map(|port| port.public_port) {
+                held.insert(port, seen.clone());
+            }
+        }
+        Ok(held)
     }
 }

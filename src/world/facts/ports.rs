@@ -1,0 +1,321 @@
+//! Who holds a port of this host, and which of a stack's ports are taken.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
+
+use procfs::net::{TcpState, UdpState};
+use procfs::process::{FDTarget, Process};
+
+use crate::base::name::{EnvId, ServiceName};
+use crate::model::port::Port;
+use crate::model::service::{Kind, Service};
+use crate::plan::desired::Deployment;
+use crate::plan::ports::Numbers;
+use crate::world::docker::PortOfContainer;
+use crate::world::envdir::{EnvDir, StateDir, StateError};
+
+/// Tells which containers hold ports. It is asked once at most, and only when a port is held.
+pub type Containers<'a> = &'a dyn Fn() -> BTreeMap<u16, PortOfContainer>;
+
+/// TCP or UDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Tcp,
+    Udp,
+}
+
+/// A process that holds a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Holder {
+    pid: i32,
+    command: String,
+    env: Option<String>,
+}
+
+/// All that is known about who holds what, as seen by one environment.
+pub struct Holders<'a> {
+    env: EnvId,
+    /// What the environment keeps, while its supervisor lives: its own services hold it.
+    own: Vec<Numbers>,
+    /// What other environments that are in use keep, whether it is bound yet or not.
+    others: Vec<(EnvId, Numbers)>,
+    containers: Containers<'a>,
+    seen: OnceCell<BTreeMap<u16, PortOfContainer>>,
+}
+
+impl<'a> Holders<'a> {
+    /// Looks at the state of all environments. For numbers that are to be kept the caller holds the host's lock.
+    pub fn look(state: &StateDir, dir: &EnvDir, containers: Containers<'a>) -> Result<Self, StateError> {
+        let mut others = Vec::new();
+        for other in state.list()?.into_iter().filter(|other| other.id() != dir.id() && other.is_in_use()) {
+            others.extend(other.ports()?.into_values().map(|numbers| (other.id().clone(), numbers)));
+        }
+        // Not `is_in_use`: the `up` that asks is itself under way.
+        let own = if dir.is_locked() { dir.ports()?.into_values().collect() } else { Vec::new() };
+        Ok(Self { env: dir.id().clone(), own, others, containers, seen: OnceCell::new() })
+    }
+
+    /// Whether a service of the environment could have this port, or has it already.
+    pub fn is_free(&self, port: u16) -> bool {
+        self.reserved(port).is_none()
+            && [Protocol::Tcp, Protocol::Udp].into_iter().all(|protocol| self.is_ours(port, protocol, None))
+    }
+
+    /// Who holds a port, for a message: `process 4711 (nginx -g …)`.
+    pub fn who(&self, port: u16) -> String {
+        if let Some(env) = self.reserved(port) {
+            return format!("the environment `{env}`");
+        }
+        if let Some(container) = self.container(port) {
+            return match &container.env {
+                Some(env) => format!("the container `{}` of the environment `{env}`", container.name),
+                None => format!("the container `{}`", container.name),
+            };
+        }
+        let holder = [Protocol::Tcp, Protocol::Udp].into_iter().find_map(|protocol| holder(port, protocol));
+        match holder {
+            Some(Holder { pid, command, env: Some(env) }) => format!("process {pid} ({command}) of the environment `{env}`"),
+            Some(Holder { pid, command, env: None }) => format!("process {pid} ({command})"),
+            None => "a process of another user".to_owned(),
+        }
+    }
+
+    fn reserved(&self, port: u16) -> Option<&EnvId> {
+        self.others.iter().find(|(_, numbers)| numbers.iter().contains(&port)).map(|(env, _)| env)
+    }
+
+    /// Whether nobody holds a port, or only the environment itself.
+    fn is_ours(&self, port: u16, protocol: Protocol, address: Option<IpAddr>) -> bool {
+        if can_bind(port, protocol, address) {
+            return true;
+        }
+        match holder(port, protocol) {
+            Some(Holder { env: Some(env), .. }) => env == self.env.as_str(),
+            // A proxy of the engine, or a process that we may not look into: of our own user only one with file capabilities.
+            Some(Holder { env: None, .. }) | None => {
+                self.container(port).is_some_and(|container| container.own)
+                    || (holder(port, protocol).is_none() && self.own.iter().any(|numbers| numbers.iter().contains(&port)))
+            }
+        }
+    }
+
+    fn container(&self, port: u16) -> Option<&PortOfContainer> {
+        self.seen.get_or_init(self.containers).get(&port)
+    }
+}
+
+/// Ports that are fixed in the files of these services and held by somebody else: one sentence each.
+pub fn taken_ports(deployment: &Deployment, services: &[ServiceName], holders: &Holders<'_>) -> Vec<String> {
+    let mut taken = Vec::new();
+    for name in services {
+        let Some(service) = deployment.service(name) else { continue };
+        for port in &service.common.ports {
+            let Some(numbers) = numbers_on_host(service, port) else { continue };
+            let protocol = if port.protocol == "udp" { Protocol::Udp } else { Protocol::Tcp };
+            let address = port.host_ip.as_deref().and_then(|address| address.parse().ok());
+            let is_free = |port: u16| holders.reserved(port).is_none() && holders.is_ours(port, protocol, address);
+            // Of a range the engine picks one for each replica: it is taken when all are.
+            if numbers.iter().any(is_free) {
+                continue;
+            }
+            taken.push(format!("`{name}` needs port {numbers}, which is held by {}", holders.who(numbers.first)));
+        }
+    }
+    taken
+}
+
+/// The numbers on the host that a service asks for; none when the engine picks one, or nobody will run.
+fn numbers_on_host(service: &Service, port: &Port) -> Option<Numbers> {
+    if service.replicas() == 0 {
+        return None;
+    }
+    let single = |number| Numbers { first: number, last: number };
+    let published = match &port.published {
+        Some(text) => {
+            let (first, last) = text.split_once('-').unwrap_or((text, text));
+            Some(Numbers { first: first.trim().parse().ok()?, last: last.trim().parse().ok()? })
+        }
+        None => None,
+    };
+    let numbers = match &service.kind {
+        Kind::Container(_) => published?,
+        Kind::Process(_) => published.unwrap_or_else(|| single(port.target)),
+    };
+    (numbers.first > 0).then_some(numbers)
+}
+
+/// Whether a service could listen on this port: on any address (IPv4, IPv6, loopback alone), or on the one it asks for.
+///
+/// Only "in use" is an answer here. That a port below 1024 is not for us to bind says nothing about who holds it.
+fn can_bind(port: u16, protocol: Protocol, address: Option<IpAddr>) -> bool {
+    let all = [
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        // Someone who asked for the port to be shared (SO_REUSEADDR) may hold one address beside the wildcard.
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::LOCALHOST),
+    ];
+    let given = address.map(|address| [address]);
+    let addresses: &[IpAddr] = given.as_ref().map_or(&all, |given| given);
+    addresses.iter().all(|&address| {
+        let bound = match protocol {
+            Protocol::Tcp => TcpListener::bind((address, port)).map(drop),
+            Protocol::Udp => UdpSocket::bind((address, port)).map(drop),
+        };
+        !bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+    })
+}
+
+/// The process that holds a port; none when nobody does or when we may not look into it.
+fn holder(port: u16, protocol: Protocol) -> Option<Holder> {
+    let sockets = sockets_on(port, protocol);
+    if sockets.is_empty() {
+        return None;
+    }
+    procfs::process::all_processes().ok()?.flatten().find(|process| holds_one_of(process, &sockets)).map(|process| {
+        let command = process.cmdline().unwrap_or_default().join(" ");
+        let command = if command.chars().count() > 80 { command.chars().take(79).chain(['…']).collect() } else { command };
+        let env = process.environ().ok().and_then(|variables| variables.get(OsStr::new("BAISTACK_ENVID")).cloned());
+        Holder { pid: process.pid, command, env: env.map(|env| env.to_string_lossy().into_owned()) }
+    })
+}
+
+/// The inodes of the sockets that are bound to a port.
+fn sockets_on(port: u16, protocol: Protocol) -> HashSet<u64> {
+    match protocol {
+        Protocol::Tcp => (procfs::net::tcp().into_iter().chain(procfs::net::tcp6()).flatten())
+            .filter(|socket| socket.state == TcpState::Listen && socket.local_address.port() == port)
+            .map(|socket| socket.inode)
+            .collect(),
+        Protocol::Udp => (procfs::net::udp().into_iter().chain(procfs::net::udp6()).flatten())
+            .filter(|socket| socket.state == UdpState::Close && socket.local_address.port() == port)
+            .map(|socket| socket.inode)
+            .collect(),
+    }
+}
+
+fn holds_one_of(process: &Process, sockets: &HashSet<u64>) -> bool {
+    process.fd().is_ok_and(|descriptors| {
+        descriptors.flatten().any(|descriptor| matches!(descriptor.target, FDTarget::Socket(inode) if sockets.contains(&inode)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::service::Common;
+    use crate::model::stack::Stack;
+
+    struct Fixture {
+        _dir: tempfile::TempDir,
+        state: StateDir,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let state = StateDir::at(dir.path().join("baistack"));
+            Self { _dir: dir, state }
+        }
+
+        fn env(&self, name: &str) -> EnvDir {
+            self.state.env(&name.parse().unwrap())
+        }
+    }
+
+    fn nobody() -> BTreeMap<u16, PortOfContainer> {
+        BTreeMap::new()
+    }
+
+    fn held(address: &str) -> (TcpListener, u16) {
+        let listener = TcpListener::bind(address).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (listener, port)
+    }
+
+    #[test]
+    fn a_port_held_on_one_loopback_alone_is_not_free_and_its_holder_is_named() {
+        let fixture = Fixture::new();
+        let holders = Holders::look(&fixture.state, &fixture.env("demo"), &nobody).unwrap();
+        let (_four, port) = held("127.0.0.1:0");
+        assert!(!holders.is_free(port));
+        assert!(holders.who(port).starts_with(&format!("process {} (", std::process::id())));
+        if TcpListener::bind("[::1]:0").is_ok() {
+            let (_six, port) = held("[::1]:0");
+            assert!(!holders.is_free(port));
+        }
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(!holders.is_free(udp.local_addr().unwrap().port()));
+        assert!(holders.who(udp.local_addr().unwrap().port()).starts_with("process"));
+    }
+
+    #[test]
+    fn a_port_that_our_own_container_holds_is_ours_and_any_other_is_named() {
+        let fixture = Fixture::new();
+        let (_listener, port) = held("127.0.0.1:0");
+        let of = |own| {
+            move || {
+                let container = PortOfContainer { name: "demo-db-1".to_owned(), env: Some("demo".to_owned()), own };
+                BTreeMap::from([(port, container)])
+            }
+        };
+        let (ours, theirs) = (of(true), of(false));
+        assert!(Holders::look(&fixture.state, &fixture.env("demo"), &ours).unwrap().is_free(port));
+        let holders = Holders::look(&fixture.state, &fixture.env("other"), &theirs).unwrap();
+        assert!(!holders.is_free(port));
+        assert_eq!(holders.who(port), "the container `demo-db-1` of the environment `demo`");
+    }
+
+    #[test]
+    fn what_another_environment_in_use_keeps_is_taken_before_it_is_bound() {
+        let fixture = Fixture::new();
+        // Not one of the kernel's choice: another test could be given the same.
+        let is_unbound = |port: &u16| [Protocol::Tcp, Protocol::Udp].iter().all(|&protocol| can_bind(*port, protocol, None));
+        let port = (20_000..32_000).find(is_unbound).unwrap();
+        let other = fixture.env("other");
+        other.set_ports(&BTreeMap::from([("P".to_owned(), Numbers { first: port, last: port })])).unwrap();
+        let look = || Holders::look(&fixture.state, &fixture.env("demo"), &nobody).unwrap();
+        assert!(look().is_free(port), "it is down");
+        let claim = other.claim().unwrap();
+        assert!(!look().is_free(port));
+        assert_eq!(look().who(port), "the environment `other`");
+        drop(claim);
+        assert!(look().is_free(port));
+    }
+
+    #[test]
+    fn a_fixed_port_that_is_taken_is_said_with_service_and_holder() {
+        let fixture = Fixture::new();
+        let holders = Holders::look(&fixture.state, &fixture.env("demo"), &nobody).unwrap();
+        let (_listener, port) = held("127.0.0.1:0");
+        let service = |published: Option<String>, host_ip: Option<&str>, kind| Service {
+            common: Common {
+                ports: vec![Port { target: port, published, host_ip: host_ip.map(str::to_owned), ..Port::default() }],
+                ..Common::default()
+            },
+            kind,
+        };
+        let process = || Kind::Process(Box::default());
+        let container = || Kind::Container(Box::default());
+        for (service, is_taken) in [
+            (service(None, None, process()), true),
+            (service(None, None, container()), false),
+            (service(Some(port.to_string()), None, container()), true),
+            (service(Some(port.to_string()), Some("127.0.0.2"), container()), false),
+        ] {
+            let name: ServiceName = "web".parse().unwrap();
+            let deployment = Deployment {
+                env: "demo".parse().unwrap(),
+                stack: Stack { services: [(name.clone(), service.clone())].into(), ..Stack::default() },
+                caller: crate::plan::desired::Caller::default(),
+                places: crate::plan::desired::Places::default(),
+            };
+            let said = taken_ports(&deployment, std::slice::from_ref(&name), &holders);
+            assert_eq!(said.len(), usize::from(is_taken), "{service:?}");
+            assert!(said.iter().all(|text| text.starts_with(&format!("`web` needs port {port}, which is held by process"))));
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! `requires:`: all of it is looked at, and all that is missing is told at once.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use indexmap::IndexMap;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::model::requires::Need;
+use crate::plan::desired::Deployment;
+
+/// Tells the container engine's release, or why it cannot be reached.
+pub type Engine<'a> = &'a dyn Fn() -> Result<String, String>;
+
+/// What a stack requires and this host has not: one sentence each, with its hint.
+pub fn missing(deployment: &Deployment, environment: &IndexMap<String, String>, engine: Engine<'_>) -> Vec<String> {
+    let host = Host { directory: &deployment.stack.directory, environment, engine };
+    let missing = |requirement: &crate::model::requires::Requirement| {
+        let what = host.check(&requirement.what).err()?;
+        Some(match &requirement.hint {
+            Some(hint) => format!("{what}: {hint}"),
+            None => what,
+        })
+    };
+    deployment.stack.requires.iter().filter_map(missing).collect()
+}
+
+struct Host<'a> {
+    directory: &'a Path,
+    environment: &'a IndexMap<String, String>,
+    engine: Engine<'a>,
+}
+
+impl Host<'_> {
+    fn check(&self, need: &Need) -> Result<(), String> {
+        match need {
+            Need::Locale(encoding) => self.locale(encoding),
+            Need::Tool { name, version } => self.tool(name, version.as_deref()),
+            Need::Docker(version) => {
+                let found = (self.engine)().map_err(|why| format!("a Docker Engine is required: {why}"))?;
+                satisfies(&found, version).map_err(|why| format!("the Docker Engine is {found}, {why}"))
+            }
+            Need::File(path) if self.directory.join(path).exists() => Ok(()),
+            Need::File(path) => Err(format!("the file `{path}` is missing")),
+            Need::OpenFiles(count) => open_files(*count),
+            Need::Command(text) => self.command(text),
+        }
+    }
+
+    /// What the C library makes of the caller's variables: a locale that is named but not installed is `C` to every program.
+    fn locale(&self, encoding: &str) -> Result<(), String> {
+        let set = ["LC_ALL", "LC_CTYPE", "LANG"]
+            .into_iter()
+            .find_map(|name| Some((name, self.environment.get(name).filter(|value| !value.is_empty())?)));
+        let charmap = self.program("locale").and_then(|program| {
+            let output = self.run(&program, &["charmap"]).ok()?;
+            output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        });
+        let plain = |text: &str| text.to_ascii_lowercase().replace('-', "");
+        let has = match (&charmap, set) {
+            (Some(charmap), _) => plain(charmap) == plain(encoding),
+            (None, Some((_, locale))) => plain(locale).ends_with(&plain(encoding)),
+            (None, None) => false,
+        };
+        match (has, set) {
+            (true, _) => Ok(()),
+            (false, Some((name, locale))) => {
+                Err(format!("the locale `{locale}` (from {name}) is none of {encoding}; `export LC_ALL=C.UTF-8` sets one"))
+            }
+            (false, None) => Err(format!("no locale of {encoding} is set; `export LC_ALL=C.UTF-8` sets one")),
+        }
+    }
+
+    fn tool(&self, name: &str, version: Option<&str>) -> Result<(), String> {
+        let Some(program) = self.program(name) else { return Err(format!("the program `{name}` is not in PATH")) };
+        let Some(version) = version else { return Ok(()) };
+        let output = self.run(&program, &["--version"]).map_err(|error| format!("`{name} --version` cannot be run: {error}"))?;
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        let Some(found) = text.split_whitespace().find_map(version_in) else {
+            return Err(format!("`{name} --version` names no version"));
+        };
+        satisfies(found, version).map_err(|why| format!("`{name}` is version {found}, {why}"))
+    }
+
+    fn command(&self, text: &str) -> Result<(), String> {
+        let output = self.run(Path::new("/bin/sh"), &["-c", text]).map_err(|error| format!("`{text}` cannot be run: {error}"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said =
+            said.lines().rfind(|line| !line.trim().is_empty()).map_or_else(String::new, |line| format!(" ({})", line.trim()));
+        Err(format!("`{}` fails{said}", text.lines().next().unwrap_or_default()))
+    }
+
+    /// Where a program is: in the caller's `PATH`, or with `/` from the stack's directory.
+    fn program(&self, name: &str) -> Option<PathBuf> {
+        if name.contains('/') {
+            return Some(self.directory.join(name)).filter(|path| path.is_file());
+        }
+        let path = self.environment.get("PATH")?;
+        std::env::split_paths(path).map(|directory| directory.join(name)).find(|path| path.is_file())
+    }
+
+    fn run(&self, program: &Path, arguments: &[&str]) -> io::Result<std::process::Output> {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(self.directory).env_clear().envs(self.environment);
+        command.stdin(Stdio::null()).output()
+    }
+}
+
+/// The soft limit is raised as far as is asked, in this process: the supervisor that it starts, and so the services, inherit it.
+fn open_files(count: u64) -> Result<(), String> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|errno| errno.desc().to_owned())?;
+    if soft >= count || (hard >= count && setrlimit(Resource::RLIMIT_NOFILE, count, hard).is_ok()) {
+        return Ok(());
+    }
+    Err(format!("{count} open files are required and at most {hard} are allowed; raise `nofile` in /etc/security/limits.conf"))
+}
+
+/// The version in a word such as `3.11.2,` or `v20.10.24` or `(1.2)`.
+fn version_in(word: &str) -> Option<&str> {
+    let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    let word = word.strip_prefix('v').unwrap_or(word);
+    (word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.')).then_some(word)
+}
+
+/// Whether a version satisfies a comma list of comparisons, as `>=3.11,<3.12`.
+fn satisfies(found: &str, wanted: &str) -> Result<(), String> {
+    let numbers = |text: &str| -> Vec<u64> {
+        let text = text.trim().trim_start_matches('v');
+        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        text[..end].split('.').filter_map(|part| part.parse().ok()).collect()
+    };
+    for comparison in wanted.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let split = comparison.find(|c: char| c.is_ascii_digit() || c == 'v').unwrap_or(comparison.len());
+        let (operator, version) = comparison.split_at(split);
+        let (operator, mut have, mut want) = (operator.trim(), numbers(found), numbers(version));
+        if matches!(operator, "" | "=" | "==" | "!=") {
+            // `3.11` means any 3.11.
+            have.truncate(want.len());
+        }
+        let length = want.len().max(have.len());
+        want.resize(length, 0);
+        have.resize(length, 0);
+        let holds = match operator {
+            ">=" => have >= want,
+            "<=" => have <= want,
+            ">" => have > want,
+            "<" => have < want,
+            "" | "=" | "==" => have == want,
+            "!=" => have != want,
+            other => return Err(format!("and `{other}` is no comparison of versions")),
+        };
+        if !holds {
+            return Err(format!("and {wanted} is required"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_number_by_number() {
+        for (found, wanted, expected) in [
+            ("3.11.7", ">=3.11,<3.12", true),
+            ("3.12.0", ">=3.11,<3.12", false),
+            ("20.10.24+dfsg1", ">=20.10", true),
+            ("20.9", ">=20.10", false),
+            ("1.2.3", "1.2", true),
+            ("1.3", "1.2", false),
+            ("2.0", "!=2.0.0", false),
+            ("2", "~>2", false),
+        ] {
+            assert_eq!(satisfies(found, wanted).is_ok(), expected, "{found} {wanted}");
+        }
+    }
+
+    #[test]
+    fn a_version_is_found_among_words() {
+        let find = |text: &str| text.split_whitespace().find_map(version_in).map(str::to_owned);
+        assert_eq!(find("Python 3.11.2").as_deref(), Some("3.11.2"));
+        assert_eq!(find("Docker version 20.10.24, build 297e128").as_deref(), Some("20.10.24"));
+        assert_eq!(find("go version go1.22 (linux)"), None);
+        assert_eq!(find("v1.2 (x)").as_deref(), Some("1.2"));
+    }
+
+    #[test]
+    fn all_that_is_missing_is_said_at_once_with_its_hint() {
+        let environment: IndexMap<String, String> =
+            [("PATH".to_owned(), "/bin:/usr/bin".to_owned()), ("LANG".to_owned(), "C".to_owned())].into();
+        let host = Host { directory: Path::new("/"), environment: &environment, engine: &|| Err("it is away".to_owned()) };
+        let said = |need: Need| host.check(&need).err();
+        assert_eq!(said(Need::Tool { name: "sh".to_owned(), version: None }), None);
+        let said_of_tool = said(Need::Tool { name: "no-such-tool".to_owned(), version: None });
+        assert_eq!(said_of_tool.as_deref(), Some("the program `no-such-tool` is not in PATH"));
+        assert_eq!(said(Need::File("/no/such/file".to_owned())).as_deref(), Some("the file `/no/such/file` is missing"));
+        assert_eq!(said(Need::File("etc".to_owned())), None, "relative to the stack");
+        assert_eq!(said(Need::Command("echo oh >&2; exit 3".to_owned())).as_deref(), Some("`echo oh >&2; exit 3` fails (oh)"));
+        assert!(said(Need::Docker(">=20".to_owned())).unwrap().contains("it is away"));
+        assert!(said(Need::Locale("UTF-8".to_owned())).unwrap().contains("LANG"));
+        assert_eq!(said(Need::OpenFiles(1)), None);
+        assert!(said(Need::OpenFiles(u64::MAX)).unwrap().contains("nofile"));
+    }
+}
