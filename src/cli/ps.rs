@@ -17,8 +17,10 @@ use crate::view::{json, ports};
 
 /// Flags of `ps`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Compose's columns come first, then KIND, STATE with its reason, HEALTH, the PID or container, RESTARTS.\n\
-                        Exit 0 also when nothing runs.")]
+#[command(
+    after_help = "Compose's columns come first, then KIND, STATE with its reason, HEALTH, the PID or container, RESTARTS.\n\
+                        Exit 0 also when nothing runs."
+)]
 pub struct Args {
     /// Services [default: all]
     pub services: Vec<ServiceName>,
@@ -127,7 +129,9 @@ impl<'a> Row<'a> {
             None => format!("{}-{}-{}", status.env, id.service, id.replica),
         };
         let argv = service.map(|service| match (service.process(), service.container()) {
-            (Some(process), _) => process.command.as_ref().map(|command| command.argv(process.shell.as_deref())).unwrap_or_default(),
+            (Some(process), _) => {
+                process.command.as_ref().map(|command| command.argv(process.shell.as_deref())).unwrap_or_default()
+            }
             (None, container) => container.and_then(|container| container.command.clone()).unwrap_or_default(),
         });
         Self {
