@@ -182,7 +182,6 @@ const NOT_YET: &[(&str, &str, bool)] = &[
     ("run", "use-aliases", false),
     ("up", "always-recreate-deps", false),
     ("up", "ignore-limits", false),
-    ("up", "keep-going", false),
     ("up", "menu", false),
     ("up", "no-build", false),
     ("up", "renew-anon-volumes", false),

@@ -37,9 +37,6 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let mut ready = context.load(Purpose::Start { strict_ports: false }, &args.services)?;
     let known = &ready.deployment.stack.services;
-    if let Some(name) = args.services.iter().find(|name| !known.contains_key(*name)) {
-        return Err(CliError::Usage(format!("no service `{name}` in this stack")));
-    }
     let only_named = !args.with_dependencies;
     let built: Vec<ServiceName> = (supervisor::select(&ready.deployment, &args.services, only_named).into_iter())
         .filter(|name| known[name].container().is_some_and(|container| container.build.is_some()))

@@ -10,7 +10,9 @@ use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
 use crate::plan::desired::Deployment;
 use crate::plan::hash::ConfigHash;
+use crate::supervisor;
 use crate::yaml::emit;
+use crate::yaml::node::Node;
 
 /// Flags of `config`.
 #[derive(Debug, clap::Args)]
@@ -106,11 +108,24 @@ fn text(args: &Args, ready: &Ready, context: &Context) -> Result<String, CliErro
         lines(variables)
     } else {
         let mut tree = ready.tree.clone();
+        if !args.services.is_empty() {
+            keep(&mut tree, &supervisor::select(deployment, &args.services, false));
+        }
         if !context.global.show_secrets {
             mask::tree(&mut tree, &ready.secrets);
         }
         if args.format == "json" { emit::to_json(&tree) } else { emit::to_yaml(&tree) }
     })
+}
+
+/// Leaves these services only.
+fn keep(tree: &mut Node, services: &[ServiceName]) {
+    for section in ["services", "processes"] {
+        let section = tree.as_mapping_mut().and_then(|root| root.get_mut(section)).and_then(Node::as_mapping_mut);
+        if let Some(section) = section {
+            section.retain(|name, _| services.iter().any(|kept| kept.as_str() == name));
+        }
+    }
 }
 
 fn hashes(deployment: &Deployment, which: &str) -> Result<String, CliError> {

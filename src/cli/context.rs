@@ -13,7 +13,8 @@ use super::args::Global;
 use super::log_feed;
 use super::up::Quiet;
 use crate::base::exit::Exit;
-use crate::base::name::{EnvId, UnitId};
+use crate::base::name::{EnvId, ServiceName, UnitId};
+use crate::base::suggest;
 use crate::host::attach::{self, AttachError};
 use crate::host::engine::Engine;
 use crate::plan::action::ResourceId;
@@ -86,6 +87,11 @@ impl Context {
         Ok(Self { global, caller, working_dir, printer, style, engine: OnceCell::new() })
     }
 
+    /// Whether a variable of the caller's says yes.
+    pub fn is_set(&self, name: &str) -> bool {
+        self.caller.get(name).is_some_and(|value| matches!(value.to_ascii_lowercase().as_str(), "1" | "t" | "true" | "y" | "yes"))
+    }
+
     /// The state of all environments.
     pub fn state(&self) -> Result<StateDir, CliError> {
         StateDir::of(&self.caller).map_err(CliError::failed)
@@ -124,12 +130,18 @@ impl Context {
     /// [`ask`](Self::ask), without the progress of some images.
     pub fn ask_quietly(&self, env: &EnvId, request: Request, missing: Missing, quiet: Quiet) -> Result<Exit, CliError> {
         let watched = Arc::new(Mutex::new(Watched::new(Progress::new(self.style, self.printer), quiet)));
+        // A one-off command brings up what it needs, and speaks for itself.
+        let is_up = matches!(&request, Request::Up(up) if up.services.is_empty());
         let reply = self.converse(env, request, missing, &watched)?;
         let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.progress.settle();
         let failed = std::mem::take(&mut watched.failed);
         drop(watched);
         match reply {
+            Some(Reply::Done { changed: false, .. }) if is_up && self.style != Style::Quiet => {
+                self.printer.say("nothing to do: everything is up as the stack describes it");
+                Ok(Exit::Success)
+            }
             Some(reply) => self.judge(env, reply, &failed),
             None => Ok(Exit::Success),
         }
@@ -150,7 +162,7 @@ impl Context {
     ) -> Result<Option<Reply>, CliError> {
         let dir = self.env_dir(env)?;
         let recorded = dir.exists();
-        if missing != Missing::IsStarted && !recorded && !self.has_containers(env) {
+        if missing != Missing::IsStarted && !self.exists(env)? {
             return if missing == Missing::IsFine { Ok(None) } else { Err(Self::not_running(env)) };
         }
         let listener = Arc::clone(watched);
@@ -171,6 +183,11 @@ impl Context {
             let _ = dir.remove();
         }
         reply.map(Some)
+    }
+
+    /// Whether there is anything of an environment: a state, or containers.
+    pub fn exists(&self, env: &EnvId) -> Result<bool, CliError> {
+        Ok(self.env_dir(env)?.exists() || self.has_containers(env))
     }
 
     /// Whether the engine holds containers of an environment that we keep no state of.
@@ -217,6 +234,22 @@ impl Context {
         let container = self.running_container(env, unit)?;
         let published = self.engine()?.published(&container, target, protocol);
         published.map_err(|fault| CliError::Engine(fault.to_string()))
+    }
+
+    /// Refuses names that no service has, with the one that may be meant.
+    pub fn known(&self, deployment: &Deployment, services: &[ServiceName]) -> Result<(), CliError> {
+        let Some(unknown) = services.iter().find(|name| deployment.service(name).is_none()) else { return Ok(()) };
+        let all = deployment.stack.services.keys().chain(deployment.stack.disabled.keys()).map(ServiceName::as_str);
+        let meant = suggest::closest(unknown.as_str(), all).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+        Err(CliError::Usage(format!("no service `{unknown}` in {}{meant}", deployment.env)))
+    }
+
+    /// [`known`](Self::known), for commands about what was started, which need no stack file.
+    pub fn known_in(&self, env: &EnvId, services: &[ServiceName]) -> Result<(), CliError> {
+        match self.deployment(env)? {
+            Some(deployment) => self.known(&deployment, services),
+            None => Ok(()),
+        }
     }
 
     /// Prints the stack's `welcome`.

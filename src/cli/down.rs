@@ -32,6 +32,8 @@ pub struct Args {
 
 /// Takes everything down.
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
+    let env = context.env_id()?;
+    context.known_in(&env, &args.services)?;
     let down = Down {
         services: args.services,
         volumes: args.volumes,
@@ -39,5 +41,5 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         rmi: args.rmi,
         timeout: values::seconds(args.timeout),
     };
-    context.ask(&context.env_id()?, Request::Down(down), Missing::IsFine)
+    context.ask(&env, Request::Down(down), Missing::IsFine)
 }

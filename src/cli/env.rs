@@ -31,8 +31,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     let named: Vec<ServiceName> = args.service.iter().cloned().collect();
     let deployment = context.load_as_started(Purpose::Read, &named)?.deployment;
     let given = match &args.service {
-        Some(service) => of_service(&deployment, service)
-            .ok_or_else(|| CliError::NoEnvironment(format!("no service `{service}` in this stack")))?,
+        Some(service) => of_service(&deployment, service).expect("`load` knows it"),
         None => shared(&deployment),
     };
     let (text, unnamable) = variables::render(&given, args.format);

@@ -305,6 +305,7 @@ fn is_at_rest(state: &UnitState) -> bool {
         | UnitState::Unknown => true,
         UnitState::Waiting { .. }
         | UnitState::Preparing
+        | UnitState::Removing
         | UnitState::Checking
         | UnitState::Starting
         | UnitState::Running

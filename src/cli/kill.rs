@@ -19,6 +19,8 @@ pub struct Args {
 
 /// Sends a signal.
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
+    let env = context.env_id()?;
+    context.known_in(&env, &args.services)?;
     let kill = Kill { services: args.services, signal: args.signal };
-    context.ask(&context.env_id()?, Request::Kill(kill), Missing::IsAnError)
+    context.ask(&env, Request::Kill(kill), Missing::IsAnError)
 }

@@ -59,7 +59,7 @@ pub struct Ready {
 impl Context {
     /// Loads the stack, and shows all that is to be said about its files.
     pub fn load(&self, purpose: Purpose, services: &[ServiceName]) -> Result<Ready, CliError> {
-        self.load_from(self.load_request(services), purpose)
+        self.load_from(self.load_request(services), purpose, services)
     }
 
     /// As [`Context::load`], but where no file is named and the environment was started from several, from those: what is run
@@ -77,10 +77,10 @@ impl Context {
             request.files.clone_from(&deployment.stack.files);
             request.project_directory = Some(deployment.stack.directory.clone());
         }
-        self.load_from(request, purpose)
+        self.load_from(request, purpose, services)
     }
 
-    fn load_from(&self, request: load::Request, purpose: Purpose) -> Result<Ready, CliError> {
+    fn load_from(&self, request: load::Request, purpose: Purpose, services: &[ServiceName]) -> Result<Ready, CliError> {
         let files = Sources::default();
         let (head, sources, found) = load::head(&request, &files);
         if found.has_errors() {
@@ -117,8 +117,10 @@ impl Context {
         let mut variables = head.environment.clone();
         variables.extend(values.ports.clone());
         variables.extend(values.predefined.clone());
+        let deployment = Deployment { env, stack: loaded.stack, caller: Caller { environment: self.caller.clone() }, places };
+        self.known(&deployment, services)?;
         Ok(Ready {
-            deployment: Deployment { env, stack: loaded.stack, caller: Caller { environment: self.caller.clone() }, places },
+            deployment,
             tree: loaded.tree,
             ports: head.named_ports.keys().filter_map(|name| Some((name.clone(), values.ports.get(name)?.clone()))).collect(),
             secrets: values.generated,

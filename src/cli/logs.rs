@@ -95,10 +95,10 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let env = context.env_id()?;
     let dir = context.env_dir(&env)?;
     let deployment = context.deployment(&env)?;
-    if let Some(deployment) = &deployment
-        && let Some(name) = args.services.iter().find(|name| deployment.service(name).is_none())
-    {
-        return Err(CliError::NoEnvironment(format!("no service `{name}` in {env}")));
+    match &deployment {
+        Some(deployment) => context.known(deployment, &args.services)?,
+        None if !context.exists(&env)? => return Err(Context::not_running(&env)),
+        None => {}
     }
     let wanted = Wanted {
         services: args.services.clone(),

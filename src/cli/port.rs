@@ -61,9 +61,8 @@ fn of_service(args: &Args, service: &ServiceName, private: &str, context: &Conte
     let target: u16 = number.parse().map_err(|_| CliError::Usage(format!("`{private}` is not a port")))?;
     let env = context.env_id()?;
     let deployment = context.deployment(&env)?.ok_or_else(|| Context::not_running(&env))?;
-    let Some(known) = deployment.service(service) else {
-        return Err(CliError::NoEnvironment(format!("no service `{service}` in {env}")));
-    };
+    context.known(&deployment, std::slice::from_ref(service))?;
+    let known = deployment.service(service).expect("just looked");
     let unit = UnitId::new(service.clone(), args.index);
     let port = known.common.ports.iter().find(|port| port.target == target && port.protocol == protocol);
     let address = match (port, known.is_process()) {

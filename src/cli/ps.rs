@@ -73,10 +73,8 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         context.printer.warning(reason);
     }
     let known = |name: &ServiceName| deployment.as_ref().is_some_and(|deployment| deployment.service(name).is_some());
-    if let Some(name) =
-        args.services.iter().find(|name| !known(name) && !status.units.iter().any(|unit| unit.unit.service == **name))
-    {
-        return Err(CliError::NoEnvironment(format!("no service `{name}` in {env}")));
+    if let Some(deployment) = &deployment {
+        context.known(deployment, &args.services)?;
     }
     let rows: Vec<Row<'_>> = (status.units.iter())
         .filter(|unit| args.services.is_empty() || args.services.contains(&unit.unit.service))

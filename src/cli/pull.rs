@@ -36,9 +36,6 @@ pub struct Args {
 /// Pulls images.
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let deployment = context.load(Purpose::Read, &args.services)?.deployment;
-    if let Some(name) = args.services.iter().find(|name| !deployment.stack.services.contains_key(*name)) {
-        return Err(CliError::Usage(format!("no service `{name}` in this stack")));
-    }
     let mut jobs = jobs(&args, &deployment);
     if args.policy == "missing" {
         let query = Query { images: jobs.iter().map(|job| job.name.clone()).collect(), ..Query::default() };

@@ -26,6 +26,7 @@ pub struct Args {
 /// Restarts services.
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let env = context.env_id()?;
+    context.known_in(&env, &args.services)?;
     context.mention_changed_files(&env)?;
     let restart = Restart { services: args.services, no_deps: args.no_deps, timeout: values::seconds(args.timeout) };
     context.ask(&env, Request::Restart(restart), Missing::IsAnError)

@@ -30,6 +30,7 @@ pub struct Args {
 /// Removes what is stopped.
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let env = context.env_id()?;
+    context.known_in(&env, &args.services)?;
     if !args.force {
         if !term::stdin_is_terminal() {
             return Err(CliError::Usage("there is no terminal to ask on: give --force".to_owned()));

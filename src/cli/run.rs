@@ -88,9 +88,7 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let (name, command) = inside::service_of(&args.words)?;
     let ready = context.load_as_started(Purpose::Start { strict_ports: false }, std::slice::from_ref(&name))?;
-    let Some(service) = ready.deployment.service(&name).cloned() else {
-        return Err(CliError::Usage(format!("no service `{name}` in this stack")));
-    };
+    let service = ready.deployment.service(&name).expect("`load` knows it").clone();
     if service.is_process() {
         refuse_what_only_containers_have(&args)?;
     }

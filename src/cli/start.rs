@@ -22,6 +22,8 @@ pub struct Args {
 
 /// Starts services.
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
+    let env = context.env_id()?;
+    context.known_in(&env, &args.services)?;
     let select = Select { services: args.services, wait: args.wait, wait_timeout: values::seconds(args.wait_timeout) };
-    context.ask(&context.env_id()?, Request::Start(select), Missing::IsAnError)
+    context.ask(&env, Request::Start(select), Missing::IsAnError)
 }

@@ -22,6 +22,8 @@ pub struct Args {
 
 /// Stops services.
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
+    let env = context.env_id()?;
+    context.known_in(&env, &args.services)?;
     let stop = Stop { services: args.services, timeout: values::seconds(args.timeout) };
-    context.ask(&context.env_id()?, Request::Stop(stop), Missing::IsFine)
+    context.ask(&env, Request::Stop(stop), Missing::IsFine)
 }

@@ -1,5 +1,7 @@
 //! `up`: loads, checks, starts in dependency order, and follows the logs until Ctrl-C.
 
+use indexmap::IndexMap;
+
 use super::context::{Context, Missing, Purpose, Ready};
 use super::{CliError, follow, plan, values};
 use crate::base::exit::Exit;
@@ -77,6 +79,12 @@ pub struct Args {
     /// Exit with the code of this service; implies --abort-on-container-exit
     #[arg(long, value_name = "SERVICE", conflicts_with_all = ["detach", "wait"])]
     pub exit_code_from: Option<ServiceName>,
+    /// Replicas for the processes of a Procfile, `all=1,web=2`
+    #[arg(short = 'm', long, value_name = "NAME=N,…", value_delimiter = ',', value_parser = values::scale)]
+    pub formation: Vec<(ServiceName, u32)>,
+    /// Do not stop everything when a process of a Procfile ends
+    #[arg(long)]
+    pub keep_going: bool,
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
@@ -118,16 +126,15 @@ pub struct Logs {
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     if args.dry_run {
         let ready = context.load(Purpose::Read, &args.services)?;
-        return plan::show(request(&args, &ready), &ready, plan::Format::Text, context);
+        return plan::show(request(&args, &ready, context), &ready, plan::Format::Text, context);
     }
     let ready = context.load(Purpose::Start { strict_ports: args.strict_ports }, &args.services)?;
-    for name in args.exit_code_from.iter().chain(&args.logs.attach).chain(&args.logs.no_attach) {
-        if ready.deployment.service(name).is_none() {
-            return Err(CliError::Usage(format!("no service `{name}` in this stack")));
-        }
-    }
+    let scaled = args.scale.iter().chain(&args.formation).map(|(name, _)| name).filter(|name| name.as_str() != "all");
+    let others = args.exit_code_from.iter().chain(&args.logs.attach).chain(&args.logs.no_attach).chain(scaled);
+    let others: Vec<ServiceName> = others.cloned().collect();
+    context.known(&ready.deployment, &others)?;
     context.check_host(&ready, &args.services, args.setcap)?;
-    let up = request(&args, &ready);
+    let up = request(&args, &ready, context);
     if up.attached {
         return follow::up(args, up, &ready, context);
     }
@@ -144,8 +151,12 @@ impl Args {
         Quiet { pulls: self.quiet_pull, builds: self.quiet_build }
     }
 
-    fn abort(&self) -> Abort {
-        match (self.abort_on_container_failure, self.abort_on_container_exit || self.exit_code_from.is_some()) {
+    /// When one end is everybody's; of a Procfile always, as in Foreman.
+    fn abort(&self, ready: &Ready) -> Abort {
+        let is_procfile =
+            ready.deployment.stack.files.first().is_some_and(|file| file.file_name().is_some_and(|name| name == "Procfile"));
+        let on_exit = self.abort_on_container_exit || self.exit_code_from.is_some() || (is_procfile && !self.keep_going);
+        match (self.abort_on_container_failure, on_exit) {
             (true, _) => Abort::OnFailure,
             (false, true) => Abort::OnExit,
             (false, false) => Abort::Never,
@@ -162,12 +173,13 @@ pub struct Quiet {
     pub builds: bool,
 }
 
-fn request(args: &Args, ready: &Ready) -> Up {
+fn request(args: &Args, ready: &Ready, context: &Context) -> Up {
     let recreate = match (args.force_recreate, args.no_recreate) {
         (true, _) => Recreate::Always,
         (false, true) => Recreate::Never,
         (false, false) => Recreate::WhenChanged,
     };
+    let attached = !(args.detach || args.wait || args.no_start);
     Up {
         services: args.services.clone(),
         no_deps: args.no_deps,
@@ -176,14 +188,26 @@ fn request(args: &Args, ready: &Ready) -> Up {
         recreate,
         build: args.build,
         pull: args.pull.clone().filter(|when| when != "policy"),
-        remove_orphans: args.remove_orphans,
-        scale: args.scale.iter().cloned().collect(),
+        remove_orphans: args.remove_orphans || context.is_set("COMPOSE_REMOVE_ORPHANS"),
+        scale: scale(args, ready),
         watch: !args.no_watch,
         watch_containers: args.watch,
         no_start: args.no_start,
-        attached: !(args.detach || args.wait || args.no_start),
-        abort: args.abort(),
+        attached,
+        abort: if attached { args.abort(ready) } else { Abort::Never },
         timeout: values::seconds(args.timeout),
         ..Up::of(ready.deployment.clone())
     }
+}
+
+/// The formation of a Procfile (where `all` is all the others), and what `--scale` says.
+fn scale(args: &Args, ready: &Ready) -> IndexMap<ServiceName, u32> {
+    let all = args.formation.iter().find(|(name, _)| name.as_str() == "all").map(|(_, count)| *count);
+    let mut scale: IndexMap<ServiceName, u32> = match all {
+        Some(count) => ready.deployment.stack.services.keys().map(|name| (name.clone(), count)).collect(),
+        None => IndexMap::new(),
+    };
+    scale.extend(args.formation.iter().filter(|(name, _)| name.as_str() != "all").cloned());
+    scale.extend(args.scale.iter().cloned());
+    scale
 }

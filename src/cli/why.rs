@@ -13,9 +13,7 @@ const LINES: usize = 10;
 
 /// Flags of `why`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Exit codes:\n  0 it runs and is ready, or it is a task that is done   1 not   5 no such service or environment"
-)]
+#[command(after_help = "Exit codes:\n  0 it runs and is ready, or it is a task that is done   1 not   5 no such environment")]
 pub struct Args {
     /// Service
     pub service: ServiceName,
@@ -27,9 +25,9 @@ pub struct Args {
 /// Explains a service.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     let env = context.env_id()?;
+    context.known_in(&env, std::slice::from_ref(&args.service))?;
     let why = match context.answer(&env, Request::Why { service: args.service.clone() }, Missing::IsAnError)? {
         Some(Reply::Why(why)) => why,
-        Some(Reply::Refused { reason }) => return Err(CliError::NoEnvironment(reason)),
         other => return Err(Context::unexpected(other.as_ref())),
     };
     if args.format == "json" {
@@ -68,6 +66,7 @@ fn is_ready(unit: &UnitStatus) -> bool {
         UnitState::Absent
         | UnitState::Waiting { .. }
         | UnitState::Preparing
+        | UnitState::Removing
         | UnitState::Created
         | UnitState::Checking
         | UnitState::Starting

@@ -164,6 +164,20 @@ impl Supervisor {
     // ── one pass ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     fn reconcile(&mut self) {
+        // The end of a foreground `up` takes others along: what that changes is acted upon now, since nothing else would wake us.
+        while self.pass() {}
+        self.arm_watches();
+        if std::mem::take(&mut self.persist) {
+            self.effects.push(Effect::Persist);
+        }
+        if self.is_useless() {
+            self.effects.push(Effect::Tell(Notice::Ending));
+            self.effects.push(Effect::Exit);
+        }
+    }
+
+    /// Looks at everything once; whether an answer has changed what is wanted.
+    fn pass(&mut self) -> bool {
         self.fire_watches();
         self.judge_deadlines();
         self.reconcile_resources();
@@ -185,15 +199,7 @@ impl Supervisor {
         self.forget_what_is_gone();
         // Whoever stops listening with the answer has heard how things stand.
         self.report_changes(&blocked);
-        self.answer_wishes(&blocked);
-        self.arm_watches();
-        if std::mem::take(&mut self.persist) {
-            self.effects.push(Effect::Persist);
-        }
-        if self.is_useless() {
-            self.effects.push(Effect::Tell(Notice::Ending));
-            self.effects.push(Effect::Exit);
-        }
+        self.answer_wishes(&blocked)
     }
 
     /// Ends lives that were not ready in time.

@@ -51,7 +51,8 @@ impl Supervisor {
         }
         if let Some(Busy { step, .. }) = &unit.busy {
             match step {
-                Step::Table(next::Step::Create | next::Step::Remove) => return UnitState::Preparing,
+                Step::Table(next::Step::Create) => return UnitState::Preparing,
+                Step::Table(next::Step::Remove) => return UnitState::Removing,
                 Step::Table(next::Step::Start) => return UnitState::Starting,
                 Step::Table(next::Step::Stop) | Step::Kill => return UnitState::Stopping,
                 Step::Assess | Step::Conclude => return UnitState::Checking,
@@ -187,6 +188,7 @@ pub fn sentence(status: &UnitStatus) -> String {
         UnitState::Absent => "not started".to_owned(),
         UnitState::Waiting { on } => format!("waits for {on}"),
         UnitState::Preparing => "is being prepared".to_owned(),
+        UnitState::Removing => "is being removed".to_owned(),
         UnitState::Created => "made, not started".to_owned(),
         UnitState::Checking => "is being checked".to_owned(),
         UnitState::Starting => "is being started".to_owned(),

@@ -79,6 +79,8 @@ pub enum UnitState {
     },
     /// Its image is pulled or built, its container or files are made.
     Preparing,
+    /// What is left of it is being removed.
+    Removing,
     /// Made, not started.
     Created,
     /// A task's check is being asked.

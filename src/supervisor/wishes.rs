@@ -95,7 +95,8 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn answer_wishes(&mut self, blocked: &Blocked) {
+    /// Whether what is wanted has changed by it.
+    pub(super) fn answer_wishes(&mut self, blocked: &Blocked) -> bool {
         let ids: Vec<RequestId> = self.wishes.keys().copied().collect();
         for id in ids {
             let wish = &self.wishes[&id];
@@ -128,7 +129,7 @@ impl Supervisor {
             };
             self.reply(id, reply);
         }
-        self.end_leases();
+        self.end_leases()
     }
 
     fn reach(&self, id: &UnitId, aim: Aim, blocked: &Blocked) -> Reach {
@@ -226,8 +227,9 @@ impl Supervisor {
         }
     }
 
-    /// A foreground `up` ends when nothing of it runs and nothing will be started again.
-    fn end_leases(&mut self) {
+    /// A foreground `up` ends when nothing of it runs and nothing will be started again. Whether an abort rule has stopped others.
+    fn end_leases(&mut self) -> bool {
+        let mut stopped = false;
         let ids: Vec<RequestId> = self.leases.keys().copied().filter(|id| !self.wishes.contains_key(id)).collect();
         for id in ids {
             let lease = &self.leases[&id];
@@ -255,6 +257,7 @@ impl Supervisor {
                 let units: Vec<UnitId> = lease.units.clone();
                 self.leases.get_mut(&id).expect("just looked").first_end = first;
                 self.set_goal(&units, Goal::Stopped);
+                stopped = true;
                 continue;
             }
             if all_over {
@@ -262,6 +265,7 @@ impl Supervisor {
                 self.reply(id, Reply::Ended { code: first.unwrap_or(i32::from(failed)) });
             }
         }
+        stopped
     }
 
     /// Whether nothing is left that only a supervisor can do.

@@ -26,6 +26,7 @@ pub fn state(unit: &UnitStatus) -> (String, Mood) {
         UnitState::Absent => ("absent".to_owned(), Mood::Idle),
         UnitState::Waiting { on } => (format!("waiting for {on}"), Mood::Busy),
         UnitState::Preparing => ("preparing".to_owned(), Mood::Busy),
+        UnitState::Removing => ("removing".to_owned(), Mood::Busy),
         UnitState::Created => ("created".to_owned(), Mood::Idle),
         UnitState::Checking => ("checking whether it is due".to_owned(), Mood::Busy),
         UnitState::Starting => ("starting".to_owned(), Mood::Busy),
@@ -62,6 +63,7 @@ pub fn docker_word(state: &UnitState) -> &'static str {
         | UnitState::Absent
         | UnitState::Waiting { .. }
         | UnitState::Preparing
+        | UnitState::Removing
         | UnitState::Checking
         | UnitState::Starting
         | UnitState::Blocked { .. } => "created",
@@ -90,6 +92,7 @@ pub fn docker_status(unit: &UnitStatus) -> String {
         UnitState::Absent
         | UnitState::Waiting { .. }
         | UnitState::Preparing
+        | UnitState::Removing
         | UnitState::Created
         | UnitState::Checking
         | UnitState::Starting

@@ -98,7 +98,9 @@ impl Joiner {
 
     /// Nothing will be added to lines that are open.
     pub(super) fn finish_all(&mut self) {
-        STREAMS.into_iter().for_each(|stream| self.finish(stream));
+        for stream in STREAMS {
+            self.finish(stream);
+        }
     }
 
     fn finish(&mut self, stream: Stream) {

@@ -183,7 +183,7 @@ impl<'a> Merge<'a> {
     fn advance(&mut self, key: u64) -> io::Result<()> {
         let Some(source) = self.sources.get_mut(&key) else { return Ok(()) };
         let next = match &mut source.from {
-            From::File { reader, .. } => reader.read()?,
+            From::File { reader, .. } => reader.next_line()?,
             From::Feed(feed) => loop {
                 match feed.try_recv() {
                     Ok(Fed::Line(line)) => break Next::Line(line),

@@ -116,8 +116,9 @@ pub struct Pump {
 }
 
 impl Pump {
-    /// Starts it. Logs are written below `directory`, which exists; events go to `events`.
+    /// Starts it. Logs are written below `directory`, which is made for its owner alone; events go to `events`.
     pub fn start(directory: &Path, events: Sender<Event>) -> io::Result<Self> {
+        std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).recursive(true).create(directory)?;
         let (sender, orders) = unbounded();
         let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;

@@ -97,7 +97,7 @@ impl Reader {
     }
 
     /// The next line.
-    pub fn read(&mut self) -> io::Result<Next> {
+    pub fn next_line(&mut self) -> io::Result<Next> {
         loop {
             if let Some(line) = self.joiner.next() {
                 if self.wanted.since.is_some_and(|since| line.time < since) {

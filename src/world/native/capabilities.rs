@@ -42,12 +42,25 @@ pub struct Missing {
     pub capabilities: String,
     /// The file is an interpreter, which anybody may run: its capabilities would be everybody's.
     pub shared_interpreter: bool,
+    /// The link of a virtual environment through which that interpreter is run, if it is: a copy may take its place.
+    pub link: Option<PathBuf>,
 }
 
 impl Missing {
     /// The line to be run, as arguments.
     pub fn command(&self) -> Vec<String> {
         vec!["sudo".to_owned(), "setcap".to_owned(), self.capabilities.clone(), self.file.display().to_string()]
+    }
+
+    /// Puts a copy of the interpreter where the virtual environment has a link to it, so that its capabilities are nobody
+    /// else's. Changes nothing where there is no such link.
+    pub fn made_private(self) -> io::Result<Self> {
+        let Some(link) = &self.link else { return Ok(self) };
+        let name = link.file_name().unwrap_or_default().to_string_lossy();
+        let copy = link.with_file_name(format!(".{name}.new"));
+        fs::copy(&self.file, &copy)?;
+        fs::rename(&copy, link)?;
+        Ok(Self { file: link.clone(), capabilities: self.capabilities, shared_interpreter: false, link: None })
     }
 
     fn fault(&self) -> Fault {
@@ -103,7 +116,8 @@ fn judge(wanted: &CapsHashSet, file: &Path, path: Option<&str>) -> Verdict {
     if held().is_superset(wanted) {
         return Verdict::Ambient;
     }
-    let (carrier, shared_interpreter) = match carrier(file, path) {
+    let program = interpreter(file, path).unwrap_or_else(|| file.to_owned());
+    let carrier = match fs::canonicalize(&program) {
         Ok(carrier) => carrier,
         Err(error) => return Verdict::NotYet(Fault::permanent(format!("look at `{}`: {error}", file.display()))),
     };
@@ -112,7 +126,9 @@ fn judge(wanted: &CapsHashSet, file: &Path, path: Option<&str>) -> Verdict {
     }
     let mut names: Vec<String> = wanted.iter().map(|capability| capability.to_string().to_ascii_lowercase()).collect();
     names.sort();
-    Verdict::Missing(Missing { file: carrier, capabilities: format!("{}+ep", names.join(",")), shared_interpreter })
+    let link = link_of_environment(&program);
+    let shared_interpreter = link.is_some() || program != file;
+    Verdict::Missing(Missing { file: carrier, capabilities: format!("{}+ep", names.join(",")), shared_interpreter, link })
 }
 
 /// Docker's names, with or without `CAP_`.
@@ -135,22 +151,35 @@ fn held() -> CapsHashSet {
     caps::read(None, CapSet::Permitted).unwrap_or_default()
 }
 
-/// The file whose capabilities count: symlinks resolved and `#!` followed, also through `env`.
-fn carrier(file: &Path, path: Option<&str>) -> io::Result<(PathBuf, bool)> {
-    let file = fs::canonicalize(file)?;
+/// The program that a `#!` line names, also through `env`; none for anything but a script.
+fn interpreter(file: &Path, path: Option<&str>) -> Option<PathBuf> {
     let mut head = Vec::new();
-    fs::File::open(&file)?.take(256).read_to_end(&mut head)?;
-    let Some(line) = head.strip_prefix(b"#!").and_then(|rest| rest.split(|byte| *byte == b'\n').next()) else {
-        return Ok((file, false));
-    };
-    let line = String::from_utf8_lossy(line);
+    fs::File::open(file).ok()?.take(256).read_to_end(&mut head).ok()?;
+    let line = String::from_utf8_lossy(head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?).into_owned();
     let mut words = line.split_ascii_whitespace();
-    let interpreter = words.next().unwrap_or_default();
+    let interpreter = words.next()?;
     let named = match words.find(|word| !word.starts_with('-') && !word.contains('=')) {
         Some(program) if interpreter.ends_with("/env") => spawn::find(program, Path::new("/"), path).ok(),
-        _ => None,
+        Some(_) | None => None,
     };
-    Ok((fs::canonicalize(named.unwrap_or_else(|| interpreter.into()))?, true))
+    Some(named.unwrap_or_else(|| interpreter.into()))
+}
+
+/// The last link on the way from a program in a virtual environment to an interpreter outside of it.
+fn link_of_environment(program: &Path) -> Option<PathBuf> {
+    let directory = program.parent()?;
+    // PEP 405: what makes a directory a virtual environment.
+    if !directory.parent()?.join("pyvenv.cfg").is_file() {
+        return None;
+    }
+    let mut link = program.to_owned();
+    loop {
+        let target = directory.join(fs::read_link(&link).ok()?);
+        if target.parent() != Some(directory) {
+            return Some(link);
+        }
+        link = target;
+    }
 }
 
 /// What a file gives to whoever executes it: the permitted set, if it is effective at once.
@@ -202,8 +231,26 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let script = directory.path().join("script");
         fs::write(&script, "#!/usr/bin/env sh\n").unwrap();
-        let sh = fs::canonicalize("/bin/sh").unwrap();
-        assert_eq!(carrier(&script, Some("/bin")).unwrap(), (sh.clone(), true));
-        assert_eq!(carrier(Path::new("/bin/sh"), None).unwrap(), (sh, false));
+        assert_eq!(interpreter(&script, Some("/bin")), Some("/bin/sh".into()));
+        assert_eq!(interpreter(Path::new("/bin/sh"), None), None);
+    }
+
+    #[test]
+    fn the_interpreter_of_a_virtual_environment_is_copied_into_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let bin = directory.path().join("bin");
+        fs::create_dir(&bin).unwrap();
+        fs::write(directory.path().join("pyvenv.cfg"), "").unwrap();
+        std::os::unix::fs::symlink("python3", bin.join("python")).unwrap();
+        std::os::unix::fs::symlink("/bin/sh", bin.join("python3")).unwrap();
+        assert_eq!(link_of_environment(Path::new("/bin/sh")), None);
+        let link = link_of_environment(&bin.join("python"));
+        assert_eq!(link, Some(bin.join("python3")));
+
+        let file = fs::canonicalize("/bin/sh").unwrap();
+        let missing = Missing { file, capabilities: "cap_kill+ep".to_owned(), shared_interpreter: true, link };
+        let private = missing.made_private().unwrap();
+        assert_eq!((&private.file, private.shared_interpreter), (&bin.join("python3"), false));
+        assert_eq!(fs::canonicalize(bin.join("python")).unwrap(), fs::canonicalize(&bin).unwrap().join("python3"));
     }
 }

@@ -38,6 +38,8 @@ pub struct Launch {
     pub limits: Vec<Limit>,
     /// What goes into `oom_score_adj`, as text.
     pub oom_score_adj: Option<CString>,
+    /// The `cgroup.procs` of the cgroup that it moves into; closed by whoever owns it.
+    pub cgroup: Option<RawFd>,
     /// Whom it runs as; like us when absent.
     pub identity: Option<Identity>,
     /// Capabilities (bit `n` is capability `n`) that it holds in spite of an ordinary user or program.
@@ -100,6 +102,8 @@ pub enum Step {
     Prepare,
     /// The controlling terminal.
     Terminal,
+    /// Its cgroup.
+    Cgroup,
     /// Resource limits.
     Limits,
     /// `oom_score_adj`.
@@ -115,9 +119,10 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Step; 8] = [
+    const ALL: [Step; 9] = [
         Step::Prepare,
         Step::Terminal,
+        Step::Cgroup,
         Step::Limits,
         Step::OomScore,
         Step::Identity,
@@ -132,6 +137,7 @@ impl std::fmt::Display for Step {
         f.write_str(match self {
             Step::Prepare => "prepare the process",
             Step::Terminal => "give it a terminal",
+            Step::Cgroup => "move it into its cgroup",
             Step::Limits => "set its limits",
             Step::OomScore => "set its oom_score_adj",
             Step::Identity => "change its user",
@@ -249,6 +255,8 @@ extern "C" fn child(shared: *mut c_void) -> c_int {
     unsafe { libc::_exit(127) }
 }
 
+/// The first descriptor that is not input, output or error.
+const FIRST_OTHER: c_long = 3;
 /// The kernel's highest signal number.
 const LAST_SIGNAL: c_int = 64;
 
@@ -291,8 +299,11 @@ unsafe fn become_program(shared: &Shared<'_>) -> (Step, c_int) {
         if launch.controlling_terminal {
             must!(Step::Terminal, libc::ioctl(0, libc::TIOCSCTTY as _, 0));
         }
+        if let Some(cgroup) = launch.cgroup {
+            must!(Step::Cgroup, libc::write(cgroup, c"0".as_ptr().cast(), 1));
+        }
         // Everything that we open is close-on-exec; this is for what we were given. Kernels before 5.11 do not know it.
-        libc::syscall(libc::SYS_close_range, 3 as c_long, c_long::from(u32::MAX), c_long::from(libc::CLOSE_RANGE_CLOEXEC));
+        libc::syscall(libc::SYS_close_range, FIRST_OTHER, c_long::from(u32::MAX), c_long::from(libc::CLOSE_RANGE_CLOEXEC));
         if let Some(text) = &launch.oom_score_adj {
             let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
             must!(Step::OomScore, file);
@@ -309,7 +320,7 @@ unsafe fn become_program(shared: &Shared<'_>) -> (Step, c_int) {
             if launch.capabilities != 0 {
                 must!(Step::Capabilities, libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0));
             }
-            let groups = (identity.groups.len() as c_long, identity.groups.as_ptr());
+            let groups = (identity.groups.len(), identity.groups.as_ptr());
             must!(Step::Identity, libc::syscall(libc::SYS_setgroups, groups.0, groups.1));
             let (uid, gid) = (c_long::from(identity.uid), c_long::from(identity.gid));
             must!(Step::Identity, libc::syscall(libc::SYS_setresgid, gid, gid, gid));

@@ -75,7 +75,7 @@ pub fn run_command(
     let (launch, _) = order.launch()?;
     let marker = Marker::of_env(&spec.deployment.env, nix::unistd::geteuid().as_raw()).of_command(serial());
     let running = Running { unit: Some(&spec.unit), marker: Some(marker), timeout, output, leaves: Leaves::Nothing };
-    running.run(launch, |error, launch| spawn::explain(error, &order, launch))
+    running.run(launch, |error, launch| spawn::explain(&error, &order, launch))
 }
 
 /// Runs a command that belongs to no unit: `requires: command`.
@@ -112,7 +112,7 @@ pub(super) fn run_hooks(
         let output = Output::Log(pump);
         let running = Running { unit: Some(&spec.unit), marker: Some(unit.marker), timeout, output, leaves: Leaves::ToUnit };
         let ran = (order.launch())
-            .and_then(|(launch, _)| running.run(launch, |error, launch| spawn::explain(error, &order, launch)))
+            .and_then(|(launch, _)| running.run(launch, |error, launch| spawn::explain(&error, &order, launch)))
             .map_err(|fault| fault.message)?;
         if ran.timed_out {
             return Err(format!("`{}` took too long", hook.command.join(" ")));
@@ -192,8 +192,8 @@ impl Running<'_> {
     fn end(&self, root: &Root) {
         // What may not be killed cannot be helped.
         let _ = match self.leaves {
-            Leaves::Nothing => stop::kill_all(root),
-            Leaves::ToUnit => stop::kill_all(&Root { marker: Marker::NONE, ..*root }),
+            Leaves::Nothing => stop::kill_all(root, &[]),
+            Leaves::ToUnit => stop::kill_all(&Root { marker: Marker::NONE, ..*root }, &[]),
         };
     }
 }
@@ -303,7 +303,7 @@ pub fn exec_interactive(spec: &UnitSpec, argv: Vec<String>, options: Interactive
     let mut before = SigSet::empty();
     let _ = pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&waited), Some(&mut before));
     let exit = child::spawn(&launch)
-        .map_err(|error| spawn::explain(error, &order, &launch))
+        .map_err(|error| spawn::explain(&error, &order, &launch))
         .map(|child| wait_and_forward(child.pid, &waited));
     let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
     exit

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::spawn;
 use super::user::Account;
 use crate::base::name::UnitId;
+use crate::model::process::fill_replica;
 use crate::model::secret::{FileGrant, FileObject};
 use crate::plan::action::Fault;
 use crate::plan::desired::UnitSpec;
@@ -112,9 +113,10 @@ fn make_working_dir(spec: &UnitSpec, account: &Account) -> Result<(), Fault> {
 
 fn make_scratch(spec: &UnitSpec, account: &Account, made: &mut Made) -> Result<(), Fault> {
     for directory in &spawn::process(spec)?.scratch {
-        let is_new = make_directory(directory, account).map_err(|error| failed("make scratch directory", directory, &error))?;
+        let directory = PathBuf::from(fill_replica(&directory.to_string_lossy(), spec.unit.replica).as_ref());
+        let is_new = make_directory(&directory, account).map_err(|error| failed("make scratch directory", &directory, &error))?;
         if is_new {
-            made.scratch.insert(directory.clone());
+            made.scratch.insert(directory);
         }
     }
     Ok(())
@@ -128,7 +130,7 @@ fn write_files(spec: &UnitSpec, own: &Path, account: &Account) -> Result<(), Fau
             let Some(object) = objects.get(&grant.source) else {
                 return Err(Fault::permanent(format!("there is no {kind} `{}`", grant.source)));
             };
-            let content = content(kind, &grant.source, object)?;
+            let content = content(kind, &grant.source, object, spec.unit.replica)?;
             let path = granted_file(own, kind, &grant.source);
             write_private(&path, &content, mode(grant), account).map_err(|error| failed("write", &path, &error))?;
         }
@@ -136,9 +138,9 @@ fn write_files(spec: &UnitSpec, own: &Path, account: &Account) -> Result<(), Fau
     Ok(())
 }
 
-fn content(kind: &str, name: &str, object: &FileObject) -> Result<Vec<u8>, Fault> {
+fn content(kind: &str, name: &str, object: &FileObject, replica: u32) -> Result<Vec<u8>, Fault> {
     if let Some(content) = &object.content {
-        return Ok(content.clone().into_bytes());
+        return Ok(fill_replica(content, replica).into_owned().into_bytes());
     }
     match &object.file {
         Some(file) => fs::read(file).map_err(|error| failed(&format!("read {kind} `{name}` from"), file, &error)),
@@ -156,7 +158,8 @@ fn place_configs(spec: &UnitSpec, own: &Path, made: &mut Made) -> Result<(), Fau
     let files = own.parent().unwrap_or(own);
     let directory = spawn::working_dir(spec);
     for grant in &spec.service().common.configs {
-        let Some(target) = &grant.target else { continue };
+        let Some(target) = grant.target.as_deref().map(|target| fill_replica(target, spec.unit.replica)) else { continue };
+        let target = target.as_ref();
         if Path::new(target).is_absolute() {
             let message = format!("config `{}`: `target: {target}` is to be relative to working_dir", grant.source);
             return Err(Fault::permanent(message));

@@ -50,8 +50,8 @@ pub fn guard<L>(lock: L, supervise: impl FnOnce(L) -> ExitCode) -> ExitCode {
             kill_all();
             drop(lock);
             match exit {
-                Some(Exit::Code(code)) => ExitCode::from(u8::try_from(code).unwrap_or(LOST)),
-                Some(Exit::Signal(_) | Exit::Unknown) | None => ExitCode::from(LOST),
+                Exit::Code(code) => ExitCode::from(u8::try_from(code).unwrap_or(LOST)),
+                Exit::Signal(_) | Exit::Unknown => ExitCode::from(LOST),
             }
         }
     }
@@ -68,14 +68,13 @@ fn become_supervisor(guard: Pid) {
 }
 
 /// Forwards signals to the supervisor and collects what ends, until the supervisor has.
-fn watch_over(supervisor: Pid, waited: &SigSet) -> Option<Exit> {
+fn watch_over(supervisor: Pid, waited: &SigSet) -> Exit {
     loop {
         match waited.wait() {
-            Ok(Signal::SIGCHLD) => {
-                if let Some(exit) = collect_until(supervisor.as_raw()) {
-                    return exit;
-                }
-            }
+            Ok(Signal::SIGCHLD) => match collect(supervisor.as_raw()) {
+                Supervisor::Runs => {}
+                Supervisor::Ended(exit) => return exit,
+            },
             Ok(signal) => {
                 let _ = stop::kill(supervisor.as_raw(), signal as i32);
             }
@@ -84,15 +83,20 @@ fn watch_over(supervisor: Pid, waited: &SigSet) -> Option<Exit> {
     }
 }
 
-/// Collects what has ended; the supervisor's end, if it is among that.
-fn collect_until(supervisor: i32) -> Option<Option<Exit>> {
+enum Supervisor {
+    Runs,
+    Ended(Exit),
+}
+
+/// Collects what has ended, until that is the supervisor.
+fn collect(supervisor: i32) -> Supervisor {
     loop {
         match reap::wait_any() {
-            Ok(Some((pid, exit))) if pid == supervisor => return Some(Some(exit)),
+            Ok(Some((pid, exit))) if pid == supervisor => return Supervisor::Ended(exit),
             Ok(Some(_)) => {}
-            Ok(None) => return None,
+            Ok(None) => return Supervisor::Runs,
             // There is no child at all.
-            Err(_) => return Some(None),
+            Err(_) => return Supervisor::Ended(Exit::Unknown),
         }
     }
 }

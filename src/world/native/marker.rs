@@ -35,16 +35,19 @@ impl Marker {
     }
 
     /// The mark of a unit. Two units of an environment may get the same (once in eight million pairs).
+    #[must_use]
     pub fn of_unit(self, unit: &UnitId) -> Self {
         Self(self.env() | (digest(&unit.to_string()) & NUMBER_BITS & !u64::from(COMMAND_BIT)))
     }
 
     /// The unit mark after this one, for a unit whose own is taken.
-    pub fn next(self) -> Self {
+    #[must_use]
+    pub fn successor(self) -> Self {
         Self(self.env() | ((self.0 & NUMBER_BITS) + 1) & u64::from(COMMAND_BIT - 1))
     }
 
     /// The mark of the `serial`th command run beside a unit, unlike that of any unit.
+    #[must_use]
     pub fn of_command(self, serial: u32) -> Self {
         Self(self.env() | u64::from(COMMAND_BIT | serial & (COMMAND_BIT - 1)))
     }

@@ -5,6 +5,7 @@
 //! [`guard`] sees to it when we are killed, [`sweep`] when the guard was killed as well.
 
 pub mod capabilities;
+pub mod cgroup;
 pub mod child;
 pub mod exec;
 pub mod guard;
@@ -27,7 +28,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ use crossbeam_channel::Sender;
 use indexmap::IndexMap;
 use nix::errno::Errno;
 
+use self::cgroup::Cgroup;
 use self::hooks::{Hooks, Job, Which};
 use self::marker::Marker;
 use self::reap::{End, Life, Reaper};
@@ -142,7 +144,7 @@ impl Native {
         for life in self.reaper.lives.values_mut() {
             life.killed = true;
             // What may not be signalled cannot be helped here: the guard is no mightier.
-            let _ = stop::kill_all(&life.root);
+            let _ = stop::kill_all(&life.root, &[]);
         }
     }
 
@@ -169,7 +171,7 @@ impl Native {
                 // As it has not started, it must not run.
                 if let Some(life) = self.reaper.lives.get_mut(&spec.unit).filter(|life| life.incarnation == incarnation) {
                     life.killed = true;
-                    let _ = stop::kill_all(&root);
+                    let _ = stop::kill_all(&root, &life.keep);
                 }
                 Err(Fault::permanent(format!("post_start: {reason}")))
             }
@@ -194,14 +196,18 @@ impl Native {
         let order = Order::own(spec);
         let (mut launch, _) = order.launch()?;
         let marker = self.free_marker(&spec.unit);
-        let stdio = Stdio::open(common.tty, common.stdin_open).map_err(no_descriptors)?;
+        let stdio = Stdio::open(common.tty, common.stdin_open)
+            .map_err(|error| Fault::temporary(format!("open pipes for it: {error}")))?;
+        let cgroup = Cgroup::make(spec)?;
+        let entrance = cgroup.as_ref().map(Cgroup::entrance).transpose()?;
+        launch.cgroup = entrance.as_ref().map(AsRawFd::as_raw_fd);
         launch.own_session = true;
         launch.stdio = stdio.of_child();
         launch.controlling_terminal = common.tty;
         launch.limits.extend(limits::marking(marker));
         // The loop thread lives as long as the supervisor does, so this signal means that the supervisor is gone.
         launch.death_signal = Some(libc::SIGKILL);
-        let child = child::spawn(&launch).map_err(|error| spawn::explain(error, &order, &launch))?;
+        let child = child::spawn(&launch).map_err(|error| spawn::explain(&error, &order, &launch))?;
         let birth = Process::read(child.pid).map_or(0, |process| process.birth);
         let (streams, input) = stdio.into_ours();
         self.pump.begin(pump::Begin {
@@ -222,6 +228,7 @@ impl Native {
             asked_too: std::collections::BTreeSet::new(),
             keep: spec.service().process().map(|process| process.keep.clone()).unwrap_or_default(),
             input,
+            cgroup,
         };
         self.reaper
             .add(spec.unit.clone(), life)
@@ -248,9 +255,9 @@ impl Native {
         let Some(life) = self.life_or_tell(spec, incarnation) else { return Ok(Outcome::Signalled) };
         if signal == libc::SIGKILL {
             life.killed = true;
-            outcome_of(stop::kill_all(&life.root))
+            outcome_of(stop::kill_all(&life.root, &life.keep))
         } else {
-            outcome_of(stop::signal_all(&life.root.members(), signal))
+            outcome_of(stop::signal_all(&life.root.members_but(&life.keep), signal))
         }
     }
 
@@ -274,7 +281,7 @@ impl Native {
     fn free_marker(&self, unit: &UnitId) -> Marker {
         let mut marker = self.env.of_unit(unit);
         while self.reaper.lives.values().any(|life| life.root.marker == marker) {
-            marker = marker.next();
+            marker = marker.successor();
         }
         marker
     }
@@ -289,8 +296,4 @@ fn outcome_of(signalled: Result<(), Errno>) -> Result<Outcome, Fault> {
         }
         Err(errno) => Err(Fault::temporary(format!("signal it: {}", errno.desc()))),
     }
-}
-
-fn no_descriptors(error: std::io::Error) -> Fault {
-    Fault::temporary(format!("open pipes for it: {error}"))
 }

@@ -12,6 +12,7 @@ use indexmap::IndexMap;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+use super::cgroup::Cgroup;
 use super::marker::Marker;
 use super::stop;
 use super::tree::{self, Process, Root};
@@ -45,6 +46,9 @@ pub(super) struct Life {
     pub keep: Vec<String>,
     /// Where its input is written: a pipe or its terminal.
     pub input: Option<OwnedFd>,
+    /// Its cgroup, if it has one.
+    #[expect(dead_code, reason = "kept for its end, when the cgroup's directory is removed")]
+    pub(super) cgroup: Option<Cgroup>,
 }
 
 /// An end to be told.
@@ -56,13 +60,21 @@ pub(super) struct End {
     pub remaining: u32,
 }
 
+/// Whose orphan it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Owner {
+    Unit(UnitId),
+    /// It has lost its mark, or its unit has been given up for ended.
+    Nobody,
+}
+
 /// All lives.
 #[derive(Debug)]
 pub(super) struct Reaper {
     epoll: Epoll,
     pub lives: IndexMap<UnitId, Life>,
     /// Children that we have adopted, with the unit that they belong to.
-    orphans: BTreeMap<i32, Option<UnitId>>,
+    orphans: BTreeMap<i32, Owner>,
     env: Marker,
 }
 
@@ -128,8 +140,9 @@ impl Reaper {
     /// What lives of a unit beside its leader's own descendants, without what may stay.
     pub(super) fn left_behind(&self, unit: &UnitId) -> Vec<Process> {
         let Some(life) = self.lives.get(unit) else { return Vec::new() };
-        let of_unit = self.orphans.iter().filter(|(_, owner)| owner.as_ref() == Some(unit)).map(|(pid, _)| *pid);
-        let heads: Vec<i32> = of_unit.filter(|pid| !may_stay(*pid, &life.keep)).collect();
+        let of_unit =
+            self.orphans.iter().filter(|(_, owner)| matches!(owner, Owner::Unit(owner) if owner == unit)).map(|(pid, _)| *pid);
+        let heads: Vec<i32> = of_unit.filter(|pid| !tree::may_stay(*pid, &life.keep)).collect();
         let mut left = tree::with_descendants(&heads);
         left.retain(Process::is_alive);
         left
@@ -183,17 +196,17 @@ impl Reaper {
         self.lives.values().filter(|life| life.exit.is_none()).map(|life| life.root.leader).collect()
     }
 
-    /// Whose orphan a child of ours is: a unit's, nobody's (it has lost its mark), or none of ours at all.
-    fn classify(&self, pid: i32) -> Option<Option<UnitId>> {
+    /// Whose orphan a child of ours is; none if it is no business of ours.
+    fn classify(&self, pid: i32) -> Option<Owner> {
         let session = tree::session_of(pid);
         let marker = Marker::of_process(pid);
         let owner = self.lives.iter().find(|(_, life)| session == Some(life.root.leader) || marker == Some(life.root.marker));
         if let Some((unit, _)) = owner {
-            return Some(Some(unit.clone()));
+            return Some(Owner::Unit(unit.clone()));
         }
         let is_elsewhere = session != tree::session_of(0);
         let is_ours = marker.is_none_or(|marker| marker.is_of_same_env(self.env));
-        (is_elsewhere && is_ours).then_some(None)
+        (is_elsewhere && is_ours).then_some(Owner::Nobody)
     }
 }
 
@@ -205,12 +218,6 @@ fn ask_others(life: &mut Life, left: &[Process], signal: i32) {
         .collect();
     let _ = stop::signal_all(&others, signal);
     let _ = stop::signal_all(&others, libc::SIGCONT);
-}
-
-fn may_stay(pid: i32, keep: &[String]) -> bool {
-    // The kernel keeps 15 bytes of a name.
-    let matches = |name: &str| keep.iter().any(|kept| kept.as_bytes().get(..15).unwrap_or(kept.as_bytes()) == name.as_bytes());
-    !keep.is_empty() && Process::read(pid).is_some_and(|process| matches(&process.name))
 }
 
 /// Collects a child of ours if it has ended.

@@ -13,7 +13,7 @@ use super::capabilities;
 use super::child::{Launch, SpawnError, Step};
 use super::limits;
 use super::user::Account;
-use crate::model::process::Process;
+use crate::model::process::{Process, fill_replica};
 use crate::plan::action::{Fault, FaultKind};
 use crate::plan::desired::UnitSpec;
 use crate::plan::environment;
@@ -52,17 +52,22 @@ impl<'a> Order<'a> {
     pub fn launch(&self) -> Result<(Launch, Account), Fault> {
         let common = &self.spec.service().common;
         let account = Account::resolve(self.user.or(common.user.as_deref()), &common.group_add)?;
-        let variables = self.variables(&account)?;
+        let mut variables = self.variables(&account)?;
+        let fill = |text: &str| fill_replica(text, self.spec.unit.replica).into_owned();
+        for value in variables.values_mut() {
+            *value = fill(value);
+        }
+        let argv: Vec<String> = self.argv.iter().map(|argument| fill(argument)).collect();
         let directory = self.directory();
         if !directory.is_dir() {
             let what = if directory.exists() { "is not a directory" } else { "does not exist" };
             return Err(Fault::permanent(format!("working_dir `{}` {what}", directory.display())));
         }
-        let Some(program) = self.argv.first() else { return Err(Fault::permanent("no `command` to run")) };
+        let Some(program) = argv.first() else { return Err(Fault::permanent("no `command` to run")) };
         let file = find(program, &directory, variables.get("PATH").map(String::as_str))?;
         let launch = Launch {
             program: text(file.as_os_str().as_bytes(), "the program's path")?,
-            arguments: self.argv.iter().map(|argument| text(argument.as_bytes(), "an argument")).collect::<Result<_, _>>()?,
+            arguments: argv.iter().map(|argument| text(argument.as_bytes(), "an argument")).collect::<Result<_, _>>()?,
             environment: block(&variables)?,
             directory: Some(text(directory.as_os_str().as_bytes(), "working_dir")?),
             limits: limits::resolve(&common.ulimits)?,
@@ -106,7 +111,8 @@ impl<'a> Order<'a> {
 /// The directory that a unit runs in.
 pub fn working_dir(spec: &UnitSpec) -> PathBuf {
     let directory = &spec.deployment.stack.directory;
-    spec.service().common.working_dir.as_ref().map_or_else(|| directory.clone(), |own| directory.join(own))
+    let own = spec.service().common.working_dir.as_deref();
+    own.map_or_else(|| directory.clone(), |own| directory.join(fill_replica(own, spec.unit.replica).as_ref()))
 }
 
 /// A process's own attributes.
@@ -180,12 +186,12 @@ pub(super) fn plain(argv: &[String], environment: &IndexMap<String, String>, dir
 }
 
 /// Says why a unit's program does not run, so that the reader knows what to change.
-pub(super) fn explain(error: SpawnError, order: &Order<'_>, launch: &Launch) -> Fault {
+pub(super) fn explain(error: &SpawnError, order: &Order<'_>, launch: &Launch) -> Fault {
     match error {
         SpawnError::Step { step: Step::Directory, source } => {
             Fault::permanent(format!("working_dir `{}`: {}", order.directory().display(), source.desc()))
         }
-        SpawnError::Clone(_) | SpawnError::Step { .. } => explain_plain(&error, launch),
+        SpawnError::Clone(_) | SpawnError::Step { .. } => explain_plain(error, launch),
     }
 }
 

@@ -40,11 +40,11 @@ pub(super) fn signal_all(members: &[Process], signal: i32) -> Result<(), Errno> 
 }
 
 /// Kills everything that `members` finds, looking again for what was forked meanwhile. Whatever escapes even so is found
-/// when its parent's end is told.
-pub(super) fn kill_all(root: &Root) -> Result<(), Errno> {
+/// when its parent's end is told. What may stay is left alone where it has left its unit's groups.
+pub(super) fn kill_all(root: &Root, keep: &[String]) -> Result<(), Errno> {
     let mut outcome = Ok(());
     for _ in 0..SWEEPS {
-        let members = root.members();
+        let members = root.members_but(keep);
         if members.is_empty() {
             break;
         }

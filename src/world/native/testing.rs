@@ -39,7 +39,7 @@ pub(crate) struct World {
 
 impl World {
     /// An environment named after the test.
-    pub(crate) fn new(env: &str) -> Self {
+    pub(super) fn new(env: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (sender, events) = unbounded();
         std::fs::create_dir(directory.path().join("logs")).unwrap();
@@ -51,7 +51,7 @@ impl World {
     }
 
     /// A unit that runs this script, after the changes.
-    pub(crate) fn unit(&self, name: &str, script: &str, change: impl FnOnce(&mut Common, &mut Process)) -> UnitSpec {
+    pub(super) fn unit(&self, name: &str, script: &str, change: impl FnOnce(&mut Common, &mut Process)) -> UnitSpec {
         let mut common = Common::default();
         let command = Some(Command::List(["/bin/sh", "-c", script].map(str::to_owned).to_vec()));
         let mut process = Process { command, ..Process::default() };
@@ -74,7 +74,7 @@ impl World {
         UnitSpec { unit, deployment: Arc::new(deployment), hash: ConfigHash::from_label("0") }
     }
 
-    pub(crate) fn act(&mut self, spec: &UnitSpec, action: &Action) -> Option<Result<Outcome, Fault>> {
+    pub(super) fn act(&mut self, spec: &UnitSpec, action: &Action) -> Option<Result<Outcome, Fault>> {
         self.serial += 1;
         let ticket = Ticket {
             serial: self.serial,
@@ -86,11 +86,11 @@ impl World {
         self.native.act(&ticket, action)
     }
 
-    pub(crate) fn start(&mut self, spec: &UnitSpec) -> Result<i32, String> {
+    pub(super) fn start(&mut self, spec: &UnitSpec) -> Result<i32, String> {
         self.start_for_line(spec, None)
     }
 
-    pub(crate) fn start_for_line(&mut self, spec: &UnitSpec, line: Option<&str>) -> Result<i32, String> {
+    pub(super) fn start_for_line(&mut self, spec: &UnitSpec, line: Option<&str>) -> Result<i32, String> {
         let action = Action::Start { spec: spec.clone(), incarnation: Incarnation(1), line: line.map(str::to_owned) };
         match self.act(spec, &action) {
             Some(Ok(Outcome::Started { pid: Some(pid), .. })) => Ok(pid),
@@ -99,18 +99,18 @@ impl World {
         }
     }
 
-    pub(crate) fn stop(&mut self, spec: &UnitSpec) -> Option<Result<Outcome, Fault>> {
+    pub(super) fn stop(&mut self, spec: &UnitSpec) -> Option<Result<Outcome, Fault>> {
         let grace = Duration::from_secs(10);
         self.act(spec, &Action::Stop { spec: spec.clone(), incarnation: Incarnation(1), grace })
     }
 
-    pub(crate) fn kill(&mut self, spec: &UnitSpec, signal: &str) {
+    pub(super) fn kill(&mut self, spec: &UnitSpec, signal: &str) {
         let action = Action::Kill { spec: spec.clone(), incarnation: Incarnation(1), signal: signal.to_owned() };
         assert_eq!(self.act(spec, &action), Some(Ok(Outcome::Signalled)));
     }
 
     /// Lets the world go on until an event is as wanted.
-    pub(crate) fn wait<T>(&mut self, mut wanted: impl FnMut(&Event) -> Option<T>) -> T {
+    pub(super) fn wait<T>(&mut self, mut wanted: impl FnMut(&Event) -> Option<T>) -> T {
         let deadline = clock::deadline(PATIENCE);
         loop {
             crossbeam_channel::select! {
@@ -122,7 +122,7 @@ impl World {
     }
 
     /// Waits until the last process of the unit has ended; every end told until then.
-    pub(crate) fn ends(&mut self, spec: &UnitSpec) -> Vec<(Exit, u32)> {
+    pub(super) fn ends(&mut self, spec: &UnitSpec) -> Vec<(Exit, u32)> {
         let mut ends = Vec::new();
         self.wait(|event| match event {
             Event::Exited { unit, exit, remaining, .. } if *unit == spec.unit => {
@@ -135,7 +135,7 @@ impl World {
     }
 
     /// Waits until a script has written this file.
-    pub(crate) fn file(&mut self, name: &str) -> String {
+    pub(super) fn file(&mut self, name: &str) -> String {
         let path = self.directory.path().join(name);
         let deadline = clock::deadline(PATIENCE);
         while !clock::is_past(deadline) {
@@ -148,11 +148,11 @@ impl World {
     }
 
     /// The lines of a unit's log, without the marks.
-    pub(crate) fn log(&self, spec: &UnitSpec) -> Vec<String> {
+    pub(super) fn log(&self, spec: &UnitSpec) -> Vec<String> {
         let path = crate::world::logs::file::path(&self.directory.path().join("logs"), &spec.unit);
         let mut reader = Reader::open(path, spec.unit.clone(), Wanted::default()).unwrap();
         let mut lines = Vec::new();
-        while let Next::Line(line) = reader.read().unwrap() {
+        while let Next::Line(line) = reader.next_line().unwrap() {
             if line.mark.is_none() {
                 lines.push(String::from_utf8(line.text).unwrap());
             }

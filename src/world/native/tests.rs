@@ -4,7 +4,7 @@ use super::testing::{World, is_alive};
 use super::tree::session_of;
 use crate::base::name::UnitId;
 use crate::model::hook::Hook;
-use crate::model::process::Command;
+use crate::model::process::{Command, REPLICA_MARK};
 use crate::model::service::Ulimit;
 use crate::plan::action::{Action, Exit, Incarnation, Outcome};
 use crate::supervisor::event::Event;
@@ -26,7 +26,8 @@ fn a_process_is_started_its_output_kept_and_its_end_told() {
 #[test]
 fn a_process_finds_what_the_stack_gives_it() {
     let mut world = World::new("given");
-    let script = "echo $A $BAISTACK_ENVID $BAISTACK_SERVICE $REPLICA; pwd; ulimit -Sn; cat; cat /proc/self/oom_score_adj";
+    let script = "echo $A $BAISTACK_ENVID $BAISTACK_SERVICE $REPLICA; pwd; ulimit -Sn; cat; cat /proc/self/oom_score_adj; echo";
+    let script = &format!("{script} {REPLICA_MARK}");
     let spec = world.unit("web:2", script, |common, _| {
         common.environment.insert("A".to_owned(), Some("b c".to_owned()));
         common.ulimits.insert("nofile".to_owned(), Ulimit { soft: 99, hard: 200 });
@@ -35,7 +36,7 @@ fn a_process_finds_what_the_stack_gives_it() {
     world.start(&spec).unwrap();
     world.ends(&spec);
     let directory = std::fs::canonicalize(world.directory.path()).unwrap();
-    assert_eq!(world.log(&spec), ["b c given web 2", directory.to_str().unwrap(), "99", "700"]);
+    assert_eq!(world.log(&spec), ["b c given web 2", directory.to_str().unwrap(), "99", "700", "2"]);
 }
 
 #[test]

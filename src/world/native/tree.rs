@@ -77,7 +77,13 @@ pub struct Root {
 impl Root {
     /// Everything of the unit that lives.
     pub fn members(&self) -> Vec<Process> {
-        let mut heads: Vec<i32> = adopted().into_iter().filter(|pid| self.has_left_behind(*pid)).collect();
+        self.members_but(&[])
+    }
+
+    /// Everything of the unit that lives, without programs that were left behind and may stay.
+    pub fn members_but(&self, keep: &[String]) -> Vec<Process> {
+        let is_head = |pid: &i32| self.has_left_behind(*pid) && !may_stay(*pid, keep);
+        let mut heads: Vec<i32> = adopted().into_iter().filter(is_head).collect();
         if Process::read(self.leader).is_some_and(|leader| leader.birth == self.birth) {
             heads.push(self.leader);
         }
@@ -90,6 +96,13 @@ impl Root {
     pub fn has_left_behind(&self, child: i32) -> bool {
         child != self.leader && (session_of(child) == Some(self.leader) || Marker::of_process(child) == Some(self.marker))
     }
+}
+
+/// Whether a process is one of these programs, by the name that the kernel shows.
+pub fn may_stay(pid: i32, keep: &[String]) -> bool {
+    // The kernel keeps 15 bytes of a name.
+    let matches = |name: &str| keep.iter().any(|kept| kept.as_bytes().get(..15).unwrap_or(kept.as_bytes()) == name.as_bytes());
+    !keep.is_empty() && Process::read(pid).is_some_and(|process| matches(&process.name))
 }
 
 /// The session of a process, also of a zombie.

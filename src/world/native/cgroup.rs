@@ -1,0 +1,149 @@
+//! `mem_limit`, `cpus` and `pids_limit` of a process: a cgroup v2 of its own, where we may make one.
+//!
+//! It is made in the nearest ancestor of our own cgroup that hands the controllers on and in which we may make one: at the top
+//! as root, within `user@.service` for a user whose session manager has delegated them. Where there is none, that is said
+//! before anything starts. Nothing is ever switched on in a cgroup that is not ours.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use crate::model::service::Common;
+use crate::plan::action::Fault;
+use crate::plan::desired::UnitSpec;
+
+/// The period over which the kernel counts processor time, in microseconds (its default).
+const CPU_PERIOD: u32 = 100_000;
+
+/// A cgroup that holds one life of a unit; its directory is removed with it.
+#[derive(Debug)]
+pub(super) struct Cgroup {
+    directory: PathBuf,
+}
+
+/// Says, before anything starts, whether a unit's limits can be kept.
+pub fn check(spec: &UnitSpec) -> Result<(), Fault> {
+    let settings = settings(&spec.service().common);
+    if settings.is_empty() { Ok(()) } else { parent(&settings).map(drop) }
+}
+
+impl Cgroup {
+    /// Makes one with the unit's limits; none when it has none.
+    pub(super) fn make(spec: &UnitSpec) -> Result<Option<Self>, Fault> {
+        let settings = settings(&spec.service().common);
+        if settings.is_empty() {
+            return Ok(None);
+        }
+        let name = format!("baistack-{}-{}-{}", spec.deployment.env, spec.unit.service, spec.unit.replica);
+        let cgroup = Self { directory: parent(&settings)?.join(name) };
+        match fs::create_dir(&cgroup.directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(cgroup.failed("make", &error)),
+            Ok(()) | Err(_) => {}
+        }
+        for setting in &settings {
+            fs::write(cgroup.directory.join(setting.file), &setting.value)
+                .map_err(|error| Fault::permanent(format!("`{}: {}`: {error}", setting.attribute, setting.value)))?;
+        }
+        Ok(Some(cgroup))
+    }
+
+    /// What a child writes `0` to so as to move in.
+    pub(super) fn entrance(&self) -> Result<OwnedFd, Fault> {
+        let entrance = fs::OpenOptions::new().write(true).open(self.directory.join("cgroup.procs"));
+        entrance.map(OwnedFd::from).map_err(|error| self.failed("enter", &error))
+    }
+
+    fn failed(&self, what: &str, error: &io::Error) -> Fault {
+        Fault::permanent(format!("{what} cgroup `{}`: {error}", self.directory.display()))
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // One that is not empty (a kept program) stays until the next life, which takes it over.
+        let _ = fs::remove_dir(&self.directory);
+    }
+}
+
+/// One limit, as the kernel wants it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Setting {
+    attribute: &'static str,
+    controller: &'static str,
+    file: &'static str,
+    value: String,
+}
+
+fn settings(common: &Common) -> Vec<Setting> {
+    let positive = |limit: Option<i64>| limit.filter(|&limit| limit > 0);
+    let mut settings = Vec::new();
+    if let Some(bytes) = positive(common.mem_limit) {
+        let value = bytes.to_string();
+        settings.push(Setting { attribute: "mem_limit", controller: "memory", file: "memory.max", value });
+    }
+    if let Some(cpus) = common.cpus.filter(|&cpus| cpus > 0.0) {
+        let value = format!("{:.0} {CPU_PERIOD}", cpus * f64::from(CPU_PERIOD));
+        settings.push(Setting { attribute: "cpus", controller: "cpu", file: "cpu.max", value });
+    }
+    if let Some(count) = positive(common.pids_limit) {
+        let value = count.to_string();
+        settings.push(Setting { attribute: "pids_limit", controller: "pids", file: "pids.max", value });
+    }
+    settings
+}
+
+/// The directory in which a cgroup with these limits can be made.
+fn parent(settings: &[Setting]) -> Result<PathBuf, Fault> {
+    let attributes = settings.iter().map(|setting| setting.attribute).collect::<Vec<_>>().join("`, `");
+    let refused = |why: &str| {
+        Fault::permanent(format!(
+            "`{attributes}` needs a cgroup v2 that we may make, and {why} (--ignore-limits goes on without)"
+        ))
+    };
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let Some((top, own)) = place(&mounts, &own) else { return Err(refused("this host has no cgroup v2")) };
+    let allows = |directory: &&Path| {
+        let handed_on = fs::read_to_string(directory.join("cgroup.subtree_control")).unwrap_or_default();
+        let has = |setting: &Setting| handed_on.split_ascii_whitespace().any(|controller| controller == setting.controller);
+        settings.iter().all(has) && [directory.to_path_buf(), directory.join("cgroup.procs")].iter().all(|path| is_writable(path))
+    };
+    let found = own.ancestors().take_while(|directory| directory.starts_with(&top)).find(allows);
+    found.map(Path::to_owned).ok_or_else(|| refused("none above us hands on what that takes and lets us in"))
+}
+
+fn is_writable(path: &Path) -> bool {
+    nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok()
+}
+
+/// Where the hierarchy is mounted, and our own place in it.
+fn place(mounts: &str, own: &str) -> Option<(PathBuf, PathBuf)> {
+    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
+    let top = PathBuf::from(mount.split_ascii_whitespace().nth(4)?);
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let place = top.join(own);
+    Some((top, place))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_written_as_the_kernel_wants_them() {
+        let common = Common { mem_limit: Some(64 << 20), cpus: Some(1.5), pids_limit: Some(-1), ..Common::default() };
+        let written: Vec<String> = settings(&common).into_iter().map(|s| format!("{}={}", s.file, s.value)).collect();
+        assert_eq!(written, ["memory.max=67108864", "cpu.max=150000 100000"]);
+        assert_eq!(settings(&Common::default()), []);
+    }
+
+    #[test]
+    fn our_own_place_is_found_wherever_the_hierarchy_is_mounted() {
+        let mounts = "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
+        let found = place(mounts, "2:cpu:/x\n0::/user.slice/a.scope\n");
+        let top = PathBuf::from("/sys/fs/cgroup/unified");
+        assert_eq!(found, Some((top.clone(), top.join("user.slice/a.scope"))));
+        assert_eq!(place("", "0::/"), None);
+    }
+}

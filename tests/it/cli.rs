@@ -1,0 +1,333 @@
+//! The program as a user has it: command lines in, exit codes, output and processes out. Stacks of processes alone.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+
+use crate::support::sandbox::{Sandbox, is_alive, kill, parent, until};
+
+/// Says its pid in a file once it is ready, and stays.
+const STAYS: &str = "
+processes:
+  a:
+    command: echo $$$$ > new; mv new pid; echo ready; exec sleep 1000
+    stop_grace_period: 500ms
+    healthcheck: {file: pid, interval: 50ms}
+";
+
+/// As [`STAYS`], and deaf.
+const STUBBORN: &str = "
+processes:
+  a:
+    command: trap '' TERM INT; echo $$$$ > new; mv new pid; echo ready; exec sleep 1000
+    stop_grace_period: 500ms
+    healthcheck: {file: pid, interval: 50ms}
+";
+
+fn up(stack: &str) -> Sandbox {
+    let sandbox = Sandbox::new(stack);
+    sandbox.ok(&["up", "-d", "--wait"]);
+    sandbox
+}
+
+#[test]
+fn down_is_not_back_before_a_child_that_ignores_the_signal_is_gone() {
+    let sandbox = up("
+processes:
+  a:
+    command: |
+      sh -c 'trap \"\" TERM; echo $$$$ > new; mv new child; exec sleep 1000' &
+      trap 'exit 0' TERM
+      while :; do wait; done
+    stop_grace_period: 500ms
+    healthcheck: {file: child, interval: 50ms}
+");
+    let child = sandbox.pid("child");
+    assert!(is_alive(child));
+    sandbox.ok(&["down"]);
+    assert!(!is_alive(child));
+}
+
+#[test]
+fn a_killed_supervisor_takes_its_processes_along_and_the_next_up_starts_them_once() {
+    let sandbox = up(STAYS);
+    let (first, supervisor) = (sandbox.pid("pid"), sandbox.supervisor());
+    kill(supervisor, Signal::SIGKILL);
+    until("the guard has killed the process", || !is_alive(first));
+    fs::remove_file(sandbox.path("pid")).unwrap();
+    // The socket is still there, and nobody behind it.
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let second = sandbox.pid("pid");
+    assert!(second != first && is_alive(second) && sandbox.supervisor() != supervisor);
+    sandbox.ok(&["down"]);
+    assert!(!is_alive(second));
+}
+
+#[test]
+fn a_killed_guard_means_an_orderly_stop() {
+    let sandbox = up(STAYS);
+    let (process, supervisor) = (sandbox.pid("pid"), sandbox.supervisor());
+    kill(parent(supervisor), Signal::SIGKILL);
+    until("the supervisor has stopped all and ended", || !is_alive(supervisor));
+    assert!(!is_alive(process));
+}
+
+#[test]
+fn what_a_supervisor_and_a_guard_killed_at_once_leave_is_swept_away_by_the_next_command() {
+    let sandbox = up(STUBBORN);
+    let (process, supervisor) = (sandbox.pid("pid"), sandbox.supervisor());
+    let guard = parent(supervisor);
+    kill(supervisor, Signal::SIGSTOP);
+    kill(guard, Signal::SIGKILL);
+    kill(supervisor, Signal::SIGKILL);
+    until("both are gone", || !is_alive(supervisor) && !is_alive(guard));
+    assert!(is_alive(process));
+    sandbox.ok(&["down"]);
+    assert!(!is_alive(process));
+}
+
+#[test]
+fn a_second_interrupt_kills_at_once_and_a_third_does_no_harm() {
+    let sandbox = Sandbox::new(&STUBBORN.replace("500ms", "1h"));
+    let foreground = sandbox.begin(&["up"]);
+    foreground.wait_for("ready");
+    until("the pid is written", || sandbox.path("pid").exists());
+    let process = sandbox.pid("pid");
+    foreground.signal(Signal::SIGINT);
+    foreground.wait_for("stopping");
+    foreground.signal(Signal::SIGINT);
+    foreground.signal(Signal::SIGINT);
+    assert_eq!(foreground.end(), 130);
+    assert!(!is_alive(process));
+}
+
+#[test]
+fn an_interrupt_while_a_dependency_gets_ready_stops_what_runs_and_starts_nothing_else() {
+    let sandbox = Sandbox::new(&format!(
+        "{STAYS}  b:\n    command: touch b\n    depends_on: {{c: {{condition: service_healthy}}}}\n  c:\n    command: exec sleep 1000\n    healthcheck: {{file: never, interval: 50ms, retries: 100000}}\n"
+    ));
+    let foreground = sandbox.begin(&["up"]);
+    foreground.wait_for("ready");
+    foreground.signal(Signal::SIGINT);
+    assert_eq!(foreground.end(), 130);
+    assert!(!is_alive(sandbox.pid("pid")) && !sandbox.path("b").exists());
+}
+
+#[test]
+fn ps_tells_a_process_that_had_to_be_killed_from_one_that_ended() {
+    for (stack, killed) in [(STUBBORN, "\"killed\":true"), (STAYS, "\"killed\":false")] {
+        let sandbox = up(stack);
+        sandbox.ok(&["stop"]);
+        assert!(!is_alive(sandbox.pid("pid")));
+        let shown = sandbox.ok(&["ps", "-a", "--format", "json"]);
+        assert!(shown.contains(killed), "{shown}");
+    }
+}
+
+#[test]
+fn on_failure_3_starts_four_times_and_then_up_fails() {
+    let sandbox = Sandbox::new(
+        "processes: {a: {command: 'echo start >> starts; exit 1', restart: 'on-failure:3', healthcheck: {file: never}}}",
+    );
+    let said = sandbox.run(&["up", "-d", "--wait"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("a:1"), "{said:?}");
+    assert_eq!(sandbox.lines("starts").len(), 4);
+}
+
+#[test]
+fn stop_wins_over_a_restart_that_is_pending() {
+    let sandbox = Sandbox::new("processes: {a: {command: 'echo start >> starts; exit 1', restart: always}}");
+    sandbox.run(&["up", "-d"]);
+    until("it crashes in a loop", || sandbox.lines("starts").len() >= 3);
+    let supervisor = sandbox.supervisor();
+    sandbox.ok(&["stop", "a"]);
+    let starts = sandbox.lines("starts").len();
+    // With nothing left to do the supervisor ends, and there is nobody who could start anything.
+    until("the supervisor ends", || !is_alive(supervisor));
+    assert_eq!(sandbox.lines("starts").len(), starts);
+    sandbox.run(&["start", "a"]);
+    until("it is started again", || sandbox.lines("starts").len() > starts);
+}
+
+#[test]
+fn a_failed_task_fails_what_waits_for_it_and_is_named() {
+    let sandbox = Sandbox::new(
+        "
+processes:
+  migrate: {command: 'echo no such table; exit 3'}
+  app:
+    command: touch app
+    depends_on: {migrate: {condition: service_completed_successfully}}
+",
+    );
+    let said = sandbox.run(&["up", "-d", "--wait"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    for text in ["migrate", "3", "no such table"] {
+        assert!(said.err.contains(text), "{text}: {said:?}");
+    }
+    assert!(!sandbox.path("app").exists());
+}
+
+#[test]
+fn a_dependent_starts_after_its_task_has_succeeded() {
+    let sandbox = Sandbox::new(
+        "
+processes:
+  migrate: {command: 'sleep 0.3; touch migrated'}
+  app:
+    command: test -f migrated && touch app
+    depends_on: {migrate: {condition: service_completed_successfully}}
+",
+    );
+    assert_eq!(sandbox.begin(&["up"]).end(), 0);
+    assert!(sandbox.path("app").exists());
+}
+
+#[test]
+fn a_dependency_that_dies_before_it_is_healthy_ends_up() {
+    let sandbox = Sandbox::new(
+        "
+processes:
+  db: {command: 'echo disk full; exit 7', healthcheck: {file: never, interval: 50ms}}
+  app: {command: touch app, depends_on: {db: {condition: service_healthy}}}
+",
+    );
+    let said = sandbox.run(&["up", "-d"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    for text in ["db", "7", "disk full"] {
+        assert!(said.err.contains(text), "{text}: {said:?}");
+    }
+    assert!(!sandbox.path("app").exists());
+}
+
+#[test]
+fn lines_written_right_before_the_end_are_in_the_log() {
+    let sandbox = Sandbox::new("processes: {a: {command: 'seq 5000'}}");
+    for _ in 0..3 {
+        assert_eq!(sandbox.begin(&["up"]).end(), 0);
+        let shown = sandbox.ok(&["logs", "--no-log-prefix", "--run", "last"]);
+        let expected: String = (1..=5000).map(|number| format!("{number}\n")).collect();
+        assert!(shown == expected, "{} lines, the last: {:?}", shown.lines().count(), shown.lines().last());
+    }
+}
+
+#[test]
+fn a_save_restarts_a_process_once_and_a_touch_does_not() {
+    let sandbox = Sandbox::new(
+        "
+processes:
+  a:
+    command: echo start >> starts; exec sleep 1000
+    healthcheck: {file: starts, interval: 50ms}
+    develop: {watch: [{path: src, action: restart}]}
+",
+    );
+    sandbox.write("src/main", "one");
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let file = sandbox.path("src/main");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    sandbox.write("src/main", "one");
+    // What is no change is seen before what is one, and either would have been a start.
+    for (text, starts) in [("two", 2), ("three", 3)] {
+        sandbox.write("src/main", text);
+        until("it is restarted", || sandbox.lines("starts").len() >= starts);
+        sandbox.ok(&["ps"]);
+        assert_eq!(sandbox.lines("starts").len(), starts);
+    }
+}
+
+#[test]
+fn several_ups_at_once_share_one_supervisor_and_start_once() {
+    let sandbox = Sandbox::new(
+        "
+name: together
+processes: {a: {command: echo start >> starts; exec sleep 1000, healthcheck: {file: starts, interval: 50ms}}}
+",
+    );
+    let commands: Vec<_> = (0..4).map(|_| sandbox.begin(&["up", "-d", "--wait"])).collect();
+    for command in commands {
+        assert_eq!(command.end(), 0);
+    }
+    assert_eq!(sandbox.lines("starts").len(), 1);
+    assert!(is_alive(sandbox.supervisor()));
+}
+
+#[test]
+fn what_up_has_started_answers_the_next_command() {
+    let sandbox = Sandbox::new(STAYS);
+    for _ in 0..5 {
+        sandbox.ok(&["up", "-d", "--wait"]);
+        assert!(sandbox.ok(&["ps"]).contains("running"));
+        assert!(sandbox.ok(&["logs", "--tail", "1"]).contains("ready"));
+        sandbox.ok(&["exec", "a", "true"]);
+        assert_eq!(sandbox.run(&["exec", "a", "sh", "-c", "exit 7"]).code, 7);
+        sandbox.ok(&["down"]);
+        fs::remove_file(sandbox.path("pid")).unwrap();
+    }
+}
+
+#[test]
+fn paths_are_relative_to_the_stack_from_wherever_it_is_called() {
+    let sandbox = Sandbox::new(
+        "
+name: relative
+processes:
+  a:
+    command: echo $$WORD > word; touch marker; exec sleep 1000
+    working_dir: ./svc
+    env_file: ./e.env
+    healthcheck: {test: 'test -f marker', interval: 50ms}
+",
+    );
+    sandbox.write("e.env", "WORD=found\n");
+    sandbox.write("svc/here", "");
+    let file = sandbox.path("stack.yaml");
+    let file = file.to_str().unwrap();
+    for line in [&["-f", file, "up", "-d", "--wait"][..], &["-f", file, "exec", "a", "test", "-f", "here"]] {
+        let said = sandbox.run_in(Path::new("/"), line);
+        assert_eq!(said.code, 0, "{line:?}: {said:?}");
+    }
+    assert_eq!(sandbox.lines("svc/word"), ["found"]);
+}
+
+#[test]
+fn nobody_else_can_read_or_drive_an_environment() {
+    let sandbox = up(STAYS);
+    let directory = sandbox.env_dir();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&directory), 0o700);
+    assert_eq!(mode(&directory.join("control.sock")), 0o600);
+    for entry in fs::read_dir(directory.join("logs")).unwrap() {
+        assert_eq!(mode(&entry.unwrap().path()), 0o600);
+    }
+}
+
+#[test]
+fn names_that_would_be_paths_are_refused_and_nothing_is_made() {
+    let long = "x".repeat(300);
+    let sandbox = Sandbox::new(STAYS);
+    for name in ["../../tmp/x", "..", "a/b", "a\nb", &long] {
+        let said = sandbox.run(&["-p", name, "up", "-d"]);
+        assert_eq!(said.code, 2, "{name:?}: {said:?}");
+        sandbox.write("bad.yaml", &format!("processes: {{{name:?}: {{command: 'true'}}}}"));
+        let said = sandbox.run(&["-f", "bad.yaml", "config"]);
+        assert_eq!(said.code, 3, "{name:?}: {said:?}");
+    }
+    assert!(!sandbox.state().exists(), "something was made");
+}
+
+#[test]
+fn all_that_is_wrong_with_a_file_is_told_at_once_with_its_place() {
+    let sandbox = Sandbox::new(
+        "x-free: {anything: goes}\nprocesses:\n  a:\n    command: 'true'\n    environment: {A: 1}\n    environment: {B: 1}\n    helthcheck: {file: x}\n",
+    );
+    let said = sandbox.run(&["config"]);
+    assert_eq!(said.code, 3, "{said:?}");
+    for text in ["stack.yaml:6:5", "stack.yaml:7:5", "did you mean `healthcheck`", "2 errors"] {
+        assert!(said.err.contains(text), "{text}: {}", said.err);
+    }
+    assert!(!said.err.contains("x-free"), "{}", said.err);
+}
