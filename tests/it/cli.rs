@@ -76,7 +76,13 @@ fn a_killed_guard_means_an_orderly_stop() {
 
 #[test]
 fn what_a_supervisor_and_a_guard_killed_at_once_leave_is_swept_away_by_the_next_command() {
-    let sandbox = up(STUBBORN);
+    // A child of the supervisor dies with it by the kernel's word; what has left its session and its parent does not.
+    let sandbox = up("
+processes:
+  a:
+    command: setsid sh -c 'trap \"\" TERM; echo $$$$ > new; mv new pid; exec sleep 1000' & wait
+    healthcheck: {file: pid, interval: 50ms}
+");
     let (process, supervisor) = (sandbox.pid("pid"), sandbox.supervisor());
     let guard = parent(supervisor);
     kill(supervisor, Signal::SIGSTOP);
