@@ -86,6 +86,10 @@ impl Context {
         if found.has_errors() {
             return Err(self.refuse(&found, &sources));
         }
+        // Before anything is made: a name that is none leaves nothing behind.
+        if let Some(name) = &self.global.project_name {
+            name.parse::<EnvId>().map_err(|error: NameError| CliError::Usage(error.to_string()))?;
+        }
         let state = self.state()?;
         let starts = purpose != Purpose::Read;
         // Two `up` at once must not find the same name, values or ports.
