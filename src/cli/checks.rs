@@ -7,6 +7,7 @@ use super::CliError;
 use super::context::{Context, Ready};
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::depends::Dependency;
+use crate::model::service::Service;
 use crate::plan::desired::{Deployment, UnitSpec};
 use crate::plan::hash::ConfigHash;
 use crate::supervisor;
@@ -35,6 +36,21 @@ impl Context {
                 Err(CliError::Several(problems))
             }
         }
+    }
+
+    /// Takes containers out of a stack when no engine answers; [`Context::check_host`] has seen to it that nobody insists on
+    /// one. What depends on them with `required: false` starts without.
+    pub fn leave_out_containers(&self, ready: &mut Ready) -> Result<(), CliError> {
+        let stack = &mut ready.deployment.stack;
+        if stack.services.values().all(Service::is_process) || self.engine()?.release().is_ok() {
+            return Ok(());
+        }
+        let (processes, containers) =
+            std::mem::take(&mut stack.services).into_iter().partition(|(_, service)| service.is_process());
+        stack.services = processes;
+        stack.disabled.extend::<indexmap::IndexMap<_, _>>(containers);
+        stack.images.clear();
+        Ok(())
     }
 
     /// What is wrong with the engine, if a container needs one that does not answer. Containers that nobody insists on are

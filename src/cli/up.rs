@@ -128,12 +128,13 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         let ready = context.load(Purpose::Read, &args.services)?;
         return plan::show(request(&args, &ready, context), &ready, plan::Format::Text, context);
     }
-    let ready = context.load(Purpose::Start { strict_ports: args.strict_ports }, &args.services)?;
+    let mut ready = context.load(Purpose::Start { strict_ports: args.strict_ports }, &args.services)?;
     let scaled = args.scale.iter().chain(&args.formation).map(|(name, _)| name).filter(|name| name.as_str() != "all");
     let others = args.exit_code_from.iter().chain(&args.logs.attach).chain(&args.logs.no_attach).chain(scaled);
     let others: Vec<ServiceName> = others.cloned().collect();
     context.known(&ready.deployment, &others)?;
     context.check_host(&ready, &args.services, args.setcap)?;
+    context.leave_out_containers(&mut ready)?;
     let up = request(&args, &ready, context);
     if up.attached {
         return follow::up(args, up, &ready, context);

@@ -64,6 +64,10 @@ impl Supervisor {
             Have::Absent | Have::Created | Have::Exited { .. } if unit.given_up => return UnitState::Failed { reason: reason() },
             Have::Absent | Have::Created | Have::Exited { .. } => {}
         }
+        if unit.kind == UnitKind::Task && unit.is_done() && unit.goal == Goal::Stopped {
+            // Nothing of it was there to be stopped: it stays done.
+            return if unit.task.phase == Phase::UpToDate { UnitState::UpToDate } else { UnitState::Succeeded };
+        }
         if unit.goal == Goal::Up {
             if unit.kind == UnitKind::Task && unit.is_done() {
                 return if unit.task.phase == Phase::UpToDate { UnitState::UpToDate } else { UnitState::Succeeded };
