@@ -15,7 +15,8 @@ use crate::model::service::{Kind, Service};
 use crate::plan::desired::Deployment;
 use crate::plan::ports::Numbers;
 use crate::world::docker::PortOfContainer;
-use crate::world::envdir::{EnvDir, StateDir, StateError};
+use crate::world::envdir::{EnvDir, StateDir, StateError, own_uid};
+use crate::world::native::marker::Marker;
 
 /// Tells which containers hold ports. It is asked once at most, and only when a port is held.
 pub type Containers<'a> = &'a dyn Fn() -> BTreeMap<u16, PortOfContainer>;
@@ -94,12 +95,19 @@ impl<'a> Holders<'a> {
         }
         match holder(port, protocol) {
             Some(Holder { env: Some(env), .. }) => env == self.env.as_str(),
+            // A program that shows a title has written it over its environment; the mark of its limits stays.
+            Some(Holder { pid, .. }) if self.is_marked(pid) => true,
             // A proxy of the engine, or a process that we may not look into: of our own user only one with file capabilities.
             Some(Holder { env: None, .. }) | None => {
                 self.container(port).is_some_and(|container| container.own)
                     || (holder(port, protocol).is_none() && self.own.iter().any(|numbers| numbers.iter().contains(&port)))
             }
         }
+    }
+
+    fn is_marked(&self, pid: i32) -> bool {
+        let ours = Marker::of_env(&self.env, own_uid());
+        Marker::of_process(pid).is_some_and(|mark| mark.is_of_same_env(ours))
     }
 
     fn container(&self, port: u16) -> Option<&PortOfContainer> {
