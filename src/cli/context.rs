@@ -15,6 +15,7 @@ use super::up::Quiet;
 use crate::base::exit::Exit;
 use crate::base::name::{EnvId, ServiceName, UnitId};
 use crate::base::suggest;
+use crate::control::client::ClientError;
 use crate::host::attach::{self, AttachError};
 use crate::host::engine::Engine;
 use crate::plan::action::ResourceId;
@@ -59,6 +60,9 @@ pub enum Missing {
     /// A supervisor is started.
     IsStarted,
 }
+
+/// How often a wish is put again to a supervisor that went away.
+const TRIES: u32 = 3;
 
 impl Context {
     /// Looks at the caller.
@@ -173,8 +177,15 @@ impl Context {
         }
         let only_looks = matches!(request, Request::Status | Request::Why { .. } | Request::Deployment);
         let reply = if needs_daemon {
-            let mut client = attach::open_or_spawn(&dir).map_err(CliError::from)?;
-            client.ask(request, &mut tell).map_err(|error| CliError::from(AttachError::from(error)))
+            // A supervisor that had nothing left to do may end between our greeting and our wish; asking twice does no harm.
+            let mut tries = 0;
+            loop {
+                let mut client = attach::open_or_spawn(&dir).map_err(CliError::from)?;
+                match client.ask(request.clone(), &mut tell) {
+                    Err(ClientError::Gone(_)) if tries < TRIES => tries += 1,
+                    answer => break answer.map_err(|error| CliError::from(AttachError::from(error))),
+                }
+            }
         } else {
             attach::ask(&dir, &self.caller, request, tell).map_err(CliError::from)
         };
