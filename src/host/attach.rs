@@ -50,16 +50,24 @@ pub enum Env {
     Dead,
 }
 
-/// Looks for the supervisor of an environment, and waits for one that is just coming up or going down.
+/// The supervisor of an environment. Where none lives, what a supervisor and its guard left that were killed together is ended:
+/// the first command that comes by does so.
 pub fn open(env_dir: &EnvDir) -> Result<Env, AttachError> {
+    let found = find(env_dir)?;
+    if matches!(found, Env::Dead) {
+        sweep_after_death(env_dir);
+    }
+    Ok(found)
+}
+
+/// Looks for the supervisor, and waits for one that is just coming up or going down. For those who take the environment over
+/// when there is none: they sweep then.
+fn find(env_dir: &EnvDir) -> Result<Env, AttachError> {
     let deadline = clock::deadline(PATIENCE);
     loop {
         match Client::connect(&env_dir.socket()) {
             Ok(client) => return Ok(Env::Alive(Box::new(client))),
-            Err(ClientError::Nobody { .. } | ClientError::Gone(_)) if !env_dir.is_locked() => {
-                sweep_after_death(env_dir);
-                return Ok(Env::Dead);
-            }
+            Err(ClientError::Nobody { .. } | ClientError::Gone(_)) if !env_dir.is_locked() => return Ok(Env::Dead),
             Err(ClientError::Nobody { .. } | ClientError::Gone(_)) if clock::is_past(deadline) => {
                 let pid = env_dir.holder().map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
                 return Err(AttachError::Deaf { pid });
@@ -71,7 +79,6 @@ pub fn open(env_dir: &EnvDir) -> Result<Env, AttachError> {
     }
 }
 
-/// When supervisor and guard were killed together, the first command that comes by ends what they left.
 fn sweep_after_death(env_dir: &EnvDir) {
     if !env_dir.exists() {
         return;
@@ -86,7 +93,7 @@ fn sweep_after_death(env_dir: &EnvDir) {
 pub fn open_or_spawn(env_dir: &EnvDir) -> Result<Client, AttachError> {
     env_dir.create()?;
     for _ in 0..3 {
-        if let Env::Alive(client) = open(env_dir)? {
+        if let Env::Alive(client) = find(env_dir)? {
             return Ok(*client);
         }
         match spawn(env_dir) {
@@ -96,7 +103,7 @@ pub fn open_or_spawn(env_dir: &EnvDir) -> Result<Client, AttachError> {
             Err(error) => return Err(error.into()),
         }
     }
-    match open(env_dir)? {
+    match find(env_dir)? {
         Env::Alive(client) => Ok(*client),
         Env::Dead => Err(SpawnError::Ended { log: "it ended again and again".to_owned() }.into()),
     }
@@ -109,7 +116,7 @@ pub fn ask(
     request: Request,
     mut notice: impl FnMut(Notice) + Send + 'static,
 ) -> Result<Reply, AttachError> {
-    if let Env::Alive(mut client) = open(env_dir)? {
+    if let Env::Alive(mut client) = find(env_dir)? {
         match client.ask(request.clone(), &mut notice) {
             Ok(reply) => return Ok(reply),
             // It ended between our greeting and our question.

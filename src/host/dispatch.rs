@@ -137,7 +137,8 @@ impl Edges {
 
     fn act(&mut self, ticket: Ticket, action: Action) {
         tracing::debug!("{} {}", action.verb(), ticket.resource);
-        if let Some(spec) = process_of(&action) {
+        // What is not done to a process is the container engine's.
+        if let Some(spec) = action.spec().filter(|spec| spec.service().is_process()) {
             let spec = spec.clone();
             match action {
                 Action::Assess { trusted, dependency_ran, .. } => self.assess(ticket, spec, trusted, dependency_ran),
@@ -289,25 +290,4 @@ fn run_test(spec: &UnitSpec, test: &[String], timeout: Duration) -> Result<Strin
         (false, false, true) => Err(ran.exit.to_string()),
         (false, false, false) => Err(format!("{said} ({})", ran.exit)),
     }
-}
-
-/// The process that an action is about; none for what is the container engine's.
-fn process_of(action: &Action) -> Option<&UnitSpec> {
-    let spec = match action {
-        Action::Create { spec, .. }
-        | Action::Start { spec, .. }
-        | Action::Stop { spec, .. }
-        | Action::Kill { spec, .. }
-        | Action::Assess { spec, .. }
-        | Action::Conclude { spec, .. } => Some(spec),
-        Action::Remove { spec, .. } => spec.as_ref(),
-        Action::CreateNetwork { .. }
-        | Action::RemoveNetwork { .. }
-        | Action::CreateVolume { .. }
-        | Action::RemoveVolume { .. }
-        | Action::Pull { .. }
-        | Action::Build { .. }
-        | Action::RemoveOwned { .. } => None,
-    };
-    spec.filter(|spec| spec.service().is_process())
 }

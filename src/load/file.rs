@@ -7,7 +7,7 @@ use super::formats::procfile;
 use super::merge::{make_unique, merge};
 use super::variables::{Origin, Variables};
 use super::{Loading, canonical, extends, fields, resolve};
-use crate::base::diagnostic::Diagnostic;
+use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::source::Span;
 use crate::yaml::node::{Mapping, Node, Value};
 use crate::yaml::parse;
@@ -79,7 +79,7 @@ fn documents(
             loading.diagnostics.push(Diagnostic::error("wrong-kind", message).at(tree.span, ""));
             continue;
         };
-        own_spelling(top, loading);
+        own_spelling(top, &mut loading.diagnostics);
         loading.interpolator.tree(&mut tree, variables, &mut loading.diagnostics);
         fields::check(&tree, &mut loading.diagnostics);
         canonical::canonical(&mut tree, &mut loading.diagnostics);
@@ -96,13 +96,12 @@ pub(super) fn is_procfile(path: &FilePath) -> bool {
 }
 
 /// `x-processes:` is `processes:`; both in one file is a mistake.
-pub(super) fn own_spelling(top: &mut Mapping, loading: &mut Loading<'_>) {
+pub(super) fn own_spelling(top: &mut Mapping, diagnostics: &mut Diagnostics) {
     for key in fields::OURS {
         let Some(entry) = top.remove(&format!("x-{key}")) else { continue };
         if let Some(other) = top.entry(key) {
             let message = format!("`{key}` and `x-{key}` mean the same; a file has one of them");
-            loading
-                .diagnostics
+            diagnostics
                 .push(Diagnostic::error("two-spellings", message).at(entry.key_span, "").at(other.key_span, "the other one"));
         }
         top.insert(key, entry.key_span, entry.node);

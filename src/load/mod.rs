@@ -205,7 +205,7 @@ pub fn head(request: &Request, files: &dyn Files) -> (Head, SourceMap, Diagnosti
         // Faults of the text are told by the second look, which reads it whole.
         let trees = parse::parse(source, &text, &mut Diagnostics::default()).unwrap_or_default();
         for tree in trees {
-            look_at(tree, &variables, &mut loading, &mut head);
+            look_at(tree, &variables, &mut head);
         }
     }
     let has_errors = loading.diagnostics.has_errors();
@@ -213,7 +213,7 @@ pub fn head(request: &Request, files: &dyn Files) -> (Head, SourceMap, Diagnosti
     (head, loading.sources, found)
 }
 
-fn look_at(tree: Node, variables: &Variables, loading: &mut Loading<'_>, head: &mut Head) {
+fn look_at(tree: Node, variables: &Variables, head: &mut Head) {
     let Value::Mapping(top) = tree.value else { return };
     let mut part = Mapping::default();
     for (key, entry) in top {
@@ -223,12 +223,9 @@ fn look_at(tree: Node, variables: &Variables, loading: &mut Loading<'_>, head: &
             part.insert(key, entry.key_span, entry.node);
         }
     }
-    file::own_spelling(
-        &mut part,
-        &mut Loading { diagnostics: Diagnostics::default(), ..Loading::new(&Request::default(), loading.files) },
-    );
-    let mut node = Node::new(Value::Mapping(part), tree.span);
     let mut quiet = Diagnostics::default();
+    file::own_spelling(&mut part, &mut quiet);
+    let mut node = Node::new(Value::Mapping(part), tree.span);
     Interpolator::default().tree(&mut node, variables, &mut quiet);
     canonical::canonical(&mut node, &mut quiet);
     if let Some(name) = node.get("name").and_then(Node::as_text).filter(|name| !name.is_empty()) {

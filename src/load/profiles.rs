@@ -16,14 +16,7 @@ impl Selection {
         let mut on = BTreeSet::new();
         for section in ["services", "processes"] {
             for (name, entry) in root.get(section).and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter) {
-                let profiles: Vec<&str> = entry
-                    .node
-                    .get("profiles")
-                    .and_then(Node::as_sequence)
-                    .unwrap_or_default()
-                    .iter()
-                    .filter_map(Node::as_text)
-                    .collect();
+                let profiles = of_service(&entry.node);
                 let is_active = profiles.is_empty()
                     || active.iter().any(|profile| profile == "*" || profiles.contains(&profile.as_str()))
                     || named.iter().any(|service| service == name);
@@ -39,4 +32,9 @@ impl Selection {
     pub(super) fn is_on(&self, name: &str) -> bool {
         self.on.contains(name)
     }
+}
+
+/// The profiles that a service names.
+pub(super) fn of_service(service: &Node) -> Vec<&str> {
+    service.get("profiles").and_then(Node::as_sequence).unwrap_or_default().iter().filter_map(Node::as_text).collect()
 }

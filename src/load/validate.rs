@@ -78,14 +78,7 @@ fn dependencies(
                 diagnostics.push(diagnostic);
             }
             Some((_, target, _)) if required && !selection.is_on(dependency) => {
-                let profiles: Vec<&str> = target
-                    .node
-                    .get("profiles")
-                    .and_then(Node::as_sequence)
-                    .unwrap_or_default()
-                    .iter()
-                    .filter_map(Node::as_text)
-                    .collect();
+                let profiles = super::profiles::of_service(&target.node);
                 let message = format!("`{name}` depends on `{dependency}`, whose profile `{}` is off", profiles.join("`, `"));
                 diagnostics.push(
                     Diagnostic::error("profile-off", message).at(edge.key_span, "").at(target.key_span, "defined here").help(

@@ -179,6 +179,26 @@ pub enum Action {
 }
 
 impl Action {
+    /// The unit that it is done to; none for what is done to a resource, or to a unit that no file describes.
+    pub fn spec(&self) -> Option<&UnitSpec> {
+        match self {
+            Action::Create { spec, .. }
+            | Action::Start { spec, .. }
+            | Action::Stop { spec, .. }
+            | Action::Kill { spec, .. }
+            | Action::Assess { spec, .. }
+            | Action::Conclude { spec, .. } => Some(spec),
+            Action::Remove { spec, .. } => spec.as_ref(),
+            Action::CreateNetwork { .. }
+            | Action::RemoveNetwork { .. }
+            | Action::CreateVolume { .. }
+            | Action::RemoveVolume { .. }
+            | Action::Pull { .. }
+            | Action::Build { .. }
+            | Action::RemoveOwned { .. } => None,
+        }
+    }
+
     /// The word for it in plans and messages.
     pub fn verb(&self) -> &'static str {
         match self {

@@ -15,7 +15,7 @@ use super::unit::{Have, Phase, Unit};
 use super::wishes::{Aim, Lease, Wish};
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::service::Service;
-use crate::plan::action::{Action, ResourceId, Ticket};
+use crate::plan::action::{Action, ResourceId};
 use crate::plan::desired::Deployment;
 use crate::plan::diff;
 use crate::plan::next::Goal;
@@ -121,7 +121,7 @@ impl Supervisor {
             (false, true) => Aim::Ready,
             (false, false) => Aim::Started,
         };
-        self.wish(id, Wish { aim, units: units.clone(), give_up_at, warnings, takes_volumes: false, acts: 0, networks: false });
+        self.wish(id, Wish { give_up_at, warnings, ..Wish::of(aim, units.clone()) });
         if up.attached {
             self.leases.insert(id, Lease { units, started, abort: up.abort, first_end: None });
         }
@@ -291,7 +291,7 @@ impl Supervisor {
         self.overrule(id, &units, "start", &[Aim::Down]);
         let aim = if select.wait { Aim::Ready } else { Aim::Started };
         let give_up_at = select.wait_timeout.map(|limit| self.now + limit);
-        self.wish(id, Wish { aim, units, give_up_at, warnings: Vec::new(), takes_volumes: false, acts: 0, networks: false });
+        self.wish(id, Wish { give_up_at, ..Wish::of(aim, units) });
     }
 
     fn stop(&mut self, id: RequestId, stop: &Stop) {
@@ -299,7 +299,7 @@ impl Supervisor {
         self.set_timeout(&units, stop.timeout);
         self.set_goal(&units, Goal::Stopped);
         self.overrule(id, &units, "stop", &[Aim::Made, Aim::Started, Aim::Ready]);
-        self.wish(id, Wish::down(units));
+        self.wish(id, Wish::of(Aim::Down, units));
     }
 
     fn restart(&mut self, id: RequestId, restart: &Restart) {
@@ -322,18 +322,7 @@ impl Supervisor {
         }
         self.need_again(&units);
         self.overrule(id, &units, "restart", &[Aim::Down]);
-        self.wish(
-            id,
-            Wish {
-                aim: Aim::Started,
-                units,
-                give_up_at: None,
-                warnings: Vec::new(),
-                takes_volumes: false,
-                acts: 0,
-                networks: false,
-            },
-        );
+        self.wish(id, Wish::of(Aim::Started, units));
     }
 
     fn kill(&mut self, id: RequestId, kill: &Kill) {
@@ -352,20 +341,14 @@ impl Supervisor {
                     stopping.deadline = self.now;
                 }
             }
-            self.wish(id, Wish::down(running));
+            self.wish(id, Wish::of(Aim::Down, running));
             return;
         }
         for unit in &running {
             let serial = self.next_serial();
             let state = &self.units[unit];
-            let spec = state.made_spec.clone().unwrap_or_else(|| state.spec.clone());
-            let ticket = Ticket {
-                serial,
-                resource: ResourceId::Unit(unit.clone()),
-                incarnation: state.incarnation,
-                hash: spec.hash.clone(),
-                generation: state.generation,
-            };
+            let spec = state.existing_spec();
+            let ticket = state.ticket(serial, &spec);
             let incarnation = state.incarnation;
             self.act(ticket, Action::Kill { spec, incarnation, signal: signal.clone() });
         }
@@ -379,7 +362,7 @@ impl Supervisor {
         }
         self.set_goal(&units, Goal::Gone);
         self.overrule(id, &units, "rm", &[Aim::Made, Aim::Started, Aim::Ready]);
-        self.wish(id, Wish { takes_volumes: remove.volumes, ..Wish::down(units) });
+        self.wish(id, Wish { takes_volumes: remove.volumes, ..Wish::of(Aim::Down, units) });
     }
 
     fn down(&mut self, id: RequestId, down: &Down) {
@@ -388,7 +371,7 @@ impl Supervisor {
             self.set_timeout(&units, down.timeout);
             self.set_goal(&units, Goal::Gone);
             self.overrule(id, &units, "down", &[Aim::Made, Aim::Started, Aim::Ready]);
-            return self.wish(id, Wish { takes_volumes: down.volumes, ..Wish::down(units) });
+            return self.wish(id, Wish { takes_volumes: down.volumes, ..Wish::of(Aim::Down, units) });
         }
         let units: Vec<UnitId> = self.units.keys().cloned().collect();
         self.set_timeout(&units, down.timeout);
@@ -420,7 +403,7 @@ impl Supervisor {
         self.owned = if owns { Owned::Due { volumes: down.volumes } } else { Owned::Left };
         self.look();
         self.look_first = if self.look_again { self.asked + 1 } else { self.asked };
-        self.wish(id, Wish { takes_volumes: down.volumes, networks: true, ..Wish::down(units) });
+        self.wish(id, Wish { takes_volumes: down.volumes, networks: true, ..Wish::of(Aim::Down, units) });
     }
 
     /// The supervisor itself is to end: processes are stopped, dependents first; containers are the engine's.

@@ -77,8 +77,7 @@ impl GoodWorld {
     fn take(&mut self, effect: Effect) {
         match effect {
             Effect::Act(ticket, action) => self.act(ticket, action),
-            Effect::Observe(number, query) => {
-                let _ = query;
+            Effect::Observe(number, _) => {
                 self.queue.push_back(Event::Observed(number, self.actual.clone()));
             }
             Effect::Probe(ticket, _) => {

@@ -218,12 +218,12 @@ impl Supervisor {
     /// Emits what a step asks for and marks the unit busy.
     fn begin(&mut self, id: &UnitId, step: Step) {
         let serial = self.next_serial();
-        let deployment = self.deployment.clone();
-        let lives = self.lives_of_dependencies(id);
+        // Only an assessment asks for them.
+        let lives = if step == Step::Assess { self.lives_of_dependencies(id) } else { BTreeMap::new() };
+        debug_assert!(self.deployment.is_some() || self.units[id].ghost, "{id}: a unit without a deployment");
         let unit = self.units.get_mut(id).expect("begun for a unit that there is");
         let spec = match step {
-            // What exists is ended by the rules that it was made by.
-            Step::Table(next::Step::Stop) | Step::Kill => unit.made_spec.clone().unwrap_or_else(|| unit.spec.clone()),
+            Step::Table(next::Step::Stop) | Step::Kill => unit.existing_spec(),
             Step::Table(next::Step::Create | next::Step::Start | next::Step::Remove) | Step::Assess | Step::Conclude => {
                 unit.spec.clone()
             }
@@ -248,7 +248,7 @@ impl Supervisor {
             Step::Table(next::Step::Remove) => Action::Remove {
                 unit: id.clone(),
                 container: unit.container.clone(),
-                spec: Some(unit.made_spec.clone().unwrap_or_else(|| spec.clone())),
+                spec: Some(unit.existing_spec()),
                 volumes: unit.goal == next::Goal::Gone && self.wishes.values().any(|wish| wish.takes_volumes),
             },
             Step::Kill => {
@@ -269,14 +269,7 @@ impl Supervisor {
             }
         };
         unit.busy = Some(Busy { serial, step, spec: spec.clone(), generation: unit.generation });
-        let ticket = Ticket {
-            serial,
-            resource: ResourceId::Unit(id.clone()),
-            incarnation: unit.incarnation,
-            hash: spec.hash.clone(),
-            generation: unit.generation,
-        };
-        debug_assert!(deployment.is_some() || unit.ghost, "{id}: a unit without a deployment");
+        let ticket = unit.ticket(serial, &spec);
         self.act(ticket, action);
     }
 
@@ -415,13 +408,7 @@ impl Supervisor {
         let unit = self.units.get_mut(id).expect("just looked");
         unit.health.in_flight = Some(serial);
         unit.health.next = None;
-        let ticket = Ticket {
-            serial,
-            resource: ResourceId::Unit(id.clone()),
-            incarnation: unit.incarnation,
-            hash: unit.spec.hash.clone(),
-            generation: unit.generation,
-        };
+        let ticket = unit.ticket(serial, &unit.spec);
         let probe = Probe { spec: unit.spec.clone(), check: Arc::new(check), container: unit.container.clone() };
         self.effects.push(Effect::Probe(ticket, probe));
     }

@@ -8,6 +8,7 @@ mod asked;
 mod gate;
 mod machine;
 mod news;
+mod seen;
 mod wishes;
 
 #[cfg(test)]

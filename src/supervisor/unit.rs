@@ -15,7 +15,7 @@ use crate::base::name::{ServiceName, UnitId};
 use crate::model::health::HealthCheck;
 use crate::model::process::OnUnhealthy;
 use crate::model::service::Kind;
-use crate::plan::action::{Exit, Generation, Incarnation};
+use crate::plan::action::{Exit, Generation, Incarnation, ResourceId, Ticket};
 use crate::plan::desired::UnitSpec;
 use crate::plan::hash::ConfigHash;
 use crate::plan::next::{self, Definition, Goal, Shape};
@@ -268,6 +268,22 @@ impl Unit {
             inspected: false,
             task: Task::default(),
             self_made_changes: 0,
+        }
+    }
+
+    /// What it was made of; what is wanted where that is not known. What exists is ended by the rules that it was made by.
+    pub fn existing_spec(&self) -> UnitSpec {
+        self.made_spec.as_ref().unwrap_or(&self.spec).clone()
+    }
+
+    /// A ticket for something that is done to its present life.
+    pub fn ticket(&self, serial: u64, spec: &UnitSpec) -> Ticket {
+        Ticket {
+            serial,
+            resource: ResourceId::Unit(self.id.clone()),
+            incarnation: self.incarnation,
+            hash: spec.hash.clone(),
+            generation: self.generation,
         }
     }
 

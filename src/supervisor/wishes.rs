@@ -47,8 +47,9 @@ pub(super) struct Wish {
 }
 
 impl Wish {
-    pub(super) fn down(units: Vec<UnitId>) -> Self {
-        Self { aim: Aim::Down, units, give_up_at: None, warnings: Vec::new(), takes_volumes: false, acts: 0, networks: false }
+    /// A wish with nothing beside.
+    pub(super) fn of(aim: Aim, units: Vec<UnitId>) -> Self {
+        Self { aim, units, give_up_at: None, warnings: Vec::new(), takes_volumes: false, acts: 0, networks: false }
     }
 }
 

@@ -339,20 +339,7 @@ impl World {
     fn act(&mut self, ticket: Ticket, action: &Action) {
         let faulty = self.now < QUIET && self.random.chance(8);
         let delay = 1 + self.random.below(300);
-        let of_engine = match action {
-            Action::Create { spec, .. } | Action::Start { spec, .. } | Action::Stop { spec, .. } | Action::Kill { spec, .. } => {
-                spec.service().container().is_some()
-            }
-            Action::Remove { spec, .. } => spec.as_ref().is_some_and(|spec| spec.service().container().is_some()),
-            Action::Assess { .. } | Action::Conclude { .. } => false,
-            Action::CreateNetwork { .. }
-            | Action::RemoveNetwork { .. }
-            | Action::CreateVolume { .. }
-            | Action::RemoveVolume { .. }
-            | Action::Pull { .. }
-            | Action::Build { .. }
-            | Action::RemoveOwned { .. } => true,
-        };
+        let of_engine = action.spec().is_none_or(|spec| !spec.service().is_process());
         if of_engine && !self.engine {
             let fault = Fault { kind: FaultKind::EngineAway, message: "gone".to_owned() };
             return self.later(delay, Event::Acted(ticket, Err(fault)));

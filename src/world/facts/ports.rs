@@ -6,8 +6,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 
-use procfs::net::{TcpState, UdpState};
-use procfs::process::{FDTarget, Process};
+use procfs::net::UdpState;
 
 use crate::base::name::{EnvId, ServiceName};
 use crate::model::port::Port;
@@ -16,6 +15,7 @@ use crate::plan::desired::Deployment;
 use crate::plan::ports::Numbers;
 use crate::world::docker::PortOfContainer;
 use crate::world::envdir::{EnvDir, StateDir, StateError, own_uid};
+use crate::world::native::listener;
 use crate::world::native::marker::Marker;
 
 /// Tells which containers hold ports. It is asked once at most, and only when a port is held.
@@ -98,16 +98,18 @@ impl<'a> Holders<'a> {
             // A program that shows a title has written it over its environment; the mark of its limits stays.
             Some(Holder { pid, .. }) if self.is_marked(pid) => true,
             // A proxy of the engine, or a process that we may not look into: of our own user only one with file capabilities.
-            Some(Holder { env: None, .. }) | None => {
-                self.container(port).is_some_and(|container| container.own)
-                    || (holder(port, protocol).is_none() && self.own.iter().any(|numbers| numbers.iter().contains(&port)))
-            }
+            Some(Holder { env: None, .. }) => self.is_of_own_container(port),
+            None => self.is_of_own_container(port) || self.own.iter().any(|numbers| numbers.iter().contains(&port)),
         }
     }
 
     fn is_marked(&self, pid: i32) -> bool {
         let ours = Marker::of_env(&self.env, own_uid());
         Marker::of_process(pid).is_some_and(|mark| mark.is_of_same_env(ours))
+    }
+
+    fn is_of_own_container(&self, port: u16) -> bool {
+        self.container(port).is_some_and(|container| container.own)
     }
 
     fn container(&self, port: u16) -> Option<&PortOfContainer> {
@@ -183,32 +185,27 @@ fn holder(port: u16, protocol: Protocol) -> Option<Holder> {
     if sockets.is_empty() {
         return None;
     }
-    procfs::process::all_processes().ok()?.flatten().find(|process| holds_one_of(process, &sockets)).map(|process| {
-        let command = process.cmdline().unwrap_or_default().join(" ");
-        let command = if command.chars().count() > 80 { command.chars().take(79).chain(['…']).collect() } else { command };
-        let env = process.environ().ok().and_then(|variables| variables.get(OsStr::new("BAISTACK_ENVID")).cloned());
-        Holder { pid: process.pid, command, env: env.map(|env| env.to_string_lossy().into_owned()) }
-    })
+    procfs::process::all_processes()
+        .ok()?
+        .flatten()
+        .find(|process| listener::sockets(process.pid).is_some_and(|own| !own.is_disjoint(&sockets)))
+        .map(|process| {
+            let command = process.cmdline().unwrap_or_default().join(" ");
+            let command = if command.chars().count() > 80 { command.chars().take(79).chain(['…']).collect() } else { command };
+            let env = process.environ().ok().and_then(|variables| variables.get(OsStr::new("BAISTACK_ENVID")).cloned());
+            Holder { pid: process.pid, command, env: env.map(|env| env.to_string_lossy().into_owned()) }
+        })
 }
 
 /// The inodes of the sockets that are bound to a port.
 fn sockets_on(port: u16, protocol: Protocol) -> HashSet<u64> {
     match protocol {
-        Protocol::Tcp => (procfs::net::tcp().into_iter().chain(procfs::net::tcp6()).flatten())
-            .filter(|socket| socket.state == TcpState::Listen && socket.local_address.port() == port)
-            .map(|socket| socket.inode)
-            .collect(),
+        Protocol::Tcp => listener::listening(port),
         Protocol::Udp => (procfs::net::udp().into_iter().chain(procfs::net::udp6()).flatten())
             .filter(|socket| socket.state == UdpState::Close && socket.local_address.port() == port)
             .map(|socket| socket.inode)
             .collect(),
     }
-}
-
-fn holds_one_of(process: &Process, sockets: &HashSet<u64>) -> bool {
-    process.fd().is_ok_and(|descriptors| {
-        descriptors.flatten().any(|descriptor| matches!(descriptor.target, FDTarget::Socket(inode) if sockets.contains(&inode)))
-    })
 }
 
 #[cfg(test)]

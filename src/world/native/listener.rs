@@ -44,7 +44,8 @@ impl Root {
     }
 }
 
-fn listening(port: u16) -> HashSet<u64> {
+/// The sockets that listen on a TCP port of this host.
+pub fn listening(port: u16) -> HashSet<u64> {
     let four = procfs::net::tcp().unwrap_or_default();
     let six = procfs::net::tcp6().unwrap_or_default();
     (four.into_iter().chain(six))
@@ -54,7 +55,7 @@ fn listening(port: u16) -> HashSet<u64> {
 }
 
 /// The sockets of a process; none when we may not look.
-fn sockets(pid: i32) -> Option<HashSet<u64>> {
+pub fn sockets(pid: i32) -> Option<HashSet<u64>> {
     let descriptors = procfs::process::Process::new(pid).ok()?.fd().ok()?;
     Some(
         (descriptors.flatten())

@@ -1,0 +1,214 @@
+//! Takes in what a look at the engine shows: the truth about containers, networks, volumes and images.
+//!
+//! Only facts are changed here. A look that was asked for before an action was answered does not show it, and is passed over for
+//! that unit or resource.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::health::HealthState;
+use super::machine::{Kind, Supervisor};
+use super::news::begin_life;
+use super::notice::Level;
+use super::status::{Health, UnitKind};
+use super::unit::{Have, Unit};
+use crate::base::name::{ServiceName, UnitId};
+use crate::model::container::Container;
+use crate::model::service::{Common, Service};
+use crate::model::stack::Stack;
+use crate::plan::action::Fault;
+use crate::plan::actual::{Actual, SeenContainer, SeenHealth, SeenState};
+use crate::plan::desired::{Caller, Deployment, Places};
+use crate::plan::hash::ConfigHash;
+use crate::plan::next::Goal;
+
+impl Supervisor {
+    pub(super) fn engine_is_away(&mut self, message: String) {
+        if self.engine_away.is_none() {
+            self.say(Level::Warning, format!("the container engine does not answer: {message}"));
+        }
+        self.engine_away = Some(message);
+    }
+
+    pub(super) fn observed(&mut self, number: u64, result: Result<Actual, Fault>) {
+        if number != self.asked {
+            return;
+        }
+        self.observing = false;
+        match result {
+            Err(fault) => self.engine_is_away(fault.message),
+            Ok(actual) => {
+                if self.engine_away.take().is_some() {
+                    self.say(Level::Info, "the container engine is back");
+                }
+                self.seen = number;
+                self.take_in(number, actual);
+            }
+        }
+        if std::mem::take(&mut self.look_again) {
+            self.look();
+        }
+    }
+
+    fn take_in(&mut self, number: u64, actual: Actual) {
+        for kind in [Kind::Network, Kind::Volume] {
+            let seen = if kind == Kind::Network { &actual.networks } else { &actual.volumes };
+            for resource in
+                self.resources_mut(kind).values_mut().filter(|resource| resource.busy.is_none() && resource.blind_until < number)
+            {
+                let there = seen.contains_key(&resource.name);
+                resource.there = Some(there);
+                if resource.external && !there && resource.want == super::resource::Want::There {
+                    let what = if kind == Kind::Network { "network" } else { "volume" };
+                    resource.failed = Some(format!("{what} {} is declared `external` and does not exist", resource.name));
+                }
+            }
+            // What carries our label and no file names: known, so that `down` finds it.
+            let known: BTreeSet<String> = self.resources(kind).values().map(|resource| resource.name.clone()).collect();
+            for (name, resource) in seen.iter().filter(|(name, resource)| resource.ours && !known.contains(*name)) {
+                let want = match (self.going_down, kind, self.wishes.values().any(|wish| wish.takes_volumes)) {
+                    (true, Kind::Network, _) | (true, Kind::Volume, true) => super::resource::Want::Gone,
+                    (true, Kind::Volume, false) | (false, ..) => super::resource::Want::Left,
+                };
+                let key =
+                    resource.key.clone().filter(|key| !self.resources(kind).contains_key(key)).unwrap_or_else(|| name.clone());
+                let mut found = super::resource::Resource::new(name.clone(), false, want);
+                found.there = Some(true);
+                self.resources_mut(kind).insert(key, found);
+            }
+        }
+        for image in self.images.values_mut().filter(|image| image.busy.is_none() && image.blind_until < number) {
+            image.id = actual.images.get(&image.reference).cloned();
+            image.looked = true;
+        }
+        let mut found = BTreeSet::new();
+        for container in &actual.containers {
+            let id = self.unit_of(container);
+            if found.insert(id.clone()) {
+                self.container_seen(number, &id, container);
+                // `up` starts containers that have ended; which these are, its first look tells.
+                let first_look = number == self.look_first;
+                let unit = self.units.get_mut(&id).expect("just seen");
+                unit.again |=
+                    first_look && unit.goal == Goal::Up && matches!(unit.have, Have::Exited { .. }) && unit.busy.is_none();
+            }
+        }
+        let missing: Vec<UnitId> = (self.units.values())
+            .filter(|unit| unit.kind == UnitKind::Container && unit.busy.is_none() && unit.blind_until < number)
+            .filter(|unit| unit.have != Have::Absent && !found.contains(&unit.id))
+            .map(|unit| unit.id.clone())
+            .collect();
+        for id in missing {
+            let unit = self.units.get_mut(&id).expect("just listed");
+            unit.have = Have::Absent;
+            unit.stopping = None;
+            (unit.made, unit.container, unit.made_image) = (None, None, None);
+            // Somebody else removed it; that is a word of the same weight as ours. An `up` brings it back.
+            // What the first look after a request does not find is simply not there yet.
+            if unit.goal == Goal::Up && number > self.look_first {
+                unit.goal = Goal::Stopped;
+                self.say(Level::Warning, format!("the container of {id} was removed by somebody else; `up` makes it anew"));
+            }
+        }
+    }
+
+    /// The unit that a container belongs to; one that no unit can have is known by its own name.
+    fn unit_of(&mut self, container: &SeenContainer) -> UnitId {
+        if let Some(id) = container.unit.clone().filter(|_| !container.one_off) {
+            let taken = self.units.get(&id).is_some_and(|unit| {
+                unit.kind != UnitKind::Container
+                    || (unit.container.as_ref().is_some_and(|own| *own != container.id) && unit.have != Have::Absent)
+            });
+            if !taken && self.units.contains_key(&id) {
+                return id;
+            }
+        }
+        let named: Option<ServiceName> = container.name.trim_start_matches('/').parse().ok();
+        let id = match (&container.unit, container.one_off, named) {
+            (Some(unit), false, _) if !self.units.contains_key(unit) => unit.clone(),
+            (_, _, Some(name)) => UnitId::new(name, 1),
+            (Some(unit), _, None) => unit.clone(),
+            (None, _, None) => return UnitId::new("unnamed".parse().expect("a legal name"), 1),
+        };
+        if !self.units.contains_key(&id) {
+            let goal = if self.going_down || self.takes_orphans() { Goal::Gone } else { Goal::Left };
+            let mut unit = Unit::new(self.ghost_spec(&id, container), goal);
+            unit.ghost = true;
+            unit.kind = UnitKind::Container;
+            self.units.insert(id.clone(), unit);
+        }
+        id
+    }
+
+    /// A definition that says no more than the container's name: enough to stop and to remove it.
+    fn ghost_spec(&self, id: &UnitId, container: &SeenContainer) -> crate::plan::desired::UnitSpec {
+        let body = Container { container_name: Some(container.name.trim_start_matches('/').to_owned()), ..Container::default() };
+        let service = Service { common: Common::default(), kind: crate::model::service::Kind::Container(Box::new(body)) };
+        let mut stack = Stack::default();
+        stack.disabled.insert(id.service.clone(), service);
+        let deployment = Deployment { env: self.env.clone(), stack, caller: Caller::default(), places: Places::default() };
+        let hash = container.hash.clone().unwrap_or_else(|| ConfigHash::from_label(""));
+        crate::plan::desired::UnitSpec { unit: id.clone(), deployment: Arc::new(deployment), hash }
+    }
+
+    fn container_seen(&mut self, number: u64, id: &UnitId, container: &SeenContainer) {
+        let now = self.now;
+        let unit = self.units.get_mut(id).expect("found or made by the caller");
+        if unit.busy.is_some() || unit.blind_until >= number {
+            return;
+        }
+        let known_life = unit.birth.clone();
+        unit.container = Some(container.id.clone());
+        unit.made_image = Some(container.image.clone());
+        // A hash that is not ours cannot be compared: such a container counts as different.
+        unit.made = match (unit.ghost, container.by_us) {
+            (true, _) => Some(unit.spec.hash.clone()),
+            (false, true) => container.hash.clone(),
+            (false, false) => None,
+        };
+        let same_life = |birth: &str| known_life.as_deref() == Some(birth);
+        match &container.state {
+            SeenState::Created => unit.have = Have::Created,
+            SeenState::Running { birth } => {
+                if !same_life(birth) || !matches!(unit.have, Have::Running { .. }) {
+                    let first = unit.incarnation.0 == 0 && unit.birth.is_none();
+                    unit.incarnation.0 += 1;
+                    if !first
+                        && unit.birth.is_some()
+                        && matches!(unit.have, Have::Running { .. } | Have::Exited { .. })
+                        && !same_life(birth)
+                    {
+                        unit.restarts += 1;
+                    }
+                    unit.birth = Some(birth.clone());
+                    unit.have = Have::Running { since: now, leader_exit: None };
+                    if first {
+                        unit.started_generation = unit.generation;
+                    }
+                    begin_life(unit, now);
+                }
+                unit.inspected = true;
+                if unit.probed().is_none() {
+                    unit.health.verdict = container.health.map(|health| match health {
+                        SeenHealth::Starting => Health::Starting,
+                        SeenHealth::Healthy => Health::Healthy,
+                        SeenHealth::Unhealthy => Health::Unhealthy,
+                    });
+                    unit.was_ready |= unit.health.verdict == Some(Health::Healthy);
+                }
+            }
+            SeenState::Restarting => unit.health = HealthState::default(),
+            SeenState::Exited { exit, birth } => match unit.have {
+                Have::Running { .. } => {
+                    unit.birth = Some(birth.clone());
+                    self.life_ended(id, *exit);
+                }
+                Have::Exited { at, .. } => unit.have = Have::Exited { exit: *exit, at },
+                Have::Absent | Have::Created => {
+                    unit.birth = Some(birth.clone());
+                    unit.have = Have::Exited { exit: *exit, at: now };
+                }
+            },
+        }
+    }
+}
