@@ -13,6 +13,8 @@ mod wishes;
 
 #[cfg(test)]
 mod sim;
+#[cfg(test)]
+mod tests;
 
 pub mod effect;
 pub mod event;

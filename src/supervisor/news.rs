@@ -428,6 +428,8 @@ impl Supervisor {
     pub(super) fn line_matched(&mut self, id: &UnitId, incarnation: Incarnation) {
         let now = self.now;
         if let Some(unit) = self.units.get_mut(id).filter(|unit| unit.incarnation == incarnation) {
+            // It may overtake the answer to its own start; the life that this answer begins knows of it.
+            unit.line_of = Some(incarnation);
             unit.health.line_seen(now);
         }
     }
@@ -514,6 +516,7 @@ pub(super) fn begin_life(unit: &mut Unit, now: crate::base::moment::Moment) {
     if unit.kind == UnitKind::Container && engine_probes && unit.health.verdict.is_none() {
         unit.health.verdict = Some(Health::Starting);
     }
+    unit.health.line_seen = unit.line_of == Some(unit.incarnation);
     unit.was_ready = false;
     unit.inspected = unit.kind != UnitKind::Container;
     unit.again = false;

@@ -212,6 +212,8 @@ pub struct Unit {
     pub given_up: bool,
     /// Health of the life it has.
     pub health: HealthState,
+    /// The life in whose log the line of its health check was seen last.
+    pub line_of: Option<Incarnation>,
     /// This life has been ready.
     pub was_ready: bool,
     /// The engine has been looked at since this life began (always true of a process).
@@ -264,6 +266,7 @@ impl Unit {
             failure: None,
             given_up: false,
             health: HealthState::default(),
+            line_of: None,
             was_ready: false,
             inspected: false,
             task: Task::default(),

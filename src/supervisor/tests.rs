@@ -1,0 +1,122 @@
+//! The machine in small worlds that are written out: one test a promise. What chance can find is `sim`'s business.
+
+use serde_json::{Value, json};
+
+use super::Supervisor;
+use super::effect::Effect;
+use super::event::{Event, RequestId};
+use super::request::{Reply, Request, Up};
+use super::status::Health;
+use crate::base::moment::Moment;
+use crate::base::name::UnitId;
+use crate::model::stack::Stack;
+use crate::plan::action::{Action, Incarnation, Outcome, Ticket};
+use crate::plan::desired::{Caller, Deployment, Places};
+
+/// A stack of these services, given as the model's own JSON.
+fn deployment(services: Value) -> Deployment {
+    let mut stack = serde_json::to_value(Stack::default()).unwrap();
+    stack["services"] = services;
+    Deployment {
+        env: "test".parse().unwrap(),
+        stack: serde_json::from_value(stack).unwrap(),
+        caller: Caller::default(),
+        places: Places::default(),
+    }
+}
+
+fn process(common: Value) -> Value {
+    json!({"common": common, "kind": {"process": {"command": "run"}}})
+}
+
+fn unit(name: &str) -> UnitId {
+    name.parse().unwrap()
+}
+
+/// A machine, and what it has asked for.
+struct Bench {
+    machine: Supervisor,
+    effects: Vec<Effect>,
+    now: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { machine: Supervisor::new("test".parse().unwrap(), 1), effects: Vec::new(), now: 0 }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.effects.extend(self.machine.step(event, Moment(self.now)));
+    }
+
+    fn ask(&mut self, id: u64, request: Request) {
+        self.tell(Event::Request(RequestId(id), request));
+    }
+
+    fn up(&mut self, deployment: &Deployment, change: impl FnOnce(&mut Up)) {
+        let mut up = Up::of(deployment.clone());
+        change(&mut up);
+        self.ask(1, Request::Up(Box::new(up)));
+    }
+
+    /// The first action asked for that is wanted; it is forgotten with all before it.
+    fn take_act(&mut self, wanted: impl Fn(&Action) -> bool) -> (Ticket, Action) {
+        let at = self.effects.iter().position(|effect| matches!(effect, Effect::Act(_, action) if wanted(action)));
+        let at = at.unwrap_or_else(|| panic!("not asked for: {:#?}", self.machine.status()));
+        let Some(Effect::Act(ticket, action)) = self.effects.drain(..=at).next_back() else { unreachable!() };
+        (ticket, action)
+    }
+
+    fn answer(&mut self, ticket: Ticket, outcome: Outcome) {
+        self.tell(Event::Acted(ticket, Ok(outcome)));
+    }
+
+    /// Answers what is asked for up to a start, and gives that start's ticket.
+    fn start(&mut self) -> (Ticket, Incarnation) {
+        let (ticket, _) = self.take_act(|action| matches!(action, Action::Create { .. }));
+        self.answer(ticket, Outcome::Done);
+        let (ticket, action) = self.take_act(|action| matches!(action, Action::Start { .. }));
+        let Action::Start { incarnation, .. } = action else { unreachable!() };
+        (ticket, incarnation)
+    }
+
+    fn replies(&self) -> Vec<Reply> {
+        let replies = self.effects.iter().filter_map(|effect| if let Effect::Reply(_, reply) = effect { Some(reply) } else { None });
+        replies.cloned().collect()
+    }
+}
+
+fn started() -> Outcome {
+    Outcome::Started { pid: Some(1), birth: "1".to_owned() }
+}
+
+#[test]
+fn a_line_that_overtakes_the_answer_to_its_own_start_makes_the_service_ready() {
+    let deployment = deployment(json!({"a": process(json!({"healthcheck": {"log": "ready"}}))}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |up| up.wait = true);
+    let (ticket, incarnation) = bench.start();
+    bench.tell(Event::LineMatched(unit("a:1"), incarnation));
+    bench.answer(ticket, started());
+    assert_eq!(bench.machine.status().units[0].health, Some(Health::Healthy));
+    assert!(matches!(bench.replies()[..], [Reply::Done { changed: true, .. }]));
+}
+
+#[test]
+fn a_line_of_an_earlier_life_makes_nothing_ready() {
+    let deployment = deployment(json!({"a": process(json!({"healthcheck": {"log": "ready"}}))}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    let (ticket, incarnation) = bench.start();
+    bench.tell(Event::LineMatched(unit("a:1"), incarnation));
+    bench.answer(ticket, started());
+    bench.ask(2, Request::Restart(Default::default()));
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Stop { .. }));
+    bench.answer(ticket, Outcome::Signalled);
+    let exit = crate::plan::action::Exit::Code(0);
+    bench.tell(Event::Exited { unit: unit("a:1"), incarnation, exit, remaining: 0 });
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Start { .. }));
+    bench.tell(Event::LineMatched(unit("a:1"), incarnation));
+    bench.answer(ticket, started());
+    assert_eq!(bench.machine.status().units[0].health, Some(Health::Starting));
+}
