@@ -97,6 +97,8 @@ impl Host {
         // Nobody may ever ask: then there is nothing to supervise.
         let patience = clock::deadline(std::time::Duration::from_secs(30));
         let mut asked = false;
+        // The snapshot is older than the machine.
+        let mut stale = false;
         loop {
             let woken = self.wait(asked, patience);
             let now = self.clock.now();
@@ -110,23 +112,29 @@ impl Host {
                 None => Event::Tick,
             };
             asked |= matches!(event, Event::Request(..) | Event::Terminate);
-            let mut persist = false;
+            let effects = self.machine.step(event, now);
+            stale |= effects.iter().any(|effect| matches!(effect, Effect::Persist));
+            // Whoever has an answer may go and read the snapshot. Beside that there is one write a turn, and none while more is
+            // waiting to be taken in.
+            if stale && (effects.iter().any(is_answer) || self.events.len() < 2) {
+                self.persist();
+                stale = false;
+            }
             let mut exit = false;
-            for effect in self.machine.step(event, now) {
+            for effect in effects {
                 match effect {
-                    Effect::Persist => persist = true,
+                    Effect::Persist => {}
                     // Somebody may have asked in the meantime.
                     Effect::Exit => exit = self.events.is_empty(),
                     effect => self.edges.carry_out(effect),
                 }
             }
-            // One write a turn, and none while more is waiting to be taken in.
-            if persist && (exit || self.events.len() < 2) {
-                self.persist();
-            }
             if exit {
                 break;
             }
+        }
+        if stale {
+            self.persist();
         }
         self.edges.end(&self.env_dir);
     }
@@ -151,6 +159,10 @@ impl Host {
             tracing::warn!("the snapshot cannot be written: {error}");
         }
     }
+}
+
+fn is_answer(effect: &Effect) -> bool {
+    matches!(effect, Effect::Reply(..))
 }
 
 fn recover(env_dir: &EnvDir) -> Result<Supervisor, HostError> {

@@ -11,6 +11,8 @@ use super::notice::Notice;
 use super::request::{Reply, Request};
 use super::unit::Have;
 use crate::base::moment::Moment;
+use crate::base::name::ServiceName;
+use crate::model::depends::Condition;
 use crate::model::health::HealthCheck;
 use crate::model::service::Service;
 use crate::plan::action::{Action, Assessment, Conclusion, Exit, Fault, Outcome, ResourceId, Ticket};
@@ -30,8 +32,10 @@ impl Supervisor {
             queue: VecDeque::new(),
             because: Vec::new(),
             answered: false,
+            looked: false,
         };
         world.queue.push_back(Event::Request(RequestId(0), request));
+        world.go_on_with_what_runs();
         world.run();
         world.plan
     }
@@ -44,9 +48,39 @@ struct GoodWorld {
     queue: VecDeque<Event>,
     because: Vec<(ResourceId, String)>,
     answered: bool,
+    /// The engine has been looked at.
+    looked: bool,
 }
 
 impl GoodWorld {
+    /// What is on its way when the forecast begins arrives: lines are written, tasks end.
+    fn go_on_with_what_runs(&mut self) {
+        for unit in self.machine.units.values().filter(|unit| unit.is_alive()) {
+            let service = unit.spec.service();
+            if service.common.healthcheck.as_ref().is_some_and(|check| check.log.is_some()) {
+                self.queue.push_back(Event::LineMatched(unit.id.clone(), unit.incarnation));
+            }
+            if service.is_process() && self.ends(service, &unit.id.service) {
+                let (unit, incarnation) = (unit.id.clone(), unit.incarnation);
+                self.queue.push_back(Event::Exited { unit, incarnation, exit: Exit::Code(0), remaining: 0 });
+            }
+        }
+    }
+
+    /// The same for containers, once the machine has seen them run.
+    fn go_on_with_containers(&mut self) {
+        let machine = &self.machine;
+        let Ok(actual) = &mut self.actual else { return };
+        for seen in &mut actual.containers {
+            let SeenState::Running { birth } = &seen.state else { continue };
+            seen.health = seen.health.map(|_| SeenHealth::Healthy);
+            if seen.unit.as_ref().is_some_and(|unit| is_waited_for(machine, &unit.service)) {
+                seen.state = SeenState::Exited { exit: Exit::Code(0), birth: birth.clone() };
+            }
+        }
+        self.queue.push_back(Event::EngineStirred);
+    }
+
     fn run(&mut self) {
         let mut now = Moment(0);
         for _ in 0..LIMIT {
@@ -79,6 +113,9 @@ impl GoodWorld {
             Effect::Act(ticket, action) => self.act(ticket, action),
             Effect::Observe(number, _) => {
                 self.queue.push_back(Event::Observed(number, self.actual.clone()));
+                if !std::mem::replace(&mut self.looked, true) {
+                    self.go_on_with_containers();
+                }
             }
             Effect::Probe(ticket, _) => {
                 self.queue.push_back(Event::Probed(ticket, ProbeResult { healthy: true, output: String::new() }));
@@ -206,13 +243,8 @@ impl GoodWorld {
     }
 
     /// Whether a life of this service ends with success before anything else can go on.
-    fn ends(&self, service: &Service, name: &crate::base::name::ServiceName) -> bool {
-        let task = service.process().is_some_and(|process| process.task);
-        let waited_for = self.machine.deployment().is_some_and(|deployment| {
-            let mut edges = deployment.stack.services.values().filter_map(|other| other.common.depends_on.get(name));
-            edges.any(|edge| edge.condition == crate::model::depends::Condition::Completed)
-        });
-        task || waited_for
+    fn ends(&self, service: &Service, name: &ServiceName) -> bool {
+        service.process().is_some_and(|process| process.task) || is_waited_for(&self.machine, name)
     }
 
     fn change<T>(&mut self, change: impl FnOnce(&mut Actual) -> T) {
@@ -283,4 +315,12 @@ impl GoodWorld {
             | Action::RemoveOwned { .. } => String::new(),
         }
     }
+}
+
+/// Whether anybody waits for a service's end.
+fn is_waited_for(machine: &Supervisor, name: &ServiceName) -> bool {
+    machine.deployment().is_some_and(|deployment| {
+        let mut edges = deployment.stack.services.values().filter_map(|other| other.common.depends_on.get(name));
+        edges.any(|edge| edge.condition == Condition::Completed)
+    })
 }

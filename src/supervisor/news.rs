@@ -420,6 +420,7 @@ impl Supervisor {
         let words = output.clone();
         let changed = unit.health.judge(&check, healthy, output, now);
         unit.was_ready |= healthy;
+        self.persist |= changed;
         if changed && unit.health.verdict == Some(Health::Unhealthy) && unit.restarts_when_unhealthy() {
             unit.ending = Some(Ending::Unhealthy(words));
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::machine::Supervisor;
+use super::news::begin_life;
 use super::resource::{Resource, Want};
 use super::status::UnitKind;
 use super::unit::{Done, Have, Phase, Unit};
@@ -70,6 +71,9 @@ pub struct UnitRecord {
     pub given_up: bool,
     /// The life before was ended by request.
     pub stopped: bool,
+    /// The life that it has has been ready.
+    #[serde(default)]
+    pub ready: bool,
 }
 
 /// What is there of a unit.
@@ -132,6 +136,7 @@ impl Supervisor {
                 failure: unit.failure.clone(),
                 given_up: unit.given_up,
                 stopped: unit.stopped,
+                ready: unit.was_ready,
             })
             .collect();
         let names = |resources: &BTreeMap<String, Resource>| {
@@ -176,6 +181,11 @@ impl Supervisor {
                 HaveRecord::Exited(exit, _) => Have::Exited { exit, at: Moment(0) },
             };
             unit.pid = record.pid.filter(|_| !lost);
+            if matches!(unit.have, Have::Running { .. }) {
+                // Its health is probed anew, but the line of its log is not written again.
+                unit.line_of = record.ready.then_some(unit.incarnation);
+                begin_life(&mut unit, Moment(0));
+            }
             unit.task.hash = Some(unit.spec.hash.clone());
             if record.done.as_ref().is_some_and(|done| done.hash == unit.spec.hash) {
                 unit.task.phase = Phase::UpToDate;

@@ -6,12 +6,16 @@ use super::Supervisor;
 use super::effect::Effect;
 use super::event::{Event, RequestId};
 use super::request::{Reply, Request, Up};
+use super::snapshot::Processes;
 use super::status::Health;
 use crate::base::moment::Moment;
 use crate::base::name::UnitId;
 use crate::model::stack::Stack;
-use crate::plan::action::{Action, Incarnation, Outcome, Ticket};
+use crate::plan::action::{Action, Assessment, Exit, Incarnation, Outcome, Ticket};
+use crate::plan::actual::{Actual, SeenContainer, SeenState};
 use crate::plan::desired::{Caller, Deployment, Places};
+use crate::plan::hash::ConfigHash;
+use crate::plan::render::Plan;
 
 /// A stack of these services, given as the model's own JSON.
 fn deployment(services: Value) -> Deployment {
@@ -27,6 +31,27 @@ fn deployment(services: Value) -> Deployment {
 
 fn process(common: Value) -> Value {
     json!({"common": common, "kind": {"process": {"command": "run"}}})
+}
+
+fn container(common: Value) -> Value {
+    json!({"common": common, "kind": {"container": {"image": "image"}}})
+}
+
+/// A container of ours as the engine shows it.
+fn seen(deployment: &Deployment, name: &str, state: SeenState) -> SeenContainer {
+    let unit = unit(name);
+    let hash = ConfigHash::of(deployment.service(&unit.service).unwrap(), &deployment.stack);
+    SeenContainer {
+        id: format!("id of {name}"),
+        name: deployment.container_name(&unit),
+        unit: Some(unit),
+        one_off: false,
+        hash: Some(hash),
+        by_us: true,
+        image: "sha256:1".to_owned(),
+        state,
+        health: None,
+    }
 }
 
 fn unit(name: &str) -> UnitId {
@@ -65,6 +90,14 @@ impl Bench {
         let at = at.unwrap_or_else(|| panic!("not asked for: {:#?}", self.machine.status()));
         let Some(Effect::Act(ticket, action)) = self.effects.drain(..=at).next_back() else { unreachable!() };
         (ticket, action)
+    }
+
+    /// Answers the look that is under way.
+    fn look(&mut self, containers: &[SeenContainer]) {
+        let images = [("image".to_owned(), "sha256:1".to_owned())].into();
+        let actual = Actual { containers: containers.to_vec(), images, ..Actual::default() };
+        let asked = self.effects.iter().rev().find_map(|it| if let Effect::Observe(number, _) = it { Some(*number) } else { None });
+        self.tell(Event::Observed(asked.expect("nobody looks"), Ok(actual)));
     }
 
     fn answer(&mut self, ticket: Ticket, outcome: Outcome) {
@@ -113,10 +146,56 @@ fn a_line_of_an_earlier_life_makes_nothing_ready() {
     bench.ask(2, Request::Restart(Default::default()));
     let (ticket, _) = bench.take_act(|action| matches!(action, Action::Stop { .. }));
     bench.answer(ticket, Outcome::Signalled);
-    let exit = crate::plan::action::Exit::Code(0);
-    bench.tell(Event::Exited { unit: unit("a:1"), incarnation, exit, remaining: 0 });
+    bench.tell(Event::Exited { unit: unit("a:1"), incarnation, exit: Exit::Code(0), remaining: 0 });
     let (ticket, _) = bench.take_act(|action| matches!(action, Action::Start { .. }));
     bench.tell(Event::LineMatched(unit("a:1"), incarnation));
     bench.answer(ticket, started());
     assert_eq!(bench.machine.status().units[0].health, Some(Health::Starting));
+}
+
+/// What `up` would do to an environment whose living supervisor has written this machine down.
+fn plan(machine: &Supervisor, deployment: &Deployment, actual: Actual) -> Plan {
+    let read = Supervisor::recover(machine.snapshot(), Processes::Alive, 0).unwrap();
+    read.forecast(Request::Up(Box::new(Up::of(deployment.clone()))), Ok(actual))
+}
+
+#[test]
+fn a_plan_takes_what_is_on_its_way_for_arrived() {
+    let healthy = json!({"a": {"condition": "service_healthy", "restart": false, "required": true}});
+    let done = json!({"a": {"condition": "service_completed_successfully", "restart": false, "required": true}});
+    for (first, edge) in [
+        (process(json!({"healthcheck": {"log": "ready"}})), healthy.clone()),
+        (process(json!({"healthcheck": {"tcp": "localhost:1"}})), healthy),
+        (json!({"common": {}, "kind": {"process": {"command": "run", "task": true}}}), done.clone()),
+        (process(json!({})), done),
+    ] {
+        let deployment = deployment(json!({"a": first, "b": process(json!({"depends_on": edge}))}));
+        let mut bench = Bench::new();
+        bench.up(&deployment, |_| ());
+        while !bench.effects.iter().any(|effect| matches!(effect, Effect::Act(_, Action::Start { .. }))) {
+            let (ticket, action) = bench.take_act(|_| true);
+            let due = Outcome::Assessed(Assessment::Due("why not".to_owned()));
+            bench.answer(ticket, if matches!(action, Action::Assess { .. }) { due } else { Outcome::Done });
+        }
+        let (ticket, _) = bench.take_act(|action| matches!(action, Action::Start { .. }));
+        bench.answer(ticket, started());
+        let plan = plan(&bench.machine, &deployment, Actual::default());
+        assert_eq!(plan.stuck, Vec::<String>::new());
+        assert_eq!(plan.steps.iter().map(|step| format!("{} {}", step.verb, step.subject)).collect::<Vec<_>>(), ["start b:1"]);
+    }
+}
+
+#[test]
+fn a_service_that_was_ready_is_ready_for_the_next_supervisor_too() {
+    let deployment = deployment(json!({"a": container(json!({"healthcheck": {"log": "ready"}}))}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    bench.look(&[seen(&deployment, "a:1", SeenState::Running { birth: "1".to_owned() })]);
+    let incarnation = bench.machine.units[&unit("a:1")].incarnation;
+    bench.tell(Event::LineMatched(unit("a:1"), incarnation));
+    bench.machine = Supervisor::recover(bench.machine.snapshot(), Processes::Gone, 0).unwrap();
+    bench.effects.clear();
+    bench.up(&deployment, |up| up.wait = true);
+    bench.look(&[seen(&deployment, "a:1", SeenState::Running { birth: "1".to_owned() })]);
+    assert!(matches!(bench.replies()[..], [Reply::Done { changed: false, .. }]), "{:#?}", bench.machine.status());
 }
