@@ -276,7 +276,8 @@ impl<'a> Merge<'a> {
     /// Waits until a file has changed, a feed has something, or it is time to stop.
     fn wait(&self, watch: Option<&Watch>, stop: &Receiver<()>) -> Wake {
         let nothing = never();
-        let changes = watch.map_or(&nothing, |watch| &watch.changes);
+        // One that could not be made has hung up, which would wake us again and again.
+        let changes = watch.filter(|watch| watch.watcher.is_some()).map_or(&nothing, |watch| &watch.changes);
         let mut select = Select::new();
         let at_stop = select.recv(stop);
         let at_changes = select.recv(changes);
@@ -485,6 +486,17 @@ mod tests {
         assert_eq!(following.next(), "b|ok");
         log.append(&record(6, Part::Full, "end"));
         assert_eq!(following.finish(), ["a|end"]);
+    }
+
+    #[test]
+    fn a_follow_that_begins_before_there_is_a_directory_sees_what_comes() {
+        let place = tempfile::tempdir().unwrap();
+        let at = place.path().join("logs");
+        let following = follow(&at, Wanted::default(), no_feeds());
+        fs::create_dir(&at).unwrap();
+        write(&at, "a.1.log", &[(1, Part::Full, "first")]);
+        assert_eq!(following.next(), "a|first");
+        assert_eq!(following.finish(), Vec::<String>::new());
     }
 
     #[test]
