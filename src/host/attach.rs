@@ -85,7 +85,7 @@ fn sweep_after_death(env_dir: &EnvDir) {
     }
     // Whoever else holds the lock by now sweeps for us.
     if let Ok(_lock) = env_dir.try_lock() {
-        sweep::sweep(env_dir.id(), SWEEP_GRACE);
+        sweep::sweep(env_dir.id(), env_dir.path(), SWEEP_GRACE);
     }
 }
 
@@ -129,6 +129,6 @@ pub fn ask(
         Err(LockError::Held { .. }) => return ask(env_dir, environment, request, notice),
         Err(LockError::State(error)) => return Err(error.into()),
     };
-    sweep::sweep(env_dir.id(), SWEEP_GRACE);
+    sweep::sweep(env_dir.id(), env_dir.path(), SWEEP_GRACE);
     Ok(run_once(env_dir.clone(), environment, request, notice)?)
 }

@@ -122,7 +122,7 @@ pub fn supervise(env_dir: &EnvDir, environment: &IndexMap<String, String>) -> Ex
 }
 
 fn begin(env_dir: &EnvDir, environment: &IndexMap<String, String>) -> Result<Host, HostError> {
-    sweep::sweep(env_dir.id(), SWEEP_GRACE);
+    sweep::sweep(env_dir.id(), env_dir.path(), SWEEP_GRACE);
     let mut host = Host::begin(env_dir.clone(), environment, daemon_answers())?;
     host.listen()?;
     Ok(host)

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
+use std::path::PathBuf;
 
 use procfs::net::UdpState;
 
@@ -39,6 +40,7 @@ struct Holder {
 /// All that is known about who holds what, as seen by one environment.
 pub struct Holders<'a> {
     env: EnvId,
+    state_dir: PathBuf,
     /// What the environment keeps, while its supervisor lives: its own services hold it.
     own: Vec<Numbers>,
     /// What other environments that are in use keep, whether it is bound yet or not.
@@ -56,7 +58,7 @@ impl<'a> Holders<'a> {
         }
         // Not `is_in_use`: the `up` that asks is itself under way.
         let own = if dir.is_locked() { dir.ports()?.into_values().collect() } else { Vec::new() };
-        Ok(Self { env: dir.id().clone(), own, others, containers, seen: OnceCell::new() })
+        Ok(Self { env: dir.id().clone(), state_dir: dir.path().to_owned(), own, others, containers, seen: OnceCell::new() })
     }
 
     /// Whether a service of the environment could have this port, or has it already.
@@ -104,7 +106,7 @@ impl<'a> Holders<'a> {
     }
 
     fn is_marked(&self, pid: i32) -> bool {
-        let ours = Marker::of_env(&self.env, own_uid());
+        let ours = Marker::of_env(&self.env, &self.state_dir, own_uid());
         Marker::of_process(pid).is_some_and(|mark| mark.is_of_same_env(ours))
     }
 

@@ -73,7 +73,9 @@ pub fn run_command(
 ) -> Result<Ran, Fault> {
     let order = Order { environment, ..Order::other(spec, argv) };
     let (launch, _) = order.launch()?;
-    let marker = Marker::of_env(&spec.deployment.env, nix::unistd::geteuid().as_raw()).of_command(serial());
+    let deployment = &spec.deployment;
+    let env = Marker::of_env(&deployment.env, &deployment.places.state_dir, nix::unistd::geteuid().as_raw());
+    let marker = env.of_command(serial());
     let running = Running { unit: Some(&spec.unit), marker: Some(marker), timeout, output, leaves: Leaves::Nothing };
     running.run(launch, |error, launch| spawn::explain(&error, &order, launch))
 }

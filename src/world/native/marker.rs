@@ -1,12 +1,13 @@
 //! A mark that every process of an environment inherits and none can lose by accident: a limit that nothing uses.
 //!
-//! The soft `RLIMIT_RTTIME` of each child is a number made of the user, the environment and the unit. It passes through fork,
+//! The soft `RLIMIT_RTTIME` of each child is a number made of the user, the environment (name and place) and the unit. It passes through fork,
 //! exec, `env -i`, `setsid` and file capabilities, and anybody may read it in `/proc/PID/limits`, where the environment
 //! variables of a process with capabilities are hidden. It limits only processes under a real-time policy, to more than a
 //! thousand years of processor time. `ulimits.rttime` is refused for its sake.
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
@@ -29,9 +30,12 @@ impl Marker {
     /// A mark that no process has.
     pub(super) const NONE: Self = Self(0);
 
-    /// The environment's mark, without a unit. The same each time, so that it survives a lost state directory.
-    pub fn of_env(env: &EnvId, uid: u32) -> Self {
-        Self(ALWAYS | (digest(&format!("{uid}/{env}")) << 24 & ENV_BITS))
+    /// The environment's mark, without a unit. The same each time, so that it survives a lost state directory; another one
+    /// where a user's environment of the same name has its state elsewhere (`XDG_STATE_HOME`).
+    pub fn of_env(env: &EnvId, state_dir: &Path, uid: u32) -> Self {
+        // Whichever links lead there; a directory that is lost has only its name.
+        let place = fs::canonicalize(state_dir).unwrap_or_else(|_| state_dir.to_owned());
+        Self(ALWAYS | (digest(&format!("{uid}/{env}/{}", place.display())) << 24 & ENV_BITS))
     }
 
     /// The mark of a unit. Two units of an environment may get the same (once in eight million pairs).
@@ -119,10 +123,12 @@ mod tests {
     #[test]
     fn a_mark_tells_environments_users_units_and_commands_apart() {
         let env: EnvId = "demo".parse().unwrap();
-        let mark = Marker::of_env(&env, 1000);
-        assert_eq!(mark, Marker::of_env(&env, 1000));
-        assert!(!mark.is_of_same_env(Marker::of_env(&env, 1001)));
-        assert!(!mark.is_of_same_env(Marker::of_env(&"demo2".parse().unwrap(), 1000)));
+        let place = Path::new("/no/such/state");
+        let mark = Marker::of_env(&env, place, 1000);
+        assert_eq!(mark, Marker::of_env(&env, place, 1000));
+        assert!(!mark.is_of_same_env(Marker::of_env(&env, place, 1001)));
+        assert!(!mark.is_of_same_env(Marker::of_env(&"demo2".parse().unwrap(), place, 1000)));
+        assert!(!mark.is_of_same_env(Marker::of_env(&env, Path::new("/no/other/state"), 1000)));
         let unit = mark.of_unit(&"web:1".parse().unwrap());
         assert!(unit.is_of_same_env(mark));
         assert_ne!(unit, mark.of_unit(&"web:2".parse().unwrap()));

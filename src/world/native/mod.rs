@@ -68,7 +68,7 @@ impl Native {
     /// Begins to look after the processes of an environment. Orphans of what it starts come to this process from now on.
     pub fn new(env: &EnvId, state_dir: PathBuf, events: Sender<Event>, pump: PumpHandle) -> Result<Self, Errno> {
         nix::sys::prctl::set_child_subreaper(true)?;
-        let env = Marker::of_env(env, nix::unistd::geteuid().as_raw());
+        let env = Marker::of_env(env, &state_dir, nix::unistd::geteuid().as_raw());
         Ok(Self { env, state_dir, events, pump, reaper: Reaper::new(env)?, hooks: Hooks::new() })
     }
 

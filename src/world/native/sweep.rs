@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -29,16 +30,16 @@ pub struct Swept {
 
 /// Every living process that carries the environment's mark, but ourselves and our ancestors (a command may well be called
 /// from inside a service).
-pub fn find(env: &EnvId) -> Vec<Process> {
-    let mark = Marker::of_env(env, nix::unistd::geteuid().as_raw());
+pub fn find(env: &EnvId, state_dir: &Path) -> Vec<Process> {
+    let mark = Marker::of_env(env, state_dir, nix::unistd::geteuid().as_raw());
     let ours = lineage();
     let is_marked = |pid| Marker::of_process(pid).is_some_and(|found| found.is_of_same_env(mark));
     scan().into_iter().filter(|p| p.is_alive() && !ours.contains(&p.pid) && is_marked(p.pid)).collect()
 }
 
 /// Ends everything that [`find`] finds: asks first, kills after `grace`.
-pub fn sweep(env: &EnvId, grace: Duration) -> Swept {
-    let found = find(env);
+pub fn sweep(env: &EnvId, state_dir: &Path, grace: Duration) -> Swept {
+    let found = find(env, state_dir);
     if found.is_empty() {
         return Swept::default();
     }
@@ -49,7 +50,7 @@ pub fn sweep(env: &EnvId, grace: Duration) -> Swept {
     }
     await_ends(&watched, grace);
     // A fork may have slipped through; what was there before is killed along with it.
-    let mut left = find(env);
+    let mut left = find(env, state_dir);
     let deadline = clock::deadline(DYING);
     while !left.is_empty() && !clock::is_past(deadline) {
         let watched: Vec<(Process, OwnedFd)> = left.iter().filter_map(open).collect();
@@ -57,7 +58,7 @@ pub fn sweep(env: &EnvId, grace: Duration) -> Swept {
             signal(pidfd, libc::SIGKILL);
         }
         await_ends(&watched, clock::until(deadline).min(Duration::from_millis(100)));
-        left = find(env);
+        left = find(env, state_dir);
     }
     let remains: BTreeSet<i32> = left.iter().map(|process| process.pid).collect();
     Swept { ended: found.into_iter().filter(|process| !remains.contains(&process.pid)).collect(), left }
@@ -119,11 +120,12 @@ mod tests {
         let spec = world.unit("a", script, |_, _| {});
         let leader = world.start(&spec).unwrap();
         let hidden: i32 = world.file("hidden").parse().unwrap();
-        let mut bystanders = World::new("sweep2");
+        // The same name with its state elsewhere.
+        let mut bystanders = World::new("sweep");
         let other = bystanders.unit("a", "exec sleep 1000", |_, _| {});
         let bystander = bystanders.start(&other).unwrap();
 
-        let swept = sweep(&"sweep".parse().unwrap(), Duration::from_millis(50));
+        let swept = sweep(&"sweep".parse().unwrap(), world.directory.path(), Duration::from_millis(50));
 
         let ended: BTreeSet<i32> = swept.ended.iter().map(|process| process.pid).collect();
         assert!(ended.is_superset(&BTreeSet::from([leader, hidden])), "{swept:?}");
