@@ -51,6 +51,13 @@ pub(super) fn hash(labels: Option<&Labels>) -> (Option<ConfigHash>, bool) {
     (hash.map(ConfigHash::from_label), hash.is_some() && hash == get(labels, OUR_HASH))
 }
 
+/// Whether a container was made for a service, by us or by Compose. One that only comes of a service's image (a step of its
+/// build, a `docker run`) has inherited project and service from that, but no hash of a definition; Compose tells them apart in
+/// the same way.
+pub(super) fn is_of_service(labels: Option<&Labels>) -> bool {
+    [SERVICE, CONFIG_HASH].iter().all(|label| get(labels, label).is_some())
+}
+
 /// The unit that the labels name; none for labels that no unit can have.
 pub(super) fn unit(labels: Option<&Labels>) -> Option<UnitId> {
     let service = get(labels, SERVICE)?.parse().ok()?;

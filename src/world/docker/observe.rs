@@ -84,7 +84,8 @@ impl Docker {
     async fn seen_containers(&self, link: &Link, env: &EnvId) -> Result<Vec<SeenContainer>, Fault> {
         let turn = self.0.births.turn();
         let list = list_containers(link, &[("label", labels::of_env(env))]).await?;
-        let looks: Vec<_> = list.into_iter().map(|summary| self.seen_container(link, summary, turn)).collect();
+        let ours = list.into_iter().filter(|summary| labels::is_of_service(summary.labels.as_ref()));
+        let looks: Vec<_> = ours.map(|summary| self.seen_container(link, summary, turn)).collect();
         let seen: Vec<Option<SeenContainer>> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
         Ok(seen.into_iter().flatten().collect())
     }

@@ -199,3 +199,22 @@ fn a_pull_brings_an_image_and_tells_how_much_of_it_is_there() {
         assert_eq!(corner.docker.remove_image(&repository).await.unwrap(), Outcome::Done);
     });
 }
+
+#[test]
+fn what_only_comes_of_a_services_image_is_no_container_of_the_service() {
+    with_engine("inherits", async |corner| {
+        let dir = tempfile::tempdir().unwrap();
+        files(dir.path(), &[("Dockerfile", &format!("FROM {}\n", corner.image()))]);
+        let image = build(&corner, &with_build(&corner, dir.path(), "")).await.unwrap();
+        let body = bollard::models::ContainerCreateBody {
+            image: Some(image),
+            cmd: Some(vec!["true".to_owned()]),
+            ..Default::default()
+        };
+        let none = None::<bollard::query_parameters::CreateContainerOptions>;
+        let made = corner.api.create_container(none, body).await.unwrap();
+        let inspected = corner.api.inspect_container(&made.id, None).await.unwrap();
+        assert_eq!(inspected.config.unwrap().labels.unwrap()["com.docker.compose.service"], "app");
+        assert_eq!(corner.observe().await.containers, []);
+    });
+}
