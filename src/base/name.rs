@@ -12,20 +12,24 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Nothing was given.
-    #[error("a {kind} must not be empty")]
+    #[error("{article} {kind} must not be empty", article = article(kind))]
     Empty { kind: &'static str },
     /// Longer than the file system and the engine allow.
-    #[error("a {kind} is at most {limit} characters long; this one has {length}")]
+    #[error("{article} {kind} is at most {limit} characters long; this one has {length}", article = article(kind))]
     TooLong { kind: &'static str, limit: usize, length: usize },
     /// A character that the rule does not allow.
-    #[error("a {kind} is made of {rule}; `{character}` is none of them", character = character.escape_default())]
+    #[error("{article} {kind} is made of {rule}; `{character}` is none of them", article = article(kind), character = character.escape_default())]
     Character { kind: &'static str, rule: &'static str, character: char },
     /// The first character is one that may only follow.
-    #[error("a {kind} begins with {rule}")]
+    #[error("{article} {kind} begins with {rule}", article = article(kind))]
     First { kind: &'static str, rule: &'static str },
     /// `.` and `..` mean directories.
-    #[error("`{name}` means a directory and cannot be a {kind}")]
+    #[error("`{name}` means a directory and cannot be {article} {kind}", article = article(kind))]
     Directory { kind: &'static str, name: String },
+}
+
+fn article(noun: &str) -> &'static str {
+    if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
 }
 
 fn check(text: &str, kind: &'static str, limit: usize, rule: &'static str, allowed: fn(char) -> bool) -> Result<(), NameError> {
@@ -210,6 +214,16 @@ mod tests {
         for text in ["web", "a.b", "A-1_x", "0"] {
             assert_eq!(text.parse::<ServiceName>().unwrap().as_str(), text);
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_name_is_said_in_good_grammar() {
+        let said = |text: &str| (text.parse::<EnvId>().unwrap_err().to_string(), text.parse::<ServiceName>().unwrap_err().to_string());
+        let (env, service) = said("");
+        assert_eq!((env.as_str(), service.as_str()), ("an environment name must not be empty", "a service name must not be empty"));
+        let (env, service) = said("..");
+        assert_eq!(env, "`..` means a directory and cannot be an environment name");
+        assert_eq!(service, "`..` means a directory and cannot be a service name");
     }
 
     #[test]
