@@ -14,7 +14,7 @@ use super::log_feed::{self, LineWriter};
 use super::up::Args;
 use crate::base::exit::Exit;
 use crate::base::name::{ServiceName, UnitId};
-use crate::control::client::{Client, Voice};
+use crate::control::client::{Client, ClientError, Voice};
 use crate::control::wire::Told;
 use crate::host::attach::{self, AttachError, Env};
 use crate::host::logs::{Feed, Wanted};
@@ -54,6 +54,41 @@ enum End {
     Lost,
 }
 
+/// The `up` as it is put to the supervisor, and what has come of that.
+struct Wish {
+    dir: EnvDir,
+    request: Request,
+    /// How often it has been put.
+    tries: u32,
+    /// Nothing has been heard since, or no more than that the supervisor ends: it did not hear the wish.
+    unheard: bool,
+}
+
+impl Wish {
+    /// Puts it to the supervisor, which is started where there is none. What is answered comes as happenings.
+    fn put(&mut self, sender: &Sender<Happening>) -> Result<Voice, CliError> {
+        self.tries += 1;
+        self.unheard = true;
+        let client = attach::open_or_spawn(&self.dir)?;
+        let voice = client.voice();
+        match voice.send(self.request.clone()) {
+            // The end of the connection is told as well.
+            Ok(_) | Err(ClientError::Gone(_)) => {}
+            Err(error) => return Err(AttachError::from(error).into()),
+        }
+        listen(client, LEASE, sender);
+        Ok(voice)
+    }
+
+    /// Whether the supervisor ended between our greeting and our wish, having had nothing left to do.
+    fn was_missed(&self) -> bool {
+        self.unheard && self.tries < TRIES
+    }
+}
+
+/// How often a wish is put to supervisors that end.
+const TRIES: u32 = 4;
+
 struct Foreground<'a> {
     context: &'a Context,
     ready: &'a Ready,
@@ -61,6 +96,7 @@ struct Foreground<'a> {
     happenings: Receiver<Happening>,
     sender: Sender<Happening>,
     voice: Voice,
+    wish: Wish,
     /// What this `up` starts: all that it selects and that did not run before.
     ours: BTreeSet<UnitId>,
     known: BTreeMap<UnitId, UnitStatus>,
@@ -85,11 +121,9 @@ pub fn up(args: Args, up: Up, ready: &Ready, context: &Context) -> Result<Exit, 
         .map_err(|error| CliError::Failed(format!("listen to signals: {error}")))?;
     let dir = context.env_dir(&ready.deployment.env)?;
     let running = running_units(&dir, ready, context)?;
-    let client = attach::open_or_spawn(&dir)?;
     let ours = selected_units(&up, ready).filter(|unit| !running.contains(unit)).collect();
-    let voice = client.voice();
-    voice.send(Request::Up(Box::new(up))).map_err(AttachError::from)?;
-    listen(client, LEASE, &sender);
+    let mut wish = Wish { dir, request: Request::Up(Box::new(up)), tries: 0, unheard: true };
+    let voice = wish.put(&sender)?;
     let started = clock::wall();
     let paint = if args.logs.no_color { Paint::Off } else { context.printer.paint };
     let prefix = if args.logs.no_log_prefix { Prefix::None } else { Prefix::Name };
@@ -104,6 +138,7 @@ pub fn up(args: Args, up: Up, ready: &Ready, context: &Context) -> Result<Exit, 
         happenings,
         sender,
         voice,
+        wish,
         ours,
         known: BTreeMap::new(),
         feed: None,
@@ -130,6 +165,10 @@ impl Foreground<'_> {
         loop {
             let end = match self.happenings.recv().expect("we hold a sender") {
                 Happening::Told(LEASE, told) => self.told(told, wanted)?,
+                Happening::Gone(LEASE) if self.wish.was_missed() => {
+                    self.voice = self.wish.put(&self.sender)?;
+                    None
+                }
                 Happening::Gone(LEASE) => Some(End::Lost),
                 Happening::Told(..) | Happening::Gone(_) => None,
                 Happening::Key(b'd' | b'D') => Some(End::Detached),
@@ -157,11 +196,13 @@ impl Foreground<'_> {
     fn told(&mut self, told: Told, wanted: &Wanted) -> Result<Option<End>, CliError> {
         let reply = match told {
             Told::Notice(notice) => {
+                self.wish.unheard &= *notice == Notice::Ending;
                 self.notice(&notice)?;
                 return Ok(None);
             }
             Told::Reply { reply, .. } => *reply,
         };
+        self.wish.unheard = false;
         match reply {
             Reply::Done { .. } => {
                 self.show_logs(wanted)?;
@@ -329,24 +370,29 @@ fn listen(mut client: Client, number: u32, sender: &Sender<Happening>) {
     });
 }
 
-/// What runs already. A new supervisor is not asked: with nothing else to do it would end.
+/// What runs already. A new supervisor is not asked: with nothing else to do it would end. One that lives may know nothing yet
+/// of containers, so the engine is asked in any case.
 fn running_units(dir: &EnvDir, ready: &Ready, context: &Context) -> Result<BTreeSet<UnitId>, CliError> {
+    let mut running = BTreeSet::new();
     if let Env::Alive(mut client) = attach::open(dir)? {
-        return match client.ask(Request::Status, |_| ()).map_err(AttachError::from)? {
-            Reply::Status(status) => {
-                let running = status.units.into_iter().filter(|unit| unit.state == UnitState::Running);
-                Ok(running.map(|unit| unit.unit).collect())
+        match client.ask(Request::Status, |_| ()) {
+            Ok(Reply::Status(status)) => {
+                let alive = status.units.into_iter().filter(|unit| unit.state == UnitState::Running);
+                running.extend(alive.map(|unit| unit.unit));
             }
-            other => Err(Context::unexpected(Some(&other))),
-        };
+            Ok(other) => return Err(Context::unexpected(Some(&other))),
+            // It has just ended, and its processes with it.
+            Err(ClientError::Gone(_)) => {}
+            Err(error) => return Err(AttachError::from(error).into()),
+        }
     }
-    if ready.deployment.stack.services.values().all(Service::is_process) {
-        return Ok(BTreeSet::new());
+    if !ready.deployment.stack.services.values().all(Service::is_process) {
+        // That the engine does not answer has been told by the checks.
+        let seen = context.engine()?.observe(dir.id(), &Query::default()).unwrap_or_default();
+        let alive = seen.containers.into_iter().filter(|container| matches!(container.state, SeenState::Running { .. }));
+        running.extend(alive.filter_map(|container| container.unit));
     }
-    // That the engine does not answer has been told by the checks.
-    let seen = context.engine()?.observe(dir.id(), &Query::default()).unwrap_or_default();
-    let running = seen.containers.into_iter().filter(|container| matches!(container.state, SeenState::Running { .. }));
-    Ok(running.filter_map(|container| container.unit).collect())
+    Ok(running)
 }
 
 fn selected_units(up: &Up, ready: &Ready) -> impl Iterator<Item = UnitId> {

@@ -108,7 +108,7 @@ impl Supervisor {
             image.failed = None;
         }
         warnings.extend(self.orphans(&deployment, up.remove_orphans));
-        let started = units.iter().filter(|unit| !matches!(self.units[*unit].have, Have::Running { .. })).cloned().collect();
+        let started = units.iter().filter(|unit| !self.units[*unit].is_alive()).cloned().collect();
         self.overrule(id, &units, "up", &[Aim::Down]);
         if self.touches_engine() {
             self.look();
@@ -123,7 +123,7 @@ impl Supervisor {
         };
         self.wish(id, Wish { give_up_at, warnings, ..Wish::of(aim, units.clone()) });
         if up.attached {
-            self.leases.insert(id, Lease { units, started, abort: up.abort, first_end: None });
+            self.leases.insert(id, Lease { units, started, look: self.look_first, abort: up.abort, first_end: None });
         }
         debug_assert!(!matches!(up.abort, Abort::OnExit | Abort::OnFailure) || up.attached);
     }

@@ -170,7 +170,8 @@ impl Supervisor {
         match &container.state {
             SeenState::Created => unit.have = Have::Created,
             SeenState::Running { birth } => {
-                if !same_life(birth) || !matches!(unit.have, Have::Running { .. }) {
+                let was_running = matches!(unit.have, Have::Running { .. });
+                if !same_life(birth) || !was_running {
                     let first = unit.incarnation.0 == 0 && unit.birth.is_none();
                     unit.incarnation.0 += 1;
                     if !first
@@ -195,6 +196,11 @@ impl Supervisor {
                         SeenHealth::Unhealthy => Health::Unhealthy,
                     });
                     unit.was_ready |= unit.health.verdict == Some(Health::Healthy);
+                }
+                if !was_running {
+                    for lease in self.leases.values_mut().filter(|lease| lease.look == number) {
+                        lease.started.remove(id);
+                    }
                 }
             }
             SeenState::Restarting => unit.health = HealthState::default(),

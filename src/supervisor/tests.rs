@@ -113,6 +113,10 @@ impl Bench {
         (ticket, incarnation)
     }
 
+    fn acts(&self) -> impl Iterator<Item = (&Ticket, &Action)> {
+        self.effects.iter().filter_map(|effect| if let Effect::Act(ticket, action) = effect { Some((ticket, action)) } else { None })
+    }
+
     fn replies(&self) -> Vec<Reply> {
         let replies = self.effects.iter().filter_map(|effect| if let Effect::Reply(_, reply) = effect { Some(reply) } else { None });
         replies.cloned().collect()
@@ -198,4 +202,20 @@ fn a_service_that_was_ready_is_ready_for_the_next_supervisor_too() {
     bench.up(&deployment, |up| up.wait = true);
     bench.look(&[seen(&deployment, "a:1", SeenState::Running { birth: "1".to_owned() })]);
     assert!(matches!(bench.replies()[..], [Reply::Done { changed: false, .. }]), "{:#?}", bench.machine.status());
+}
+
+#[test]
+fn the_end_of_a_foreground_up_leaves_alone_what_ran_before_it() {
+    let deployment = deployment(json!({"a": container(json!({})), "b": container(json!({}))}));
+    let before = seen(&deployment, "a:1", SeenState::Running { birth: "1".to_owned() });
+    let made = seen(&deployment, "b:1", SeenState::Created);
+    let mut bench = Bench::new();
+    bench.up(&deployment, |up| up.attached = true);
+    bench.look(&[before, made]);
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Start { .. }));
+    bench.answer(ticket, Outcome::Started { pid: None, birth: "2".to_owned() });
+    bench.effects.clear();
+    bench.tell(Event::Disconnected(RequestId(1)));
+    let stopped: Vec<String> = bench.acts().map(|(ticket, action)| format!("{} {}", action.verb(), ticket.resource)).collect();
+    assert_eq!(stopped, ["stop b:1"]);
 }

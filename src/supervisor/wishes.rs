@@ -58,8 +58,10 @@ impl Wish {
 pub(super) struct Lease {
     /// What it wants.
     pub units: Vec<UnitId>,
-    /// What of that it has started.
+    /// What of that it has started: all that did not run before.
     pub started: BTreeSet<UnitId>,
+    /// The look at the engine that tells which containers ran before.
+    pub look: u64,
     /// When one end is everybody's.
     pub abort: Abort,
     /// The code of what ended first.

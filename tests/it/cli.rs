@@ -338,3 +338,57 @@ fn all_that_is_wrong_with_a_file_is_told_at_once_with_its_place() {
     }
     assert!(!said.err.contains("x-free"), "{}", said.err);
 }
+
+#[test]
+fn a_plan_right_after_an_up_finds_nothing_to_do() {
+    let sandbox = Sandbox::new(&format!(
+        "{STAYS}  b:\n    command: echo up; exec sleep 1000\n    healthcheck: {{log: up}}\n  c:\n    command: exec sleep 1000\n    \
+         depends_on: {{a: {{condition: service_healthy}}, b: {{condition: service_healthy}}}}\n"
+    ));
+    for _ in 0..3 {
+        sandbox.ok(&["up", "-d"]);
+        let planned = sandbox.run(&["plan"]);
+        assert_eq!((planned.code, planned.out.contains("nothing to do")), (0, true), "{planned:?}");
+        sandbox.ok(&["restart"]);
+    }
+}
+
+/// A supervisor that ends when it hears a wish: what it was asked for never reached its loop.
+fn ending_supervisor(sandbox: &Sandbox, env: &str) -> std::thread::JoinHandle<()> {
+    use std::io::{BufRead, BufReader, Write};
+    let dir = sandbox.state().join(env);
+    fs::create_dir_all(&dir).unwrap();
+    let lock = fs::File::create(dir.join("lock")).unwrap();
+    lock.try_lock().unwrap();
+    let socket = dir.join("control.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let status = format!(r#"{{"status":{{"env":"{env}","units":[],"engine_away":null}}}}"#);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let hello = lines.next().unwrap().unwrap();
+            writeln!(stream, "{hello}").unwrap();
+            for line in lines.map_while(Result::ok) {
+                let asked: serde_json::Value = serde_json::from_str(&line).unwrap();
+                if asked["request"] != "status" {
+                    fs::remove_file(&socket).unwrap();
+                    drop(lock);
+                    return;
+                }
+                writeln!(stream, r#"{{"reply":{{"id":{},"reply":{status}}}}}"#, asked["id"]).unwrap();
+            }
+        }
+    })
+}
+
+#[test]
+fn a_foreground_up_asks_again_when_the_supervisor_ends_before_it_hears_the_wish() {
+    let sandbox = Sandbox::new(STAYS);
+    let ending = ending_supervisor(&sandbox, "demo");
+    let foreground = sandbox.begin(&["-p", "demo", "up"]);
+    foreground.wait_for("ready");
+    ending.join().unwrap();
+    foreground.signal(Signal::SIGINT);
+    assert_eq!(foreground.end(), 130);
+}
