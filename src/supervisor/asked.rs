@@ -265,7 +265,7 @@ impl Supervisor {
     }
 
     /// Whether anything of this environment is or was with the engine.
-    fn touches_engine(&self) -> bool {
+    pub(super) fn touches_engine(&self) -> bool {
         let units = self.units.values().any(|unit| unit.kind == UnitKind::Container);
         units || self.images.values().any(|image| image.wanted) || !self.networks.is_empty() || !self.volumes.is_empty()
     }

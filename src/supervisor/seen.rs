@@ -24,10 +24,17 @@ use crate::plan::next::Goal;
 
 impl Supervisor {
     pub(super) fn engine_is_away(&mut self, message: String) {
-        if self.engine_away.is_none() {
+        // A stack of processes alone has nothing to do with it.
+        if self.engine_away.is_none() && self.may_have_containers() {
             self.say(Level::Warning, format!("the container engine does not answer: {message}"));
         }
         self.engine_away = Some(message);
+    }
+
+    /// Of what no deployment tells there may be any.
+    fn may_have_containers(&self) -> bool {
+        let has_some = |deployment: &Arc<Deployment>| deployment.stack.services.values().any(|service| !service.is_process());
+        self.touches_engine() || self.deployment.as_ref().is_none_or(has_some)
     }
 
     pub(super) fn observed(&mut self, number: u64, result: Result<Actual, Fault>) {
@@ -38,7 +45,7 @@ impl Supervisor {
         match result {
             Err(fault) => self.engine_is_away(fault.message),
             Ok(actual) => {
-                if self.engine_away.take().is_some() {
+                if self.engine_away.take().is_some() && self.may_have_containers() {
                     self.say(Level::Info, "the container engine is back");
                 }
                 self.seen = number;

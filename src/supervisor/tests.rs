@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::Supervisor;
 use super::effect::Effect;
 use super::event::{Event, RequestId};
-use super::request::{Reply, Request, Up};
+use super::notice::Notice;
+use super::request::{Down, Reply, Request, Up};
 use super::snapshot::Processes;
 use super::status::Health;
 use crate::base::moment::Moment;
@@ -218,4 +219,17 @@ fn the_end_of_a_foreground_up_leaves_alone_what_ran_before_it() {
     bench.tell(Event::Disconnected(RequestId(1)));
     let stopped: Vec<String> = bench.acts().map(|(ticket, action)| format!("{} {}", action.verb(), ticket.resource)).collect();
     assert_eq!(stopped, ["stop b:1"]);
+}
+
+#[test]
+fn the_end_of_a_stack_of_processes_asks_for_no_engine() {
+    for (service, warned) in [(process(json!({})), 0), (container(json!({})), 1)] {
+        let deployment = deployment(json!({"a": service}));
+        let mut bench = Bench::new();
+        bench.up(&deployment, |up| up.no_start = true);
+        bench.ask(2, Request::Down(Down::default()));
+        bench.tell(Event::EngineAway("no engine".to_owned()));
+        let warnings = bench.effects.iter().filter(|effect| matches!(effect, Effect::Tell(Notice::Message { .. })));
+        assert_eq!(warnings.count(), warned);
+    }
 }

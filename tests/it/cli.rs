@@ -353,6 +353,13 @@ fn a_plan_right_after_an_up_finds_nothing_to_do() {
     }
 }
 
+#[test]
+fn down_of_a_stack_of_processes_says_nothing_of_an_engine() {
+    let sandbox = up(STAYS);
+    let said = sandbox.run(&["down"]);
+    assert_eq!((said.code, said.err.contains("engine")), (0, false), "{said:?}");
+}
+
 /// A supervisor that ends when it hears a wish: what it was asked for never reached its loop.
 fn ending_supervisor(sandbox: &Sandbox, env: &str) -> std::thread::JoinHandle<()> {
     use std::io::{BufRead, BufReader, Write};
