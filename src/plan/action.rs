@@ -129,6 +129,8 @@ pub enum Action {
         spec: UnitSpec,
         /// Which life.
         incarnation: Incarnation,
+        /// The engine's id of a container; what has no labels of a unit is found by it alone.
+        container: Option<String>,
         /// How long it may take.
         grace: Duration,
     },
@@ -138,6 +140,8 @@ pub enum Action {
         spec: UnitSpec,
         /// Which life.
         incarnation: Incarnation,
+        /// The engine's id of a container.
+        container: Option<String>,
         /// `SIGKILL`, or what a `kill -s` asked for.
         signal: String,
     },

@@ -4,18 +4,19 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::event::RequestId;
-use super::machine::{Kind, Owned, Supervisor};
+use super::machine::{Kind, Owned, Signals, Supervisor};
 use super::notice::{Level, Notice};
 use super::request::{Abort, Down, Kill, Recreate, Remove, Reply, Request, Restart, Select, Stop, Up};
 use super::resource::{Image, Origin, Resource, Want};
 use super::status::UnitKind;
-use super::unit::{Have, Phase, Unit};
+use super::unit::{Cause, Have, Phase, Stopping, Unit};
 use super::wishes::{Aim, Lease, Wish};
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::service::Service;
-use crate::plan::action::{Action, ResourceId};
+use crate::plan::action::{Action, Fault, Outcome, ResourceId, Ticket};
 use crate::plan::desired::Deployment;
 use crate::plan::diff;
 use crate::plan::next::Goal;
@@ -24,7 +25,15 @@ impl Supervisor {
     pub(super) fn requested(&mut self, id: RequestId, request: Request) {
         self.asked_anything = true;
         self.persist = true;
+        // What a snapshot says of containers may be long past; nothing is said or decided before somebody has looked.
+        let unseen = self.seen < self.look_first && self.engine_away.is_none() && self.touches_engine();
+        if unseen && !matches!(request, Request::Deployment | Request::Follow | Request::Detach) {
+            self.look();
+            return self.parked.push((id, request));
+        }
         match request {
+            // Nobody is left who could keep it: the caller's connection ends with us, and it asks our successor.
+            Request::Up(_) | Request::Start(_) | Request::Restart(_) if self.terminating => {}
             Request::Up(up) => self.up(id, *up),
             Request::Start(select) => self.start(id, &select),
             Request::Stop(stop) => self.stop(id, &stop),
@@ -55,7 +64,18 @@ impl Supervisor {
         }
     }
 
+    /// Carries on with what waited for the first look, once that has been had or cannot be.
+    pub(super) fn unpark(&mut self) {
+        if self.seen >= self.look_first || self.engine_away.is_some() {
+            for (id, request) in std::mem::take(&mut self.parked) {
+                self.requested(id, request);
+            }
+        }
+    }
+
     pub(super) fn disconnected(&mut self, id: RequestId) {
+        self.parked.retain(|(parked, _)| *parked != id);
+        self.signals.remove(&id);
         self.wishes.remove(&id);
         if let Some(lease) = self.leases.remove(&id) {
             let units: Vec<UnitId> = lease.started.into_iter().collect();
@@ -74,7 +94,7 @@ impl Supervisor {
         }
         let selected = select(&deployment, &up.services, up.no_deps);
         let before = self.deployment.replace(deployment.clone());
-        self.going_down = false;
+        (self.going_down, self.takes_volumes) = (false, false);
         self.owned = Owned::Left;
         let mut units = Vec::new();
         let mut warnings = Vec::new();
@@ -110,11 +130,7 @@ impl Supervisor {
         warnings.extend(self.orphans(&deployment, up.remove_orphans));
         let started = units.iter().filter(|unit| !self.units[*unit].is_alive()).cloned().collect();
         self.overrule(id, &units, "up", &[Aim::Down]);
-        if self.touches_engine() {
-            self.look();
-            // An observation that is already under way may be older than what the caller saw.
-            self.look_first = if self.look_again { self.asked + 1 } else { self.asked };
-        }
+        self.look_now();
         let give_up_at = up.wait_timeout.map(|limit| self.now + limit);
         let aim = match (up.no_start, up.wait) {
             (true, _) => Aim::Made,
@@ -142,14 +158,13 @@ impl Supervisor {
         unit.kind = fresh.kind;
         unit.ghost = false;
         unit.goal = goal;
-        unit.timeout = up.timeout;
+        (unit.timeout, unit.hurry) = (up.timeout, None);
+        unit.keep = up.recreate == Recreate::Never;
+        unit.takes_volumes = false;
         unit.no_deps = up.no_deps;
         unit.recreate |= recreate && unit.have != Have::Absent;
         let exists = unit.have != Have::Absent;
         unit.spec = spec;
-        if up.recreate == Recreate::Never && exists {
-            unit.made = Some(unit.spec.hash.clone());
-        }
         unit.forgive();
         let ended = matches!(unit.have, Have::Exited { .. });
         if unit.kind == UnitKind::Task {
@@ -162,7 +177,7 @@ impl Supervisor {
         } else if (ended || was_stopping) && goal == Goal::Up {
             unit.generation.0 += 1;
         }
-        let changed = exists && unit.spec.hash != old_hash;
+        let changed = exists && !unit.keep && unit.spec.hash != old_hash;
         let service = id.service.clone();
         if changed && let Some(old) = before.and_then(|before| before.service(&id.service)) {
             let reason = diff::reasons(old, deployment.service(&id.service).expect("selected")).join(", ");
@@ -212,16 +227,28 @@ impl Supervisor {
     /// What a `down` under way was about to take from units that are wanted after all.
     fn need_again(&mut self, units: &[UnitId]) {
         let Some(deployment) = self.deployment.clone() else { return };
-        self.going_down = false;
+        (self.going_down, self.takes_volumes) = (false, false);
         self.owned = Owned::Left;
+        for unit in units {
+            if let Some(unit) = self.units.get_mut(unit) {
+                unit.takes_volumes = false;
+            }
+        }
         let names: BTreeSet<&ServiceName> = units.iter().map(|unit| &unit.service).collect();
         for name in names {
             if let Some(service) = deployment.stack.services.get(name) {
                 self.need(&deployment, service, name, None);
             }
         }
+        self.look_now();
+    }
+
+    /// Looks at the engine, and lets nothing be done or said about containers before.
+    fn look_now(&mut self) {
         if self.touches_engine() {
             self.look();
+            // An observation that is already under way may be older than what the caller saw.
+            self.look_first = if self.look_again { self.asked + 1 } else { self.asked };
         }
     }
 
@@ -273,7 +300,8 @@ impl Supervisor {
     // ── start, stop, restart, kill, remove, down ───────────────────────────────────────────────────────────────────────
 
     fn start(&mut self, id: RequestId, select: &Select) {
-        let Some(units) = self.chosen(id, &select.services) else { return };
+        let Some(mut units) = self.chosen(id, &select.services) else { return };
+        units.extend(self.stopped_dependencies(&select.services));
         for unit in &units {
             let unit = self.units.get_mut(unit).expect("just chosen");
             let running = matches!(unit.have, Have::Running { .. }) && unit.stopping.is_none();
@@ -294,9 +322,21 @@ impl Supervisor {
         self.wish(id, Wish { give_up_at, ..Wish::of(aim, units) });
     }
 
+    /// What the services named depend on and was stopped, as in Compose: without it they could not start.
+    fn stopped_dependencies(&self, services: &[ServiceName]) -> Vec<UnitId> {
+        let Some(deployment) = self.deployment.as_ref().filter(|_| !services.is_empty()) else { return Vec::new() };
+        let needed = select(deployment, services, false);
+        let stopped = self.units.values().filter(|unit| {
+            let is_dependency = needed.contains(&unit.id.service) && !services.contains(&unit.id.service);
+            is_dependency && !unit.ghost && matches!(unit.goal, Goal::Stopped | Goal::Created) && !unit.is_done()
+        });
+        stopped.map(|unit| unit.id.clone()).collect()
+    }
+
     fn stop(&mut self, id: RequestId, stop: &Stop) {
         let Some(units) = self.chosen(id, &stop.services) else { return };
-        self.set_timeout(&units, stop.timeout);
+        self.look_now();
+        self.hurry(&units, stop.timeout);
         self.set_goal(&units, Goal::Stopped);
         self.overrule(id, &units, "stop", &[Aim::Made, Aim::Started, Aim::Ready]);
         self.wish(id, Wish::of(Aim::Down, units));
@@ -307,7 +347,7 @@ impl Supervisor {
         if restart.services.is_empty() {
             units.retain(|unit| self.units[unit].kind != UnitKind::Task || !self.units[unit].is_done());
         }
-        self.set_timeout(&units, restart.timeout);
+        self.hurry(&units, restart.timeout);
         let all: BTreeSet<UnitId> = units.iter().cloned().collect();
         for unit in &units {
             let state = self.units.get_mut(unit).expect("just chosen");
@@ -325,61 +365,92 @@ impl Supervisor {
         self.wish(id, Wish::of(Aim::Started, units));
     }
 
+    /// Sends a signal, and nothing else: no hook, no `stop_signal`, no order. What `SIGKILL` ends stays ended.
     fn kill(&mut self, id: RequestId, kill: &Kill) {
         let Some(units) = self.chosen(id, &kill.services) else { return };
-        let signal = if kill.signal.is_empty() { "SIGKILL" } else { &kill.signal }.to_owned();
+        let signal = if kill.signal.is_empty() { "SIGKILL".to_owned() } else { kill.signal.to_ascii_uppercase() };
         let deadly = matches!(signal.trim_start_matches("SIG"), "KILL" | "9");
         let running: Vec<UnitId> = units.into_iter().filter(|unit| self.units[unit].is_alive()).collect();
         if deadly {
             self.set_goal(&running, Goal::Stopped);
             self.overrule(id, &running, "kill", &[Aim::Made, Aim::Started, Aim::Ready]);
             for unit in &running {
-                let unit = self.units.get_mut(unit).expect("just chosen");
-                // The next pass finds the deadline over and kills.
-                unit.timeout = Some(std::time::Duration::ZERO);
-                if let Some(stopping) = &mut unit.stopping {
-                    stopping.deadline = self.now;
+                let (now, unit) = (self.now, self.units.get_mut(unit).expect("just chosen"));
+                unit.hurry = Some(Duration::ZERO);
+                if unit.busy.is_none() {
+                    // A stop whose time is over: what follows is the kill.
+                    unit.stopping = Some(Stopping { deadline: now, killed: false, cause: Cause::Wanted });
                 }
             }
-            self.wish(id, Wish::of(Aim::Down, running));
-            return;
         }
-        for unit in &running {
+        // Where something is under way the table has to wait; a signal has not.
+        let sent: Vec<UnitId> = running.iter().filter(|unit| !deadly || self.units[*unit].busy.is_some()).cloned().collect();
+        let mut signals = Signals::default();
+        for unit in &sent {
             let serial = self.next_serial();
             let state = &self.units[unit];
-            let spec = state.existing_spec();
+            let (spec, incarnation, container) = (state.existing_spec(), state.incarnation, state.container.clone());
             let ticket = state.ticket(serial, &spec);
-            let incarnation = state.incarnation;
-            self.act(ticket, Action::Kill { spec, incarnation, signal: signal.clone() });
+            signals.waiting.insert(serial);
+            self.act(ticket, Action::Kill { spec, incarnation, container, signal: signal.clone() });
         }
-        self.reply(id, Reply::Done { changed: !running.is_empty(), warnings: Vec::new() });
+        if deadly {
+            self.wish(id, Wish::of(Aim::Down, running));
+        } else if signals.waiting.is_empty() {
+            self.reply(id, Reply::Done { changed: false, warnings: Vec::new() });
+        } else {
+            self.signals.insert(id, signals);
+        }
+    }
+
+    /// Whether an answer was one to a signal of `kill`; the last one is the answer to that.
+    pub(super) fn signalled(&mut self, ticket: &Ticket, result: &Result<Outcome, Fault>) -> bool {
+        let Some((id, signals)) = self.signals.iter_mut().find(|(_, signals)| signals.waiting.contains(&ticket.serial)) else {
+            return false;
+        };
+        let id = *id;
+        signals.waiting.remove(&ticket.serial);
+        if let Err(fault) = result {
+            signals.failed.push(format!("{}: {fault}", ticket.resource));
+        }
+        if signals.waiting.is_empty() {
+            let reasons = std::mem::take(&mut signals.failed);
+            self.signals.remove(&id);
+            self.reply(id, if reasons.is_empty() { Reply::Done { changed: true, warnings: Vec::new() } } else { Reply::Failed { reasons } });
+        }
+        true
     }
 
     fn remove(&mut self, id: RequestId, remove: &Remove) {
         let Some(mut units) = self.chosen(id, &remove.services) else { return };
+        self.look_now();
         if !remove.stop {
             units.retain(|unit| !self.units[unit].is_alive());
         }
         self.set_goal(&units, Goal::Gone);
+        self.take_volumes(&units, remove.volumes);
         self.overrule(id, &units, "rm", &[Aim::Made, Aim::Started, Aim::Ready]);
-        self.wish(id, Wish { takes_volumes: remove.volumes, ..Wish::of(Aim::Down, units) });
+        self.wish(id, Wish::of(Aim::Down, units));
     }
 
     fn down(&mut self, id: RequestId, down: &Down) {
         if !down.services.is_empty() {
             let Some(units) = self.chosen(id, &down.services) else { return };
-            self.set_timeout(&units, down.timeout);
+            self.look_now();
+            self.hurry(&units, down.timeout);
             self.set_goal(&units, Goal::Gone);
+            self.take_volumes(&units, down.volumes);
             self.overrule(id, &units, "down", &[Aim::Made, Aim::Started, Aim::Ready]);
-            return self.wish(id, Wish { takes_volumes: down.volumes, ..Wish::of(Aim::Down, units) });
+            return self.wish(id, Wish::of(Aim::Down, units));
         }
         let units: Vec<UnitId> = self.units.keys().cloned().collect();
-        self.set_timeout(&units, down.timeout);
+        self.hurry(&units, down.timeout);
         self.set_goal(&units, Goal::Gone);
+        self.take_volumes(&units, down.volumes);
         self.overrule(id, &units, "down", &[Aim::Made, Aim::Started, Aim::Ready]);
         self.leases.clear();
         self.watched.clear();
-        self.going_down = true;
+        (self.going_down, self.takes_volumes) = (true, down.volumes);
         for network in self.networks.values_mut() {
             network.want = if network.external { Want::Left } else { Want::Gone };
             (network.failed, network.kept, network.failures) = (None, None, 0);
@@ -403,7 +474,7 @@ impl Supervisor {
         self.owned = if owns { Owned::Due { volumes: down.volumes } } else { Owned::Left };
         self.look();
         self.look_first = if self.look_again { self.asked + 1 } else { self.asked };
-        self.wish(id, Wish { takes_volumes: down.volumes, networks: true, ..Wish::of(Aim::Down, units) });
+        self.wish(id, Wish { networks: true, ..Wish::of(Aim::Down, units) });
     }
 
     /// The supervisor itself is to end: processes are stopped, dependents first; containers are the engine's.
@@ -448,10 +519,19 @@ impl Supervisor {
         }
     }
 
-    fn set_timeout(&mut self, units: &[UnitId], timeout: Option<std::time::Duration>) {
+    /// The grace period of the stop that a request causes.
+    fn hurry(&mut self, units: &[UnitId], timeout: Option<Duration>) {
         for id in units {
             if let Some(unit) = self.units.get_mut(id) {
-                unit.timeout = timeout;
+                unit.hurry = timeout.filter(|_| unit.is_alive());
+            }
+        }
+    }
+
+    fn take_volumes(&mut self, units: &[UnitId], volumes: bool) {
+        for id in units {
+            if let Some(unit) = self.units.get_mut(id) {
+                unit.takes_volumes = volumes;
             }
         }
     }

@@ -267,7 +267,12 @@ impl GoodWorld {
             Action::RemoveNetwork { name } => (format!("network {name}"), "no longer wanted".to_owned()),
             Action::RemoveVolume { name } => (format!("volume {name}"), "no longer wanted".to_owned()),
             Action::Pull { reference, .. } => (format!("image {reference}"), "not present".to_owned()),
-            Action::Build { service, .. } => (format!("image of {service}"), "not present".to_owned()),
+            Action::Build { service, deployment } => {
+                let reference = deployment.image_of(service).unwrap_or_default();
+                let is_there = self.actual.as_ref().is_ok_and(|actual| actual.images.contains_key(&reference));
+                let cause = if is_there { "is to be built again" } else { "not present" };
+                (format!("image of {service}"), cause.to_owned())
+            }
             Action::RemoveOwned { .. } => ("what the services made".to_owned(), "no longer wanted".to_owned()),
             Action::Create { spec, .. } if spec.service().process().is_some() => return,
             Action::Remove { spec: Some(spec), .. } if spec.service().process().is_some() => return,
@@ -323,4 +328,60 @@ fn is_waited_for(machine: &Supervisor, name: &ServiceName) -> bool {
         let mut edges = deployment.stack.services.values().filter_map(|other| other.common.depends_on.get(name));
         edges.any(|edge| edge.condition == Condition::Completed)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::desired::Deployment;
+    use crate::supervisor::request::{Restart, Up};
+
+    /// What each of these requests causes, one after the other.
+    fn plans(services: &str, requests: impl IntoIterator<Item = fn(&Deployment) -> Request>) -> Vec<Vec<String>> {
+        let stack = format!(
+            r#"{{"directory": "/", "files": [], "services": {services}, "disabled": {{}}, "networks": {{}}, "volumes": {{}},
+                "secrets": {{}}, "configs": {{}}, "ports": {{}}, "requires": [], "generate": {{}}, "images": [], "owns": [],
+                "welcome": null}}"#
+        );
+        let deployment = Deployment {
+            env: "test".parse().unwrap(),
+            stack: serde_json::from_str(&stack).unwrap(),
+            caller: crate::plan::desired::Caller::default(),
+            places: crate::plan::desired::Places::default(),
+        };
+        let mut world = GoodWorld {
+            machine: Supervisor::new(deployment.env.clone(), 0),
+            actual: Ok(Actual::default()),
+            plan: Plan::default(),
+            queue: VecDeque::new(),
+            because: Vec::new(),
+            answered: false,
+            looked: false,
+        };
+        let plan = |request: fn(&Deployment) -> Request| {
+            world.plan = Plan::default();
+            world.answered = false;
+            world.queue.push_back(Event::Request(RequestId(0), request(&deployment)));
+            world.run();
+            assert_eq!(world.plan.stuck, Vec::<String>::new());
+            world.plan.steps.iter().map(|step| format!("{} {}", step.verb, step.subject)).collect()
+        };
+        requests.into_iter().map(plan).collect()
+    }
+
+    #[test]
+    fn an_image_is_built_again_when_a_task_before_it_has_run_and_not_when_that_was_up_to_date() {
+        let services = r#"{
+            "make": {"common": {}, "kind": {"process": {"task": true, "command": ["true"]}}},
+            "web": {"common": {"depends_on": {"make": {"condition": "service_completed_successfully"}}},
+                    "kind": {"container": {"build": {"context": "/nowhere"}}}}
+        }"#;
+        let up = |deployment: &Deployment| Request::Up(Box::new(Up::of(deployment.clone())));
+        let make = |_: &Deployment| {
+            Request::Restart(Restart { services: vec!["make".parse().unwrap()], ..Restart::default() })
+        };
+        let plans = plans(services, [up, up, make, up]);
+        let builds = |plan: &Vec<String>| plan.iter().any(|step| step == "build image of web");
+        assert_eq!(plans.iter().map(builds).collect::<Vec<_>>(), [true, false, true, false], "{plans:#?}");
+    }
 }

@@ -173,6 +173,9 @@ impl Supervisor {
             if unit.given_up {
                 return Gate::Blocked(name.clone(), unit.failure.clone().unwrap_or_else(|| "it failed".to_owned()));
             }
+            if unit.goal == Goal::Stopped && !unit.is_alive() && !unit.is_done() && !ended_well(unit) {
+                return Gate::Blocked(name.clone(), "it is stopped".to_owned());
+            }
             match unit_satisfies(unit, condition) {
                 Gate::Open => {}
                 Gate::Waiting(what) => waiting = waiting.or(Some(what)),
@@ -244,6 +247,11 @@ fn life(unit: &Unit) -> String {
         }
         UnitKind::Process | UnitKind::Task => unit.incarnation.0.to_string(),
     }
+}
+
+/// Whether the end of a unit, which nobody asked for, was a success.
+fn ended_well(unit: &Unit) -> bool {
+    !unit.stopped && matches!(unit.have, Have::Exited { exit, .. } if exit.is_success())
 }
 
 fn unit_satisfies(unit: &Unit, condition: Condition) -> Gate {

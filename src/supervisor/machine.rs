@@ -12,8 +12,9 @@ use indexmap::IndexMap;
 use super::effect::{Effect, Probe};
 use super::event::{Event, RequestId};
 use super::notice::{Level, Notice, ResourceState};
-use super::resource::{Image, Resource, Want};
-use super::status::UnitStatus;
+use super::request::Request;
+use super::resource::{Image, Origin, Resource, Want};
+use super::status::{UnitKind, UnitStatus};
 use super::unit::{Busy, Cause, Have, Phase, Step, Stopping, Unit};
 use super::watch::Watches;
 use super::wishes::{Lease, Wish};
@@ -44,6 +45,15 @@ pub(super) enum Owned {
     Busy(u64),
 }
 
+/// The signals of one request.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Signals {
+    /// Not yet sent.
+    pub waiting: std::collections::BTreeSet<u64>,
+    /// Why some could not be.
+    pub failed: Vec<String>,
+}
+
 /// The machine of one environment.
 #[derive(Debug, Clone)]
 pub struct Supervisor {
@@ -55,9 +65,13 @@ pub struct Supervisor {
     pub(super) networks: BTreeMap<String, Resource>,
     pub(super) volumes: BTreeMap<String, Resource>,
     pub(super) images: BTreeMap<ResourceId, Image>,
+    /// Of the images that were built here: the lives of the tasks that had run before. Outlives us.
+    pub(super) built: BTreeMap<ServiceName, BTreeMap<String, String>>,
     pub(super) owned: Owned,
     /// Everything goes: removing networks and volumes waits for this.
     pub(super) going_down: bool,
+    /// With that, volumes go too.
+    pub(super) takes_volumes: bool,
     pub(super) wishes: BTreeMap<RequestId, Wish>,
     pub(super) leases: BTreeMap<RequestId, Lease>,
     pub(super) watches: Watches,
@@ -75,6 +89,10 @@ pub struct Supervisor {
     pub(super) engine_away: Option<String>,
     pub(super) terminating: bool,
     pub(super) asked_anything: bool,
+    /// Requests that wait for the first look at what a snapshot says is there.
+    pub(super) parked: Vec<(RequestId, Request)>,
+    /// Signals on their way, by the request that sends them.
+    pub(super) signals: BTreeMap<RequestId, Signals>,
     /// Actions begun, for "nothing had to be done".
     pub(super) acts: u64,
     pub(super) serial: u64,
@@ -95,8 +113,10 @@ impl Supervisor {
             networks: BTreeMap::new(),
             volumes: BTreeMap::new(),
             images: BTreeMap::new(),
+            built: BTreeMap::new(),
             owned: Owned::Left,
             going_down: false,
+            takes_volumes: false,
             wishes: BTreeMap::new(),
             leases: BTreeMap::new(),
             watches: Watches::default(),
@@ -110,6 +130,8 @@ impl Supervisor {
             engine_away: None,
             terminating: false,
             asked_anything: false,
+            parked: Vec::new(),
+            signals: BTreeMap::new(),
             acts: 0,
             serial: 0,
             told: BTreeMap::new(),
@@ -152,8 +174,10 @@ impl Supervisor {
         });
         let resources = (self.networks.values().chain(self.volumes.values()))
             .map(|resource| (resource.not_before > self.now && resource.next().is_some()).then_some(resource.not_before));
+        let images = (self.images.values())
+            .map(|image| (image.not_before > self.now && image.is_due()).then_some(image.not_before));
         let wishes = self.wishes.values().map(|wish| wish.give_up_at);
-        units.chain(resources).chain(wishes).chain([self.watches.due()]).flatten().min()
+        units.chain(resources).chain(images).chain(wishes).chain([self.watches.due()]).flatten().min()
     }
 
     /// The deployment in force.
@@ -164,6 +188,7 @@ impl Supervisor {
     // ── one pass ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     fn reconcile(&mut self) {
+        self.unpark();
         // The end of a foreground `up` takes others along: what that changes is acted upon now, since nothing else would wake us.
         while self.pass() {}
         self.arm_watches();
@@ -218,10 +243,14 @@ impl Supervisor {
     /// Emits what a step asks for and marks the unit busy.
     fn begin(&mut self, id: &UnitId, step: Step) {
         let serial = self.next_serial();
-        // Only an assessment asks for them.
-        let lives = if step == Step::Assess { self.lives_of_dependencies(id) } else { BTreeMap::new() };
+        // What a task is, and is made, depends on these.
+        let is_basis = self.units[id].kind == UnitKind::Task && matches!(step, Step::Assess | Step::Table(next::Step::Start));
+        let lives = is_basis.then(|| self.lives_of_dependencies(id));
         debug_assert!(self.deployment.is_some() || self.units[id].ghost, "{id}: a unit without a deployment");
         let unit = self.units.get_mut(id).expect("begun for a unit that there is");
+        if let Some(lives) = lives {
+            unit.begin_on(lives);
+        }
         let spec = match step {
             Step::Table(next::Step::Stop) | Step::Kill => unit.existing_spec(),
             Step::Table(next::Step::Create | next::Step::Start | next::Step::Remove) | Step::Assess | Step::Conclude => {
@@ -232,6 +261,7 @@ impl Supervisor {
             Step::Table(next::Step::Create) => Action::Create { spec: spec.clone(), inherited: unit.anonymous.clone() },
             Step::Table(next::Step::Start) => {
                 unit.incarnation.0 += 1;
+                unit.hurry = None;
                 let line = unit.probed().and_then(|check| check.log.clone());
                 Action::Start { spec: spec.clone(), incarnation: unit.incarnation, line }
             }
@@ -241,27 +271,28 @@ impl Supervisor {
                     (_, Some(_)) if unit.goal == next::Goal::Up => Cause::Unfit,
                     _ => Cause::Wanted,
                 };
-                let grace = unit.timeout.unwrap_or_else(|| spec.service().grace());
+                let grace = unit.hurry.take().or(unit.timeout).unwrap_or_else(|| spec.service().grace());
                 unit.stopping = Some(Stopping { deadline: self.now + grace, killed: false, cause });
-                Action::Stop { spec: spec.clone(), incarnation: unit.incarnation, grace }
+                Action::Stop { spec: spec.clone(), incarnation: unit.incarnation, container: unit.container.clone(), grace }
             }
             Step::Table(next::Step::Remove) => Action::Remove {
                 unit: id.clone(),
                 container: unit.container.clone(),
                 spec: Some(unit.existing_spec()),
-                volumes: unit.goal == next::Goal::Gone && self.wishes.values().any(|wish| wish.takes_volumes),
+                volumes: unit.goal == next::Goal::Gone && unit.takes_volumes,
             },
             Step::Kill => {
                 if let Some(stopping) = &mut unit.stopping {
                     stopping.killed = true;
                     stopping.deadline = self.now + KILL_AGAIN;
                 }
-                Action::Kill { spec: spec.clone(), incarnation: unit.incarnation, signal: "SIGKILL".to_owned() }
+                let signal = "SIGKILL".to_owned();
+                Action::Kill { spec: spec.clone(), incarnation: unit.incarnation, container: unit.container.clone(), signal }
             }
             Step::Assess => Action::Assess {
                 spec: spec.clone(),
-                trusted: unit.task.done.as_ref().is_some_and(|done| done.hash == spec.hash && done.lives == lives),
-                dependency_ran: unit.task.dependency_ran,
+                trusted: unit.task.done.as_ref().is_some_and(|done| done.hash == spec.hash && done.lives == unit.task.basis.lives),
+                dependency_ran: unit.task.basis.dependency_ran,
             },
             Step::Conclude => {
                 let Phase::Ended(exit) = unit.task.phase else { return };
@@ -281,7 +312,7 @@ impl Supervisor {
         let containers_left = self
             .units
             .values()
-            .any(|unit| unit.kind == super::status::UnitKind::Container && (unit.have != Have::Absent || unit.busy.is_some()));
+            .any(|unit| unit.kind == UnitKind::Container && (unit.have != Have::Absent || unit.busy.is_some()));
         let units_left = self.units.values().any(super::unit::Unit::is_alive);
         if self.going_down
             && !units_left
@@ -324,51 +355,50 @@ impl Supervisor {
     }
 
     fn reconcile_images(&mut self) {
-        let due: Vec<ResourceId> = self.images.iter().filter(|(_, image)| image.is_due()).map(|(id, _)| id.clone()).collect();
+        let due: Vec<ResourceId> = self.images.iter().filter(|(_, image)| image.is_due() && image.not_before <= self.now).map(|(id, _)| id.clone()).collect();
         for id in due {
             let image = &self.images[&id];
             let reference = image.reference.clone();
             let action = match (image.source, &id, self.deployment.clone()) {
-                (super::resource::Origin::Never, ..) => {
+                (Origin::Never, ..) => {
                     let reason =
                         format!("the image `{reference}` is not present, and `pull_policy: never` keeps it from being pulled");
                     self.images.get_mut(&id).expect("just looked").failed = Some(reason);
                     continue;
                 }
-                (super::resource::Origin::Build, ResourceId::Image(service), Some(deployment)) => {
+                (Origin::Build, ResourceId::Image(service), Some(deployment)) => {
                     if !self.build_may_start(service) {
                         continue;
                     }
                     Action::Build { service: service.clone(), deployment }
                 }
-                (super::resource::Origin::Build | super::resource::Origin::Pull, id, _) => {
+                (Origin::Build | Origin::Pull, id, _) => {
                     let platform = if let ResourceId::Image(service) = id { self.platform_of(service) } else { None };
                     Action::Pull { reference: reference.clone(), platform }
                 }
             };
             let serial = self.next_serial();
-            let built_after = if let ResourceId::Image(service) = &id { self.lives_of_tasks(service) } else { BTreeMap::new() };
+            if let (Action::Build { .. }, ResourceId::Image(service)) = (&action, &id) {
+                self.built.insert(service.clone(), self.lives_of_tasks(service));
+            }
             let image = self.images.get_mut(&id).expect("just looked");
             image.busy = Some(serial);
-            image.built_after = built_after;
             let state = if matches!(action, Action::Build { .. }) { ResourceState::Building } else { ResourceState::Pulling };
             self.tell(Notice::Resource { resource: id.clone(), state, name: reference });
             self.act_on(serial, id, action);
         }
     }
 
-    /// A build is done again when a task that its service depends on has run again.
+    /// A build is done again when a task that its service depends on has run since. A task that was up to date has not.
     fn follow_rebuilds(&mut self) {
+        let has_run_since = |service: &ServiceName| {
+            let known = self.built.get(service);
+            self.lives_of_tasks(service).iter().any(|(task, life)| known.and_then(|known| known.get(task)) != Some(life))
+        };
         let stale: Vec<ResourceId> = (self.images.iter())
-            .filter(|(_, image)| {
-                image.source == super::resource::Origin::Build && !image.built_after.is_empty() && image.busy.is_none()
-            })
+            .filter(|(_, image)| image.source == Origin::Build && image.wanted && image.looked && image.busy.is_none())
             .filter_map(|(id, image)| match id {
-                ResourceId::Image(service)
-                    if self.build_may_start(service) && self.lives_of_tasks(service) != image.built_after =>
-                {
-                    Some(id.clone())
-                }
+                ResourceId::Image(service) if self.build_may_start(service) && has_run_since(service) => Some(id.clone()),
                 ResourceId::Image(_)
                 | ResourceId::Network(_)
                 | ResourceId::Volume(_)

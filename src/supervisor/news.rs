@@ -26,6 +26,9 @@ impl Supervisor {
 
     pub(super) fn acted(&mut self, ticket: &Ticket, result: Result<Outcome, Fault>) {
         self.persist = true;
+        if self.signalled(ticket, &result) {
+            return;
+        }
         match &ticket.resource {
             ResourceId::Network(key) => self.resource_acted(Kind::Network, key, ticket, result),
             ResourceId::Volume(key) => self.resource_acted(Kind::Volume, key, ticket, result),
@@ -82,15 +85,16 @@ impl Supervisor {
     }
 
     fn image_acted(&mut self, ticket: &Ticket, result: Result<Outcome, Fault>) {
-        let asked = self.asked;
+        let (asked, now) = (self.asked, self.now);
         let Some(image) = self.images.get_mut(&ticket.resource).filter(|image| image.busy == Some(ticket.serial)) else { return };
         image.busy = None;
-        image.renew = false;
+        let renewed = std::mem::take(&mut image.renew);
         image.blind_until = asked;
         let built = image.source == super::resource::Origin::Build;
         let state = match result {
             Ok(Outcome::Image { id }) => {
                 image.id = Some(id.clone());
+                image.failures = 0;
                 if let ResourceId::Image(service) = &ticket.resource {
                     let service = service.clone();
                     for unit in self.units.values_mut().filter(|unit| unit.id.service == service && unit.goal == Goal::Up) {
@@ -100,6 +104,15 @@ impl Supervisor {
                 if built { ResourceState::Built } else { ResourceState::Pulled }
             }
             Ok(_) => return,
+            Err(fault) if fault.kind != FaultKind::Permanent && (fault.kind == FaultKind::EngineAway || image.failures + 1 < TRIES) => {
+                image.failures += 1;
+                image.renew |= renewed;
+                image.not_before = now + backoff(image.failures, &mut self.random);
+                if fault.kind == FaultKind::EngineAway {
+                    self.engine_is_away(fault.message);
+                }
+                return;
+            }
             Err(fault) => {
                 let reason = format!("{} {}: {fault}", if built { "build of" } else { "pull of" }, image.reference);
                 image.failed = Some(reason.clone());
@@ -145,7 +158,7 @@ impl Supervisor {
                         unit.anonymous = anonymous;
                     }
                 }
-                (Step::Assess, Outcome::Assessed(assessment)) => self.assessed(id, assessment),
+                (Step::Assess, Outcome::Assessed(assessment)) => self.assessed(id, &busy.spec.hash, assessment),
                 (Step::Conclude, Outcome::Concluded(conclusion)) => self.concluded(id, &busy.spec.hash, conclusion),
                 // The signal is sent; the end will be told. A start that says no more than "done" never happens.
                 (Step::Table(next::Step::Stop | next::Step::Start) | Step::Kill | Step::Assess | Step::Conclude, _) => {}
@@ -162,8 +175,11 @@ impl Supervisor {
         }
         let now = self.now;
         let unit = self.units.get_mut(id).expect("looked up by the caller");
-        if matches!(step, Step::Table(next::Step::Stop)) {
-            unit.stopping = None;
+        match step {
+            Step::Table(next::Step::Stop) => unit.stopping = None,
+            // What was not told to an edge that failed is told to the next.
+            Step::Assess => unit.task.dependency_ran |= unit.task.basis.dependency_ran,
+            Step::Table(next::Step::Create | next::Step::Start | next::Step::Remove) | Step::Kill | Step::Conclude => {}
         }
         unit.failures += 1;
         unit.not_before = now + backoff(unit.failures, &mut self.random);
@@ -187,26 +203,25 @@ impl Supervisor {
 
     // ── tasks ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    fn assessed(&mut self, id: &UnitId, assessment: Assessment) {
-        let lives = self.lives_of_dependencies(id);
+    fn assessed(&mut self, id: &UnitId, hash: &ConfigHash, assessment: Assessment) {
         let unit = self.units.get_mut(id).expect("looked up by the caller");
-        // A restart asked for in the meantime makes it due whatever its check says.
-        if unit.task.phase != Phase::Unasked {
+        // A restart asked for in the meantime makes it due whatever its check says; an answer about another definition, or
+        // from before a dependency ran, says nothing.
+        if unit.task.phase != Phase::Unasked || *hash != unit.spec.hash {
             return;
         }
-        unit.task.hash = Some(unit.spec.hash.clone());
         match assessment {
+            Assessment::UpToDate if unit.task.dependency_ran => return,
             Assessment::UpToDate => {
                 unit.task.phase = Phase::UpToDate;
-                unit.task.dependency_ran = false;
-                unit.task.done = Some(Done { hash: unit.spec.hash.clone(), lives });
+                unit.task.done = Some(Done { hash: hash.clone(), lives: unit.task.basis.lives.clone() });
             }
             Assessment::Due(reason) => unit.task.phase = Phase::Due(reason),
         }
+        unit.task.hash = Some(hash.clone());
     }
 
     fn concluded(&mut self, id: &UnitId, hash: &ConfigHash, conclusion: Conclusion) {
-        let lives = self.lives_of_dependencies(id);
         let now = self.now;
         let unit = self.units.get_mut(id).expect("looked up by the caller");
         if !matches!(unit.task.phase, Phase::Ended(_)) {
@@ -214,10 +229,10 @@ impl Supervisor {
         }
         match conclusion {
             Conclusion::Succeeded => {
-                unit.task.phase = if *hash == unit.spec.hash { Phase::Succeeded } else { Phase::Unasked };
+                let holds = *hash == unit.spec.hash && !unit.task.dependency_ran;
+                unit.task.phase = if holds { Phase::Succeeded } else { Phase::Unasked };
                 unit.task.hash = Some(hash.clone());
-                unit.task.dependency_ran = false;
-                unit.task.done = Some(Done { hash: hash.clone(), lives });
+                unit.task.done = Some(Done { hash: hash.clone(), lives: unit.task.basis.lives.clone() });
                 unit.failures = 0;
                 unit.failure = None;
                 let service = unit.id.service.clone();
@@ -333,7 +348,8 @@ impl Supervisor {
         unit.stopping = Some(super::unit::Stopping { deadline, killed: false, cause });
         let ticket = unit.ticket(serial, &spec);
         let incarnation = unit.incarnation;
-        self.act(ticket, crate::plan::action::Action::Stop { spec, incarnation, grace });
+        let container = self.units[id].container.clone();
+        self.act(ticket, crate::plan::action::Action::Stop { spec, incarnation, container, grace });
     }
 
     /// A life is over to the last process.
@@ -347,6 +363,7 @@ impl Supervisor {
         let ending = unit.ending.take();
         unit.have = Have::Exited { exit, at: now };
         unit.pid = None;
+        unit.between_lives = false;
         unit.killed = stopping.as_ref().is_some_and(|stopping| stopping.killed);
         unit.health = HealthState::default();
         let wished = stopping.as_ref().is_some_and(|stopping| is_wish(stopping.cause)) || unit.goal != Goal::Up;
@@ -526,4 +543,5 @@ pub(super) fn begin_life(unit: &mut Unit, now: crate::base::moment::Moment) {
     unit.ending = None;
     unit.stopping = None;
     unit.given_up = false;
+    unit.between_lives = false;
 }

@@ -1,7 +1,5 @@
 //! Networks, volumes and images: things that are made once and wait for nobody.
 
-use std::collections::BTreeMap;
-
 use crate::base::moment::Moment;
 
 /// What is wanted of a network or a volume.
@@ -87,10 +85,12 @@ pub struct Image {
     pub source: Origin,
     /// The ticket of the action in flight.
     pub busy: Option<u64>,
+    /// Faults in a row that may pass.
+    pub failures: u32,
+    /// No repetition before.
+    pub not_before: Moment,
     /// What went wrong; not tried again before somebody asks.
     pub failed: Option<String>,
-    /// The lives of the tasks that the last build depended on.
-    pub built_after: BTreeMap<String, String>,
     /// Observations asked for up to this one do not show the last action.
     pub blind_until: u64,
 }
@@ -117,8 +117,9 @@ impl Image {
             renew: false,
             source,
             busy: None,
+            failures: 0,
+            not_before: Moment::default(),
             failed: None,
-            built_after: BTreeMap::new(),
             blind_until: 0,
         }
     }

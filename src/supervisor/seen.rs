@@ -73,7 +73,7 @@ impl Supervisor {
             // What carries our label and no file names: known, so that `down` finds it.
             let known: BTreeSet<String> = self.resources(kind).values().map(|resource| resource.name.clone()).collect();
             for (name, resource) in seen.iter().filter(|(name, resource)| resource.ours && !known.contains(*name)) {
-                let want = match (self.going_down, kind, self.wishes.values().any(|wish| wish.takes_volumes)) {
+                let want = match (self.going_down, kind, self.takes_volumes) {
                     (true, Kind::Network, _) | (true, Kind::Volume, true) => super::resource::Want::Gone,
                     (true, Kind::Volume, false) | (false, ..) => super::resource::Want::Left,
                 };
@@ -140,6 +140,7 @@ impl Supervisor {
         if !self.units.contains_key(&id) {
             let goal = if self.going_down || self.takes_orphans() { Goal::Gone } else { Goal::Left };
             let mut unit = Unit::new(self.ghost_spec(&id, container), goal);
+            unit.takes_volumes = self.going_down && self.takes_volumes;
             unit.ghost = true;
             unit.kind = UnitKind::Container;
             self.units.insert(id.clone(), unit);
@@ -178,6 +179,7 @@ impl Supervisor {
             SeenState::Created => unit.have = Have::Created,
             SeenState::Running { birth } => {
                 let was_running = matches!(unit.have, Have::Running { .. });
+                unit.between_lives = false;
                 if !same_life(birth) || !was_running {
                     let first = unit.incarnation.0 == 0 && unit.birth.is_none();
                     unit.incarnation.0 += 1;
@@ -210,7 +212,13 @@ impl Supervisor {
                     }
                 }
             }
-            SeenState::Restarting => unit.health = HealthState::default(),
+            SeenState::Restarting => {
+                unit.health = HealthState::default();
+                unit.between_lives = true;
+                if !matches!(unit.have, Have::Running { .. }) {
+                    unit.have = Have::Running { since: now, leader_exit: None };
+                }
+            }
             SeenState::Exited { exit, birth } => match unit.have {
                 Have::Running { .. } => {
                     unit.birth = Some(birth.clone());

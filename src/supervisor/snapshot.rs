@@ -3,7 +3,7 @@
 //! A snapshot holds ages, not moments, and no action in flight: what was under way is found out by looking. It is a help, not
 //! a truth: containers are read off the engine, and of processes nothing outlives their supervisor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use super::resource::{Resource, Want};
 use super::status::UnitKind;
 use super::unit::{Done, Have, Phase, Unit};
 use crate::base::moment::Moment;
-use crate::base::name::{EnvId, UnitId};
+use crate::base::name::{EnvId, ServiceName, UnitId};
 use crate::plan::action::{Exit, Generation, Incarnation};
 use crate::plan::desired::Deployment;
 use crate::plan::hash::ConfigHash;
@@ -38,6 +38,12 @@ pub struct Snapshot {
     pub networks: BTreeMap<String, String>,
     /// Volumes by key, with the engine's name.
     pub volumes: BTreeMap<String, String>,
+    /// Services whose watches are armed while they are wanted.
+    #[serde(default)]
+    pub watched: BTreeSet<ServiceName>,
+    /// Images that were built here: the lives of the tasks that had run before.
+    #[serde(default)]
+    pub built: BTreeMap<ServiceName, BTreeMap<String, String>>,
 }
 
 /// What is kept of a unit.
@@ -150,6 +156,8 @@ impl Supervisor {
             units,
             networks: names(&self.networks),
             volumes: names(&self.volumes),
+            watched: self.watched.clone(),
+            built: self.built.clone(),
         }
     }
 
@@ -208,6 +216,8 @@ impl Supervisor {
         for (key, name) in snapshot.volumes {
             machine.volumes.insert(key, Resource::new(name, false, Want::Left));
         }
+        machine.watched = snapshot.watched;
+        machine.built = snapshot.built;
         machine.deployment = Some(deployment);
         // Containers are looked at before anything is done to one.
         machine.look_first = 1;

@@ -233,3 +233,5 @@ fn the_end_of_a_stack_of_processes_asks_for_no_engine() {
         assert_eq!(warnings.count(), warned);
     }
 }
+
+mod lives;

@@ -109,7 +109,18 @@ pub struct Task {
     pub done: Option<Done>,
     /// The definition that the phase is about.
     pub hash: Option<ConfigHash>,
-    /// A task that it depends on has run since its last success.
+    /// A task that it depends on has run since it was last asked about, or begun.
+    pub dependency_ran: bool,
+    /// What was known when it was last asked about, or begun: a change since then makes it due again.
+    pub basis: Basis,
+}
+
+/// What a task's assessment or run is based on.
+#[derive(Debug, Clone, Default)]
+pub struct Basis {
+    /// The lives of what it depends on.
+    pub lives: BTreeMap<ServiceName, String>,
+    /// Whether a task that it depends on had run.
     pub dependency_ran: bool,
 }
 
@@ -162,8 +173,14 @@ pub struct Unit {
     pub image: Option<String>,
     /// Start without regard to dependencies.
     pub no_deps: bool,
-    /// Replaces the grace period.
+    /// Replaces the grace period of every stop.
     pub timeout: Option<Duration>,
+    /// Replaces the grace period of the next stop.
+    pub hurry: Option<Duration>,
+    /// What exists is left as it is, whatever changed.
+    pub keep: bool,
+    /// Its anonymous volumes go with its container.
+    pub takes_volumes: bool,
 
     /// What is there.
     pub have: Have,
@@ -196,6 +213,8 @@ pub struct Unit {
     pub ending: Option<Ending>,
     /// An exited one is to be started again.
     pub again: bool,
+    /// The engine is about to start it again: it can be stopped, and nothing can be said of its life.
+    pub between_lives: bool,
     /// The last life was ended by request.
     pub stopped: bool,
     /// The last life had to be killed.
@@ -243,6 +262,9 @@ impl Unit {
             image: None,
             no_deps: false,
             timeout: None,
+            hurry: None,
+            keep: false,
+            takes_volumes: false,
             have: Have::Absent,
             made: None,
             made_spec: None,
@@ -258,6 +280,7 @@ impl Unit {
             stopping: None,
             ending: None,
             again: false,
+            between_lives: false,
             stopped: false,
             killed: false,
             failures: 0,
@@ -306,7 +329,8 @@ impl Unit {
             (Some(wanted), Some(made)) => wanted != made,
             (None, _) | (_, None) => false,
         };
-        if self.recreate || self.made.as_ref() != Some(&self.spec.hash) || image_differs {
+        let differs = self.made.as_ref() != Some(&self.spec.hash) || image_differs;
+        if self.recreate || (differs && !self.keep) {
             Definition::Different
         } else if self.started_generation < self.generation {
             Definition::Outdated
@@ -324,6 +348,7 @@ impl Unit {
     /// Whether it runs in the life that is wanted and nobody is ending it.
     pub fn is_current(&self) -> bool {
         matches!(self.have, Have::Running { leader_exit: None, .. })
+            && !self.between_lives
             && self.stopping.is_none()
             && self.ending.is_none()
             && matches!(self.goal, Goal::Up | Goal::Left)
@@ -434,6 +459,11 @@ impl Unit {
         self.failure = None;
         self.not_before = Moment::default();
         self.self_made_changes = 0;
+    }
+
+    /// What a task's assessment or run that begins now is based on.
+    pub fn begin_on(&mut self, lives: BTreeMap<ServiceName, String>) {
+        self.task.basis = Basis { lives, dependency_ran: std::mem::take(&mut self.task.dependency_ran) };
     }
 
     /// A restart is asked for. A task runs whatever its check says.

@@ -12,6 +12,7 @@ use super::status::{Health, UnitKind};
 use super::unit::{Have, Phase, Unit};
 use crate::base::moment::Moment;
 use crate::base::name::UnitId;
+use crate::model::restart::RestartPolicy;
 use crate::plan::next::{Definition, Goal};
 
 /// What a wish is about.
@@ -38,8 +39,6 @@ pub(super) struct Wish {
     pub give_up_at: Option<Moment>,
     /// To be said with the answer.
     pub warnings: Vec<String>,
-    /// Volumes go too.
-    pub takes_volumes: bool,
     /// Actions begun before it.
     pub acts: u64,
     /// Networks and owned things have to be gone too.
@@ -49,7 +48,7 @@ pub(super) struct Wish {
 impl Wish {
     /// A wish with nothing beside.
     pub(super) fn of(aim: Aim, units: Vec<UnitId>) -> Self {
-        Self { aim, units, give_up_at: None, warnings: Vec::new(), takes_volumes: false, acts: 0, networks: false }
+        Self { aim, units, give_up_at: None, warnings: Vec::new(), acts: 0, networks: false }
     }
 }
 
@@ -132,11 +131,14 @@ impl Supervisor {
             };
             self.reply(id, reply);
         }
-        self.end_leases()
+        self.end_leases(blocked)
     }
 
     fn reach(&self, id: &UnitId, aim: Aim, blocked: &Blocked) -> Reach {
         let Some(unit) = self.units.get(id) else { return Reach::There };
+        if unit.kind == UnitKind::Container && self.seen < self.look_first && self.engine_away.is_none() {
+            return Reach::NotYet;
+        }
         if aim == Aim::Down {
             let gone = if unit.goal == Goal::Gone { unit.have == Have::Absent } else { !unit.is_alive() };
             return match (gone && unit.busy.is_none(), &unit.failure) {
@@ -231,7 +233,7 @@ impl Supervisor {
     }
 
     /// A foreground `up` ends when nothing of it runs and nothing will be started again. Whether an abort rule has stopped others.
-    fn end_leases(&mut self) -> bool {
+    fn end_leases(&mut self, blocked: &Blocked) -> bool {
         let mut stopped = false;
         let ids: Vec<RequestId> = self.leases.keys().copied().filter(|id| !self.wishes.contains_key(id)).collect();
         for id in ids {
@@ -240,9 +242,10 @@ impl Supervisor {
             let mut failed = false;
             let mut first = lease.first_end;
             for unit in lease.units.iter().filter_map(|unit| self.units.get(unit)) {
-                let over = unit.next_step(self.now).is_none() && unit.busy.is_none() && !unit.is_alive();
+                let stays = unit.next_step(self.now).is_none() || blocked.contains_key(&unit.id.service);
+                let over = stays && unit.busy.is_none() && !unit.is_alive();
                 all_over &= over;
-                let bad = unit.given_up || matches!(unit.have, Have::Exited { exit, .. } if !exit.is_success() && !unit.stopped);
+                let bad = unit.given_up || blocked.contains_key(&unit.id.service) || matches!(unit.have, Have::Exited { exit, .. } if !exit.is_success() && !unit.stopped);
                 failed |= bad;
                 let counts = match lease.abort {
                     Abort::Never => false,
@@ -264,7 +267,11 @@ impl Supervisor {
                 continue;
             }
             if all_over {
-                self.leases.remove(&id);
+                let lease = self.leases.remove(&id).expect("just looked");
+                // Nobody waits for them any more, so nothing is started when their root comes good.
+                let never: Vec<UnitId> =
+                    lease.units.into_iter().filter(|unit| blocked.contains_key(&unit.service)).collect();
+                self.set_goal(&never, Goal::Stopped);
                 self.reply(id, Reply::Ended { code: first.unwrap_or(i32::from(failed)) });
             }
         }
@@ -285,17 +292,26 @@ impl Supervisor {
         if self.terminating {
             return !self.units.values().any(|unit| unit.kind != UnitKind::Container && unit.is_alive());
         }
-        self.asked_anything && !busy && !processes && self.wishes.is_empty() && self.leases.is_empty() && !self.watches.any()
+        let asked = self.wishes.is_empty() && self.parked.is_empty() && self.signals.is_empty();
+        self.asked_anything && !busy && !processes && asked && self.leases.is_empty() && !self.watches.any()
     }
+}
+
+/// Whether the engine starts a container again that has ended. While it is about to, the container counts as running; one
+/// with `on-failure` that stays ended has ended well, or used up its attempts.
+fn engine_restarts(unit: &Unit) -> bool {
+    unit.kind == UnitKind::Container
+        && match unit.spec.service().common.restart {
+            RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
+            RestartPolicy::No | RestartPolicy::OnFailure { .. } => false,
+        }
 }
 
 fn ended(unit: &Unit, success: bool, id: &UnitId) -> Reach {
     if unit.again || unit.definition() != Definition::Same || unit.task.phase != Phase::Unasked {
         return Reach::NotYet;
     }
-    let engine_restarts =
-        unit.kind == UnitKind::Container && unit.spec.service().common.restart != crate::model::restart::RestartPolicy::No;
-    match (success, engine_restarts) {
+    match (success, engine_restarts(unit)) {
         (_, true) => Reach::NotYet,
         (true, false) => Reach::There,
         (false, false) => Reach::Failed(format!("{id} ended with {}", unit.failure.as_deref().unwrap_or("a failure"))),

@@ -118,9 +118,9 @@ impl Docker {
         Ok(Outcome::Started { pid: None, birth })
     }
 
-    pub(super) async fn stop(&self, spec: &UnitSpec, grace: Duration) -> Result<Outcome, Fault> {
+    pub(super) async fn stop(&self, spec: &UnitSpec, container: Option<&str>, grace: Duration) -> Result<Outcome, Fault> {
         let link = self.link().await?;
-        let Some(id) = find_unit(&link, &spec.deployment.env, &spec.unit).await? else { return Ok(Outcome::Done) };
+        let Some(id) = known_or_found(&link, spec, container).await? else { return Ok(Outcome::Done) };
         for hook in &spec.service().common.pre_stop {
             // A container that cannot run its hook must be stopped all the same.
             if let Err(fault) = self.run_hook(&id, hook, "pre_stop").await {
@@ -151,9 +151,9 @@ impl Docker {
         }
     }
 
-    pub(super) async fn kill(&self, spec: &UnitSpec, signal: &str) -> Result<Outcome, Fault> {
+    pub(super) async fn kill(&self, spec: &UnitSpec, container: Option<&str>, signal: &str) -> Result<Outcome, Fault> {
         let link = self.link().await?;
-        let Some(id) = find_unit(&link, &spec.deployment.env, &spec.unit).await? else { return Ok(Outcome::Signalled) };
+        let Some(id) = known_or_found(&link, spec, container).await? else { return Ok(Outcome::Signalled) };
         match link.api.kill_container(&id, Some(KillContainerOptionsBuilder::default().signal(signal).build())).await {
             Ok(()) => Ok(Outcome::Signalled),
             // 409: it does not run.
@@ -272,6 +272,14 @@ pub(super) async fn find_unit(link: &Link, env: &EnvId, unit: &UnitId) -> Result
     ];
     let list = list_containers(link, &filters).await?;
     Ok(list.into_iter().max_by_key(|container| container.created).and_then(|container| container.id))
+}
+
+/// The container that is meant: by its id, else by the labels of its unit.
+async fn known_or_found(link: &Link, spec: &UnitSpec, container: Option<&str>) -> Result<Option<String>, Fault> {
+    match container {
+        Some(id) => Ok(Some(id.to_owned())),
+        None => find_unit(link, &spec.deployment.env, &spec.unit).await,
+    }
 }
 
 async fn must_find(link: &Link, spec: &UnitSpec) -> Result<String, Fault> {

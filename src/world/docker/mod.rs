@@ -103,8 +103,8 @@ impl Docker {
             Action::RemoveOwned { owned, volumes } => self.remove_owned(owned, *volumes).await,
             Action::Create { spec, inherited } => self.create(spec, inherited).await,
             Action::Start { spec, incarnation, line } => self.start(spec, *incarnation, line.as_deref(), events).await,
-            Action::Stop { spec, grace, .. } => self.stop(spec, *grace).await,
-            Action::Kill { spec, signal, .. } => self.kill(spec, signal).await,
+            Action::Stop { spec, grace, container, .. } => self.stop(spec, container.as_deref(), *grace).await,
+            Action::Kill { spec, signal, container, .. } => self.kill(spec, container.as_deref(), signal).await,
             Action::Remove { unit, container, spec, volumes } => {
                 self.remove(unit, container.as_deref(), spec.as_ref(), *volumes).await
             }

@@ -86,14 +86,14 @@ impl Native {
                     Ok(_) | Err(_) => Some(started),
                 }
             }
-            Action::Stop { spec, incarnation, grace } => {
+            Action::Stop { spec, incarnation, grace, .. } => {
                 let runs = self.leader(&spec.unit).is_some();
                 if runs && !spec.service().common.pre_stop.is_empty() {
                     return self.run_hooks(ticket, spec, *incarnation, Which::PreStop, Some(*grace));
                 }
                 Some(self.stop(spec, *incarnation))
             }
-            Action::Kill { spec, incarnation, signal } => Some(self.kill(spec, *incarnation, signal)),
+            Action::Kill { spec, incarnation, signal, .. } => Some(self.kill(spec, *incarnation, signal)),
             Action::Remove { unit, volumes, .. } => {
                 let removed = files::remove(&self.state_dir, unit, *volumes);
                 Some(removed.map(|()| Outcome::Removed { anonymous: IndexMap::new() }))

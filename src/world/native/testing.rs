@@ -101,11 +101,11 @@ impl World {
 
     pub(super) fn stop(&mut self, spec: &UnitSpec) -> Option<Result<Outcome, Fault>> {
         let grace = Duration::from_secs(10);
-        self.act(spec, &Action::Stop { spec: spec.clone(), incarnation: Incarnation(1), grace })
+        self.act(spec, &Action::Stop { spec: spec.clone(), incarnation: Incarnation(1), container: None, grace })
     }
 
     pub(super) fn kill(&mut self, spec: &UnitSpec, signal: &str) {
-        let action = Action::Kill { spec: spec.clone(), incarnation: Incarnation(1), signal: signal.to_owned() };
+        let action = Action::Kill { spec: spec.clone(), incarnation: Incarnation(1), container: None, signal: signal.to_owned() };
         assert_eq!(self.act(spec, &action), Some(Ok(Outcome::Signalled)));
     }
 

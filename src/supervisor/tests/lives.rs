@@ -1,0 +1,391 @@
+//! What is believed of lives: after a crash, of strangers, of tasks, and what signals and deadlines do to them.
+
+use std::time::Duration;
+
+use super::*;
+use crate::plan::action::{Fault, FaultKind};
+use crate::supervisor::effect::Effect;
+use crate::supervisor::request::{Kill, Recreate, Restart, Select, Stop};
+
+fn task(common: Value) -> Value {
+    json!({"common": common, "kind": {"process": {"command": "run", "task": true}}})
+}
+
+fn running(deployment: &Deployment, name: &str) -> SeenContainer {
+    seen(deployment, name, SeenState::Running { birth: format!("birth of {name}") })
+}
+
+fn after(name: &str, condition: &str) -> Value {
+    json!({"depends_on": {name: {"condition": condition, "restart": false, "required": true}}})
+}
+
+impl Bench {
+    /// A machine after its supervisor died with this deployment up.
+    fn recovered(deployment: &Deployment, containers: &[SeenContainer]) -> Self {
+        let mut bench = Self::new();
+        bench.up(deployment, |_| ());
+        bench.look(containers);
+        bench.recover();
+        bench
+    }
+
+    fn recover(&mut self) {
+        self.machine = Supervisor::recover(self.machine.snapshot(), Processes::Gone, 0).unwrap();
+        self.effects.clear();
+    }
+
+    /// Answers all that is asked of tasks and processes with success, until nothing more is asked.
+    fn go_on(&mut self) {
+        while let Some((ticket, action)) = self.acts().map(|(ticket, action)| (ticket.clone(), action.clone())).next() {
+            self.take_act(|_| true);
+            let end = match &action {
+                Action::Start { spec, incarnation, .. } if spec.service().process().is_some_and(|process| process.task) => {
+                    Some(Event::Exited { unit: spec.unit.clone(), incarnation: *incarnation, exit: Exit::Code(0), remaining: 0 })
+                }
+                _ => None,
+            };
+            self.answer(ticket, good(&action));
+            if let Some(end) = end {
+                self.tell(end);
+            }
+        }
+    }
+
+    fn verbs(&self) -> Vec<String> {
+        self.acts().map(|(ticket, action)| format!("{} {}", action.verb(), ticket.resource)).collect()
+    }
+
+    fn status_of(&self, name: &str) -> crate::supervisor::status::UnitState {
+        let status = self.machine.status();
+        status.units.into_iter().find(|it| it.unit == unit(name)).expect("a unit of this name").state
+    }
+}
+
+fn good(action: &Action) -> Outcome {
+    match action {
+        Action::Assess { .. } => Outcome::Assessed(Assessment::Due("why not".to_owned())),
+        Action::Conclude { .. } => Outcome::Concluded(crate::plan::action::Conclusion::Succeeded),
+        Action::Start { .. } => started(),
+        Action::Build { .. } | Action::Pull { .. } => Outcome::Image { id: "sha256:1".to_owned() },
+        Action::Create { spec, .. } if !spec.service().is_process() => Outcome::Created { container: "new".to_owned() },
+        Action::Remove { .. } => Outcome::Removed { anonymous: indexmap::IndexMap::new() },
+        Action::Stop { .. } | Action::Kill { .. } => Outcome::Signalled,
+        _ => Outcome::Done,
+    }
+}
+
+#[test]
+fn after_a_crash_nothing_is_said_of_containers_before_somebody_has_looked() {
+    let deployment = deployment(json!({"a": container(json!({}))}));
+    let mut bench = Bench::recovered(&deployment, &[running(&deployment, "a:1")]);
+    bench.ask(2, Request::Status);
+    assert_eq!(bench.replies(), []);
+    bench.look(&[]);
+    let [Reply::Status(status)] = &bench.replies()[..] else { panic!("{:?}", bench.replies()) };
+    assert_eq!(status.units[0].state, crate::supervisor::status::UnitState::Absent);
+}
+
+#[test]
+fn after_a_crash_an_engine_that_does_not_answer_keeps_nobody_waiting() {
+    let deployment = deployment(json!({"a": container(json!({}))}));
+    let mut bench = Bench::recovered(&deployment, &[running(&deployment, "a:1")]);
+    bench.ask(2, Request::Status);
+    bench.tell(Event::EngineAway("no engine".to_owned()));
+    let [Reply::Status(status)] = &bench.replies()[..] else { panic!("{:?}", bench.replies()) };
+    assert_eq!(status.engine_away.as_deref(), Some("no engine"));
+}
+
+#[test]
+fn after_a_crash_what_others_did_to_containers_is_what_requests_find() {
+    let deployment = deployment(json!({"a": container(json!({}))}));
+    let ended = seen(&deployment, "a:1", SeenState::Exited { exit: Exit::Code(137), birth: "birth of a:1".to_owned() });
+    let up = |bench: &mut Bench| bench.up(&deployment, |_| ());
+    let start = |bench: &mut Bench| bench.ask(1, Request::Start(Select::default()));
+    let stop = |bench: &mut Bench| bench.ask(1, Request::Stop(Stop::default()));
+    type Ask<'a> = &'a dyn Fn(&mut Bench);
+    let cases: [(Ask<'_>, Vec<SeenContainer>, &str); 4] = [
+        (&up, vec![], "create a:1"),
+        (&up, vec![ended.clone()], "start a:1"),
+        (&start, vec![ended], "start a:1"),
+        (&stop, vec![running(&deployment, "a:1")], "stop a:1"),
+    ];
+    for (ask, found, wanted) in cases {
+        let mut bench = Bench::recovered(&deployment, &[running(&deployment, "a:1")]);
+        ask(&mut bench);
+        bench.look(&found);
+        if bench.verbs().is_empty() {
+            bench.look(&found);
+        }
+        assert_eq!(bench.verbs(), [wanted]);
+        assert_eq!(bench.replies(), [], "{wanted}");
+    }
+}
+
+#[test]
+fn a_container_between_two_lives_is_stopped_before_it_is_removed() {
+    let deployment = deployment(json!({"a": container(json!({"restart": "always"}))}));
+    let mut bench = Bench::new();
+    bench.ask(1, Request::Down(Down::default()));
+    bench.look(&[seen(&deployment, "a:1", SeenState::Restarting)]);
+    assert_eq!(bench.verbs(), ["stop a:1"]);
+    assert_eq!(bench.replies(), []);
+    let (ticket, _) = bench.take_act(|_| true);
+    bench.answer(ticket, Outcome::Done);
+    assert_eq!(bench.verbs(), ["remove a:1"]);
+}
+
+#[test]
+fn a_container_that_is_no_unit_is_stopped_by_its_id() {
+    let deployment = deployment(json!({"a": container(json!({}))}));
+    let one_off = SeenContainer { one_off: true, name: "test-a-run-1".to_owned(), ..running(&deployment, "a:1") };
+    let mut bench = Bench::new();
+    bench.ask(1, Request::Down(Down::default()));
+    bench.look(&[one_off]);
+    let (_, action) = bench.take_act(|_| true);
+    let Action::Stop { container, .. } = action else { panic!("{action:?}") };
+    assert_eq!(container.as_deref(), Some("id of a:1"));
+}
+
+#[test]
+fn an_image_is_built_again_when_its_task_has_run_under_another_supervisor() {
+    let build = json!({"common": after("make", "service_completed_successfully"), "kind": {"container": {"build": {"context": "/x"}}}});
+    let deployment = deployment(json!({"make": task(json!({})), "web": build}));
+    let mut bench = Bench::new();
+    let image = deployment.image_of(&"web".parse().unwrap()).unwrap();
+    let look = |bench: &mut Bench| {
+        let asked = bench.effects.iter().rev().find_map(|it| if let Effect::Observe(number, _) = it { Some(*number) } else { None });
+        let images = [(image.clone(), "sha256:1".to_owned())].into();
+        if let Some(number) = asked {
+            bench.tell(Event::Observed(number, Ok(Actual { images, ..Actual::default() })));
+        }
+    };
+    bench.up(&deployment, |up| up.no_start = true);
+    look(&mut bench);
+    let mut builds = 0;
+    for _ in 0..2 {
+        while let Some((ticket, action)) = bench.acts().map(|(ticket, action)| (ticket.clone(), action.clone())).next() {
+            bench.take_act(|_| true);
+            builds += u32::from(matches!(action, Action::Build { .. }));
+            let outcome = good(&action);
+            bench.answer(ticket, outcome);
+            if let Action::Start { spec, incarnation, .. } = action {
+                bench.tell(Event::Exited { unit: spec.unit, incarnation, exit: Exit::Code(0), remaining: 0 });
+            }
+        }
+        bench.recover();
+        bench.up(&deployment, |up| {
+            up.services = vec!["make".parse().unwrap(), "web".parse().unwrap()];
+        });
+        look(&mut bench);
+    }
+    assert_eq!(builds, 1, "the image is there, and the task has run after it was made");
+}
+
+#[test]
+fn an_answer_about_the_old_definition_of_a_task_says_nothing_of_the_new_one() {
+    let old = deployment(json!({"t": task(json!({}))}));
+    let new = deployment(json!({"t": task(json!({"environment": {"A": "1"}}))}));
+    let mut bench = Bench::new();
+    bench.up(&old, |_| ());
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Assess { .. }));
+    bench.up(&new, |_| ());
+    bench.answer(ticket, Outcome::Assessed(Assessment::UpToDate));
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Assess { .. }));
+    assert_eq!(ticket.hash, ConfigHash::of(new.service(&"t".parse().unwrap()).unwrap(), &new.stack));
+    assert_eq!(bench.replies().len(), 0);
+}
+
+#[test]
+fn a_task_whose_dependency_ran_while_it_ran_is_due_again() {
+    let deployment = deployment(json!({"a": task(json!({})), "b": task(after("a", "service_completed_successfully"))}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    let b = |action: &Action| action.spec().is_some_and(|spec| spec.unit == unit("b:1"));
+    while !bench.acts().any(|(_, action)| b(action) && matches!(action, Action::Start { .. })) {
+        let (ticket, action) = bench.take_act(|_| true);
+        bench.answer(ticket, good(&action));
+        if let Action::Start { spec, incarnation, .. } = action {
+            bench.tell(Event::Exited { unit: spec.unit, incarnation, exit: Exit::Code(0), remaining: 0 });
+        }
+    }
+    let (ticket, action) = bench.take_act(|_| true);
+    bench.answer(ticket, good(&action));
+    // While b runs, a runs once more.
+    bench.ask(2, Request::Restart(Restart { services: vec!["a".parse().unwrap()], ..Restart::default() }));
+    while let Some(index) = bench.acts().position(|(_, action)| !b(action)) {
+        let (ticket, action) = bench.take_act(|action| !b(action));
+        assert_eq!(index, 0);
+        bench.answer(ticket, good(&action));
+        if let Action::Start { spec, incarnation, .. } = action {
+            bench.tell(Event::Exited { unit: spec.unit, incarnation, exit: Exit::Code(0), remaining: 0 });
+        }
+    }
+    let Action::Start { incarnation, .. } = action else { unreachable!() };
+    bench.tell(Event::Exited { unit: unit("b:1"), incarnation, exit: Exit::Code(0), remaining: 0 });
+    let (ticket, action) = bench.take_act(|action| matches!(action, Action::Conclude { .. }));
+    bench.answer(ticket, good(&action));
+    let (_, action) = bench.take_act(|_| true);
+    assert!(matches!(action, Action::Assess { dependency_ran: true, .. }), "{action:?}");
+}
+
+/// A process that runs.
+fn one_process(common: Value) -> (Deployment, Bench, Incarnation) {
+    let deployment = deployment(json!({"a": process(common)}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    let (ticket, incarnation) = bench.start();
+    bench.answer(ticket, started());
+    bench.effects.clear();
+    (deployment, bench, incarnation)
+}
+
+#[test]
+fn a_kill_is_a_signal_and_nothing_else() {
+    for signal in ["", "SIGKILL", "kill", "9"] {
+        let (_, mut bench, incarnation) = one_process(json!({"stop_grace_period": "1h", "restart": "always"}));
+        bench.ask(2, Request::Kill(Kill { services: Vec::new(), signal: signal.to_owned() }));
+        assert_eq!(bench.verbs(), ["kill a:1"], "{signal}");
+        let (ticket, _) = bench.take_act(|_| true);
+        bench.answer(ticket, Outcome::Signalled);
+        bench.tell(Event::Exited { unit: unit("a:1"), incarnation, exit: Exit::Signal(9), remaining: 0 });
+        assert_eq!(bench.verbs(), Vec::<String>::new(), "{signal}: it stays ended");
+        assert!(matches!(bench.replies()[..], [Reply::Done { changed: true, .. }]));
+    }
+}
+
+#[test]
+fn a_signal_is_answered_when_it_was_sent_and_its_fault_is_told() {
+    let fault = Fault { kind: FaultKind::Permanent, message: "we may not".to_owned() };
+    for (result, failed) in [(Ok(Outcome::Signalled), false), (Err(fault), true)] {
+        let (_, mut bench, _) = one_process(json!({}));
+        bench.ask(2, Request::Kill(Kill { services: Vec::new(), signal: "HUP".to_owned() }));
+        assert_eq!(bench.replies(), []);
+        let (ticket, _) = bench.take_act(|_| true);
+        bench.tell(Event::Acted(ticket, result));
+        match &bench.replies()[..] {
+            [Reply::Failed { reasons }] if failed => assert_eq!(reasons, &["a:1: we may not"]),
+            [Reply::Done { .. }] if !failed => {}
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(bench.status_of("a:1"), crate::supervisor::status::UnitState::Running);
+    }
+}
+
+#[test]
+fn the_timeout_of_a_request_is_of_its_own_stop_only() {
+    let (_, mut bench, incarnation) = one_process(json!({"stop_grace_period": "5s"}));
+    let grace = |bench: &mut Bench| match bench.take_act(|action| matches!(action, Action::Stop { .. })) {
+        (ticket, Action::Stop { grace, .. }) => {
+            bench.answer(ticket, Outcome::Signalled);
+            grace
+        }
+        _ => unreachable!(),
+    };
+    bench.ask(2, Request::Stop(Stop { timeout: Some(Duration::ZERO), ..Stop::default() }));
+    assert_eq!(grace(&mut bench), Duration::ZERO);
+    bench.tell(Event::Exited { unit: unit("a:1"), incarnation, exit: Exit::Code(0), remaining: 0 });
+    bench.ask(3, Request::Start(Select::default()));
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Start { .. }));
+    bench.answer(ticket, started());
+    bench.ask(4, Request::Stop(Stop::default()));
+    assert_eq!(grace(&mut bench), Duration::from_secs(5));
+}
+
+#[test]
+fn watches_are_armed_again_under_the_next_supervisor() {
+    let rule = json!({"path": "/src", "action": "restart"});
+    let deployment = deployment(json!({"a": process(json!({"develop": {"watch": [rule]}}))}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    bench.recover();
+    bench.ask(2, Request::Start(Select::default()));
+    assert!(bench.effects.iter().any(|effect| matches!(effect, Effect::Watch(list) if list.len() == 1)), "{:?}", bench.effects);
+}
+
+#[test]
+fn a_supervisor_that_is_ending_starts_nothing_more() {
+    let (deployment, mut bench, incarnation) = one_process(json!({}));
+    bench.tell(Event::Terminate);
+    bench.up(&deployment, |_| ());
+    bench.effects.clear();
+    bench.tell(Event::Exited { unit: unit("a:1"), incarnation, exit: Exit::Code(0), remaining: 0 });
+    assert_eq!(bench.replies(), [], "whoever asked hears the connection end, and asks our successor");
+    assert!(bench.effects.iter().any(|effect| matches!(effect, Effect::Exit)), "{:?}", bench.effects);
+}
+
+#[test]
+fn no_recreate_leaves_what_exists() {
+    let old = deployment(json!({"a": container(json!({}))}));
+    let new = deployment(json!({"a": container(json!({"environment": {"A": "1"}}))}));
+    let mut bench = Bench::new();
+    bench.up(&new, |up| up.recreate = Recreate::Never);
+    bench.look(&[running(&old, "a:1")]);
+    assert_eq!(bench.verbs(), Vec::<String>::new());
+    assert!(matches!(bench.replies()[..], [Reply::Done { changed: false, .. }]));
+    bench.effects.clear();
+    bench.up(&new, |_| ());
+    bench.look(&[running(&old, "a:1")]);
+    assert_eq!(bench.verbs(), ["stop a:1"]);
+}
+
+#[test]
+fn a_container_that_the_engine_has_given_up_keeps_nobody_waiting() {
+    for (code, fine) in [(0, true), (3, false)] {
+        let deployment = deployment(json!({"a": container(json!({"restart": "on-failure:2"}))}));
+        let mut bench = Bench::new();
+        bench.up(&deployment, |up| up.wait = true);
+        bench.look(&[running(&deployment, "a:1")]);
+        bench.effects.clear();
+        bench.up(&deployment, |up| up.wait = true);
+        bench.look(&[seen(&deployment, "a:1", SeenState::Restarting)]);
+        assert_eq!(bench.replies(), [], "it is between two lives");
+        bench.tell(Event::EngineStirred);
+        let exit = Exit::Code(code);
+        bench.look(&[seen(&deployment, "a:1", SeenState::Exited { exit, birth: "2".to_owned() })]);
+        match &bench.replies()[..] {
+            [Reply::Done { .. }] if fine => {}
+            [Reply::Failed { .. }] if !fine => {}
+            other => panic!("{code}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn start_brings_up_what_it_depends_on_and_restart_says_what_is_in_its_way() {
+    let deployment = deployment(json!({"db": process(json!({})), "web": process(after("db", "service_started"))}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    bench.go_on();
+    bench.ask(2, Request::Stop(Stop::default()));
+    for name in ["web:1", "db:1"] {
+        let (ticket, action) = bench.take_act(|action| matches!(action, Action::Stop { .. }));
+        let Action::Stop { incarnation, .. } = action else { unreachable!() };
+        bench.answer(ticket, Outcome::Signalled);
+        bench.tell(Event::Exited { unit: unit(name), incarnation, exit: Exit::Code(0), remaining: 0 });
+    }
+    bench.effects.clear();
+    let web = || vec!["web".parse().unwrap()];
+    bench.ask(3, Request::Restart(Restart { services: web(), ..Restart::default() }));
+    let [Reply::Failed { reasons }] = &bench.replies()[..] else { panic!("{:?}", bench.replies()) };
+    assert_eq!(reasons, &["web cannot start, because of db: it is stopped"]);
+    bench.effects.clear();
+    bench.ask(4, Request::Start(Select { services: web(), ..Select::default() }));
+    assert_eq!(bench.verbs(), ["start db:1"]);
+}
+
+#[test]
+fn a_foreground_up_ends_when_its_root_has_failed() {
+    let deployment = deployment(json!({"t": task(json!({})), "web": process(after("t", "service_completed_successfully"))}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |up| up.attached = true);
+    while !bench.acts().any(|(_, action)| matches!(action, Action::Conclude { .. })) {
+        let (ticket, action) = bench.take_act(|_| true);
+        bench.answer(ticket, good(&action));
+        if let Action::Start { spec, incarnation, .. } = action {
+            bench.tell(Event::Exited { unit: spec.unit, incarnation, exit: Exit::Code(6), remaining: 0 });
+        }
+    }
+    let (ticket, _) = bench.take_act(|_| true);
+    bench.answer(ticket, Outcome::Concluded(crate::plan::action::Conclusion::Failed("exit code 6".to_owned())));
+    assert!(matches!(bench.replies()[..], [Reply::Failed { .. }, Reply::Ended { code: 1 }]), "{:?}", bench.replies());
+}
