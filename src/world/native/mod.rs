@@ -22,6 +22,7 @@ mod hooks;
 mod limits;
 mod reap;
 mod stdio;
+mod run_dir;
 mod stop;
 #[cfg(test)]
 pub(crate) mod testing;
