@@ -181,7 +181,6 @@ const NOT_YET: &[(&str, &str, bool)] = &[
     ("run", "remove-orphans", false),
     ("run", "use-aliases", false),
     ("up", "always-recreate-deps", false),
-    ("up", "ignore-limits", false),
     ("up", "menu", false),
     ("up", "no-build", false),
     ("up", "renew-anon-volumes", false),
@@ -326,7 +325,7 @@ mod tests {
     #[test]
     fn every_flag_of_up_parses() {
         let line = "up -d --build --pull always --force-recreate --no-deps --remove-orphans --scale web=2 --scale db=0 -t 5 \
-                    --wait --wait-timeout 30 --no-watch --strict-ports --setcap --quiet-pull -y web db";
+                    --wait --wait-timeout 30 --no-watch --strict-ports --setcap --ignore-limits --quiet-pull -y web db";
         let Verb::Up(up) = ok(line).command else { panic!() };
         assert_eq!(up.scale, [("web".parse().unwrap(), 2), ("db".parse().unwrap(), 0)]);
         assert_eq!((up.services.len(), up.timeout, up.wait_timeout), (2, Some(5), Some(30)));

@@ -21,8 +21,8 @@ mod files;
 mod hooks;
 mod limits;
 mod reap;
-mod stdio;
 mod run_dir;
+mod stdio;
 mod stop;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -143,9 +143,8 @@ impl Native {
     /// Kills every process of every unit. Their ends will be told.
     pub fn kill_everything(&mut self) {
         for life in self.reaper.lives.values_mut() {
-            life.killed = true;
             // What may not be signalled cannot be helped here: the guard is no mightier.
-            let _ = stop::kill_all(&life.root, &[]);
+            let _ = life.kill_with_kept();
         }
     }
 
@@ -165,14 +164,13 @@ impl Native {
 
     /// Goes on where an action had to wait for its hooks.
     fn after_hooks(&mut self, job: Job, result: Result<(), String>) {
-        let Job { which, ticket, spec, incarnation, root, .. } = job;
+        let Job { which, ticket, spec, incarnation, .. } = job;
         let answer = match (which, result) {
             (Which::PostStart(outcome), Ok(())) => Ok(outcome),
             (Which::PostStart(_), Err(reason)) => {
                 // As it has not started, it must not run.
                 if let Some(life) = self.reaper.lives.get_mut(&spec.unit).filter(|life| life.incarnation == incarnation) {
-                    life.killed = true;
-                    let _ = stop::kill_all(&root, &life.keep);
+                    let _ = life.kill();
                 }
                 Err(Fault::permanent(format!("post_start: {reason}")))
             }
@@ -255,8 +253,7 @@ impl Native {
         let signal = signal::number(name).ok_or_else(|| Fault::permanent(format!("`{name}` is not a signal")))?;
         let Some(life) = self.life_or_tell(spec, incarnation) else { return Ok(Outcome::Signalled) };
         if signal == libc::SIGKILL {
-            life.killed = true;
-            outcome_of(stop::kill_all(&life.root, &life.keep))
+            outcome_of(life.kill())
         } else {
             outcome_of(stop::signal_all(&life.root.members_but(&life.keep), signal))
         }
