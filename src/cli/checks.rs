@@ -106,7 +106,7 @@ impl Context {
             match capabilities::check(&spec) {
                 Verdict::NotAsked | Verdict::Ambient | Verdict::InFile | Verdict::NotYet(_) => {}
                 Verdict::Wrong(fault) => problems.push(format!("`{name}`: {fault}")),
-                Verdict::Missing(missing) if setcap && term::stdin_is_terminal() => self.set_capabilities(&missing)?,
+                Verdict::Missing(missing) if setcap && term::stdin_is_terminal() => self.set_capabilities(missing)?,
                 Verdict::Missing(missing) => {
                     let line = missing.command().join(" ");
                     let shared =
@@ -118,12 +118,23 @@ impl Context {
         Ok(problems)
     }
 
-    fn set_capabilities(&self, missing: &Missing) -> Result<(), CliError> {
+    /// Sets what is missing. An interpreter that everybody may run gets a copy first, where a virtual environment has a place
+    /// for one.
+    fn set_capabilities(&self, missing: Missing) -> Result<(), CliError> {
+        let interpreter = missing.file.clone();
+        let missing = missing.made_private().map_err(|error| {
+            CliError::Failed(format!("copy `{}` into the virtual environment: {error}", interpreter.display()))
+        })?;
         let (command, shown) = (missing.command(), missing.command().join(" "));
         if missing.shared_interpreter {
-            return Err(CliError::Failed(format!("`{shown}` would give capabilities to everybody who may run the interpreter")));
+            return Err(CliError::Failed(format!(
+                "`{shown}` would give capabilities to everybody who may run the interpreter; put it into a virtual environment"
+            )));
         }
-        self.printer.say(format!("running `{shown}`"));
+        if missing.file != interpreter {
+            self.printer.say(format!("`{}` is a copy of `{}` now", missing.file.display(), interpreter.display()));
+        }
+        self.printer.say(format!("running `{shown}`: {}", missing.consequences()));
         let status = Command::new(&command[0]).args(&command[1..]).status();
         match status {
             Ok(status) if status.success() => Ok(()),

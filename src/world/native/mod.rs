@@ -194,6 +194,7 @@ impl Native {
         let common = &spec.service().common;
         let order = Order::own(spec);
         let (mut launch, _) = order.launch()?;
+        let dropped = spawn::dropped_by_loader(&launch);
         let marker = self.free_marker(&spec.unit);
         let stdio = Stdio::open(common.tty, common.stdin_open)
             .map_err(|error| Fault::temporary(format!("open pipes for it: {error}")))?;
@@ -216,6 +217,16 @@ impl Native {
             pattern: line,
             streams,
         });
+        if !dropped.is_empty() {
+            self.pump.note(
+                &spec.unit,
+                format!(
+                    "its program's file carries capabilities, so the loader drops `{}`: give the program an rpath, or name the \
+                     directory in /etc/ld.so.conf.d",
+                    dropped.join("`, `")
+                ),
+            );
+        }
         let life = Life {
             incarnation,
             root: Root { leader: child.pid, birth, marker },

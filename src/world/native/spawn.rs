@@ -17,6 +17,7 @@ use crate::model::process::{Process, fill_replica};
 use crate::plan::action::{Fault, FaultKind};
 use crate::plan::desired::UnitSpec;
 use crate::plan::environment;
+use crate::world::envdir::own_uid;
 
 /// Search path of a process without `PATH`, as `execvp` has it.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -183,6 +184,15 @@ pub(super) fn plain(argv: &[String], environment: &IndexMap<String, String>, dir
         directory: Some(text(directory.as_os_str().as_bytes(), "the directory")?),
         ..Launch::default()
     })
+}
+
+/// The variables that the loader will drop, since the program's file carries capabilities.
+pub(super) fn dropped_by_loader(launch: &Launch) -> Vec<String> {
+    let file = Path::new(std::ffi::OsStr::from_bytes(launch.program.as_bytes()));
+    let uid = launch.identity.as_ref().map_or_else(own_uid, |identity| identity.uid);
+    let variables = || launch.environment.iter().map(|variable| variable.as_bytes());
+    let path = variables().find_map(|variable| std::str::from_utf8(variable.strip_prefix(b"PATH=")?).ok());
+    capabilities::dropped_by_loader(file, uid, variables(), path)
 }
 
 /// Says why a unit's program does not run, so that the reader knows what to change.
