@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::{
-    build, completions, config, down, env, exec, kill, logs, ls, plan, port, ps, pull, restart, rm, run, start, stop, supervise,
-    up, version, why,
+    build, completions, config, down, env, exec, isolate, kill, logs, ls, plan, port, ps, pull, restart, rm, run, start, stop,
+    supervise, up, version, why,
 };
 use crate::view::progress;
 use crate::view::term::Ansi;
@@ -115,6 +115,9 @@ pub enum Verb {
     Version(version::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
+    /// The first process of a PID namespace
+    #[command(hide = true)]
+    Isolate(isolate::Args),
     /// The background supervisor of one environment
     #[command(hide = true)]
     Supervise(supervise::Args),

@@ -9,6 +9,7 @@ pub mod cgroup;
 pub mod child;
 pub mod exec;
 pub mod guard;
+pub mod isolation;
 pub mod listener;
 pub mod marker;
 pub mod signal;
@@ -47,6 +48,7 @@ use self::tree::{Process, Root};
 use super::logs::file::Size;
 use super::logs::pump::{self, PumpHandle};
 use crate::base::name::{EnvId, UnitId};
+use crate::model::process::Isolation;
 use crate::plan::action::{Action, Exit, Fault, Incarnation, Outcome, Ticket};
 use crate::plan::desired::UnitSpec;
 use crate::supervisor::event::Event;
@@ -204,6 +206,9 @@ impl Native {
         launch.own_session = true;
         launch.stdio = stdio.of_child();
         launch.controlling_terminal = common.tty;
+        if spawn::process(spec)?.isolation == Isolation::Pid {
+            isolation::isolate(&mut launch)?;
+        }
         launch.limits.extend(limits::marking(marker));
         // The loop thread lives as long as the supervisor does, so this signal means that the supervisor is gone.
         launch.death_signal = Some(libc::SIGKILL);

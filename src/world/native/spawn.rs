@@ -11,8 +11,8 @@ use nix::errno::Errno;
 
 use super::capabilities;
 use super::child::{Launch, SpawnError, Step};
-use super::limits;
 use super::user::Account;
+use super::{isolation, limits};
 use crate::model::process::{Process, fill_replica};
 use crate::plan::action::{Fault, FaultKind};
 use crate::plan::desired::UnitSpec;
@@ -208,6 +208,10 @@ pub(super) fn explain(error: &SpawnError, order: &Order<'_>, launch: &Launch) ->
 /// Says why a program does not run.
 pub(super) fn explain_plain(error: &SpawnError, launch: &Launch) -> Fault {
     match error {
+        SpawnError::Clone(source) if launch.namespaces.is_some() => {
+            isolation::explain(Errno::from_raw(source.raw_os_error().unwrap_or_default()))
+        }
+        SpawnError::Step { step: Step::Namespaces, source } => isolation::explain(*source),
         SpawnError::Clone(source) => Fault::temporary(format!("make a process: {source}")),
         SpawnError::Step { step: Step::Execute, source } => explain_execute(*source, launch),
         SpawnError::Step { step, source } => {
