@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::{
-    build, completions, config, down, env, exec, kill, logs, ls, plan, port, ps, pull, restart, rm, run, start, stop, supervise,
-    up, version, why,
+    build, completions, config, down, env, exec, isolate, kill, logs, ls, plan, port, ps, pull, restart, rm, run, start, stop,
+    supervise, up, version, why,
 };
 use crate::view::progress;
 use crate::view::term::Ansi;
@@ -115,6 +115,9 @@ pub enum Verb {
     Version(version::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
+    /// The first process of a PID namespace
+    #[command(hide = true)]
+    Isolate(isolate::Args),
     /// The background supervisor of one environment
     #[command(hide = true)]
     Supervise(supervise::Args),
@@ -181,7 +184,6 @@ const NOT_YET: &[(&str, &str, bool)] = &[
     ("run", "remove-orphans", false),
     ("run", "use-aliases", false),
     ("up", "always-recreate-deps", false),
-    ("up", "ignore-limits", false),
     ("up", "menu", false),
     ("up", "no-build", false),
     ("up", "renew-anon-volumes", false),
@@ -326,7 +328,7 @@ mod tests {
     #[test]
     fn every_flag_of_up_parses() {
         let line = "up -d --build --pull always --force-recreate --no-deps --remove-orphans --scale web=2 --scale db=0 -t 5 \
-                    --wait --wait-timeout 30 --no-watch --strict-ports --setcap --quiet-pull -y web db";
+                    --wait --wait-timeout 30 --no-watch --strict-ports --setcap --ignore-limits --quiet-pull -y web db";
         let Verb::Up(up) = ok(line).command else { panic!() };
         assert_eq!(up.scale, [("web".parse().unwrap(), 2), ("db".parse().unwrap(), 0)]);
         assert_eq!((up.services.len(), up.timeout, up.wait_timeout), (2, Some(5), Some(30)));

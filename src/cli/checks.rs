@@ -14,9 +14,10 @@ use crate::supervisor;
 use crate::view::term;
 use crate::world::facts::{self, Holders};
 use crate::world::native::capabilities::{self, Missing, Verdict};
+use crate::world::native::cgroup;
 
 impl Context {
-    /// Checks `requires`, ports that are fixed in the files, capabilities and the engine, for these services and what they
+    /// Checks `requires`, ports that are fixed in the files, limits, capabilities and the engine, for these services and what they
     /// depend on.
     pub fn check_host(&self, ready: &Ready, services: &[ServiceName], setcap: bool) -> Result<(), CliError> {
         let deployment = Arc::new(ready.deployment.clone());
@@ -26,6 +27,9 @@ impl Context {
         let containers = || self.ports_of_containers(&deployment.env);
         let holders = Holders::look(&self.state()?, &self.env_dir(&deployment.env)?, &containers).map_err(CliError::failed)?;
         problems.extend(facts::taken_ports(&deployment, &selected, &holders));
+        let limits =
+            processes(&deployment, &selected).filter_map(|spec| Some((spec.unit.service.clone(), cgroup::check(&spec).err()?)));
+        problems.extend(limits.map(|(name, fault)| format!("`{name}`: {fault}")));
         problems.extend(self.capabilities(&deployment, &selected, setcap)?);
         let engine = self.engine_problem(&deployment, &selected)?;
         match (problems.is_empty(), engine) {
@@ -51,6 +55,19 @@ impl Context {
         stack.disabled.extend::<indexmap::IndexMap<_, _>>(containers);
         stack.images.clear();
         Ok(())
+    }
+
+    /// Takes those limits out of a stack that cannot be kept here, and says so.
+    pub fn leave_out_limits(&self, ready: &mut Ready, services: &[ServiceName]) {
+        let deployment = Arc::new(ready.deployment.clone());
+        let selected = supervisor::select(&deployment, services, false);
+        for spec in processes(&deployment, &selected).filter(|spec| cgroup::check(spec).is_err()) {
+            let name = &spec.unit.service;
+            if let Some(service) = ready.deployment.stack.services.get_mut(name) {
+                let left_out = cgroup::leave_out(&mut service.common);
+                self.printer.warning(format!("`{name}` runs without its `{}`, which cannot be kept here", left_out.join("`, `")));
+            }
+        }
     }
 
     /// What is wrong with the engine, if a container needs one that does not answer. Containers that nobody insists on are
@@ -84,14 +101,12 @@ impl Context {
         setcap: bool,
     ) -> Result<Vec<String>, CliError> {
         let mut problems = Vec::new();
-        for name in selected {
-            let Some(service) = deployment.service(name).filter(|service| service.is_process()) else { continue };
-            let hash = ConfigHash::of(service, &deployment.stack);
-            let spec = UnitSpec { unit: UnitId::new(name.clone(), 1), deployment: Arc::clone(deployment), hash };
+        for spec in processes(deployment, selected) {
+            let name = &spec.unit.service;
             match capabilities::check(&spec) {
                 Verdict::NotAsked | Verdict::Ambient | Verdict::InFile | Verdict::NotYet(_) => {}
                 Verdict::Wrong(fault) => problems.push(format!("`{name}`: {fault}")),
-                Verdict::Missing(missing) if setcap && term::stdin_is_terminal() => self.set_capabilities(&missing)?,
+                Verdict::Missing(missing) if setcap && term::stdin_is_terminal() => self.set_capabilities(missing)?,
                 Verdict::Missing(missing) => {
                     let line = missing.command().join(" ");
                     let shared =
@@ -103,12 +118,23 @@ impl Context {
         Ok(problems)
     }
 
-    fn set_capabilities(&self, missing: &Missing) -> Result<(), CliError> {
+    /// Sets what is missing. An interpreter that everybody may run gets a copy first, where a virtual environment has a place
+    /// for one.
+    fn set_capabilities(&self, missing: Missing) -> Result<(), CliError> {
+        let interpreter = missing.file.clone();
+        let missing = missing.made_private().map_err(|error| {
+            CliError::Failed(format!("copy `{}` into the virtual environment: {error}", interpreter.display()))
+        })?;
         let (command, shown) = (missing.command(), missing.command().join(" "));
         if missing.shared_interpreter {
-            return Err(CliError::Failed(format!("`{shown}` would give capabilities to everybody who may run the interpreter")));
+            return Err(CliError::Failed(format!(
+                "`{shown}` would give capabilities to everybody who may run the interpreter; put it into a virtual environment"
+            )));
         }
-        self.printer.say(format!("running `{shown}`"));
+        if missing.file != interpreter {
+            self.printer.say(format!("`{}` is a copy of `{}` now", missing.file.display(), interpreter.display()));
+        }
+        self.printer.say(format!("running `{shown}`: {}", missing.consequences()));
         let status = Command::new(&command[0]).args(&command[1..]).status();
         match status {
             Ok(status) if status.success() => Ok(()),
@@ -116,6 +142,15 @@ impl Context {
             Err(error) => Err(CliError::Failed(format!("`{shown}`: {error}"))),
         }
     }
+}
+
+/// The processes among these services, by their first replica.
+fn processes(deployment: &Arc<Deployment>, selected: &[ServiceName]) -> impl Iterator<Item = UnitSpec> {
+    selected.iter().filter_map(|name| {
+        let service = deployment.service(name).filter(|service| service.is_process())?;
+        let hash = ConfigHash::of(service, &deployment.stack);
+        Some(UnitSpec { unit: UnitId::new(name.clone(), 1), deployment: Arc::clone(deployment), hash })
+    })
 }
 
 /// Whether a container has to be there: nobody depends on it, or somebody insists.

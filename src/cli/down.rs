@@ -5,6 +5,7 @@ use super::{CliError, values};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
 use crate::supervisor::request::{Down, Request};
+use crate::world::envdir;
 
 /// Flags of `down`.
 #[derive(Debug, clap::Args)]
@@ -41,5 +42,11 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         rmi: args.rmi,
         timeout: values::seconds(args.timeout),
     };
-    context.ask(&env, Request::Down(down), Missing::IsFine)
+    let whole = down.services.is_empty();
+    let deployment = context.deployment(&env)?;
+    let exit = context.ask(&env, Request::Down(down), Missing::IsFine)?;
+    if let Some(deployment) = deployment.filter(|_| whole && exit == Exit::Success) {
+        envdir::remove_run_dir(&deployment.places.run_dir).map_err(CliError::failed)?;
+    }
+    Ok(exit)
 }

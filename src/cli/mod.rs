@@ -16,6 +16,7 @@ pub mod inside;
 
 pub mod images;
 pub mod interrupt;
+pub mod isolate;
 pub mod kill;
 pub mod loading;
 
@@ -102,6 +103,11 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> Exit {
             return if error.exit_code() == 0 { Exit::Success } else { Exit::Usage };
         }
     };
+    // Needs nothing of its surroundings, which are the service's.
+    if let Verb::Isolate(args) = cli.command {
+        let printer = Printer { paint: term::paint_stdout(Ansi::Auto), paint_talk: term::paint_stderr(Ansi::Auto) };
+        return isolate::run(args).unwrap_or_else(|error| told(&printer, &error));
+    }
     let context = match Context::new(cli.global) {
         Ok(context) => context,
         Err(error) => {
@@ -152,6 +158,7 @@ fn perform(verb: Verb, context: &Context) -> Result<Exit, CliError> {
         Verb::Pull(args) => pull::run(args, context),
         Verb::Version(args) => version::run(&args, context),
         Verb::Completions(args) => completions::run(&args, context),
+        Verb::Isolate(args) => isolate::run(args),
         Verb::Supervise(args) => supervise::run(&args, context),
     }
 }

@@ -70,6 +70,9 @@ pub struct Args {
     /// Set missing file capabilities with sudo, before anything starts
     #[arg(long)]
     pub setcap: bool,
+    /// Run processes without the limits (`mem_limit`, `cpus`, `pids_limit`) that cannot be kept here
+    #[arg(long)]
+    pub ignore_limits: bool,
     /// When one service ends, stop all; exit with its code
     #[arg(long, conflicts_with_all = ["detach", "wait"])]
     pub abort_on_container_exit: bool,
@@ -133,6 +136,9 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let others = args.exit_code_from.iter().chain(&args.logs.attach).chain(&args.logs.no_attach).chain(scaled);
     let others: Vec<ServiceName> = others.cloned().collect();
     context.known(&ready.deployment, &others)?;
+    if args.ignore_limits {
+        context.leave_out_limits(&mut ready, &args.services);
+    }
     context.check_host(&ready, &args.services, args.setcap)?;
     context.leave_out_containers(&mut ready)?;
     let up = request(&args, &ready, context);

@@ -46,6 +46,8 @@ pub enum Answers {
 pub struct Edges {
     events: Sender<Event>,
     answers: Answers,
+    /// Actions whose wait is over come back to the loop through here.
+    ready: Sender<(Ticket, Action)>,
     native: Native,
     pump: Option<Pump>,
     docker: Docker,
@@ -62,6 +64,7 @@ impl Edges {
         env_dir: &EnvDir,
         environment: &IndexMap<String, String>,
         events: Sender<Event>,
+        ready: Sender<(Ticket, Action)>,
         answers: Answers,
     ) -> Result<Self, HostError> {
         let runtime =
@@ -78,6 +81,7 @@ impl Edges {
             tasks: Arc::new(Tasks::new(env_dir.path(), &base)),
             events,
             answers,
+            ready,
             native,
             pump: Some(pump),
             runtime: Some(runtime),
@@ -108,6 +112,12 @@ impl Edges {
     pub(super) fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Act(ticket, action) => self.act(ticket, action),
+            // What lives goes on making its outputs; the machine says it again after its end.
+            Effect::Abandon(unit) => {
+                if self.native.root(&unit).is_none() {
+                    self.tasks.abandon(&unit);
+                }
+            }
             Effect::Observe(number, query) => {
                 let (docker, env, events) = (self.docker.clone(), self.env_dir.id().clone(), self.events.clone());
                 if !std::mem::replace(&mut self.following, true) {
@@ -143,11 +153,8 @@ impl Edges {
             match action {
                 Action::Assess { trusted, dependency_ran, .. } => self.assess(ticket, spec, trusted, dependency_ran),
                 Action::Conclude { exit, .. } => self.conclude(ticket, spec, exit),
-                action => {
-                    if let Some(result) = self.native.act(&ticket, &action) {
-                        self.send(Event::Acted(ticket, result));
-                    }
-                }
+                action @ Action::Start { .. } if is_task(&spec) && !self.tasks.is_held(&spec) => self.hold(ticket, spec, action),
+                action => self.carry_out_on_process(ticket, &action),
             }
             return;
         }
@@ -161,9 +168,32 @@ impl Edges {
         );
     }
 
+    /// Does what has not to wait, or no longer.
+    pub(super) fn carry_out_on_process(&mut self, ticket: Ticket, action: &Action) {
+        if let Some(result) = self.native.act(&ticket, action) {
+            self.send(Event::Acted(ticket, result));
+        }
+    }
+
+    /// Starts a task once nobody else makes its outputs.
+    fn hold(&self, ticket: Ticket, spec: UnitSpec, start: Action) {
+        let (tasks, ready, events) = (self.tasks.clone(), self.ready.clone(), self.events.clone());
+        tasks.claim(&spec.unit);
+        let work = self.runtime().spawn_blocking(move || tasks.hold(&spec));
+        self.runtime().spawn(async move {
+            let held = work.await.unwrap_or_else(|error| Err(Fault::permanent(format!("a fault of our own: {error}"))));
+            // The loop may have ended; then nobody waits.
+            let _ = match held {
+                Ok(()) => ready.send((ticket, start)).is_ok(),
+                Err(fault) => events.send(Event::Acted(ticket, Err(fault))).is_ok(),
+            };
+        });
+    }
+
     fn assess(&self, ticket: Ticket, spec: UnitSpec, trusted: bool, dependency_ran: bool) {
         let tasks = self.tasks.clone();
         let log = self.log();
+        tasks.claim(&spec.unit);
         self.blocking(ticket, move || {
             let check = || run_check(&spec, &log);
             tasks.assess(&spec, trusted, dependency_ran, &check).map(Outcome::Assessed)
@@ -254,6 +284,10 @@ impl Edges {
             runtime.shutdown_timeout(std::time::Duration::from_millis(200));
         }
     }
+}
+
+fn is_task(spec: &UnitSpec) -> bool {
+    spec.service().process().is_some_and(|process| process.task)
 }
 
 /// A task's `check`, with its output in the task's log.

@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 
 use super::dispatch::{Answers, Edges};
 use crate::control::server::{self, Hub};
+use crate::plan::action::{Action, Ticket};
 use crate::supervisor::Supervisor;
 use crate::supervisor::effect::Effect;
 use crate::supervisor::event::{Event, RequestId};
@@ -41,11 +42,14 @@ impl HostError {
     }
 }
 
-/// A message to the loop: an event, or that a child has changed, which only the native engine can make events of.
+/// A message to the loop: an event, or what only the native engine, which is the loop's own, can make one of.
 #[derive(Debug)]
 enum Woken {
     Event(Event),
+    /// A child has changed.
     Child,
+    /// An action had to wait and may be done now.
+    Ready(Ticket, Action),
 }
 
 /// A running supervisor: its machine and its edges.
@@ -55,6 +59,7 @@ pub struct Host {
     clock: Clock,
     events: Receiver<Event>,
     children: Receiver<()>,
+    ready: Receiver<(Ticket, Action)>,
     env_dir: EnvDir,
     _signals: signals::Listener,
 }
@@ -65,6 +70,7 @@ impl Host {
     pub fn begin(env_dir: EnvDir, environment: &IndexMap<String, String>, answers: Answers) -> Result<Self, HostError> {
         let (sender, events) = crossbeam_channel::unbounded();
         let (woken, children) = crossbeam_channel::unbounded();
+        let (waited, ready) = crossbeam_channel::unbounded();
         let terminate = sender.clone();
         let listener = signals::listen(&[Signal::Child, Signal::Terminate, Signal::Interrupt, Signal::Hangup], move |signal| {
             // When the loop has ended there is nobody to tell.
@@ -75,9 +81,9 @@ impl Host {
             };
         })
         .map_err(HostError::system("listen to signals"))?;
-        let edges = Edges::new(&env_dir, environment, sender, answers)?;
+        let edges = Edges::new(&env_dir, environment, sender, waited, answers)?;
         let machine = recover(&env_dir)?;
-        Ok(Self { machine, edges, clock: Clock::start(), events, children, env_dir, _signals: listener })
+        Ok(Self { machine, edges, clock: Clock::start(), events, children, ready, env_dir, _signals: listener })
     }
 
     /// Opens the control socket and serves it.
@@ -105,6 +111,10 @@ impl Host {
             let event = match woken {
                 Some(Woken::Child) => {
                     self.edges.native().child_changed();
+                    continue;
+                }
+                Some(Woken::Ready(ticket, action)) => {
+                    self.edges.carry_out_on_process(ticket, &action);
                     continue;
                 }
                 Some(Woken::Event(event)) => event,
@@ -149,6 +159,7 @@ impl Host {
                 while self.children.try_recv().is_ok() {}
                 Some(Woken::Child)
             }
+            recv(self.ready) -> ready => ready.ok().map(|(ticket, action)| Woken::Ready(ticket, action)),
             recv(self.events) -> event => event.ok().map(Woken::Event),
             recv(timeout) -> _ => None,
         }

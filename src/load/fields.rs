@@ -126,9 +126,10 @@ const PROCESS: &[&str] = &[
     "inherit_env",
     "shell",
     "keep",
+    "isolation",
 ];
 
-const PROCESS_NOT_YET: &[&str] = &["sockets", "proxy", "reload", "schedule", "isolation"];
+const PROCESS_NOT_YET: &[&str] = &["sockets", "proxy", "reload", "schedule"];
 
 /// Keys of mappings inside, by the key above them.
 const INSIDE: &[(&str, &[&str], &[&str])] = &[
@@ -255,12 +256,12 @@ fn check_service(section: &str, service: &Mapping, diagnostics: &mut Diagnostics
     for (key, entry) in service.iter().filter(|(key, _)| !key.starts_with("x-")) {
         if not_yet_own.contains(&key) {
             diagnostics.push(not_yet(key).at(entry.key_span, ""));
-        } else if process && (CONTAINER.contains(&key) || CONTAINER_NOT_YET.contains(&key)) {
+        } else if process && !PROCESS.contains(&key) && (CONTAINER.contains(&key) || CONTAINER_NOT_YET.contains(&key)) {
             let message = format!("`{key}` means nothing for a process");
             let help = INSTEAD.iter().find(|(name, _)| *name == key).map_or("it is an attribute of containers", |(_, help)| help);
             diagnostics
                 .push(Diagnostic::error("container-only", message).at(entry.key_span, "only containers have it").help(help));
-        } else if !process && (PROCESS.contains(&key) || PROCESS_NOT_YET.contains(&key)) {
+        } else if !process && !CONTAINER.contains(&key) && (PROCESS.contains(&key) || PROCESS_NOT_YET.contains(&key)) {
             let message = format!("`{key}` means nothing for a container");
             diagnostics.push(
                 Diagnostic::error("process-only", message)

@@ -72,6 +72,8 @@ pub struct Process {
     pub shell: Option<Vec<String>>,
     /// Programs that may outlive the service.
     pub keep: Vec<String>,
+    /// What it cannot see and cannot leave.
+    pub isolation: Isolation,
     /// Whether it is a task: it has `check`, `inputs`, `outputs` or `schedule`, or something waits for its completion.
     /// Set by the loader, which alone sees the whole stack.
     pub task: bool,
@@ -96,6 +98,17 @@ pub enum OnUnhealthy {
     None,
     /// Restarted, obeying the back-off.
     Restart,
+}
+
+/// `isolation`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// None: it is a process as any other.
+    #[default]
+    None,
+    /// A PID namespace of its own: whatever it starts ends with it.
+    Pid,
 }
 
 /// One entry of `restart_on`.

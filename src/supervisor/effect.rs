@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::event::{RequestId, RuleId};
 use super::notice::Notice;
 use super::request::Reply;
-use crate::base::name::ServiceName;
+use crate::base::name::{ServiceName, UnitId};
 use crate::model::health::HealthCheck;
 use crate::model::watch::WatchRule;
 use crate::plan::action::{Action, Ticket};
@@ -17,6 +17,9 @@ use crate::plan::desired::UnitSpec;
 pub enum Effect {
     /// Do this; answer with `Event::Acted` exactly once.
     Act(Ticket, Action),
+    /// Let go of what a task's run would have been protected by: it was stopped, or is not wanted any more. An assessment or a
+    /// start that still waits for it fails.
+    Abandon(UnitId),
     /// Look at the container engine; answer with `Event::Observed` and the same number exactly once.
     Observe(u64, Query),
     /// Probe a unit once, all parts but `log`; answer with `Event::Probed` exactly once, also when it takes too long.

@@ -15,7 +15,7 @@ use super::notice::{Level, Notice, ResourceState};
 use super::request::Request;
 use super::resource::{Image, Origin, Resource, Want};
 use super::status::{UnitKind, UnitStatus};
-use super::unit::{Busy, Cause, Have, Phase, Step, Stopping, Unit};
+use super::unit::{Busy, Cause, Have, Hold, Phase, Step, Stopping, Unit};
 use super::watch::Watches;
 use super::wishes::{Lease, Wish};
 use crate::base::moment::Moment;
@@ -221,6 +221,7 @@ impl Supervisor {
                 self.begin(id, step);
             }
         }
+        self.abandon_tasks();
         self.forget_what_is_gone();
         // Whoever stops listening with the answer has heard how things stand.
         self.report_changes(&blocked);
@@ -236,6 +237,16 @@ impl Supervisor {
             {
                 let Have::Running { since, .. } = unit.have else { continue };
                 unit.ending = Some(super::unit::Ending::Late(limit.since(since)));
+            }
+        }
+    }
+
+    /// Lets go of the outputs of tasks that no verdict will follow on.
+    fn abandon_tasks(&mut self) {
+        for unit in self.units.values_mut() {
+            if let Some(hold) = unit.next_hold() {
+                unit.task.hold = hold;
+                self.effects.push(Effect::Abandon(unit.id.clone()));
             }
         }
     }
@@ -299,6 +310,9 @@ impl Supervisor {
                 Action::Conclude { spec: spec.clone(), exit }
             }
         };
+        if unit.kind == super::status::UnitKind::Task && matches!(step, Step::Assess | Step::Table(next::Step::Start)) {
+            unit.task.hold = Hold::Held;
+        }
         unit.busy = Some(Busy { serial, step, spec: spec.clone(), generation: unit.generation });
         let ticket = unit.ticket(serial, &spec);
         self.act(ticket, action);

@@ -11,7 +11,7 @@ use super::machine::{Kind, Owned, Supervisor};
 use super::notice::{Level, Notice, ResourceState};
 use super::restart::{STABLE, again, backoff};
 use super::status::{Health, UnitKind};
-use super::unit::{Cause, Done, Ending, Have, Phase, Step, Unit};
+use super::unit::{Cause, Done, Ending, Have, Hold, Phase, Step, Unit};
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::process::RestartOn;
 use crate::plan::action::{Assessment, Conclusion, Exit, Fault, FaultKind, Incarnation, Outcome, ResourceId, Ticket};
@@ -159,7 +159,10 @@ impl Supervisor {
                     }
                 }
                 (Step::Assess, Outcome::Assessed(assessment)) => self.assessed(id, &busy.spec.hash, assessment),
-                (Step::Conclude, Outcome::Concluded(conclusion)) => self.concluded(id, &busy.spec.hash, conclusion),
+                (Step::Conclude, Outcome::Concluded(conclusion)) => {
+                    unit.task.hold = Hold::Free;
+                    self.concluded(id, &busy.spec.hash, conclusion);
+                }
                 // The signal is sent; the end will be told. A start that says no more than "done" never happens.
                 (Step::Table(next::Step::Stop | next::Step::Start) | Step::Kill | Step::Assess | Step::Conclude, _) => {}
             },
@@ -213,6 +216,7 @@ impl Supervisor {
         match assessment {
             Assessment::UpToDate if unit.task.dependency_ran => return,
             Assessment::UpToDate => {
+                unit.task.hold = Hold::Free;
                 unit.task.phase = Phase::UpToDate;
                 unit.task.done = Some(Done { hash: hash.clone(), lives: unit.task.basis.lives.clone() });
             }

@@ -122,6 +122,21 @@ pub struct Basis {
     pub lives: BTreeMap<ServiceName, String>,
     /// Whether a task that it depends on had run.
     pub dependency_ran: bool,
+    /// What it holds of its outputs.
+    pub hold: Hold,
+}
+
+/// Whether other environments are kept from a task's outputs. What is taken for an assessment or a run is let go by the
+/// verdict on it, or by `Effect::Abandon`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Hold {
+    /// Nothing is.
+    #[default]
+    Free,
+    /// It holds them, or waits for them.
+    Held,
+    /// As before, and whoever waits was told that there is no need any more.
+    Leaving,
 }
 
 /// Where a task stands.
@@ -447,6 +462,23 @@ impl Unit {
                     Shape::Running => return None,
                 };
                 Some(Step::Table(step))
+            }
+        }
+    }
+
+    /// What becomes of a task's hold as things are now; none if nothing changes.
+    pub fn next_hold(&self) -> Option<Hold> {
+        let wanted = self.goal == Goal::Up;
+        match (&self.busy, self.task.hold) {
+            (_, Hold::Free) => None,
+            (Some(busy), Hold::Held) => {
+                let waits = matches!(busy.step, Step::Assess | Step::Table(next::Step::Start));
+                (waits && !wanted).then_some(Hold::Leaving)
+            }
+            (Some(_), Hold::Leaving) => None,
+            (None, Hold::Held | Hold::Leaving) => {
+                let goes_on = wanted && !self.given_up && matches!(self.task.phase, Phase::Due(_) | Phase::Ended(_));
+                (!goes_on && self.shape() != Shape::Running).then_some(Hold::Free)
             }
         }
     }

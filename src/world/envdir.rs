@@ -377,6 +377,14 @@ pub fn with_socket_path<T>(socket: &Path, with: impl FnOnce(&Path) -> io::Result
     with(&Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name))
 }
 
+/// Removes an environment's `RUN_DIR` with the sockets that are left in it, if it was ever made.
+pub fn remove_run_dir(run_dir: &Path) -> Result<(), StateError> {
+    match fs::remove_dir_all(run_dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StateError::at("remove", run_dir)(error)),
+        _ => Ok(()),
+    }
+}
+
 /// The user that we act as.
 pub fn own_uid() -> u32 {
     nix::unistd::geteuid().as_raw()

@@ -86,8 +86,24 @@ impl Tasks {
         Self { own: state_dir.join("tasks"), shared: base.join("outputs"), held: Mutex::default() }
     }
 
-    /// Whether a task is due. If it is, its outputs are locked until [`Tasks::conclude`] or [`Tasks::abandon`]; while another
-    /// environment makes them, this waits.
+    /// Says that a unit is about to be assessed or run. Whoever waits in [`Tasks::assess`] or [`Tasks::hold`] does so on its
+    /// behalf, until [`Tasks::abandon`]. Blocks for nothing.
+    pub fn claim(&self, unit: &UnitId) {
+        self.held().entry(unit.clone()).or_default();
+    }
+
+    /// Whether a claimed unit holds all that a run of this definition needs.
+    pub fn is_held(&self, spec: &UnitSpec) -> bool {
+        let Ok(task) = Task::of(spec) else { return false };
+        let held = self.held();
+        held.get(&spec.unit).is_some_and(|held| {
+            let state = lock(&held.state);
+            state.facts.is_some() && self.locks_of(&task).iter().all(|path| state.locks.contains_key(path))
+        })
+    }
+
+    /// Whether a claimed task is due. If it is, its outputs are locked until [`Tasks::conclude`] or [`Tasks::abandon`]; while
+    /// another environment makes them, this waits.
     ///
     /// `trusted`: its check need not be asked. `dependency_ran`: a task that it depends on has run since its last success.
     pub fn assess(&self, spec: &UnitSpec, trusted: bool, dependency_ran: bool, run_check: RunCheck) -> Result<Assessment, Fault> {
@@ -99,12 +115,13 @@ impl Tasks {
         assessment
     }
 
-    /// Locks a task's outputs, unless it holds them: to be called before a run that no assessment precedes, as a further
-    /// attempt or `restart TASK`.
+    /// Locks a claimed task's outputs, unless it holds them: to be called before a run that no assessment precedes, as a
+    /// further attempt or `restart TASK`. Waits while another environment makes them.
     pub fn hold(&self, spec: &UnitSpec) -> Result<(), Fault> {
         let task = Task::of(spec)?;
-        let wanted: BTreeSet<PathBuf> = task.outputs.iter().map(|output| self.output_file(output, "lock")).collect();
-        let held = self.held().entry(spec.unit.clone()).or_default().clone();
+        let wanted = self.locks_of(&task);
+        let given_up = || Fault::temporary("it was given up while another environment made its outputs");
+        let held = self.held().get(&spec.unit).cloned().ok_or_else(given_up)?;
         lock(&held.state).locks.retain(|path, _| wanted.contains(path));
         // In the order of the paths, so that two environments cannot wait for each other.
         for path in wanted {
@@ -114,7 +131,7 @@ impl Tasks {
             let file = open_lock(&path).map_err(|error| trouble("lock", &path, &error))?;
             loop {
                 if lock(&held.state).abandoned {
-                    return Err(Fault::temporary("it was given up while another environment made its outputs"));
+                    return Err(given_up());
                 }
                 match file.try_lock() {
                     Ok(()) => break,
@@ -122,7 +139,11 @@ impl Tasks {
                     Err(TryLockError::Error(error)) => return Err(trouble("lock", &path, &error)),
                 }
             }
-            lock(&held.state).locks.insert(path, file);
+            let mut state = lock(&held.state);
+            if state.abandoned {
+                return Err(given_up());
+            }
+            state.locks.insert(path, file);
         }
         let facts = Facts::gather(spec, task.process).map_err(Fault::permanent)?;
         lock(&held.state).facts = Some(facts);
@@ -208,6 +229,11 @@ impl Tasks {
             return vec![self.own.join(format!("{}.{}.json", unit.service, unit.replica))];
         }
         task.outputs.iter().map(|output| self.output_file(output, "json")).collect()
+    }
+
+    /// In the order of the paths.
+    fn locks_of(&self, task: &Task) -> BTreeSet<PathBuf> {
+        task.outputs.iter().map(|output| self.output_file(output, "lock")).collect()
     }
 
     fn output_file(&self, output: &str, extension: &str) -> PathBuf {

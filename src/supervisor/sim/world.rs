@@ -18,7 +18,7 @@ use crate::supervisor::event::{Event, ProbeResult, RequestId};
 use crate::supervisor::request::{Reply, Request};
 use crate::supervisor::snapshot::Processes;
 use crate::supervisor::status::UnitKind;
-use crate::supervisor::unit::Have;
+use crate::supervisor::unit::{Have, Unit};
 
 /// Faults and requests end here; from then on the world is kind and the machine has to come to rest.
 const QUIET: u64 = 60_000;
@@ -48,6 +48,8 @@ pub(super) struct World {
     stack_seed: u64,
     /// Living processes: unit → life → hash.
     processes: BTreeMap<UnitId, BTreeMap<Incarnation, ConfigHash>>,
+    /// Tasks from whose outputs others are kept.
+    held: BTreeSet<UnitId>,
     containers: BTreeMap<String, Box_>,
     networks: BTreeSet<String>,
     image: bool,
@@ -80,6 +82,7 @@ impl World {
             versions,
             stack_seed,
             processes: BTreeMap::new(),
+            held: BTreeSet::new(),
             containers: BTreeMap::new(),
             networks: BTreeSet::new(),
             image: random.chance(50),
@@ -204,6 +207,7 @@ impl World {
             eprintln!("{:>7}  ✝ the supervisor is killed", self.now);
         }
         self.processes.clear();
+        self.held.clear();
         self.open.clear();
         self.queue.retain(|_, event| matches!(event, Event::Request(..)));
         let json = serde_json::to_string(&self.machine.snapshot()).expect("a snapshot is plain data");
@@ -289,6 +293,7 @@ impl World {
                 }
                 Effect::Reply(id, reply) => self.answered(id, &reply),
                 Effect::Exit => self.exited = true,
+                Effect::Abandon(unit) => drop(self.held.remove(&unit)),
                 Effect::Watch(_) | Effect::Tell(_) | Effect::Persist => {}
             }
         }
@@ -339,6 +344,11 @@ impl World {
     fn act(&mut self, ticket: Ticket, action: &Action) {
         let faulty = self.now < QUIET && self.random.chance(8);
         let delay = 1 + self.random.below(300);
+        if let (Action::Start { .. }, ResourceId::Unit(unit)) = (action, &ticket.resource)
+            && self.machine.units[unit].kind == UnitKind::Task
+        {
+            self.held.insert(unit.clone());
+        }
         let of_engine = action.spec().is_none_or(|spec| !spec.service().is_process());
         if of_engine && !self.engine {
             let fault = Fault { kind: FaultKind::EngineAway, message: "gone".to_owned() };
@@ -441,9 +451,11 @@ impl World {
             Action::Assess { .. } => Outcome::Assessed(if self.random.chance(50) {
                 Assessment::UpToDate
             } else {
+                self.held.insert(unit);
                 Assessment::Due("why not".to_owned())
             }),
             Action::Conclude { exit, .. } => {
+                self.held.remove(&unit);
                 Outcome::Concluded(if exit.is_success() { Conclusion::Succeeded } else { Conclusion::Failed(exit.to_string()) })
             }
             Action::CreateNetwork { .. }
@@ -506,6 +518,10 @@ impl World {
             assert!(self.networks.is_empty(), "networks are left after down");
             assert!(self.machine.units.is_empty(), "units are left after down: {:#?}", self.machine.status());
             return;
+        }
+        for id in &self.held {
+            let still_wanted = |unit: &Unit| unit.is_alive() || (unit.goal == Goal::Up && !unit.given_up && !unit.is_done());
+            assert!(self.machine.units.get(id).is_some_and(still_wanted), "{id}: keeps others from what it makes");
         }
         let blocked = self.machine.blocked();
         for (id, unit) in &self.machine.units {

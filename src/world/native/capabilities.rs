@@ -2,6 +2,9 @@
 //!
 //! 1. We hold the capability: it becomes an ambient one of the child, no file is touched. 2. The program's file carries it.
 //! 3. Neither: the one `setcap` line that would help.
+//!
+//! A program whose file carries capabilities runs in the loader's secure mode (ld.so(8)): variables that would let its caller
+//! in, as `LD_LIBRARY_PATH`, are dropped. Ambient capabilities do not cause that.
 
 use std::ffi::CString;
 use std::fs;
@@ -49,7 +52,17 @@ pub struct Missing {
 impl Missing {
     /// The line to be run, as arguments.
     pub fn command(&self) -> Vec<String> {
-        vec!["sudo".to_owned(), "setcap".to_owned(), self.capabilities.clone(), self.file.display().to_string()]
+        let sudo = (!nix::unistd::geteuid().is_root()).then(|| "sudo".to_owned());
+        let setcap = ["setcap".to_owned(), self.capabilities.clone(), self.file.display().to_string()];
+        sudo.into_iter().chain(setcap).collect()
+    }
+
+    /// What the program will do otherwise from then on, in one sentence fragment.
+    pub fn consequences(&self) -> String {
+        format!(
+            "the loader drops `LD_LIBRARY_PATH`, `LD_PRELOAD` and their like for `{}` from now on, and only root can trace it",
+            self.file.display()
+        )
     }
 
     /// Puts a copy of the interpreter where the virtual environment has a link to it, so that its capabilities are nobody
@@ -122,13 +135,44 @@ fn judge(wanted: &CapsHashSet, file: &Path, path: Option<&str>) -> Verdict {
         Err(error) => return Verdict::NotYet(Fault::permanent(format!("look at `{}`: {error}", file.display()))),
     };
     if of_file(&carrier).is_some_and(|carried| carried.is_superset(wanted)) {
-        return Verdict::InFile;
+        return ignored(&carrier).map_or(Verdict::InFile, |why| Verdict::Wrong(Fault::permanent(why)));
     }
     let mut names: Vec<String> = wanted.iter().map(|capability| capability.to_string().to_ascii_lowercase()).collect();
     names.sort();
     let link = link_of_environment(&program);
     let shared_interpreter = link.is_some() || program != file;
     Verdict::Missing(Missing { file: carrier, capabilities: format!("{}+ep", names.join(",")), shared_interpreter, link })
+}
+
+/// Why the kernel takes no notice of the capabilities that a file carries, if it does not (capabilities(7)).
+fn ignored(carrier: &Path) -> Option<String> {
+    let file = carrier.display();
+    if nix::sys::prctl::get_no_new_privs().unwrap_or(false) {
+        return Some(format!("we were started with `no_new_privs`, so the capabilities of `{file}` have no effect"));
+    }
+    let flags = nix::sys::statvfs::statvfs(carrier).ok()?.flags();
+    let is_nosuid = flags.contains(nix::sys::statvfs::FsFlags::ST_NOSUID);
+    is_nosuid.then(|| format!("`{file}` lies on a file system mounted `nosuid`, so its capabilities have no effect"))
+}
+
+/// Which of these variables the loader drops for a program, since its file carries capabilities: none for root, who gains
+/// nothing by them.
+pub(super) fn dropped_by_loader<'a>(
+    file: &Path,
+    uid: u32,
+    variables: impl Iterator<Item = &'a [u8]>,
+    path: Option<&str>,
+) -> Vec<String> {
+    let program = interpreter(file, path).unwrap_or_else(|| file.to_owned());
+    if uid == 0 || !has_attribute(&program) {
+        return Vec::new();
+    }
+    let names = variables.filter_map(|variable| std::str::from_utf8(variable.split(|byte| *byte == b'=').next()?).ok());
+    names.filter(|name| name.starts_with("LD_")).map(str::to_owned).collect()
+}
+
+fn has_attribute(file: &Path) -> bool {
+    attribute(file).is_some_and(|value| !value.is_empty())
 }
 
 /// Docker's names, with or without `CAP_`.
@@ -184,12 +228,17 @@ fn link_of_environment(program: &Path) -> Option<PathBuf> {
 
 /// What a file gives to whoever executes it: the permitted set, if it is effective at once.
 fn of_file(file: &Path) -> Option<CapsHashSet> {
+    parse_attribute(&attribute(file)?)
+}
+
+/// `security.capability` of a file, links followed.
+fn attribute(file: &Path) -> Option<Vec<u8>> {
     let path = CString::new(file.as_os_str().as_bytes()).ok()?;
     let mut value = [0_u8; 64];
     // SAFETY: both strings end with NUL and the buffer is as long as we say.
     let length =
         unsafe { libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), value.as_mut_ptr().cast(), value.len()) };
-    parse_attribute(value.get(..usize::try_from(length).ok()?)?)
+    Some(value.get(..usize::try_from(length).ok()?)?.to_vec())
 }
 
 /// `struct vfs_cap_data` (linux/capability.h): flags and version, then permitted and inheritable, low and high halves.

@@ -28,6 +28,13 @@ pub fn check(spec: &UnitSpec) -> Result<(), Fault> {
     if settings.is_empty() { Ok(()) } else { parent(&settings).map(drop) }
 }
 
+/// Takes the limits of a process away; those that it had.
+pub fn leave_out(common: &mut Common) -> Vec<&'static str> {
+    let attributes = settings(common).into_iter().map(|setting| setting.attribute).collect();
+    (common.mem_limit, common.cpus, common.pids_limit) = (None, None, None);
+    attributes
+}
+
 impl Cgroup {
     /// Makes one with the unit's limits; none when it has none.
     pub(super) fn make(spec: &UnitSpec) -> Result<Option<Self>, Fault> {
@@ -54,6 +61,12 @@ impl Cgroup {
         entrance.map(OwnedFd::from).map_err(|error| self.failed("enter", &error))
     }
 
+    /// Kills everything in it at once, also what has left its session and its parent.
+    pub(super) fn kill(&self) {
+        // Kernels before 5.14 have no such file; there the signals have to do.
+        let _ = fs::write(self.directory.join("cgroup.kill"), "1");
+    }
+
     fn failed(&self, what: &str, error: &io::Error) -> Fault {
         Fault::permanent(format!("{what} cgroup `{}`: {error}", self.directory.display()))
     }
@@ -61,7 +74,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // One that is not empty (a kept program) stays until the next life, which takes it over.
+        // One that is not empty (a kept program, or what was just killed) stays until the next life, which takes it over.
         let _ = fs::remove_dir(&self.directory);
     }
 }

@@ -28,6 +28,8 @@ pub struct Launch {
     pub environment: Vec<CString>,
     /// Its working directory; ours when absent.
     pub directory: Option<CString>,
+    /// Namespaces of its own; the first process in them is this one.
+    pub namespaces: Option<Namespaces>,
     /// Whether it leads a session of its own.
     pub own_session: bool,
     /// Descriptors that become 0, 1 and 2; ours stay where absent. They are closed by whoever owns them.
@@ -57,6 +59,13 @@ pub struct Limit {
     pub soft: u64,
     /// How far it may be raised; none leaves it as it is.
     pub hard: Option<u64>,
+}
+
+/// A PID namespace, with a `/proc` that shows it where the host allows one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Namespaces {
+    /// The lines of `uid_map` and `gid_map` of a user namespace around it; none makes no user namespace, which takes root.
+    pub maps: Option<[CString; 2]>,
 }
 
 /// User and groups.
@@ -100,6 +109,8 @@ pub enum SpawnError {
 pub enum Step {
     /// Signals, session, descriptors: nothing that a user could have asked for wrongly.
     Prepare,
+    /// Its namespaces.
+    Namespaces,
     /// The controlling terminal.
     Terminal,
     /// Its cgroup.
@@ -119,8 +130,9 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Step; 9] = [
+    const ALL: [Step; 10] = [
         Step::Prepare,
+        Step::Namespaces,
         Step::Terminal,
         Step::Cgroup,
         Step::Limits,
@@ -136,6 +148,7 @@ impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Step::Prepare => "prepare the process",
+            Step::Namespaces => "set up its namespace",
             Step::Terminal => "give it a terminal",
             Step::Cgroup => "move it into its cgroup",
             Step::Limits => "set its limits",
@@ -199,7 +212,11 @@ fn spawn_once(launch: &Launch) -> Result<Child, SpawnError> {
     // A handler of ours must not run in the child, which would run it in our memory: everything is held back until the child
     // has put the default actions in place. glibc's posix_spawn does the same (sysdeps/unix/sysv/linux/spawni.c).
     let held = HeldSignals::all();
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let namespaces = launch.namespaces.as_ref().map_or(0, |namespaces| {
+        let around = if namespaces.maps.is_some() { libc::CLONE_NEWUSER } else { 0 };
+        libc::CLONE_NEWPID | libc::CLONE_NEWNS | around
+    });
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD | namespaces;
     // SAFETY: `child` only makes system calls and never returns into our frames; `stack` is aligned, large enough and, as
     // everything that `shared` points to, outlives the child's use of it, because CLONE_VFORK stops this thread until then.
     let pid = unsafe { libc::clone(child, top, flags, ptr::from_ref(&shared).cast_mut().cast::<c_void>(), &raw mut pidfd) };
@@ -284,6 +301,12 @@ unsafe fn become_program(shared: &Shared<'_>) -> (Step, c_int) {
             // ignores SIGPIPE in every program.
             libc::sigaction(signal, &raw const default, ptr::null_mut());
         }
+        if let Some(namespaces) = &launch.namespaces {
+            let errno = enter_namespaces(namespaces);
+            if errno != 0 {
+                return (Step::Namespaces, errno);
+            }
+        }
         if launch.own_session {
             must!(Step::Prepare, libc::setsid());
         }
@@ -338,7 +361,8 @@ unsafe fn become_program(shared: &Shared<'_>) -> (Step, c_int) {
         if let Some(signal) = launch.death_signal {
             // After the change of user, which clears it (prctl(2)).
             must!(Step::Prepare, libc::prctl(libc::PR_SET_PDEATHSIG, signal, 0, 0, 0));
-            if libc::getppid() != shared.parent {
+            // From inside a PID namespace no parent can be seen.
+            if launch.namespaces.is_none() && libc::getppid() != shared.parent {
                 return (Step::Prepare, libc::ESRCH);
             }
         }
@@ -347,6 +371,35 @@ unsafe fn become_program(shared: &Shared<'_>) -> (Step, c_int) {
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
         libc::execve(launch.program.as_ptr(), shared.arguments, shared.environment);
         (Step::Execute, *libc::__errno_location())
+    }
+}
+
+/// Maps the user, and shows the new namespace in `/proc`; returns an `errno`, 0 when all is well.
+///
+/// # Safety
+///
+/// As [`become_program`].
+unsafe fn enter_namespaces(namespaces: &Namespaces) -> c_int {
+    // SAFETY: system calls on constants and prepared texts, and the caller vouches for the place.
+    unsafe {
+        if let Some([uid, gid]) = &namespaces.maps {
+            // The first is what allows the last (user_namespaces(7)).
+            for (file, text) in [(c"/proc/self/setgroups", c"deny"), (c"/proc/self/uid_map", uid), (c"/proc/self/gid_map", gid)] {
+                let file = libc::open(file.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+                if file < 0 || libc::write(file, text.as_ptr().cast(), text.to_bytes().len()) < 0 {
+                    return *libc::__errno_location();
+                }
+                libc::close(file);
+            }
+        }
+        let none = ptr::null::<c_char>();
+        if libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_PRIVATE, ptr::null()) < 0 {
+            return *libc::__errno_location();
+        }
+        // Refused inside of a container that hides parts of its own; then the host's stays, which shows more and hurts nobody.
+        let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+        libc::mount(c"proc".as_ptr(), c"/proc".as_ptr(), c"proc".as_ptr(), flags, ptr::null());
+        0
     }
 }
 

@@ -11,8 +11,8 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::spawn;
 use super::user::Account;
+use super::{run_dir, spawn};
 use crate::base::name::UnitId;
 use crate::model::process::fill_replica;
 use crate::model::secret::{FileGrant, FileObject};
@@ -62,11 +62,18 @@ fn make_own_dirs(spec: &UnitSpec, account: &Account) -> Result<(), Fault> {
     let definition = serde_json::to_string(spec.service()).unwrap_or_default();
     for directory in [&places.env_dir, &places.run_dir] {
         let named = directory.to_str().is_some_and(|text| !text.is_empty() && definition.contains(text));
-        if named && !directory.is_dir() {
+        if named {
+            make_place(spec, directory, account)?;
             make_directory(directory, account).map_err(|error| failed("make", directory, &error))?;
         }
     }
     Ok(())
+}
+
+/// What has to be there, and to be ours, before something is made in one of our places.
+fn make_place(spec: &UnitSpec, directory: &Path, account: &Account) -> Result<(), Fault> {
+    let run_dir = &spec.deployment.places.run_dir;
+    if directory.starts_with(run_dir) { run_dir::make_parent(run_dir, account) } else { Ok(()) }
 }
 
 /// Takes away what was made for a unit: its files and links, and with `volumes` the scratch directories, too.
@@ -105,9 +112,10 @@ fn make_working_dir(spec: &UnitSpec, account: &Account) -> Result<(), Fault> {
     let directory = spawn::working_dir(spec);
     let places = &spec.deployment.places;
     let is_ours = [&places.env_dir, &places.run_dir].into_iter().any(|place| is_below(place, &directory));
-    if !is_ours || directory.is_dir() {
+    if !is_ours {
         return Ok(());
     }
+    make_place(spec, &directory, account)?;
     make_directory(&directory, account).map(drop).map_err(|error| failed("make", &directory, &error))
 }
 

@@ -9,6 +9,7 @@ pub mod cgroup;
 pub mod child;
 pub mod exec;
 pub mod guard;
+pub mod isolation;
 pub mod listener;
 pub mod marker;
 pub mod signal;
@@ -21,6 +22,7 @@ mod files;
 mod hooks;
 mod limits;
 mod reap;
+mod run_dir;
 mod stdio;
 mod stop;
 #[cfg(test)]
@@ -46,6 +48,7 @@ use self::tree::{Process, Root};
 use super::logs::file::Size;
 use super::logs::pump::{self, PumpHandle};
 use crate::base::name::{EnvId, UnitId};
+use crate::model::process::Isolation;
 use crate::plan::action::{Action, Exit, Fault, Incarnation, Outcome, Ticket};
 use crate::plan::desired::UnitSpec;
 use crate::supervisor::event::Event;
@@ -142,9 +145,8 @@ impl Native {
     /// Kills every process of every unit. Their ends will be told.
     pub fn kill_everything(&mut self) {
         for life in self.reaper.lives.values_mut() {
-            life.killed = true;
             // What may not be signalled cannot be helped here: the guard is no mightier.
-            let _ = stop::kill_all(&life.root, &[]);
+            let _ = life.kill_with_kept();
         }
     }
 
@@ -164,14 +166,13 @@ impl Native {
 
     /// Goes on where an action had to wait for its hooks.
     fn after_hooks(&mut self, job: Job, result: Result<(), String>) {
-        let Job { which, ticket, spec, incarnation, root, .. } = job;
+        let Job { which, ticket, spec, incarnation, .. } = job;
         let answer = match (which, result) {
             (Which::PostStart(outcome), Ok(())) => Ok(outcome),
             (Which::PostStart(_), Err(reason)) => {
                 // As it has not started, it must not run.
                 if let Some(life) = self.reaper.lives.get_mut(&spec.unit).filter(|life| life.incarnation == incarnation) {
-                    life.killed = true;
-                    let _ = stop::kill_all(&root, &life.keep);
+                    let _ = life.kill();
                 }
                 Err(Fault::permanent(format!("post_start: {reason}")))
             }
@@ -195,6 +196,7 @@ impl Native {
         let common = &spec.service().common;
         let order = Order::own(spec);
         let (mut launch, _) = order.launch()?;
+        let dropped = spawn::dropped_by_loader(&launch);
         let marker = self.free_marker(&spec.unit);
         let stdio = Stdio::open(common.tty, common.stdin_open)
             .map_err(|error| Fault::temporary(format!("open pipes for it: {error}")))?;
@@ -204,6 +206,9 @@ impl Native {
         launch.own_session = true;
         launch.stdio = stdio.of_child();
         launch.controlling_terminal = common.tty;
+        if spawn::process(spec)?.isolation == Isolation::Pid {
+            isolation::isolate(&mut launch)?;
+        }
         launch.limits.extend(limits::marking(marker));
         // The loop thread lives as long as the supervisor does, so this signal means that the supervisor is gone.
         launch.death_signal = Some(libc::SIGKILL);
@@ -217,6 +222,16 @@ impl Native {
             pattern: line,
             streams,
         });
+        if !dropped.is_empty() {
+            self.pump.note(
+                &spec.unit,
+                format!(
+                    "its program's file carries capabilities, so the loader drops `{}`: give the program an rpath, or name the \
+                     directory in /etc/ld.so.conf.d",
+                    dropped.join("`, `")
+                ),
+            );
+        }
         let life = Life {
             incarnation,
             root: Root { leader: child.pid, birth, marker },
@@ -254,8 +269,7 @@ impl Native {
         let signal = signal::number(name).ok_or_else(|| Fault::permanent(format!("`{name}` is not a signal")))?;
         let Some(life) = self.life_or_tell(spec, incarnation) else { return Ok(Outcome::Signalled) };
         if signal == libc::SIGKILL {
-            life.killed = true;
-            outcome_of(stop::kill_all(&life.root, &life.keep))
+            outcome_of(life.kill())
         } else {
             outcome_of(stop::signal_all(&life.root.members_but(&life.keep), signal))
         }

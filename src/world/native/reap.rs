@@ -46,9 +46,32 @@ pub(super) struct Life {
     pub keep: Vec<String>,
     /// Where its input is written: a pipe or its terminal.
     pub input: Option<OwnedFd>,
-    /// Its cgroup, if it has one.
-    #[expect(dead_code, reason = "kept for its end, when the cgroup's directory is removed")]
-    pub(super) cgroup: Option<Cgroup>,
+    /// Its cgroup, if it has one; removed with it.
+    pub cgroup: Option<Cgroup>,
+}
+
+impl Life {
+    /// Kills all of it but programs that were left behind and may stay.
+    pub(super) fn kill(&mut self) -> Result<(), Errno> {
+        self.killed = true;
+        if self.keep.is_empty() {
+            self.kill_cgroup();
+        }
+        stop::kill_all(&self.root, &self.keep)
+    }
+
+    /// Kills all of it: nothing outlives the environment.
+    pub(super) fn kill_with_kept(&mut self) -> Result<(), Errno> {
+        self.killed = true;
+        self.kill_cgroup();
+        stop::kill_all(&self.root, &[])
+    }
+
+    fn kill_cgroup(&self) {
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.kill();
+        }
+    }
 }
 
 /// An end to be told.

@@ -11,12 +11,13 @@ use nix::errno::Errno;
 
 use super::capabilities;
 use super::child::{Launch, SpawnError, Step};
-use super::limits;
 use super::user::Account;
+use super::{isolation, limits};
 use crate::model::process::{Process, fill_replica};
 use crate::plan::action::{Fault, FaultKind};
 use crate::plan::desired::UnitSpec;
 use crate::plan::environment;
+use crate::world::envdir::own_uid;
 
 /// Search path of a process without `PATH`, as `execvp` has it.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -185,6 +186,15 @@ pub(super) fn plain(argv: &[String], environment: &IndexMap<String, String>, dir
     })
 }
 
+/// The variables that the loader will drop, since the program's file carries capabilities.
+pub(super) fn dropped_by_loader(launch: &Launch) -> Vec<String> {
+    let file = Path::new(std::ffi::OsStr::from_bytes(launch.program.as_bytes()));
+    let uid = launch.identity.as_ref().map_or_else(own_uid, |identity| identity.uid);
+    let variables = || launch.environment.iter().map(|variable| variable.as_bytes());
+    let path = variables().find_map(|variable| std::str::from_utf8(variable.strip_prefix(b"PATH=")?).ok());
+    capabilities::dropped_by_loader(file, uid, variables(), path)
+}
+
 /// Says why a unit's program does not run, so that the reader knows what to change.
 pub(super) fn explain(error: &SpawnError, order: &Order<'_>, launch: &Launch) -> Fault {
     match error {
@@ -198,6 +208,10 @@ pub(super) fn explain(error: &SpawnError, order: &Order<'_>, launch: &Launch) ->
 /// Says why a program does not run.
 pub(super) fn explain_plain(error: &SpawnError, launch: &Launch) -> Fault {
     match error {
+        SpawnError::Clone(source) if launch.namespaces.is_some() => {
+            isolation::explain(Errno::from_raw(source.raw_os_error().unwrap_or_default()))
+        }
+        SpawnError::Step { step: Step::Namespaces, source } => isolation::explain(*source),
         SpawnError::Clone(source) => Fault::temporary(format!("make a process: {source}")),
         SpawnError::Step { step: Step::Execute, source } => explain_execute(*source, launch),
         SpawnError::Step { step, source } => {

@@ -59,6 +59,7 @@ fn fine() -> Result<(), String> {
 
 /// `up to date`, or why not.
 fn assess(tasks: &Tasks, spec: &UnitSpec) -> String {
+    tasks.claim(&spec.unit);
     let assessment = tasks.assess(spec, false, false, &fine).unwrap();
     tasks.abandon(&spec.unit);
     match assessment {
@@ -114,13 +115,16 @@ fn a_check_decides_alone_and_is_not_asked_when_trusted() {
             if succeeds { Ok(()) } else { Err("no".to_owned()) }
         };
         let expected = due.map_or(Assessment::UpToDate, super::due);
+        tasks.claim(&spec.unit);
         assert_eq!(tasks.assess(&spec, trusted, dependency_ran, &check), Ok(expected), "{trusted} {dependency_ran} {succeeds}");
         assert_eq!(count.get() > 0, asked);
     }
     let failed = Conclusion::Failed("its check fails: no".to_owned());
     assert_eq!(tasks.conclude(&spec, Exit::Code(0), &|| Err("no".to_owned())), Ok(failed));
     let plain = host.spec("a", "once", &[], &[], false);
+    tasks.claim(&plain.unit);
     assert_eq!(tasks.assess(&plain, true, false, &fine), Ok(Assessment::UpToDate));
+    tasks.claim(&plain.unit);
     assert_eq!(tasks.assess(&plain, true, true, &fine), Ok(due("a task it depends on has run")));
     assert_eq!(assess(&tasks, &plain), "it has not run since the start");
 }
@@ -134,6 +138,7 @@ fn copies_of_a_stack_make_a_shared_output_once() {
         host.write(path, "same");
     }
     let (one, two) = (host.tasks("copyone1"), host.tasks("copytwo2"));
+    one.claim(&spec("copyone1").unit);
     assert_eq!(one.assess(&spec("copyone1"), false, false, &fine), Ok(due("never run here")));
 
     // The second copy waits for the first one's run and finds it done.
@@ -154,16 +159,20 @@ fn a_wait_for_another_environment_can_be_given_up() {
     let host = Host::new();
     let spec = |env: &str| host.spec(env, "make", &[], &["~/out"], false);
     let (one, two) = (host.tasks("a"), host.tasks("b"));
+    one.claim(&spec("a").unit);
+    assert!(!one.is_held(&spec("a")));
     one.hold(&spec("a")).unwrap();
+    assert!(one.is_held(&spec("a")));
     thread::scope(|scope| {
+        two.claim(&spec("b").unit);
         let waiting = scope.spawn(|| two.hold(&spec("b")));
-        while two.held().is_empty() {
-            thread::yield_now();
-        }
         two.abandon(&spec("b").unit);
         assert!(waiting.join().unwrap().is_err());
     });
+    // Given up before the wait has begun: it never does.
+    assert!(two.hold(&spec("b")).is_err());
     one.abandon(&spec("a").unit);
+    two.claim(&spec("b").unit);
     two.hold(&spec("b")).unwrap();
 }
 
@@ -173,6 +182,7 @@ fn a_file_that_changes_during_the_run_makes_the_task_due_again() {
     let tasks = host.tasks("a");
     let spec = host.spec("a", "make", &["@/in.txt"], &[], false);
     host.write("a/in.txt", "1");
+    tasks.claim(&spec.unit);
     tasks.assess(&spec, false, false, &fine).unwrap();
     host.write("a/in.txt", "2");
     run(&tasks, &spec);
