@@ -37,7 +37,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("caps", &["world/native"]),
     ("clap_complete", &["cli/completions"]),
     ("console", &["view"]),
-    ("crossbeam_channel", &["world", "control/server", "host"]),
+    ("crossbeam_channel", &["world", "control/server", "host", "cli/logs"]),
     ("ctrlc", &["cli/interrupt"]),
     ("globset", &["world"]),
     ("hyper", &["world/docker", "world/probe"]),

@@ -17,7 +17,7 @@ use crate::base::name::{ServiceName, UnitId};
 use crate::control::client::{Client, ClientError, Voice};
 use crate::control::wire::Told;
 use crate::host::attach::{self, AttachError, Env};
-use crate::host::logs::{Feed, Wanted};
+use crate::host::logs::{Feed, Given, Wanted};
 use crate::model::service::Service;
 use crate::plan::actual::{Query, SeenState};
 use crate::supervisor;
@@ -242,12 +242,16 @@ impl Foreground<'_> {
         self.watched.progress.settle();
         if self.feed.is_none() {
             let sender = self.sender.clone();
-            let tell = move |line| sender.send(Happening::Line(line)).is_ok();
+            let tell = move |given| match given {
+                Given::Line(line) => sender.send(Happening::Line(line)).is_ok(),
+                Given::Pause => true,
+            };
             let dir = self.context.env_dir(&self.ready.deployment.env)?;
             let mut feed = Feed::start(&dir, wanted.clone(), tell).map_err(CliError::failed)?;
             for unit in self.known.values() {
                 feed.unit(unit, || self.context.engine()).map_err(CliError::failed)?;
             }
+            feed.all_known();
             self.feed = Some(feed);
         }
         Ok(())

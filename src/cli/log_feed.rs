@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use super::CliError;
 use super::context::Context;
 use crate::base::name::{EnvId, UnitId};
-use crate::host::logs::{Container, Feed, Wanted};
+use crate::host::logs::{Container, Feed, Given, Wanted};
 use crate::plan::actual::{Query, SeenState};
 use crate::view::log_lines::{LogLines, clean};
 use crate::view::style::Paint;
@@ -40,7 +40,11 @@ pub fn last(context: &Context, env: &EnvId, unit: &UnitId, count: usize) -> Resu
         Wanted { services: vec![unit.service.clone()], replica: Some(unit.replica), tail: Some(count), ..Wanted::default() };
     let (sender, lines) = mpsc::channel();
     let dir = context.env_dir(env)?;
-    let mut feed = Feed::start(&dir, wanted, move |line: Line| sender.send(line).is_ok()).map_err(CliError::failed)?;
+    let deliver = move |given| match given {
+        Given::Line(line) => sender.send(line).is_ok(),
+        Given::Pause => true,
+    };
+    let mut feed = Feed::start(&dir, wanted, deliver).map_err(CliError::failed)?;
     // That the engine is away is told elsewhere; then there are no lines of containers.
     let is_process =
         context.deployment(env)?.and_then(|it| it.service(&unit.service).map(super::super::model::service::Service::is_process));
@@ -89,7 +93,7 @@ impl LineWriter {
             text.push_str(&clean(&line.text[line.shown..], self.lines.paint()));
         } else {
             text.push_str(&self.interrupted());
-            text.push_str(&self.lines.line(&speaker(&line.unit), &line.time.to_string(), &line.text));
+            text.push_str(&self.lines.line(&speaker(&line.unit), &line.time, &line.text));
         }
         if line.open {
             self.hanging = Some(line.unit.clone());

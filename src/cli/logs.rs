@@ -1,10 +1,9 @@
 //! `logs`: history and what follows, of both kinds of service merged by time. Reads files and the engine; needs no supervisor.
 
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::Duration;
 
+use crossbeam_channel::{Receiver, select};
 use regex::bytes::Regex;
 use serde_json::json;
 
@@ -17,8 +16,9 @@ use crate::base::name::{EnvId, ServiceName, UnitId};
 use crate::control::client::Client;
 use crate::control::wire::Told;
 use crate::host::attach::{self, AttachError, Env};
-use crate::host::logs::{Feed, Run, Wanted};
+use crate::host::logs::{Feed, Given, Run, Wanted};
 use crate::plan::action::Incarnation;
+use crate::supervisor::event::Event;
 use crate::supervisor::notice::Notice;
 use crate::supervisor::request::Request;
 use crate::view::json;
@@ -114,8 +114,11 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let broken: Arc<OnceLock<PrintError>> = Arc::default();
     let mut shown = Shown::new(&args, context, names.map(|name| format!("{name}-1")));
     let breaks = Arc::clone(&broken);
-    let deliver = move |line: Line| {
-        let printed = shown.print(&line);
+    let deliver = move |given| {
+        let printed = match given {
+            Given::Line(line) => shown.print(&line),
+            Given::Pause => shown.flush(),
+        };
         let goes_on = printed.is_ok();
         // Nothing is printed after the first failure.
         printed.err().into_iter().for_each(|error| drop(breaks.set(error)));
@@ -131,6 +134,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
             Err(error) => context.printer.warning(format!("containers are not among them: {error}")),
         }
     }
+    feed.all_known();
     if wanted.follow {
         follow(feed, &env, has_containers, context)?;
     } else {
@@ -142,23 +146,30 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     }
 }
 
-/// How often it is looked whether somebody still reads, and what goes on without a supervisor.
-const TICK: Duration = Duration::from_millis(500);
-
 /// Follows until nothing runs and nothing is to be restarted, over the ends and beginnings of supervisors.
 fn follow(mut feed: Feed, env: &EnvId, has_containers: bool, context: &Context) -> Result<(), CliError> {
     let dir = context.env_dir(env)?;
+    let mut engine_events: Option<Receiver<Event>> = None;
     while !feed.is_over() {
         if let Env::Alive(client) = attach::open(&dir)? {
             follow_supervisor(*client, &mut feed, context)?;
-        } else if has_containers {
-            match context.feed_containers(env, &mut feed) {
-                Ok(true) => thread::sleep(TICK),
-                // An engine that is away has nothing to say; nor has anybody else.
-                Ok(false) | Err(_) => break,
-            }
-        } else {
+            continue;
+        }
+        if !has_containers {
             break;
+        }
+        // Listened to before the look, so that nothing falls in between.
+        let events = match &engine_events {
+            Some(events) => events,
+            None => engine_events.insert(context.engine()?.watch(env)),
+        };
+        match context.feed_containers(env, &mut feed) {
+            Ok(true) => select! {
+                recv(events) -> _ => events.try_iter().for_each(drop),
+                recv(feed.ended()) -> _ => {}
+            },
+            // An engine that is away has nothing to say; nor has anybody else.
+            Ok(false) | Err(_) => break,
         }
     }
     feed.finish().map_err(CliError::failed)
@@ -167,18 +178,21 @@ fn follow(mut feed: Feed, env: &EnvId, has_containers: bool, context: &Context) 
 /// As long as a supervisor lives there may be more. It tells which containers there are.
 fn follow_supervisor(mut client: Client, feed: &mut Feed, context: &Context) -> Result<(), CliError> {
     client.voice().send(Request::Follow).map_err(AttachError::from)?;
-    let (sender, news) = mpsc::channel();
+    let (sender, news) = crossbeam_channel::unbounded();
     thread::spawn(move || while client.hear().is_ok_and(|told| sender.send(told).is_ok()) {});
     loop {
-        match news.recv_timeout(TICK) {
+        let told = select! {
+            recv(news) -> told => told,
+            recv(feed.ended()) -> _ => return Ok(()),
+        };
+        match told {
             Ok(Told::Notice(notice)) => {
                 if let Notice::Unit(unit) = *notice {
                     feed.unit(&unit, || context.engine()).map_err(CliError::failed)?;
                 }
             }
             Ok(Told::Reply { .. }) => {}
-            Err(RecvTimeoutError::Timeout) if !feed.is_over() => {}
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(()),
+            Err(_) => return Ok(()),
         }
     }
 }
@@ -189,7 +203,12 @@ struct Shown {
     printer: Printer,
     grep: Option<Regex>,
     json: bool,
+    /// What is drawn and not written yet: one write takes many lines.
+    drawn: Vec<u8>,
 }
+
+/// So much is written at once.
+const PIECE: usize = 64 * 1024;
 
 impl Shown {
     fn new(args: &Args, context: &Context, names: impl Iterator<Item = String>) -> Self {
@@ -198,7 +217,7 @@ impl Shown {
         let lines = LogLines::new(paint, prefix, args.timestamps, names);
         // A pattern needs the whole line.
         let shows_open = args.follow && args.grep.is_none() && term::stdout_is_terminal();
-        Self { writer: LineWriter::new(lines, shows_open), printer: context.printer, grep: args.grep.clone(), json: args.json }
+        Self { writer: LineWriter::new(lines, shows_open), printer: context.printer, grep: args.grep.clone(), json: args.json, drawn: Vec::new() }
     }
 
     fn print(&mut self, line: &Line) -> Result<(), PrintError> {
@@ -206,7 +225,8 @@ impl Shown {
             return Ok(());
         }
         if !self.json {
-            return self.printer.data(self.writer.text(line));
+            let text = self.writer.text(line);
+            return self.add(&text);
         }
         if line.open || !log_feed::is_output(line) {
             return Ok(());
@@ -218,6 +238,20 @@ impl Shown {
             "stream": line.stream.name(),
             "line": clean(&line.text, Paint::Off),
         });
-        self.printer.data(json::line(&object))
+        self.add(&json::line(&object))
+    }
+
+    fn add(&mut self, text: &str) -> Result<(), PrintError> {
+        self.drawn.extend_from_slice(text.as_bytes());
+        if self.drawn.len() < PIECE { Ok(()) } else { self.flush() }
+    }
+
+    /// Writes what has been drawn.
+    fn flush(&mut self) -> Result<(), PrintError> {
+        if !self.drawn.is_empty() {
+            self.printer.data(&self.drawn)?;
+            self.drawn.clear();
+        }
+        Ok(())
     }
 }

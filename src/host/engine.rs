@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::thread;
 
+use crossbeam_channel::Receiver;
 use futures_util::StreamExt;
 use indexmap::IndexMap;
 use tokio::io::{AsyncWriteExt, DuplexStream};
@@ -94,6 +95,14 @@ impl Engine {
     /// The ports of the host that containers hold, as seen by an environment that owns these things beside its own.
     pub fn held_ports(&self, env: &EnvId, owned: &[Owned]) -> Result<BTreeMap<u16, PortOfContainer>, Fault> {
         self.runtime.block_on(self.docker.held_ports(env, owned))
+    }
+
+    /// Tells when it is worth to look at an environment again, for as long as it is listened to.
+    pub fn watch(&self, env: &EnvId) -> Receiver<Event> {
+        let (sender, events) = crossbeam_channel::unbounded();
+        let (docker, env) = (self.docker.clone(), env.clone());
+        self.runtime.spawn(async move { docker.watch(&env, sender).await });
+        events
     }
 
     /// Does one action, and tells what it says meanwhile.

@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender, bounded, never, unbounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, never, unbounded};
 
 use super::engine::Engine;
 use crate::base::name::{ServiceName, UnitId};
@@ -20,10 +20,11 @@ use crate::supervisor::status::{UnitKind, UnitState, UnitStatus};
 use crate::world::docker::{LogLine, LogRange, LogStream};
 use crate::world::envdir::EnvDir;
 use crate::world::logs::line::Line;
-use crate::world::logs::merge::{self, Fed, Sources};
+use crate::world::logs::merge::{self, Announced, Fed, Sources};
 use crate::world::logs::record::{Stream, Timestamp};
 use crate::world::logs::tail;
 
+pub use crate::world::logs::merge::Given;
 pub use crate::world::logs::tail::Run;
 
 /// Lines of one container that are read ahead.
@@ -75,9 +76,11 @@ pub struct Container {
 pub struct Feed {
     wanted: Wanted,
     /// Where further sources are put.
-    feeds: Sender<Receiver<Fed>>,
+    feeds: Sender<Announced>,
     /// Closing it ends the reading.
     stop: Sender<()>,
+    /// Closed when the reading has ended.
+    ended: Receiver<()>,
     /// What wakes the reader of a container: it may have begun a new life.
     containers: HashMap<String, mpsc::Sender<()>>,
     reading: JoinHandle<io::Result<()>>,
@@ -85,12 +88,14 @@ pub struct Feed {
 
 impl Feed {
     /// Reads on a thread of its own; `deliver` says whether it wants more.
-    pub fn start(env_dir: &EnvDir, wanted: Wanted, mut deliver: impl FnMut(Line) -> bool + Send + 'static) -> io::Result<Self> {
+    pub fn start(env_dir: &EnvDir, wanted: Wanted, mut deliver: impl FnMut(Given) -> bool + Send + 'static) -> io::Result<Self> {
         let (feeds, feed_list) = unbounded();
+        let (reads, ended) = bounded(0);
         let (stop, stopped) = bounded(0);
         let directory: PathBuf = env_dir.logs();
         let selection = wanted.clone();
         let reading = thread::Builder::new().name("logs".to_owned()).spawn(move || {
+            let _reads: Sender<()> = reads;
             let select = |unit: &UnitId| selection.has(unit);
             let sources = Sources {
                 directory: &directory,
@@ -99,9 +104,9 @@ impl Feed {
                 feeds: feed_list,
                 stop: if selection.follow { stopped } else { never() },
             };
-            merge::read(sources, |line| if deliver(line) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+            merge::read(sources, |given| if deliver(given) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
-        Ok(Self { wanted, feeds, stop, containers: HashMap::new(), reading })
+        Ok(Self { wanted, feeds, stop, ended, containers: HashMap::new(), reading })
     }
 
     /// A container is there, or has begun a new life. One that is known or not wanted is passed over.
@@ -120,8 +125,14 @@ impl Feed {
         thread::Builder::new().name(format!("log {}", container.unit)).spawn(move || reader.read())?;
         self.containers.insert(container.id.clone(), wake);
         // The thread that merges has ended only when nobody wants more.
-        let _ = self.feeds.send(feed);
+        let _ = self.feeds.send(Announced::Feed(feed));
         Ok(())
+    }
+
+    /// All containers that there are at present have been handed over: lines are given from now on.
+    pub fn all_known(&self) {
+        // As above.
+        let _ = self.feeds.send(Announced::All);
     }
 
     /// What a notice says of a container: it is there, or has begun a new life. `engine` is asked for when it is needed.
@@ -136,7 +147,12 @@ impl Feed {
 
     /// Whether nobody wants more, or there is no more.
     pub fn is_over(&self) -> bool {
-        self.reading.is_finished()
+        matches!(self.ended.try_recv(), Err(TryRecvError::Disconnected))
+    }
+
+    /// Closed when nobody wants more, or there is no more.
+    pub fn ended(&self) -> &Receiver<()> {
+        &self.ended
     }
 
     /// Waits until all history has been delivered. For what is not followed.

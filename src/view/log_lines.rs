@@ -3,6 +3,8 @@
 //! A service writes for a terminal of its own. Merged with others, moving the cursor or clearing the screen would destroy
 //! what the others wrote, so only colours are left, and they end with the line.
 
+use std::fmt::{Display, Write};
+
 use super::style::Paint;
 
 /// Draws the lines of several services.
@@ -37,8 +39,8 @@ impl LogLines {
         self.paint
     }
 
-    /// One line, without its end. `time` is RFC 3339.
-    pub fn line(&mut self, name: &str, time: &str, bytes: &[u8]) -> String {
+    /// One line, without its end. `time` is written as RFC 3339.
+    pub fn line(&mut self, name: &str, time: &dyn Display, bytes: &[u8]) -> String {
         let mut line = String::new();
         if self.prefix == Prefix::Name {
             let number = self.number(name);
@@ -46,8 +48,8 @@ impl LogLines {
             line.push_str(&self.paint.service(number, &padded));
         }
         if self.timestamps {
-            line.push_str(time);
-            line.push(' ');
+            // A `String` takes whatever is written.
+            let _ = write!(line, "{time} ");
         }
         line.push_str(&clean(bytes, self.paint));
         line
@@ -64,6 +66,10 @@ impl LogLines {
 
 /// What a screen would show of a line in the end.
 pub fn clean(bytes: &[u8], paint: Paint) -> String {
+    // Most lines are what they look like.
+    if bytes.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
     let text = String::from_utf8_lossy(bytes);
     let mut line = Line { shown: String::with_capacity(text.len()), colors: String::new(), returned: false, paint };
     let mut rest = text.chars();
@@ -201,9 +207,9 @@ mod tests {
     #[test]
     fn prefixes_are_as_wide_as_the_longest_name() {
         let mut lines = LogLines::new(Paint::Off, Prefix::Name, false, ["db-1".to_owned(), "manager-1".to_owned()]);
-        assert_eq!(lines.line("db-1", "", b"up"), "db-1       | up");
-        assert_eq!(lines.line("manager-1", "", b"up"), "manager-1  | up");
+        assert_eq!(lines.line("db-1", &"", b"up"), "db-1       | up");
+        assert_eq!(lines.line("manager-1", &"", b"up"), "manager-1  | up");
         let mut lines = LogLines::new(Paint::Off, Prefix::None, true, []);
-        assert_eq!(lines.line("db-1", "2026-01-01T00:00:00Z", b"up"), "2026-01-01T00:00:00Z up");
+        assert_eq!(lines.line("db-1", &"2026-01-01T00:00:00Z", b"up"), "2026-01-01T00:00:00Z up");
     }
 }

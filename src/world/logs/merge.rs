@@ -40,6 +40,24 @@ pub enum Fed {
     CaughtUp,
 }
 
+/// What is said of sources that are no files.
+#[derive(Debug)]
+pub enum Announced {
+    /// There is one more.
+    Feed(Receiver<Fed>),
+    /// All that there are at present have been named: their histories can be merged.
+    All,
+}
+
+/// What a reader gets.
+#[derive(Debug)]
+pub enum Given {
+    /// A line.
+    Line(Line),
+    /// There is no more at present: what is held back should be shown.
+    Pause,
+}
+
 /// Which logs are read, and how.
 pub struct Sources<'a> {
     /// The directory of the processes' logs. It need not exist.
@@ -49,13 +67,13 @@ pub struct Sources<'a> {
     /// What of them. Feeds see to that themselves.
     pub wanted: Wanted,
     /// Further sources; closed when there will be no more. A feed ends when its channel is closed.
-    pub feeds: Receiver<Receiver<Fed>>,
+    pub feeds: Receiver<Announced>,
     /// Ends a follow, once everything that is there has been given: by a message, or by being closed.
     pub stop: Receiver<()>,
 }
 
 /// Gives all lines to `deliver`, until there are none, `stop` says so, or `deliver` does.
-pub fn read(sources: Sources<'_>, mut deliver: impl FnMut(Line) -> ControlFlow<()>) -> io::Result<()> {
+pub fn read(sources: Sources<'_>, mut deliver: impl FnMut(Given) -> ControlFlow<()>) -> io::Result<()> {
     let stop = sources.stop.clone();
     // Watched before the first look, so that nothing falls in between.
     let watch = sources.wanted.follow.then(|| Watch::new(sources.directory));
@@ -82,7 +100,9 @@ struct Merge<'a> {
     select: &'a dyn Fn(&UnitId) -> bool,
     wanted: Wanted,
     /// None once there will be no more.
-    feeds: Option<Receiver<Receiver<Fed>>>,
+    feeds: Option<Receiver<Announced>>,
+    /// All that there were at the beginning are known.
+    is_complete: bool,
     /// Units whose file is among the sources.
     open: BTreeSet<UnitId>,
     sources: BTreeMap<u64, Source>,
@@ -135,6 +155,7 @@ impl<'a> Merge<'a> {
             select,
             wanted,
             feeds: Some(feeds),
+            is_complete: false,
             open: BTreeSet::new(),
             sources: BTreeMap::new(),
             without_head: BTreeSet::new(),
@@ -145,13 +166,13 @@ impl<'a> Merge<'a> {
     }
 
     /// Delivers all that there is at present.
-    fn give(&mut self, deliver: &mut impl FnMut(Line) -> ControlFlow<()>) -> io::Result<ControlFlow<()>> {
+    fn give(&mut self, deliver: &mut impl FnMut(Given) -> ControlFlow<()>) -> io::Result<ControlFlow<()>> {
         while let Some(line) = self.next()? {
-            if deliver(line).is_break() {
+            if deliver(Given::Line(line)).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
-        Ok(ControlFlow::Continue(()))
+        Ok(deliver(Given::Pause))
     }
 
     /// The earliest line, unless a source that may have an earlier one has yet to be heard.
@@ -160,7 +181,7 @@ impl<'a> Merge<'a> {
         for key in self.due() {
             self.advance(key)?;
         }
-        if self.is_loading() && !clock::is_past(self.patience) {
+        if self.must_wait() {
             return Ok(None);
         }
         let Some(Reverse((_, key))) = self.heads.pop() else { return Ok(None) };
@@ -175,8 +196,14 @@ impl<'a> Merge<'a> {
         self.without_head.iter().filter(is_due).copied().collect()
     }
 
+    /// A source that may have an earlier line has yet to be heard. Whoever follows does not wait for ever for it.
+    fn must_wait(&self) -> bool {
+        self.is_loading() && !(self.wanted.follow && clock::is_past(self.patience))
+    }
+
     fn is_loading(&self) -> bool {
-        self.without_head.iter().any(|key| self.sources.get(key).is_some_and(|source| source.state == State::Loading))
+        let loads = |key: &u64| self.sources.get(key).is_some_and(|source| source.state == State::Loading);
+        !self.is_complete || self.without_head.iter().any(loads)
     }
 
     /// Asks a source for its next line.
@@ -186,7 +213,12 @@ impl<'a> Merge<'a> {
             From::File { reader, .. } => reader.next_line()?,
             From::Feed(feed) => loop {
                 match feed.try_recv() {
-                    Ok(Fed::Line(line)) => break Next::Line(line),
+                    Ok(Fed::Line(line)) => {
+                        if source.state == State::Loading && self.wanted.follow {
+                            self.patience = clock::deadline(PATIENCE);
+                        }
+                        break Next::Line(line);
+                    }
                     Ok(Fed::CaughtUp) => source.state = State::Ready,
                     Err(TryRecvError::Disconnected) => break Next::End,
                     Err(TryRecvError::Empty) => break Next::Nothing,
@@ -215,12 +247,13 @@ impl<'a> Merge<'a> {
     fn take_feeds(&mut self) {
         while let Some(feeds) = &self.feeds {
             match feeds.try_recv() {
-                Ok(feed) => {
+                Ok(Announced::Feed(feed)) => {
                     self.patience = clock::deadline(PATIENCE);
                     self.add(From::Feed(feed), State::Loading);
                 }
+                Ok(Announced::All) => self.is_complete = true,
                 Err(TryRecvError::Empty) => return,
-                Err(TryRecvError::Disconnected) => self.feeds = None,
+                Err(TryRecvError::Disconnected) => (self.feeds, self.is_complete) = (None, true),
             }
         }
     }
@@ -290,7 +323,7 @@ impl<'a> Merge<'a> {
             }
         }
         let is_blind = watch.is_some_and(|watch| watch.watcher.is_none());
-        let ready = match (is_blind, self.is_loading()) {
+        let ready = match (is_blind, self.wanted.follow && self.must_wait()) {
             (true, _) => select.ready_timeout(POLL).ok(),
             (false, true) => select.ready_timeout(clock::until(self.patience)).ok(),
             (false, false) => Some(select.ready()),
@@ -379,7 +412,7 @@ mod tests {
         }
     }
 
-    fn no_feeds() -> Receiver<Receiver<Fed>> {
+    fn no_feeds() -> Receiver<Announced> {
         unbounded().1
     }
 
@@ -392,8 +425,10 @@ mod tests {
         let mut lines = Vec::new();
         let select = |_: &UnitId| true;
         let sources = Sources { directory, select: &select, wanted, feeds: no_feeds(), stop: never() };
-        read(sources, |line| {
-            if line.mark.is_none() {
+        read(sources, |given| {
+            if let Given::Line(line) = given
+                && line.mark.is_none()
+            {
                 lines.push(shown(&line));
             }
             ControlFlow::Continue(())
@@ -437,16 +472,21 @@ mod tests {
         thread: std::thread::JoinHandle<()>,
     }
 
-    fn follow(directory: &Path, wanted: Wanted, feeds: Receiver<Receiver<Fed>>) -> Follow {
+    fn follow(directory: &Path, wanted: Wanted, feeds: Receiver<Announced>) -> Follow {
+        begin(directory, Wanted { follow: true, ..wanted }, feeds)
+    }
+
+    fn begin(directory: &Path, wanted: Wanted, feeds: Receiver<Announced>) -> Follow {
         let (sender, lines) = unbounded();
         let (stop, stopped) = unbounded();
         let directory = directory.to_owned();
         let thread = std::thread::spawn(move || {
             let select = |_: &UnitId| true;
-            let wanted = Wanted { follow: true, ..wanted };
             let sources = Sources { directory: &directory, select: &select, wanted, feeds, stop: stopped };
-            read(sources, |line| {
-                sender.send(line).unwrap();
+            read(sources, |given| {
+                if let Given::Line(line) = given {
+                    sender.send(line).unwrap();
+                }
                 ControlFlow::Continue(())
             })
             .unwrap();
@@ -499,6 +539,30 @@ mod tests {
         assert_eq!(following.finish(), Vec::<String>::new());
     }
 
+    /// A line of a feed.
+    fn line(seconds: u64, text: &str) -> Fed {
+        let unit = "c:1".parse().unwrap();
+        let text = text.as_bytes().to_vec();
+        let time = Timestamp(seconds * SECOND);
+        Fed::Line(Line { time, unit, stream: Stream::Stdout, text, open: false, shown: 0, mark: None })
+    }
+
+    #[test]
+    fn a_history_waits_for_feeds_that_are_not_known_yet() {
+        let directory = tempfile::tempdir().unwrap();
+        write(directory.path(), "a.1.log", &[(1, Part::Full, "1"), (3, Part::Full, "3")]);
+        let (feeds, feed_list) = unbounded();
+        let reading = begin(directory.path(), Wanted::default(), feed_list);
+        assert!(reading.lines.recv_timeout(Duration::from_millis(50)).is_err());
+        let (feed, fed) = unbounded();
+        feeds.send(Announced::Feed(fed)).unwrap();
+        drop(feeds);
+        assert!(reading.lines.recv_timeout(Duration::from_millis(50)).is_err());
+        feed.send(line(2, "2")).unwrap();
+        drop(feed);
+        assert_eq!([reading.next(), reading.next(), reading.next()], ["a|1", "c|2", "a|3"]);
+    }
+
     #[test]
     fn feeds_are_merged_with_files() {
         let directory = tempfile::tempdir().unwrap();
@@ -506,13 +570,8 @@ mod tests {
         write(at, "a.1.log", &[(1, Part::Full, "1"), (3, Part::Full, "3")]);
         let (feeds, feed_list) = unbounded();
         let (feed, fed) = unbounded();
-        feeds.send(fed).unwrap();
-        let line = |seconds: u64, text: &str| {
-            let unit = "c:1".parse().unwrap();
-            let text = text.as_bytes().to_vec();
-            let time = Timestamp(seconds * SECOND);
-            Fed::Line(Line { time, unit, stream: Stream::Stdout, text, open: false, shown: 0, mark: None })
-        };
+        feeds.send(Announced::Feed(fed)).unwrap();
+        feeds.send(Announced::All).unwrap();
         let following = follow(at, Wanted::default(), feed_list);
         feed.send(line(2, "2")).unwrap();
         feed.send(Fed::CaughtUp).unwrap();
