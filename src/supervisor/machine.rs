@@ -411,7 +411,7 @@ impl Supervisor {
         };
         let stale: Vec<ResourceId> = (self.images.iter())
             .filter(|(_, image)| image.source == Origin::Build && image.wanted && image.looked && image.busy.is_none())
-            .filter_map(|(id, image)| match id {
+            .filter_map(|(id, _)| match id {
                 ResourceId::Image(service) if self.build_may_start(service) && has_run_since(service) => Some(id.clone()),
                 ResourceId::Image(_)
                 | ResourceId::Network(_)

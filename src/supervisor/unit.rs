@@ -113,6 +113,8 @@ pub struct Task {
     pub dependency_ran: bool,
     /// What was known when it was last asked about, or begun: a change since then makes it due again.
     pub basis: Basis,
+    /// What it holds of its outputs.
+    pub hold: Hold,
 }
 
 /// What a task's assessment or run is based on.
@@ -122,8 +124,6 @@ pub struct Basis {
     pub lives: BTreeMap<ServiceName, String>,
     /// Whether a task that it depends on had run.
     pub dependency_ran: bool,
-    /// What it holds of its outputs.
-    pub hold: Hold,
 }
 
 /// Whether other environments are kept from a task's outputs. What is taken for an assessment or a run is let go by the
