@@ -4,5 +4,6 @@
 
 mod cli;
 mod docker;
+mod process;
 mod stacks;
 mod support;
