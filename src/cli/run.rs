@@ -220,7 +220,9 @@ fn one_off(args: &Args, argv: Vec<String>, spec: &UnitSpec, context: &Context) -
     }
     if let Kind::Process(process) = &mut service.kind {
         (process.command, process.entrypoint, process.check) = (Some(Command::List(argv)), None, None);
-        (process.inputs, process.outputs, process.restart_on) = Default::default();
+        process.inputs.clear();
+        process.outputs.clear();
+        process.restart_on.clear();
         process.task = false;
     }
     service

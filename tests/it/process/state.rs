@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
@@ -103,7 +104,6 @@ fn another_user_can_neither_look_nor_ask() {
         eprintln!("skipped: only root can become another user");
         return;
     }
-    use std::os::unix::process::CommandExt;
     let sandbox = Sandbox::new(STAYS);
     sandbox.ok(&["up", "-d", "--wait"]);
     let directory = sandbox.env_dir();

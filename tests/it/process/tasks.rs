@@ -15,9 +15,10 @@ processes:
 ";
 
 fn go(sandbox: &Sandbox, go: bool) {
-    match go {
-        true => sandbox.write("go", ""),
-        false => std::fs::remove_file(sandbox.path("go")).unwrap(),
+    if go {
+        sandbox.write("go", "");
+    } else {
+        std::fs::remove_file(sandbox.path("go")).unwrap();
     }
 }
 

@@ -54,7 +54,7 @@ fn stack(services: usize) -> String {
     let mut text = "name: torture\nprocesses:\n".to_owned();
     for index in 0..services {
         let kind = KINDS[index % KINDS.len()].replace('$', "$$");
-        write!(text, "  s{index}:\n    restart: always\n    stop_grace_period: 200ms\n    command: |\n      {kind}\n").unwrap();
+        writeln!(text, "  s{index}:\n    restart: always\n    stop_grace_period: 200ms\n    command: |\n      {kind}").unwrap();
         if index % 7 == 3 {
             text.push_str("    tty: true\n");
         }
