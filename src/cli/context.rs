@@ -189,8 +189,12 @@ impl Context {
         } else {
             attach::ask(&dir, &self.caller, request, tell).map_err(CliError::from)
         };
-        // Whoever only looks leaves no trace of what is not ours.
-        if only_looks && !recorded {
+        // Whoever only looks leaves no trace of what is not ours, unless an `up` has come to use it in the meantime.
+        if only_looks
+            && !recorded
+            && !dir.is_in_use()
+            && let Ok(_lock) = dir.try_lock()
+        {
             let _ = dir.remove();
         }
         reply.map(Some)

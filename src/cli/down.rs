@@ -4,8 +4,10 @@ use super::context::{Context, Missing};
 use super::{CliError, values};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
+use crate::host::spawn::SWEEP_GRACE;
 use crate::supervisor::request::{Down, Request};
 use crate::world::envdir;
+use crate::world::native::sweep;
 
 /// Flags of `down`.
 #[derive(Debug, clap::Args)]
@@ -46,6 +48,8 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let deployment = context.deployment(&env)?;
     let exit = context.ask(&env, Request::Down(down), Missing::IsFine)?;
     if let Some(deployment) = deployment.filter(|_| whole && exit == Exit::Success) {
+        // What `exec -d` has left to itself.
+        sweep::sweep(&env, SWEEP_GRACE);
         envdir::remove_run_dir(&deployment.places.run_dir).map_err(CliError::failed)?;
     }
     Ok(exit)

@@ -111,7 +111,7 @@ fn in_process(
     let spec = UnitSpec { unit, hash: hash.expect("the caller found it"), deployment: deployment.into() };
     let options = Inside { env: &args.env, user: args.user.as_deref(), workdir: args.workdir.as_deref() };
     if args.detach {
-        return Err(CliError::Usage("`exec --detach` in a process is not there yet in this version".to_owned()));
+        return inside::detached_process(&spec, command, &options, context);
     }
     inside::process(&spec, command, &options, context)
 }

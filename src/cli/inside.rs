@@ -18,7 +18,7 @@ use crate::plan::actual::{Query, SeenState};
 use crate::plan::desired::UnitSpec;
 use crate::view::term::{self, Raw};
 use crate::world::docker::LogStream;
-use crate::world::native::exec::{Interactive, exec_interactive};
+use crate::world::native::exec::{Interactive, exec_detached, exec_interactive};
 use crate::world::signals::{self, Listener, Signal};
 
 /// Whether the command gets a terminal: when both ends of ours are one, and nobody refused.
@@ -102,12 +102,22 @@ pub struct Inside<'a> {
     pub workdir: Option<&'a str>,
 }
 
+impl Inside<'_> {
+    fn options(&self, context: &Context) -> Interactive<'_> {
+        let variables = variables(self.env, &context.caller);
+        let environment = variables.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        Interactive { environment, user: self.user, directory: self.workdir }
+    }
+}
+
 /// Runs a command as a process of the stack runs, as a child of ours: its environment, directory and user, our terminal.
 pub fn process(spec: &UnitSpec, argv: Vec<String>, inside: &Inside<'_>, context: &Context) -> Result<Exit, CliError> {
-    let variables = variables(inside.env, &context.caller);
-    let environment = variables.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-    let options = Interactive { environment, user: inside.user, directory: inside.workdir };
-    exit(exec_interactive(spec, argv, options).map(super::super::plan::action::Exit::code))
+    exit(exec_interactive(spec, argv, inside.options(context)).map(super::super::plan::action::Exit::code))
+}
+
+/// The same, left to itself.
+pub fn detached_process(spec: &UnitSpec, argv: Vec<String>, inside: &Inside<'_>, context: &Context) -> Result<Exit, CliError> {
+    exit(exec_detached(spec, argv, inside.options(context)).map(|()| 0))
 }
 
 /// Becomes `exec` of the same command; returns only when that fails.

@@ -5,18 +5,27 @@ use std::sync::Arc;
 use super::context::{Context, Missing, Purpose, Ready};
 use super::inside::{self, Inside, Lent};
 use super::up::Quiet;
-use super::{CliError, images, values};
+use super::{CliError, images, values as flag_values};
 use crate::base::exit::Exit;
 use crate::base::name::{ServiceName, UnitId};
 use crate::load::flags;
 use crate::model::depends::Condition;
+use crate::model::process::Command;
+use crate::model::restart::RestartPolicy;
 use crate::model::service::{Kind, Service};
+use crate::model::value::Generated;
 use crate::plan::desired::UnitSpec;
 use crate::plan::hash::ConfigHash;
 use crate::supervisor::request::{Request, Up};
 use crate::view::progress::Style;
 use crate::world::docker::RunSpec;
 use crate::world::native::spawn;
+use crate::world::values;
+
+/// Compose's label of a one-off copy.
+const ONE_OFF: &str = "com.docker.compose.oneoff";
+/// So many random bytes tell the copies of a service apart.
+const ONE_OFF_BYTES: u32 = 4;
 
 /// Flags of `run`.
 #[derive(Debug, clap::Args)]
@@ -34,7 +43,7 @@ pub struct Args {
     #[arg(long, value_name = "COMMAND")]
     pub entrypoint: Option<String>,
     /// Variable on top of the service's; repeatable
-    #[arg(short, long, value_name = "NAME=VALUE", value_parser = values::variable)]
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = flag_values::variable)]
     pub env: Vec<(String, Option<String>)>,
     /// Keep the input open
     #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true,
@@ -111,6 +120,9 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
             let own = if command.is_empty() { spawn::argv(process) } else { command };
             let argv: Vec<String> =
                 args.entrypoint.as_deref().map(flags::words).unwrap_or_default().into_iter().chain(own).collect();
+            if args.detach {
+                return in_background(&args, argv, &spec, context);
+            }
             let options = Inside { env: &args.env, user: args.user.as_deref(), workdir: args.workdir.as_deref() };
             if brought_up {
                 return Err(inside::become_exec(&spec, &argv, &options));
@@ -177,15 +189,48 @@ fn in_container(
     inside::exit(code)
 }
 
+/// A further service of the environment, with its own log and its own place in `ps`, until `down`.
+fn in_background(args: &Args, argv: Vec<String>, spec: &UnitSpec, context: &Context) -> Result<Exit, CliError> {
+    let mut deployment = (*spec.deployment).clone();
+    // Those that run go on as they are.
+    let earlier = context.deployment(&deployment.env)?.map(|deployment| deployment.stack.services).unwrap_or_default();
+    deployment.stack.services.extend(earlier.into_iter().filter(|(_, service)| service.common.labels.contains_key(ONE_OFF)));
+    let digits = values::make(Generated::Hex(ONE_OFF_BYTES)).map_err(CliError::failed)?;
+    let name: ServiceName = format!("{}-run-{digits}", spec.unit.service).parse().map_err(CliError::failed)?;
+    deployment.stack.services.insert(name.clone(), one_off(args, argv, spec, context));
+    context.printer.line(name.as_str())?;
+    let up = Up { services: vec![name], no_deps: true, ..Up::of(deployment) };
+    let quiet = Quiet { pulls: true, builds: true };
+    context.ask_quietly(&spec.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted, quiet)
+}
+
+/// The service with another command: run once, by nobody else's rules.
+fn one_off(args: &Args, argv: Vec<String>, spec: &UnitSpec, context: &Context) -> Service {
+    let mut service = spec.service().clone();
+    let common = &mut service.common;
+    common.labels.insert(ONE_OFF.to_owned(), "True".to_owned());
+    common.environment.extend(inside::variables(&args.env, &context.caller));
+    common.user = args.user.clone().or_else(|| common.user.take());
+    common.working_dir = args.workdir.clone().or_else(|| common.working_dir.take());
+    common.restart = RestartPolicy::No;
+    (common.scale, common.healthcheck) = (None, None);
+    common.develop.watch.clear();
+    if !args.service_ports {
+        common.ports.clear();
+    }
+    if let Kind::Process(process) = &mut service.kind {
+        (process.command, process.entrypoint, process.check) = (Some(Command::List(argv)), None, None);
+        process.inputs.clear();
+        process.outputs.clear();
+        process.restart_on.clear();
+        process.task = false;
+    }
+    service
+}
+
 fn refuse_what_only_containers_have(args: &Args) -> Result<(), CliError> {
-    let given = [
-        ("--detach", args.detach),
-        ("--name", args.name.is_some()),
-        ("--publish", !args.publish.is_empty()),
-        ("--volume", !args.volume.is_empty()),
-    ];
+    let given = [("--name", args.name.is_some()), ("--publish", !args.publish.is_empty()), ("--volume", !args.volume.is_empty())];
     match given.into_iter().find(|(_, given)| *given) {
-        Some(("--detach", _)) => Err(CliError::Usage("`run --detach` of a process is not there yet in this version".to_owned())),
         Some((flag, _)) => Err(CliError::Usage(format!("{flag} is for containers; a process has no use for it"))),
         None => Ok(()),
     }

@@ -20,8 +20,8 @@ use crate::supervisor::request::Reply;
 use crate::world::docker::Docker;
 use crate::world::envdir::EnvDir;
 use crate::world::logs::pump::{Pump, PumpHandle};
-use crate::world::native::Native;
 use crate::world::native::exec::{self, Output};
+use crate::world::native::{Native, guard};
 use crate::world::probe::{self, ProbeContext};
 use crate::world::tasks::Tasks;
 use crate::world::watch::Watcher;
@@ -283,6 +283,8 @@ impl Edges {
             }
             runtime.shutdown_timeout(std::time::Duration::from_millis(200));
         }
+        // Whatever nobody knew of: a guard would do the same, but it may be gone.
+        guard::kill_all();
     }
 }
 

@@ -21,7 +21,7 @@ use crate::world::native::{guard, sweep};
 const READY_FD: &str = "BAISTACK_READY_FD";
 
 /// What an earlier supervisor and its guard left behind, both killed, may take to end.
-pub(super) const SWEEP_GRACE: Duration = Duration::from_secs(2);
+pub const SWEEP_GRACE: Duration = Duration::from_secs(2);
 
 /// Why a supervisor did not come up.
 #[derive(Debug, thiserror::Error)]

@@ -38,6 +38,9 @@ impl ConfigHash {
         common.scale = None;
         common.develop.watch.clear();
         common.attach = None;
+        // The order in which they are written means nothing.
+        common.environment.sort_unstable_keys();
+        common.labels.sort_unstable_keys();
         match &mut definition.kind {
             Kind::Container(container) => {
                 container.build = None;

@@ -5,5 +5,6 @@
 mod cli;
 mod commands;
 mod docker;
+mod process;
 mod stacks;
 mod support;

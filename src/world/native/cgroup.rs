@@ -152,6 +152,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_a_cgroup_is_killed_in_one_piece() {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let Some((top, _)) = place(&mounts, "0::/") else { return };
+        let cgroup = Cgroup { directory: top.join(format!("baistack-test-{}", std::process::id())) };
+        // Only root can, and not in every container.
+        if fs::create_dir(&cgroup.directory).is_err() || !cgroup.directory.join("cgroup.kill").exists() {
+            return;
+        }
+        let mut children: Vec<_> = (0..3).map(|_| std::process::Command::new("sleep").arg("1000").spawn().unwrap()).collect();
+        for child in &children {
+            fs::write(cgroup.directory.join("cgroup.procs"), child.id().to_string()).unwrap();
+        }
+        cgroup.kill();
+        for child in &mut children {
+            assert!(!child.wait().unwrap().success());
+        }
+        let directory = cgroup.directory.clone();
+        drop(cgroup);
+        assert!(!directory.exists());
+    }
+
+    #[test]
     fn our_own_place_is_found_wherever_the_hierarchy_is_mounted() {
         let mounts = "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
         let found = place(mounts, "2:cpu:/x\n0::/user.slice/a.scope\n");

@@ -311,6 +311,21 @@ pub fn exec_interactive(spec: &UnitSpec, argv: Vec<String>, options: Interactive
     exit
 }
 
+/// Runs a command as a unit runs and leaves it to itself: no terminal, no output. It carries the environment's mark, by which
+/// `down` finds it.
+pub fn exec_detached(spec: &UnitSpec, argv: Vec<String>, options: Interactive<'_>) -> Result<(), Fault> {
+    let Interactive { environment, user, directory } = options;
+    let order = Order { environment, user, directory, ..Order::other(spec, argv) };
+    let (mut launch, _) = order.launch()?;
+    let null = File::options().read(true).write(true).open("/dev/null");
+    let null = null.map_err(|error| Fault::temporary(format!("open /dev/null: {error}")))?;
+    launch.own_session = true;
+    launch.stdio = [Some(null.as_raw_fd()); 3];
+    let marker = Marker::of_env(&spec.deployment.env, nix::unistd::geteuid().as_raw()).of_command(std::process::id());
+    launch.limits.extend(limits::marking(marker));
+    child::spawn(&launch).map(drop).map_err(|error| spawn::explain(&error, &order, &launch))
+}
+
 fn wait_and_forward(pid: i32, waited: &SigSet) -> Exit {
     loop {
         match waited.wait() {

@@ -55,7 +55,7 @@ pub(super) fn explain(errno: Errno) -> Fault {
 pub fn init(words: &[CString]) -> Result<u8, String> {
     let (program, arguments) = words.split_first().ok_or("no program to run")?;
     let every = SigSet::all();
-    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&every), None).map_err(|errno| errno.desc())?;
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&every), None).map_err(Errno::desc)?;
     // SAFETY: there is one thread, so the child may do whatever it likes.
     match unsafe { fork() }.map_err(|errno| format!("make a process: {}", errno.desc()))? {
         ForkResult::Child => {

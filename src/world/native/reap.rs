@@ -132,10 +132,12 @@ impl Reaper {
 
     /// What is left of a life whose leader has ended: told, asked to end, killed.
     fn follow_up(&mut self, unit: &UnitId) -> Option<End> {
-        let left = self.left_behind(unit);
+        let heads = self.heads(unit);
+        let left = living(&heads);
         let life = self.lives.get_mut(unit)?;
         let exit = life.exit?;
-        let remaining = u32::try_from(left.len()).unwrap_or(u32::MAX);
+        // One that ended since it was listed may have left a child to us. It is still to be collected, and then that is seen.
+        let remaining = u32::try_from(left.len().max(usize::from(!heads.is_empty()))).unwrap_or(u32::MAX);
         let is_news = life.told.is_none() || (remaining == 0 && life.told != Some(0));
         let end = is_news.then(|| {
             life.told = Some(remaining);
@@ -154,21 +156,18 @@ impl Reaper {
 
     /// Asks what a leader has left behind to end, as it was asked itself.
     pub(super) fn ask_left_behind(&mut self, unit: &UnitId, signal: i32) {
-        let left = self.left_behind(unit);
+        let left = living(&self.heads(unit));
         if let Some(life) = self.lives.get_mut(unit) {
             ask_others(life, &left, signal);
         }
     }
 
-    /// What lives of a unit beside its leader's own descendants, without what may stay.
-    pub(super) fn left_behind(&self, unit: &UnitId) -> Vec<Process> {
+    /// The orphans of a unit, without what may stay.
+    fn heads(&self, unit: &UnitId) -> Vec<i32> {
         let Some(life) = self.lives.get(unit) else { return Vec::new() };
         let of_unit =
             self.orphans.iter().filter(|(_, owner)| matches!(owner, Owner::Unit(owner) if owner == unit)).map(|(pid, _)| *pid);
-        let heads: Vec<i32> = of_unit.filter(|pid| !tree::may_stay(*pid, &life.keep)).collect();
-        let mut left = tree::with_descendants(&heads);
-        left.retain(Process::is_alive);
-        left
+        of_unit.filter(|pid| !tree::may_stay(*pid, &life.keep)).collect()
     }
 
     fn collect_leaders(&mut self) {
@@ -231,6 +230,13 @@ impl Reaper {
         let is_ours = marker.is_none_or(|marker| marker.is_of_same_env(self.env));
         (is_elsewhere && is_ours).then_some(Owner::Nobody)
     }
+}
+
+/// These processes and all that descends from them, as far as they live.
+fn living(heads: &[i32]) -> Vec<Process> {
+    let mut living = tree::with_descendants(heads);
+    living.retain(Process::is_alive);
+    living
 }
 
 /// Members of the leader's group were asked with it; each of the others is asked once.

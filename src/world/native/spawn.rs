@@ -190,7 +190,7 @@ pub(super) fn plain(argv: &[String], environment: &IndexMap<String, String>, dir
 pub(super) fn dropped_by_loader(launch: &Launch) -> Vec<String> {
     let file = Path::new(std::ffi::OsStr::from_bytes(launch.program.as_bytes()));
     let uid = launch.identity.as_ref().map_or_else(own_uid, |identity| identity.uid);
-    let variables = || launch.environment.iter().map(|variable| variable.as_bytes());
+    let variables = || launch.environment.iter().map(CString::as_bytes);
     let path = variables().find_map(|variable| std::str::from_utf8(variable.strip_prefix(b"PATH=")?).ok());
     capabilities::dropped_by_loader(file, uid, variables(), path)
 }

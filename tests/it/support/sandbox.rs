@@ -2,7 +2,9 @@
 //! gone when it ends, also when it fails.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{PermissionsExt, lchown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -12,6 +14,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
+use super::terminal::Terminal;
+
 /// How long anything here may take, on a machine that is busy with other tests.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -19,7 +23,14 @@ pub(crate) struct Sandbox {
     // The directory goes when this does.
     _place: tempfile::TempDir,
     root: PathBuf,
+    /// Whom the program runs as, if not as the test.
+    user: Option<u32>,
+    /// Variables of the program beside those that it always has.
+    variables: Vec<(String, Option<String>)>,
 }
+
+/// A user without rights, on every host (`nobody`).
+pub(crate) const NOBODY: u32 = 65_534;
 
 /// What a command said.
 #[derive(Debug)]
@@ -37,9 +48,52 @@ impl Sandbox {
         for folder in ["stack", "state", "run", "home"] {
             fs::create_dir(root.join(folder)).unwrap();
         }
-        let sandbox = Self { _place: place, root };
+        let sandbox = Self { _place: place, root, user: None, variables: Vec::new() };
         sandbox.write("stack.yaml", stack);
         sandbox
+    }
+
+    /// The same for an ordinary user: a test that root runs becomes [`NOBODY`]. None, said aloud, where that user cannot reach
+    /// the program.
+    pub(crate) fn of_ordinary_user(stack: &str) -> Option<Self> {
+        let mut sandbox = Self::new(stack);
+        if !nix::unistd::geteuid().is_root() {
+            return Some(sandbox);
+        }
+        sandbox.user = Some(NOBODY);
+        fs::set_permissions(&sandbox.root, fs::Permissions::from_mode(0o755)).unwrap();
+        sandbox.give_away();
+        if sandbox.command(&["version"], Path::new("/")).output().is_ok() {
+            return Some(sandbox);
+        }
+        eprintln!("skipped for an ordinary user, who cannot reach {}", env!("CARGO_BIN_EXE_baistack"));
+        None
+    }
+
+    /// Gives all files to the user that the program runs as.
+    pub(crate) fn give_away(&self) {
+        let mut given = vec![self.root.clone()];
+        while let (Some(path), Some(user)) = (given.pop(), self.user) {
+            lchown(&path, Some(user), Some(user)).unwrap();
+            if fs::symlink_metadata(&path).unwrap().is_dir() {
+                given.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            }
+        }
+    }
+
+    /// Sets a variable of the program, or takes it away.
+    pub(crate) fn variable(&mut self, name: &str, value: Option<&str>) {
+        self.variables.push((name.to_owned(), value.map(str::to_owned)));
+    }
+
+    /// Whom the program runs as.
+    pub(crate) fn uid(&self) -> u32 {
+        self.user.unwrap_or_else(|| nix::unistd::geteuid().as_raw())
+    }
+
+    /// The place of everything.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -85,7 +139,40 @@ impl Sandbox {
 
     /// The supervisor's pid, as the lock names it.
     pub(crate) fn supervisor(&self) -> i32 {
-        fs::read_to_string(self.env_dir().join("lock")).unwrap().trim().parse().unwrap()
+        number_in(&self.env_dir().join("lock"))
+    }
+
+    /// The supervisor's pid of one of several environments.
+    pub(crate) fn supervisor_of(&self, env: &str) -> i32 {
+        number_in(&self.state().join(env).join("lock"))
+    }
+
+    /// The processes that `ps` believes in.
+    pub(crate) fn leaders(&self) -> Vec<i32> {
+        let shown = self.ok(&["ps", "--format", "json"]);
+        let pid = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["Pid"].as_i64();
+        shown.lines().filter_map(pid).map(|pid| i32::try_from(pid).unwrap()).collect()
+    }
+
+    /// Begins a command on a terminal of its own.
+    pub(crate) fn begin_on_terminal(&self, line: &[&str]) -> Terminal {
+        Terminal::begin(self.command(line, &self.path("")))
+    }
+
+    /// Runs a command on a terminal of its own, to its end; what it showed.
+    pub(crate) fn on_terminal(&self, line: &[&str]) -> String {
+        self.begin_on_terminal(line).end()
+    }
+
+    /// Runs a command with this input; its output.
+    pub(crate) fn feed(&self, line: &[&str], input: &[u8]) -> Vec<u8> {
+        let mut command = self.command(line, &self.path(""));
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let mut to = child.stdin.take().unwrap();
+        thread::scope(|scope| {
+            scope.spawn(move || to.write_all(input).unwrap());
+            child.wait_with_output().unwrap().stdout
+        })
     }
 
     fn command(&self, line: &[&str], directory: &Path) -> Command {
@@ -95,6 +182,15 @@ impl Sandbox {
         command.env("XDG_STATE_HOME", self.root.join("state")).env("XDG_RUNTIME_DIR", self.root.join("run"));
         // No test here has containers; one that asks the engine all the same is told that there is none.
         command.env("DOCKER_HOST", format!("unix://{}", self.root.join("no-engine.sock").display()));
+        for (name, value) in &self.variables {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -162,13 +258,13 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Waits for a line, on either stream, that holds this text.
-    pub(crate) fn wait_for(&self, text: &str) {
+    /// Waits for a line, on either stream, that holds this text; the lines before it.
+    pub(crate) fn wait_for(&self, text: &str) -> Vec<String> {
         let deadline = Instant::now() + DEADLINE;
         let mut seen = Vec::new();
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) if line.contains(text) => return,
+                Ok(line) if line.contains(text) => return seen,
                 Ok(line) => seen.push(line),
                 Err(error) => panic!("no line with {text:?} ({error}): {seen:#?}"),
             }
@@ -216,6 +312,20 @@ pub(crate) fn kill(pid: i32, signal: Signal) {
     let _ = signal::kill(Pid::from_raw(pid), signal);
 }
 
+fn number_in(path: &Path) -> i32 {
+    fs::read_to_string(path).unwrap().trim().parse().unwrap()
+}
+
+/// Living processes that have this word among their arguments.
+pub(crate) fn pids_of(word: &str) -> Vec<i32> {
+    let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let has = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes())
+    };
+    pids.filter(|pid| has(pid) && is_alive(*pid)).collect()
+}
+
 /// The fields of `/proc/PID/stat` after the name: state, parent, …
 fn stat(pid: i32) -> Option<Vec<String>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -225,6 +335,12 @@ fn stat(pid: i32) -> Option<Vec<String>> {
 /// Whether a process runs; one that only waits to be reaped does not.
 pub(crate) fn is_alive(pid: i32) -> bool {
     stat(pid).is_some_and(|fields| fields[0] != "Z" && fields[0] != "X")
+}
+
+/// All that have this parent, zombies too.
+pub(crate) fn children(of: i32) -> Vec<i32> {
+    let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| stat(*pid).is_some_and(|fields| fields[1] == of.to_string())).collect()
 }
 
 pub(crate) fn parent(pid: i32) -> i32 {

@@ -1,0 +1,13 @@
+//! What native processes promise, with the program as a user has it.
+
+mod isolation;
+mod life;
+mod lines;
+mod places;
+mod privileges;
+mod state;
+mod stops;
+mod surroundings;
+mod tasks;
+mod torture;
+mod watching;

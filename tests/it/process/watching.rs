@@ -1,0 +1,68 @@
+//! Restarts by saved files, in the whole program.
+
+use crate::support::sandbox::{Sandbox, until};
+
+/// A service that notes what it has read, and takes its time to end.
+const SLOW: &str = "
+processes:
+  a:
+    command: cat src/version >> starts; echo >> starts; trap 'sleep 0.5; exit' TERM; true > ready; while :; do sleep 0.02; done
+    healthcheck: {file: ready, interval: 50ms}
+    develop: {watch: [{path: src, action: restart}]}
+";
+
+fn starts(sandbox: &Sandbox) -> Vec<String> {
+    sandbox.lines("starts").into_iter().filter(|line| !line.is_empty()).collect()
+}
+
+#[test]
+fn a_change_during_a_restart_is_not_lost() {
+    let sandbox = Sandbox::new(SLOW);
+    sandbox.write("src/version", "1");
+    sandbox.ok(&["up", "-d", "--wait"]);
+    sandbox.write("src/version", "2");
+    until("the restart is under way", || sandbox.ok(&["ps", "-a"]).contains("stopping"));
+    sandbox.write("src/version", "3");
+    until("the last one was read", || starts(&sandbox).last().is_some_and(|line| line == "3"));
+    sandbox.ok(&["ps"]);
+    assert!(starts(&sandbox).len() <= 3, "{:?}", starts(&sandbox));
+}
+
+#[test]
+fn a_stopped_service_stays_stopped_and_its_watch_is_armed_again_with_it() {
+    let sandbox = Sandbox::new(&format!(
+        "{SLOW}  other:\n    command: echo >> others; exec sleep 1000\n    develop: {{watch: [{{path: src, action: restart}}]}}\n"
+    ));
+    sandbox.write("src/version", "1");
+    sandbox.ok(&["up", "-d", "--wait"]);
+    sandbox.ok(&["stop", "a"]);
+    sandbox.write("src/version", "2");
+    until("the other one was restarted", || sandbox.lines("others").len() == 2);
+    assert_eq!(starts(&sandbox), ["1"]);
+    sandbox.ok(&["start", "a"]);
+    sandbox.write("src/version", "3");
+    until("it is restarted", || starts(&sandbox).len() == 3);
+    assert_eq!(starts(&sandbox), ["1", "2", "3"]);
+}
+
+#[test]
+fn a_change_restarts_its_service_and_those_that_follow_and_no_dependency() {
+    let one = |name: &str, rest: &str| format!("  {name}:\n    command: echo {name} >> order; exec sleep 1000\n{rest}");
+    let watch = "    develop: {watch: [{path: src, action: restart}]}\n";
+    let mut stack = "processes:\n".to_owned();
+    stack += &one("db", "");
+    stack += &one("web", &format!("    depends_on: [db]\n{watch}"));
+    stack += &one("worker", &format!("    depends_on: [web]\n{watch}"));
+    stack += &one("follower", "    depends_on: {web: {condition: service_started, restart: true}}\n");
+    let sandbox = Sandbox::new(&stack);
+    sandbox.write("src/main", "1");
+    sandbox.ok(&["up", "-d", "--wait"]);
+    until("all have started", || sandbox.lines("order").len() == 4);
+    sandbox.write("src/main", "2");
+    until("three have started again", || sandbox.lines("order").len() >= 7);
+    sandbox.ok(&["ps"]);
+    let mut again = sandbox.lines("order")[4..].to_vec();
+    assert_eq!(again[0], "web");
+    again.sort();
+    assert_eq!(again, ["follower", "web", "worker"]);
+}
