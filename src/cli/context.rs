@@ -221,7 +221,7 @@ impl Context {
             Reply::Overruled { by } => Err(CliError::Failed(format!("overruled by a later `{by}`"))),
             Reply::Ended { code: 0 } => Ok(Exit::Success),
             Reply::Ended { code } => Ok(Exit::Passed(u8::try_from(code).unwrap_or(1))),
-            Reply::Refused { reason } => Err(CliError::Failed(reason)),
+            Reply::Refused { reason } => Err(CliError::Usage(reason)),
             other @ (Reply::Status(_) | Reply::Why(_) | Reply::Deployment(_)) => Err(Self::unexpected(Some(&other))),
         }
     }
@@ -229,7 +229,7 @@ impl Context {
     /// An answer to another question than was asked.
     pub fn unexpected(reply: Option<&Reply>) -> CliError {
         match reply {
-            Some(Reply::Refused { reason }) => CliError::Failed(reason.clone()),
+            Some(Reply::Refused { reason }) => CliError::Usage(reason.clone()),
             Some(Reply::Failed { reasons }) => CliError::Several(reasons.clone()),
             other => CliError::Failed(format!("the supervisor gave an answer that does not fit: {other:?}")),
         }

@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long)]
     pub remove_orphans: bool,
     /// Kill after so many seconds, instead of each service's `stop_grace_period`
-    #[arg(short, long, value_name = "SECONDS")]
+    #[arg(short, long, value_name = "SECONDS", value_parser = values::whole_seconds)]
     pub timeout: Option<u64>,
 }
 

@@ -1,7 +1,7 @@
 //! `kill`: a signal, at once.
 
-use super::CliError;
 use super::context::{Context, Missing};
+use super::{CliError, values};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
 use crate::supervisor::request::{Kill, Request};
@@ -13,7 +13,7 @@ pub struct Args {
     /// Services [default: all]
     pub services: Vec<ServiceName>,
     /// Signal to send
-    #[arg(short, long, value_name = "SIGNAL", default_value = "SIGKILL")]
+    #[arg(short, long, value_name = "SIGNAL", value_parser = values::signal, default_value = "SIGKILL")]
     pub signal: String,
 }
 

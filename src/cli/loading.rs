@@ -70,7 +70,7 @@ impl Context {
             ["BAISTACK_FILE", "COMPOSE_FILE"].iter().any(|name| self.caller.get(*name).is_some_and(|value| !value.is_empty()));
         if request.files.is_empty()
             && !named
-            && let Ok(env) = self.env_id()
+            && let Ok(Ok(env)) = self.find_env()
             && let Some(deployment) = self.deployment(&env)?
             && deployment.stack.files.iter().all(|file| file.is_file())
         {
@@ -171,26 +171,32 @@ impl Context {
 
     /// The environment that a command is about which needs no more than that: named, or that of the stack here.
     pub fn env_id(&self) -> Result<EnvId, CliError> {
+        self.find_env()?.map_err(|unfound| self.refuse(&unfound.found, &unfound.sources))
+    }
+
+    /// The same, with what is to be said of the files where no environment is found; nothing has been said.
+    fn find_env(&self) -> Result<Result<EnvId, Box<Unfound>>, CliError> {
+        let named = |name: &str| name.parse().map(Ok).map_err(|error: NameError| CliError::Usage(error.to_string()));
         if let Some(name) = &self.global.project_name {
-            return name.parse().map_err(|error: NameError| CliError::Usage(error.to_string()));
+            return named(name);
         }
         let request = self.load_request(&[]);
         let (head, sources, found) = load::head(&request, &Sources::default());
         if !head.files.is_empty() {
             // The record lies beside the file: one that is broken is no reason not to stop what runs.
-            return self.env_of(&head, envid::Purpose::Use);
+            return self.env_of(&head, envid::Purpose::Use).map(Ok);
         }
         let variable = |name: &str| self.caller.get(name).filter(|text| !text.is_empty());
         if let Some(name) = variable("BAISTACK_ENVID").or_else(|| variable("COMPOSE_PROJECT_NAME")) {
-            return name.parse().map_err(|error: NameError| CliError::Usage(error.to_string()));
+            return named(name);
         }
         // A stack file that was deleted leaves its record.
         for directory in self.working_dir.ancestors() {
             if let Some(env) = envid::recorded(&self.state()?, directory).map_err(CliError::failed)? {
-                return Ok(env);
+                return Ok(Ok(env));
             }
         }
-        Err(self.refuse(&found, &sources))
+        Ok(Err(Box::new(Unfound { found, sources })))
     }
 
     fn env_of(&self, head: &Head, purpose: envid::Purpose) -> Result<EnvId, CliError> {
@@ -278,6 +284,12 @@ impl Context {
             self.printer.say(text.trim_end());
         }
     }
+}
+
+/// What is to be said of stack files that name no environment.
+struct Unfound {
+    found: Diagnostics,
+    sources: SourceMap,
 }
 
 /// The real files. Both looks may ask for stdin, which can be read once.

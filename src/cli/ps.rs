@@ -73,8 +73,14 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         context.printer.warning(reason);
     }
     let known = |name: &ServiceName| deployment.as_ref().is_some_and(|deployment| deployment.service(name).is_some());
-    if let Some(deployment) = &deployment {
-        context.known(deployment, &args.services)?;
+    match &deployment {
+        Some(deployment) => context.known(deployment, &args.services)?,
+        None => {
+            let is_there = |name: &ServiceName| status.units.iter().any(|unit| unit.unit.service == *name);
+            if let Some(unknown) = args.services.iter().find(|name| !is_there(name)) {
+                return Err(CliError::Usage(format!("no service `{unknown}` in {env}")));
+            }
+        }
     }
     let rows: Vec<Row<'_>> = (status.units.iter())
         .filter(|unit| args.services.is_empty() || args.services.contains(&unit.unit.service))

@@ -16,7 +16,7 @@ pub struct Args {
     #[arg(long)]
     pub wait: bool,
     /// Give up waiting after so many seconds
-    #[arg(long, value_name = "SECONDS", requires = "wait")]
+    #[arg(long, value_name = "SECONDS", value_parser = values::whole_seconds, requires = "wait")]
     pub wait_timeout: Option<u64>,
 }
 

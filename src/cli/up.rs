@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long)]
     pub wait: bool,
     /// Give up waiting after so many seconds
-    #[arg(long, value_name = "SECONDS", requires = "wait")]
+    #[arg(long, value_name = "SECONDS", value_parser = values::whole_seconds, requires = "wait")]
     pub wait_timeout: Option<u64>,
     /// Show what would be done, and do nothing (as `plan`)
     #[arg(long)]
@@ -56,7 +56,7 @@ pub struct Args {
     #[arg(long, value_name = "SERVICE=N", value_parser = values::scale)]
     pub scale: Vec<(ServiceName, u32)>,
     /// Kill after so many seconds when stopping, instead of each service's `stop_grace_period`
-    #[arg(short, long, value_name = "SECONDS")]
+    #[arg(short, long, value_name = "SECONDS", value_parser = values::whole_seconds)]
     pub timeout: Option<u64>,
     /// File changes act on containers too
     #[arg(short, long, conflicts_with = "no_watch")]

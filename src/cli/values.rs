@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::base::duration;
 use crate::base::name::ServiceName;
 use crate::world::clock;
+use crate::world::native::signal;
 
 /// `web=3`.
 pub fn scale(text: &str) -> Result<(ServiceName, u32), String> {
@@ -20,7 +21,20 @@ pub fn variable(text: &str) -> Result<(String, Option<String>), String> {
     if name.is_empty() { Err("expected NAME=VALUE".to_owned()) } else { Ok((name.to_owned(), value)) }
 }
 
-/// Whole seconds, as Compose takes them, as a duration.
+/// A signal's name or number.
+pub fn signal(text: &str) -> Result<String, String> {
+    match signal::number(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("no such signal; `kill -l` lists them".to_owned()),
+    }
+}
+
+/// Whole seconds, as Compose takes them.
+pub fn whole_seconds(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "expected a number of seconds".to_owned())
+}
+
+/// Whole seconds as a duration.
 pub fn seconds(seconds: Option<u64>) -> Option<Duration> {
     seconds.map(Duration::from_secs)
 }

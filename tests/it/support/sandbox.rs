@@ -46,6 +46,14 @@ impl Sandbox {
         self.root.join("stack").join(name)
     }
 
+    /// What a command says, with its exit code, as a person would see it; the sandbox's own place stands as `/PLACE`.
+    pub(crate) fn transcript(&self, directory: &str, line: &str) -> String {
+        let words: Vec<&str> = line.split(' ').filter(|word| !word.is_empty()).collect();
+        let said = self.run_in(&self.path(directory), &words);
+        let text = format!("$ baistack {line}\n{}{}[{}]\n", said.out, said.err, said.code);
+        text.replace(self.root.to_str().unwrap(), "/PLACE").replace(env!("CARGO_PKG_VERSION"), "VERSION")
+    }
+
     pub(crate) fn state(&self) -> PathBuf {
         self.root.join("state/baistack")
     }
