@@ -218,9 +218,13 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_name_is_said_in_good_grammar() {
-        let said = |text: &str| (text.parse::<EnvId>().unwrap_err().to_string(), text.parse::<ServiceName>().unwrap_err().to_string());
+        let said =
+            |text: &str| (text.parse::<EnvId>().unwrap_err().to_string(), text.parse::<ServiceName>().unwrap_err().to_string());
         let (env, service) = said("");
-        assert_eq!((env.as_str(), service.as_str()), ("an environment name must not be empty", "a service name must not be empty"));
+        assert_eq!(
+            (env.as_str(), service.as_str()),
+            ("an environment name must not be empty", "a service name must not be empty")
+        );
         let (env, service) = said("..");
         assert_eq!(env, "`..` means a directory and cannot be an environment name");
         assert_eq!(service, "`..` means a directory and cannot be a service name");

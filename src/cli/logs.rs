@@ -217,7 +217,13 @@ impl Shown {
         let lines = LogLines::new(paint, prefix, args.timestamps, names);
         // A pattern needs the whole line.
         let shows_open = args.follow && args.grep.is_none() && term::stdout_is_terminal();
-        Self { writer: LineWriter::new(lines, shows_open), printer: context.printer, grep: args.grep.clone(), json: args.json, drawn: Vec::new() }
+        Self {
+            writer: LineWriter::new(lines, shows_open),
+            printer: context.printer,
+            grep: args.grep.clone(),
+            json: args.json,
+            drawn: Vec::new(),
+        }
     }
 
     fn print(&mut self, line: &Line) -> Result<(), PrintError> {

@@ -1,5 +1,6 @@
 //! One match: effect → edge. Each action that is handed out ends in exactly one event, also when its task panics.
 
+use std::collections::HashMap;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 use indexmap::IndexMap;
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::AbortHandle;
 
 use super::run_loop::HostError;
 use crate::control::server::{self, Hub};
@@ -55,6 +57,8 @@ pub struct Edges {
     tasks: Arc<Tasks>,
     runtime: Option<Runtime>,
     env_dir: EnvDir,
+    /// Starts of containers whose hooks may take any time.
+    starts: HashMap<UnitId, AbortHandle>,
     /// The engine's events are followed once it has been asked for anything.
     following: bool,
 }
@@ -86,6 +90,7 @@ impl Edges {
             pump: Some(pump),
             runtime: Some(runtime),
             env_dir: env_dir.clone(),
+            starts: HashMap::new(),
             following: false,
         })
     }
@@ -112,8 +117,12 @@ impl Edges {
     pub(super) fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Act(ticket, action) => self.act(ticket, action),
-            // What lives goes on making its outputs; the machine says it again after its end.
             Effect::Abandon(unit) => {
+                self.native.call_off(&unit);
+                if let Some(hooks) = self.starts.remove(&unit) {
+                    hooks.abort();
+                }
+                // What lives goes on making its outputs; the machine says it again after its end.
                 if self.native.root(&unit).is_none() {
                     self.tasks.abandon(&unit);
                 }
@@ -159,13 +168,17 @@ impl Edges {
             return;
         }
         let (docker, events) = (self.docker.clone(), self.events.clone());
-        let answer = ticket.clone();
-        let progress = events.clone();
-        self.spawn(
+        let (answer, progress, spec) = (ticket.clone(), events.clone(), action.spec().cloned());
+        let has_hooks = |spec: &UnitSpec| !spec.service().common.post_start.is_empty();
+        let starts = matches!(action, Action::Start { .. });
+        let work = self.spawn(
             async move { docker.act(&ticket, &action, &progress).await },
             move |result| Event::Acted(answer, result.unwrap_or_else(|panic| Err(Fault::permanent(panic)))),
             events,
         );
+        if let Some(spec) = spec.filter(|spec| starts && has_hooks(spec)) {
+            self.starts.insert(spec.unit, work);
+        }
     }
 
     /// Does what has not to wait, or no longer.
@@ -246,13 +259,18 @@ impl Edges {
         work: impl Future<Output = T> + Send + 'static,
         event: impl FnOnce(Result<T, String>) -> Event + Send + 'static,
         events: Sender<Event>,
-    ) {
+    ) -> AbortHandle {
         let work = self.runtime().spawn(work);
+        let handle = work.abort_handle();
         self.runtime().spawn(async move {
-            let result = work.await.map_err(|error| format!("a fault of our own: {error}"));
+            let result = work.await.map_err(|error| match error.is_cancelled() {
+                true => "it was called off".to_owned(),
+                false => format!("a fault of our own: {error}"),
+            });
             // The loop may have ended; then nobody waits.
             let _ = events.send(event(result));
         });
+        handle
     }
 
     fn blocking(&self, ticket: Ticket, work: impl FnOnce() -> Result<Outcome, Fault> + Send + 'static) {

@@ -17,8 +17,8 @@ use crate::plan::desired::UnitSpec;
 pub enum Effect {
     /// Do this; answer with `Event::Acted` exactly once.
     Act(Ticket, Action),
-    /// Let go of what a task's run would have been protected by: it was stopped, or is not wanted any more. An assessment or a
-    /// start that still waits for it fails.
+    /// What is under way for this unit is not wanted any more. Hooks and checks are ended; what a task's run would have been
+    /// protected by is let go, and an assessment or a start that still waits for it fails.
     Abandon(UnitId),
     /// Look at the container engine; answer with `Event::Observed` and the same number exactly once.
     Observe(u64, Query),

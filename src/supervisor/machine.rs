@@ -221,7 +221,7 @@ impl Supervisor {
                 self.begin(id, step);
             }
         }
-        self.abandon_tasks();
+        self.abandon();
         self.forget_what_is_gone();
         // Whoever stops listening with the answer has heard how things stand.
         self.report_changes(&blocked);
@@ -241,11 +241,12 @@ impl Supervisor {
         }
     }
 
-    /// Lets go of the outputs of tasks that no verdict will follow on.
-    fn abandon_tasks(&mut self) {
+    /// Lets go of the outputs of tasks that no verdict will follow on, and of what is under way for units that are to end.
+    fn abandon(&mut self) {
         for unit in self.units.values_mut() {
-            if let Some(hold) = unit.next_hold() {
-                unit.task.hold = hold;
+            let hold = unit.next_hold();
+            unit.task.hold = hold.unwrap_or(unit.task.hold);
+            if unit.is_called_off() || hold.is_some() {
                 self.effects.push(Effect::Abandon(unit.id.clone()));
             }
         }
@@ -313,7 +314,7 @@ impl Supervisor {
         if unit.kind == super::status::UnitKind::Task && matches!(step, Step::Assess | Step::Table(next::Step::Start)) {
             unit.task.hold = Hold::Held;
         }
-        unit.busy = Some(Busy { serial, step, spec: spec.clone(), generation: unit.generation });
+        unit.busy = Some(Busy { serial, step, spec: spec.clone(), generation: unit.generation, called_off: false });
         let ticket = unit.ticket(serial, &spec);
         self.act(ticket, action);
     }

@@ -242,6 +242,8 @@ impl Supervisor {
                 let service = unit.id.service.clone();
                 self.task_ran(&service);
             }
+            // Its check was called off, or might as well have been.
+            Conclusion::Failed(_) if matches!(unit.goal, Goal::Stopped | Goal::Gone) => unit.task.phase = Phase::Unasked,
             Conclusion::Failed(reason) => {
                 unit.failures += 1;
                 unit.failure = Some(reason.clone());
@@ -348,6 +350,7 @@ impl Supervisor {
             step: Step::Table(next::Step::Stop),
             spec: spec.clone(),
             generation: unit.generation,
+            called_off: false,
         });
         unit.stopping = Some(super::unit::Stopping { deadline, killed: false, cause });
         let ticket = unit.ticket(serial, &spec);

@@ -97,7 +97,8 @@ impl Bench {
     fn look(&mut self, containers: &[SeenContainer]) {
         let images = [("image".to_owned(), "sha256:1".to_owned())].into();
         let actual = Actual { containers: containers.to_vec(), images, ..Actual::default() };
-        let asked = self.effects.iter().rev().find_map(|it| if let Effect::Observe(number, _) = it { Some(*number) } else { None });
+        let asked =
+            self.effects.iter().rev().find_map(|it| if let Effect::Observe(number, _) = it { Some(*number) } else { None });
         self.tell(Event::Observed(asked.expect("nobody looks"), Ok(actual)));
     }
 
@@ -115,11 +116,14 @@ impl Bench {
     }
 
     fn acts(&self) -> impl Iterator<Item = (&Ticket, &Action)> {
-        self.effects.iter().filter_map(|effect| if let Effect::Act(ticket, action) = effect { Some((ticket, action)) } else { None })
+        self.effects
+            .iter()
+            .filter_map(|effect| if let Effect::Act(ticket, action) = effect { Some((ticket, action)) } else { None })
     }
 
     fn replies(&self) -> Vec<Reply> {
-        let replies = self.effects.iter().filter_map(|effect| if let Effect::Reply(_, reply) = effect { Some(reply) } else { None });
+        let replies =
+            self.effects.iter().filter_map(|effect| if let Effect::Reply(_, reply) = effect { Some(reply) } else { None });
         replies.cloned().collect()
     }
 }

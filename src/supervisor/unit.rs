@@ -67,6 +67,8 @@ pub struct Busy {
     pub spec: UnitSpec,
     /// The generation it acts for.
     pub generation: Generation,
+    /// The edge was told that nobody wants it any more.
+    pub called_off: bool,
 }
 
 /// A stop that was asked for and is not over.
@@ -463,6 +465,23 @@ impl Unit {
                 };
                 Some(Step::Table(step))
             }
+        }
+    }
+
+    /// Whether what is under way has just become useless: the unit is to end, and what may take any time keeps it from that.
+    pub fn is_called_off(&mut self) -> bool {
+        let ends = matches!(self.goal, Goal::Stopped | Goal::Gone);
+        let has_hooks = !self.spec.service().common.post_start.is_empty();
+        match &mut self.busy {
+            Some(busy) if ends && !busy.called_off => {
+                busy.called_off = match busy.step {
+                    Step::Assess | Step::Conclude => true,
+                    Step::Table(next::Step::Start) => has_hooks,
+                    Step::Table(next::Step::Create | next::Step::Stop | next::Step::Remove) | Step::Kill => false,
+                };
+                busy.called_off
+            }
+            Some(_) | None => false,
         }
     }
 

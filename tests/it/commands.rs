@@ -140,7 +140,8 @@ fn a_directory_without_a_stack_file_is_told_from_a_wrong_one() {
     sandbox.write("torn.yaml", "processes: {web: [\n");
     sandbox.write("empty.yaml", "");
     let files = ["folder", "nonesuch.yaml", "broken.yaml", "torn.yaml", "empty.yaml"];
-    let lines = files.iter().flat_map(|file| ["config -q", "up -d", "plan", "run web true"].map(|line| format!("-f {file} {line}")));
+    let lines =
+        files.iter().flat_map(|file| ["config -q", "up -d", "plan", "run web true"].map(|line| format!("-f {file} {line}")));
     insta::assert_snapshot!("wrong_stack_file", said(&sandbox, "", lines));
 }
 

@@ -121,13 +121,19 @@ impl Docker {
     pub(super) async fn stop(&self, spec: &UnitSpec, container: Option<&str>, grace: Duration) -> Result<Outcome, Fault> {
         let link = self.link().await?;
         let Some(id) = known_or_found(&link, spec, container).await? else { return Ok(Outcome::Done) };
-        for hook in &spec.service().common.pre_stop {
-            // A container that cannot run its hook must be stopped all the same.
-            if let Err(fault) = self.run_hook(&id, hook, "pre_stop").await {
-                tracing::warn!(unit = %spec.unit, %fault, "a hook failed");
+        let begun = Instant::now();
+        let hooks = async {
+            for hook in &spec.service().common.pre_stop {
+                // A container that cannot run its hook must be stopped all the same.
+                if let Err(fault) = self.run_hook(&id, hook, "pre_stop").await {
+                    tracing::warn!(unit = %spec.unit, %fault, "a hook failed");
+                }
             }
+        };
+        if tokio::time::timeout(grace, hooks).await.is_err() {
+            tracing::warn!(unit = %spec.unit, "its pre_stop hooks took longer than its grace period");
         }
-        self.stop_by_id(&link, &id, Some(grace)).await?;
+        self.stop_by_id(&link, &id, Some(grace.saturating_sub(begun.elapsed()))).await?;
         Ok(Outcome::Done)
     }
 

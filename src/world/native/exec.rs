@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -73,10 +73,10 @@ pub fn run_command(
 ) -> Result<Ran, Fault> {
     let order = Order { environment, ..Order::other(spec, argv) };
     let (launch, _) = order.launch()?;
-    let deployment = &spec.deployment;
-    let env = Marker::of_env(&deployment.env, &deployment.places.state_dir, nix::unistd::geteuid().as_raw());
+    let env = env_of(spec);
     let marker = env.of_command(serial());
-    let running = Running { unit: Some(&spec.unit), marker: Some(marker), timeout, output, leaves: Leaves::Nothing };
+    let leaves = Leaves::Nothing;
+    let running = Running { env: Some(env), unit: Some(&spec.unit), marker: Some(marker), timeout, output, leaves };
     running.run(launch, |error, launch| spawn::explain(&error, &order, launch))
 }
 
@@ -90,7 +90,7 @@ pub fn run_plain(
 ) -> Result<Ran, Fault> {
     let launch = spawn::plain(argv, environment, directory)?;
     let output = Output::Kept(output_bytes);
-    let running = Running { unit: None, marker: None, timeout, output, leaves: Leaves::Nothing };
+    let running = Running { env: None, unit: None, marker: None, timeout, output, leaves: Leaves::Nothing };
     running.run(launch, |error, launch| spawn::explain_plain(&error, launch))
 }
 
@@ -112,7 +112,8 @@ pub(super) fn run_hooks(
             ..Order::other(spec, hook.command.clone())
         };
         let output = Output::Log(pump);
-        let running = Running { unit: Some(&spec.unit), marker: Some(unit.marker), timeout, output, leaves: Leaves::ToUnit };
+        let (env, leaves) = (Some(env_of(spec)), Leaves::ToUnit);
+        let running = Running { env, unit: Some(&spec.unit), marker: Some(unit.marker), timeout, output, leaves };
         let ran = (order.launch())
             .and_then(|(launch, _)| running.run(launch, |error, launch| spawn::explain(&error, &order, launch)))
             .map_err(|fault| fault.message)?;
@@ -124,6 +125,43 @@ pub(super) fn run_hooks(
         }
     }
     Ok(())
+}
+
+/// Commands that run for a unit at the moment: its environment's mark, its name, and their sessions.
+static UNDER_WAY: Mutex<Vec<(Marker, UnitId, Root)>> = Mutex::new(Vec::new());
+
+/// Ends the hooks, checks and tests that run for a unit: nobody wants to know any more how they end.
+pub fn call_off(env: Marker, unit: &UnitId) {
+    let under_way = UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner);
+    for (_, _, root) in under_way.iter().filter(|(of, whose, _)| *of == env && whose == unit) {
+        // Its session alone: with the mark of its unit a hook would take the unit along.
+        let _ = stop::kill_all(&Root { marker: Marker::NONE, ..*root }, &[]);
+    }
+}
+
+/// A command in the list of those under way, for as long as this lives.
+struct UnderWay(Option<i32>);
+
+impl UnderWay {
+    fn enter(env: Option<Marker>, unit: Option<&UnitId>, root: Root) -> Self {
+        let (Some(env), Some(unit)) = (env, unit) else { return Self(None) };
+        UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner).push((env, unit.clone(), root));
+        Self(Some(root.leader))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, _, root)| root.leader != leader);
+        }
+    }
+}
+
+/// The mark of a unit's environment.
+fn env_of(spec: &UnitSpec) -> Marker {
+    let deployment = &spec.deployment;
+    Marker::of_env(&deployment.env, &deployment.places.state_dir, nix::unistd::geteuid().as_raw())
 }
 
 fn serial() -> u32 {
@@ -140,6 +178,8 @@ enum Leaves {
 
 /// A command about to be run.
 struct Running<'a> {
+    /// The mark of the unit's environment.
+    env: Option<Marker>,
     unit: Option<&'a UnitId>,
     marker: Option<Marker>,
     timeout: Option<Duration>,
@@ -177,6 +217,7 @@ impl Running<'_> {
             // A session is enough to find most of a command's processes by; no process has this mark.
             marker: self.marker.unwrap_or(Marker::NONE),
         };
+        let _under_way = UnderWay::enter(self.env, self.unit, root);
         let deadline = self.timeout.map(clock::deadline);
         let mut kept = Kept::new(pipe, self.output);
         let timed_out = !kept.read_until_end(&child.pidfd, deadline);
@@ -371,6 +412,22 @@ mod tests {
         let ran = run_command(&spec, sh(script), IndexMap::new(), Some(Duration::from_millis(300)), Output::Kept(10)).unwrap();
         assert!(ran.timed_out);
         await_end(world.file("deep").parse().unwrap());
+    }
+
+    #[test]
+    fn a_command_is_called_off_with_all_that_it_started() {
+        let mut world = World::new("calledoff");
+        let spec = world.unit("a", "true", |_, _| {});
+        let script = "setsid sh -c 'echo $$ > deep; exec sleep 1000' & echo $$ > own; wait";
+        std::thread::scope(|scope| {
+            let ran = scope.spawn(|| run_command(&spec, sh(script), IndexMap::new(), None, Output::Kept(10)));
+            let deep = world.file("deep").parse().unwrap();
+            call_off(env_of(&spec), &"b:1".parse().unwrap());
+            assert!(!ran.is_finished(), "it is another unit's");
+            call_off(env_of(&spec), &spec.unit);
+            assert!(!ran.join().unwrap().unwrap().is_success());
+            await_end(deep);
+        });
     }
 
     #[test]

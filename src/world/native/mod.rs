@@ -142,6 +142,11 @@ impl Native {
         self.reaper.lives.get(unit)?.input.as_ref().map(AsFd::as_fd)
     }
 
+    /// Ends what runs beside a unit: hooks, checks, tests. They fail, and that is told.
+    pub fn call_off(&self, unit: &UnitId) {
+        exec::call_off(self.env, unit);
+    }
+
     /// Kills every process of every unit. Their ends will be told.
     pub fn kill_everything(&mut self) {
         for life in self.reaper.lives.values_mut() {

@@ -206,11 +206,8 @@ fn what_only_comes_of_a_services_image_is_no_container_of_the_service() {
         let dir = tempfile::tempdir().unwrap();
         files(dir.path(), &[("Dockerfile", &format!("FROM {}\n", corner.image()))]);
         let image = build(&corner, &with_build(&corner, dir.path(), "")).await.unwrap();
-        let body = bollard::models::ContainerCreateBody {
-            image: Some(image),
-            cmd: Some(vec!["true".to_owned()]),
-            ..Default::default()
-        };
+        let body =
+            bollard::models::ContainerCreateBody { image: Some(image), cmd: Some(vec!["true".to_owned()]), ..Default::default() };
         let none = None::<bollard::query_parameters::CreateContainerOptions>;
         let made = corner.api.create_container(none, body).await.unwrap();
         let inspected = corner.api.inspect_container(&made.id, None).await.unwrap();
