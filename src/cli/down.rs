@@ -49,7 +49,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let exit = context.ask(&env, Request::Down(down), Missing::IsFine)?;
     if let Some(deployment) = deployment.filter(|_| whole && exit == Exit::Success) {
         // What `exec -d` has left to itself.
-        sweep::sweep(&env, SWEEP_GRACE);
+        sweep::sweep(&env, &deployment.places.state_dir, SWEEP_GRACE);
         envdir::remove_run_dir(&deployment.places.run_dir).map_err(CliError::failed)?;
     }
     Ok(exit)

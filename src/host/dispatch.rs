@@ -12,6 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::AbortHandle;
 
 use super::run_loop::HostError;
+use crate::base::name::UnitId;
 use crate::control::server::{self, Hub};
 use crate::plan::action::{Action, Fault, Outcome, Ticket};
 use crate::plan::desired::UnitSpec;

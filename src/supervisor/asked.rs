@@ -416,7 +416,10 @@ impl Supervisor {
         if signals.waiting.is_empty() {
             let reasons = std::mem::take(&mut signals.failed);
             self.signals.remove(&id);
-            self.reply(id, if reasons.is_empty() { Reply::Done { changed: true, warnings: Vec::new() } } else { Reply::Failed { reasons } });
+            self.reply(
+                id,
+                if reasons.is_empty() { Reply::Done { changed: true, warnings: Vec::new() } } else { Reply::Failed { reasons } },
+            );
         }
         true
     }

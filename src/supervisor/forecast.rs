@@ -377,9 +377,7 @@ mod tests {
                     "kind": {"container": {"build": {"context": "/nowhere"}}}}
         }"#;
         let up = |deployment: &Deployment| Request::Up(Box::new(Up::of(deployment.clone())));
-        let make = |_: &Deployment| {
-            Request::Restart(Restart { services: vec!["make".parse().unwrap()], ..Restart::default() })
-        };
+        let make = |_: &Deployment| Request::Restart(Restart { services: vec!["make".parse().unwrap()], ..Restart::default() });
         let plans = plans(services, [up, up, make, up]);
         let builds = |plan: &Vec<String>| plan.iter().any(|step| step == "build image of web");
         assert_eq!(plans.iter().map(builds).collect::<Vec<_>>(), [true, false, true, false], "{plans:#?}");

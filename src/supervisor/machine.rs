@@ -174,8 +174,8 @@ impl Supervisor {
         });
         let resources = (self.networks.values().chain(self.volumes.values()))
             .map(|resource| (resource.not_before > self.now && resource.next().is_some()).then_some(resource.not_before));
-        let images = (self.images.values())
-            .map(|image| (image.not_before > self.now && image.is_due()).then_some(image.not_before));
+        let images =
+            (self.images.values()).map(|image| (image.not_before > self.now && image.is_due()).then_some(image.not_before));
         let wishes = self.wishes.values().map(|wish| wish.give_up_at);
         units.chain(resources).chain(images).chain(wishes).chain([self.watches.due()]).flatten().min()
     }
@@ -303,7 +303,11 @@ impl Supervisor {
             }
             Step::Assess => Action::Assess {
                 spec: spec.clone(),
-                trusted: unit.task.done.as_ref().is_some_and(|done| done.hash == spec.hash && done.lives == unit.task.basis.lives),
+                trusted: unit
+                    .task
+                    .done
+                    .as_ref()
+                    .is_some_and(|done| done.hash == spec.hash && done.lives == unit.task.basis.lives),
                 dependency_ran: unit.task.basis.dependency_ran,
             },
             Step::Conclude => {
@@ -370,7 +374,12 @@ impl Supervisor {
     }
 
     fn reconcile_images(&mut self) {
-        let due: Vec<ResourceId> = self.images.iter().filter(|(_, image)| image.is_due() && image.not_before <= self.now).map(|(id, _)| id.clone()).collect();
+        let due: Vec<ResourceId> = self
+            .images
+            .iter()
+            .filter(|(_, image)| image.is_due() && image.not_before <= self.now)
+            .map(|(id, _)| id.clone())
+            .collect();
         for id in due {
             let image = &self.images[&id];
             let reference = image.reference.clone();

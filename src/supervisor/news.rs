@@ -104,7 +104,9 @@ impl Supervisor {
                 if built { ResourceState::Built } else { ResourceState::Pulled }
             }
             Ok(_) => return,
-            Err(fault) if fault.kind != FaultKind::Permanent && (fault.kind == FaultKind::EngineAway || image.failures + 1 < TRIES) => {
+            Err(fault)
+                if fault.kind != FaultKind::Permanent && (fault.kind == FaultKind::EngineAway || image.failures + 1 < TRIES) =>
+            {
                 image.failures += 1;
                 image.renew |= renewed;
                 image.not_before = now + backoff(image.failures, &mut self.random);

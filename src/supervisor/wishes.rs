@@ -245,7 +245,9 @@ impl Supervisor {
                 let stays = unit.next_step(self.now).is_none() || blocked.contains_key(&unit.id.service);
                 let over = stays && unit.busy.is_none() && !unit.is_alive();
                 all_over &= over;
-                let bad = unit.given_up || blocked.contains_key(&unit.id.service) || matches!(unit.have, Have::Exited { exit, .. } if !exit.is_success() && !unit.stopped);
+                let bad = unit.given_up
+                    || blocked.contains_key(&unit.id.service)
+                    || matches!(unit.have, Have::Exited { exit, .. } if !exit.is_success() && !unit.stopped);
                 failed |= bad;
                 let counts = match lease.abort {
                     Abort::Never => false,
@@ -269,8 +271,7 @@ impl Supervisor {
             if all_over {
                 let lease = self.leases.remove(&id).expect("just looked");
                 // Nobody waits for them any more, so nothing is started when their root comes good.
-                let never: Vec<UnitId> =
-                    lease.units.into_iter().filter(|unit| blocked.contains_key(&unit.service)).collect();
+                let never: Vec<UnitId> = lease.units.into_iter().filter(|unit| blocked.contains_key(&unit.service)).collect();
                 self.set_goal(&never, Goal::Stopped);
                 self.reply(id, Reply::Ended { code: first.unwrap_or(i32::from(failed)) });
             }

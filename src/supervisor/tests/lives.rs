@@ -152,12 +152,14 @@ fn a_container_that_is_no_unit_is_stopped_by_its_id() {
 
 #[test]
 fn an_image_is_built_again_when_its_task_has_run_under_another_supervisor() {
-    let build = json!({"common": after("make", "service_completed_successfully"), "kind": {"container": {"build": {"context": "/x"}}}});
+    let build =
+        json!({"common": after("make", "service_completed_successfully"), "kind": {"container": {"build": {"context": "/x"}}}});
     let deployment = deployment(json!({"make": task(json!({})), "web": build}));
     let mut bench = Bench::new();
     let image = deployment.image_of(&"web".parse().unwrap()).unwrap();
     let look = |bench: &mut Bench| {
-        let asked = bench.effects.iter().rev().find_map(|it| if let Effect::Observe(number, _) = it { Some(*number) } else { None });
+        let asked =
+            bench.effects.iter().rev().find_map(|it| if let Effect::Observe(number, _) = it { Some(*number) } else { None });
         let images = [(image.clone(), "sha256:1".to_owned())].into();
         if let Some(number) = asked {
             bench.tell(Event::Observed(number, Ok(Actual { images, ..Actual::default() })));

@@ -25,6 +25,7 @@ use crate::model::hook::Hook;
 use crate::plan::action::{Fault, Incarnation, Outcome};
 use crate::plan::desired::UnitSpec;
 use crate::supervisor::event::Event;
+use crate::world::clock;
 
 /// How long a removal that another one is already doing may take.
 const REMOVAL: Duration = Duration::from_secs(30);
@@ -121,7 +122,7 @@ impl Docker {
     pub(super) async fn stop(&self, spec: &UnitSpec, container: Option<&str>, grace: Duration) -> Result<Outcome, Fault> {
         let link = self.link().await?;
         let Some(id) = known_or_found(&link, spec, container).await? else { return Ok(Outcome::Done) };
-        let begun = Instant::now();
+        let deadline = clock::deadline(grace);
         let hooks = async {
             for hook in &spec.service().common.pre_stop {
                 // A container that cannot run its hook must be stopped all the same.
@@ -133,7 +134,7 @@ impl Docker {
         if tokio::time::timeout(grace, hooks).await.is_err() {
             tracing::warn!(unit = %spec.unit, "its pre_stop hooks took longer than its grace period");
         }
-        self.stop_by_id(&link, &id, Some(grace.saturating_sub(begun.elapsed()))).await?;
+        self.stop_by_id(&link, &id, Some(clock::until(deadline))).await?;
         Ok(Outcome::Done)
     }
 

@@ -7,8 +7,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
@@ -362,7 +362,7 @@ pub fn exec_detached(spec: &UnitSpec, argv: Vec<String>, options: Interactive<'_
     let null = null.map_err(|error| Fault::temporary(format!("open /dev/null: {error}")))?;
     launch.own_session = true;
     launch.stdio = [Some(null.as_raw_fd()); 3];
-    let marker = Marker::of_env(&spec.deployment.env, nix::unistd::geteuid().as_raw()).of_command(std::process::id());
+    let marker = env_of(spec).of_command(std::process::id());
     launch.limits.extend(limits::marking(marker));
     child::spawn(&launch).map(drop).map_err(|error| spawn::explain(&error, &order, &launch))
 }

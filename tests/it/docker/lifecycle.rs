@@ -25,7 +25,8 @@ fn a_container_is_seen_in_each_state_of_its_life() {
 
         let birth = corner.start(&spec).await.unwrap();
         assert_eq!(corner.observe().await.containers[0].state, SeenState::Running { birth: birth.clone() });
-        let stop = Action::Stop { spec: spec.clone(), incarnation: Incarnation(1), container: None, grace: Duration::from_secs(5) };
+        let stop =
+            Action::Stop { spec: spec.clone(), incarnation: Incarnation(1), container: None, grace: Duration::from_secs(5) };
         assert_eq!(corner.act(stop.clone()).await.unwrap(), Outcome::Done);
         let exited = SeenState::Exited { exit: Exit::Code(143), birth };
         assert_eq!(corner.observe().await.containers[0].state, exited);
@@ -131,7 +132,10 @@ fn a_network_that_a_stranger_uses_is_kept_and_the_stranger_named() {
         corner.api.create_container(Some(options), body).await.unwrap();
         corner.api.start_container(&stranger, None).await.unwrap();
         let spec = spec(&deployment, "web:1");
-        corner.act(Action::Stop { spec: spec.clone(), incarnation: Incarnation(1), container: None, grace: Duration::ZERO }).await.unwrap();
+        corner
+            .act(Action::Stop { spec: spec.clone(), incarnation: Incarnation(1), container: None, grace: Duration::ZERO })
+            .await
+            .unwrap();
         corner.act(Action::Remove { unit: spec.unit, container: Some(id), spec: None, volumes: true }).await.unwrap();
         let name = format!("{}_default", corner.env);
         let remove = Action::RemoveNetwork { name: name.clone() };
