@@ -122,6 +122,7 @@ impl Edges {
             }
             Effect::Probe(ticket, probe) => self.probe(ticket, probe),
             Effect::Watch(list) => self.watcher.set(list),
+            Effect::Hold(units) => self.native.hold_sockets(&units),
             Effect::Reply(id, reply) => match &self.answers {
                 Answers::Hub(hub) => hub.reply(id, reply),
                 Answers::Here { reply: take, .. } => take(reply),

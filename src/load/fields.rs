@@ -126,9 +126,10 @@ const PROCESS: &[&str] = &[
     "inherit_env",
     "shell",
     "keep",
+    "sockets",
 ];
 
-const PROCESS_NOT_YET: &[&str] = &["sockets", "proxy", "reload", "schedule", "isolation"];
+const PROCESS_NOT_YET: &[&str] = &["proxy", "reload", "schedule", "isolation"];
 
 /// Keys of mappings inside, by the key above them.
 const INSIDE: &[(&str, &[&str], &[&str])] = &[

@@ -19,6 +19,7 @@ pub(super) fn check(root: &Node, selection: &Selection, env: &str, directory: &s
         has_something_to_run(name, entry, *process, diagnostics);
         dependencies(name, entry, &services, selection, diagnostics);
         references(name, entry, root, diagnostics);
+        super::supervised::check(name, entry, diagnostics);
     }
     circles(&services, diagnostics);
     fixed_ports(&services, selection, diagnostics);

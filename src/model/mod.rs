@@ -18,6 +18,7 @@ pub mod requires;
 pub mod restart;
 pub mod secret;
 pub mod service;
+pub mod socket;
 pub mod stack;
 pub mod value;
 pub mod volume;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::socket::Socket;
 use crate::base::duration;
 
 /// Stands in a process's texts for `${REPLICA}`, whose number is only known when the replica starts.
@@ -72,6 +73,8 @@ pub struct Process {
     pub shell: Option<Vec<String>>,
     /// Programs that may outlive the service.
     pub keep: Vec<String>,
+    /// What the supervisor listens on for it.
+    pub sockets: Vec<Socket>,
     /// Whether it is a task: it has `check`, `inputs`, `outputs` or `schedule`, or something waits for its completion.
     /// Set by the loader, which alone sees the whole stack.
     pub task: bool,

@@ -1,11 +1,12 @@
 //! All that the machine can ask for.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::event::{RequestId, RuleId};
 use super::notice::Notice;
 use super::request::Reply;
-use crate::base::name::ServiceName;
+use crate::base::name::{ServiceName, UnitId};
 use crate::model::health::HealthCheck;
 use crate::model::watch::WatchRule;
 use crate::plan::action::{Action, Ticket};
@@ -23,6 +24,8 @@ pub enum Effect {
     Probe(Ticket, Probe),
     /// Watch these files, and no others.
     Watch(Vec<Watched>),
+    /// Hold the listening sockets of these units, and of no others.
+    Hold(BTreeSet<UnitId>),
     /// Answer a request. A request has exactly one answer; what it is told before that are notices.
     Reply(RequestId, Reply),
     /// Tell those who follow.

@@ -61,6 +61,8 @@ pub struct Supervisor {
     pub(super) wishes: BTreeMap<RequestId, Wish>,
     pub(super) leases: BTreeMap<RequestId, Lease>,
     pub(super) watches: Watches,
+    /// Units whose listening sockets are held.
+    pub(super) held: std::collections::BTreeSet<UnitId>,
     /// Services whose watches an `up` has armed.
     pub(super) watched: std::collections::BTreeSet<ServiceName>,
     /// The last `up` takes orphans away.
@@ -100,6 +102,7 @@ impl Supervisor {
             wishes: BTreeMap::new(),
             leases: BTreeMap::new(),
             watches: Watches::default(),
+            held: std::collections::BTreeSet::new(),
             watched: std::collections::BTreeSet::new(),
             orphans_go: false,
             asked: 0,
@@ -167,6 +170,7 @@ impl Supervisor {
         // The end of a foreground `up` takes others along: what that changes is acted upon now, since nothing else would wake us.
         while self.pass() {}
         self.arm_watches();
+        self.hold_sockets();
         if std::mem::take(&mut self.persist) {
             self.effects.push(Effect::Persist);
         }

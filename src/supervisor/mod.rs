@@ -6,6 +6,7 @@
 
 mod asked;
 mod gate;
+mod held;
 mod machine;
 mod news;
 mod seen;

@@ -4,5 +4,6 @@
 
 mod cli;
 mod docker;
+mod sockets;
 mod stacks;
 mod support;

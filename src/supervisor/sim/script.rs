@@ -11,6 +11,7 @@ use crate::model::health::HealthCheck;
 use crate::model::network::Network;
 use crate::model::process::{Command, OnUnhealthy, Process};
 use crate::model::restart::RestartPolicy;
+use crate::model::socket::{Socket, SocketAddress};
 use crate::model::service::{Common, Kind, Service};
 use crate::model::stack::Stack;
 use crate::plan::desired::{Caller, Deployment, Places};
@@ -67,7 +68,9 @@ pub(super) fn deployment(random: &mut Random, size: u64, versions: &[u64]) -> De
             let on_unhealthy = if random.chance(50) { OnUnhealthy::Restart } else { OnUnhealthy::None };
             let start_timeout = random.chance(20).then_some(Duration::from_secs(20));
             let command = Some(Command::Text("run".to_owned()));
-            Kind::Process(Box::new(Process { command, start_timeout, on_unhealthy, task, ..Process::default() }))
+            let address = SocketAddress::Tcp(format!("127.0.0.1:{}", 8000 + index));
+            let sockets = random.chance(20).then_some(Socket { name: None, address, backlog: None }).into_iter().collect();
+            Kind::Process(Box::new(Process { command, start_timeout, on_unhealthy, sockets, task, ..Process::default() }))
         };
         stack.services.insert(format!("s{index}").parse().expect("a legal name"), Service { common, kind });
     }

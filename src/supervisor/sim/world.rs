@@ -289,7 +289,7 @@ impl World {
                 }
                 Effect::Reply(id, reply) => self.answered(id, &reply),
                 Effect::Exit => self.exited = true,
-                Effect::Watch(_) | Effect::Tell(_) | Effect::Persist => {}
+                Effect::Watch(_) | Effect::Hold(_) | Effect::Tell(_) | Effect::Persist => {}
             }
         }
     }
@@ -505,6 +505,7 @@ impl World {
             assert!(self.containers.is_empty(), "containers are left after down");
             assert!(self.networks.is_empty(), "networks are left after down");
             assert!(self.machine.units.is_empty(), "units are left after down: {:#?}", self.machine.status());
+            assert!(self.machine.held.is_empty(), "sockets are held after down");
             return;
         }
         let blocked = self.machine.blocked();
@@ -516,6 +517,10 @@ impl World {
                 UnitKind::Process | UnitKind::Task => self.processes.get(id).is_some_and(|lives| !lives.is_empty()),
             };
             assert_eq!(alive, matches!(unit.have, Have::Running { .. }), "{id}: what is believed is not what is true");
+            let listens = unit.spec.service().process().is_some_and(|process| !process.sockets.is_empty());
+            let held = listens && unit.goal == Goal::Up && alive;
+            let waits = unit.again || unit.next_step(Moment(self.now)).is_some();
+            assert!(self.machine.held.contains(id) == held || waits, "{id}: its sockets are held without need, or not held");
             if unit.goal != Goal::Up || blocked.contains_key(&id.service) {
                 continue;
             }

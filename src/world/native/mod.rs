@@ -21,6 +21,7 @@ mod files;
 mod hooks;
 mod limits;
 mod reap;
+mod sockets;
 mod stdio;
 mod stop;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,6 +42,7 @@ use self::cgroup::Cgroup;
 use self::hooks::{Hooks, Job, Which};
 use self::marker::Marker;
 use self::reap::{End, Life, Reaper};
+use self::sockets::Sockets;
 use self::spawn::Order;
 use self::stdio::Stdio;
 use self::tree::{Process, Root};
@@ -62,6 +65,7 @@ pub struct Native {
     pump: PumpHandle,
     reaper: Reaper,
     hooks: Hooks,
+    sockets: Sockets,
 }
 
 impl Native {
@@ -69,7 +73,7 @@ impl Native {
     pub fn new(env: &EnvId, state_dir: PathBuf, events: Sender<Event>, pump: PumpHandle) -> Result<Self, Errno> {
         nix::sys::prctl::set_child_subreaper(true)?;
         let env = Marker::of_env(env, nix::unistd::geteuid().as_raw());
-        Ok(Self { env, state_dir, events, pump, reaper: Reaper::new(env)?, hooks: Hooks::new() })
+        Ok(Self { env, state_dir, events, pump, reaper: Reaper::new(env)?, hooks: Hooks::new(), sockets: Sockets::default() })
     }
 
     /// Does an action on a process. `None`: it takes longer, and `Event::Acted` will be sent.
@@ -139,6 +143,11 @@ impl Native {
         self.reaper.lives.get(unit)?.input.as_ref().map(AsFd::as_fd)
     }
 
+    /// Holds the sockets of these units, and of no others.
+    pub fn hold_sockets(&mut self, units: &BTreeSet<UnitId>) {
+        self.sockets.keep(units);
+    }
+
     /// Kills every process of every unit. Their ends will be told.
     pub fn kill_everything(&mut self) {
         for life in self.reaper.lives.values_mut() {
@@ -203,6 +212,8 @@ impl Native {
         launch.cgroup = entrance.as_ref().map(AsRawFd::as_raw_fd);
         launch.own_session = true;
         launch.stdio = stdio.of_child();
+        let passed = self.sockets.of(spec)?;
+        spawn::pass_sockets(&mut launch, &passed)?;
         launch.controlling_terminal = common.tty;
         launch.limits.extend(limits::marking(marker));
         // The loop thread lives as long as the supervisor does, so this signal means that the supervisor is gone.
