@@ -127,9 +127,10 @@ const PROCESS: &[&str] = &[
     "shell",
     "keep",
     "sockets",
+    "schedule",
 ];
 
-const PROCESS_NOT_YET: &[&str] = &["proxy", "reload", "schedule", "isolation"];
+const PROCESS_NOT_YET: &[&str] = &["proxy", "reload", "isolation"];
 
 /// Keys of mappings inside, by the key above them.
 const INSIDE: &[(&str, &[&str], &[&str])] = &[
@@ -171,6 +172,7 @@ const INSIDE: &[(&str, &[&str], &[&str])] = &[
         &["grpc"],
     ),
     ("develop", &["watch"], &[]),
+    ("schedule", &["cron", "every", "overlap"], &[]),
     ("logging", &["driver", "options"], &[]),
     (
         "deploy",

@@ -1,6 +1,9 @@
-//! What a process asks its supervisor to do for it while it does not run: held sockets.
+//! What a process asks its supervisor to do for it while it does not run: hold its sockets, start it when it is time.
+
+use std::time::Duration;
 
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
+use crate::base::duration;
 use crate::base::suggest::closest;
 use crate::model::process::fill_replica;
 use crate::yaml::node::{Entry, Mapping, Node};
@@ -13,6 +16,34 @@ const SOCKET: [&str; 4] = ["name", "tcp", "unix", "backlog"];
 
 /// Looks at one service of the whole tree.
 pub(super) fn check(service: &str, entry: &Entry, diagnostics: &mut Diagnostics) {
+    check_sockets(service, entry, diagnostics);
+    if let Some(diagnostic) = entry.node.get("schedule").filter(|node| !node.is_null()).and_then(fault_of_schedule) {
+        diagnostics.push(diagnostic);
+    }
+}
+
+/// The text of a cron time is looked at where it becomes a [`crate::model::schedule::Cron`].
+fn fault_of_schedule(schedule: &Node) -> Option<Diagnostic> {
+    let help = "write `{cron: \"0 3 * * *\"}` or `{every: 10m}`";
+    let bad = |message: String| Diagnostic::error("bad-schedule", message).help(help);
+    let Some(keys) = schedule.as_mapping() else {
+        return Some(bad(format!("`schedule` must be a mapping, not {}", schedule.kind_name())).at(schedule.span, ""));
+    };
+    match (keys.entry("cron"), keys.entry("every")) {
+        (Some(_), None) => None,
+        (None, Some(every)) => {
+            let gap = every.node.as_text().and_then(duration::parse)?;
+            (gap < SHORTEST).then(|| bad("a task cannot run more often than every second".to_owned()).at(every.node.span, ""))
+        }
+        (Some(_), Some(every)) => Some(bad("a schedule has `cron` or `every`, not both".to_owned()).at(every.key_span, "")),
+        (None, None) => Some(bad("a schedule needs its times".to_owned()).at(schedule.span, "")),
+    }
+}
+
+/// The shortest gap between two runs.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+fn check_sockets(service: &str, entry: &Entry, diagnostics: &mut Diagnostics) {
     let Some(sockets) = entry.node.get("sockets").filter(|sockets| !sockets.is_null()) else { return };
     let Some(sockets) = sockets.as_sequence() else {
         let message = format!("`sockets` of `{service}` must be a list, not {}", sockets.kind_name());
@@ -102,6 +133,21 @@ mod tests {
             text[span.start as usize..span.end as usize].to_owned()
         };
         diagnostics.sorted().into_iter().map(|diagnostic| (diagnostic.code, place(diagnostic))).collect()
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_schedule_is_said_at_its_place() {
+        for (schedule, expected) in [
+            ("{every: 10m}", None),
+            ("{cron: '0 3 * * *', overlap: kill}", None),
+            ("{overlap: kill}", Some("{overlap: kill}")),
+            ("{cron: '0 3 * * *', every: 10m}", Some("every")),
+            ("{every: 10ms}", Some("10ms")),
+            ("10m", Some("10m")),
+        ] {
+            let expected: Vec<_> = expected.into_iter().map(|place| ("bad-schedule", place.to_owned())).collect();
+            assert_eq!(said(&format!("a: {{schedule: {schedule}}}")), expected, "{schedule}");
+        }
     }
 
     #[test]

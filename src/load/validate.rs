@@ -100,7 +100,7 @@ fn dependencies(
 fn health(name: &str, dependency: &str, edge: &Entry, target: &Entry, process: bool, diagnostics: &mut Diagnostics) {
     let wants = edge.node.get("condition").and_then(Node::as_text) == Some("service_healthy");
     let has = target.node.get("healthcheck").is_some_and(|check| check.get("disable").and_then(Node::as_text) != Some("true"));
-    let task = ["check", "inputs", "outputs"].iter().any(|key| target.node.get(key).is_some());
+    let task = ["check", "inputs", "outputs", "schedule"].iter().any(|key| target.node.get(key).is_some());
     if wants && process && !has && !task {
         diagnostics.push(
             Diagnostic::error(

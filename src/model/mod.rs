@@ -16,6 +16,7 @@ pub mod port;
 pub mod process;
 pub mod requires;
 pub mod restart;
+pub mod schedule;
 pub mod secret;
 pub mod service;
 pub mod socket;

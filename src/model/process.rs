@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::schedule::Schedule;
 use super::socket::Socket;
 use crate::base::duration;
 
@@ -75,6 +76,8 @@ pub struct Process {
     pub keep: Vec<String>,
     /// What the supervisor listens on for it.
     pub sockets: Vec<Socket>,
+    /// When a task runs by itself.
+    pub schedule: Option<Schedule>,
     /// Whether it is a task: it has `check`, `inputs`, `outputs` or `schedule`, or something waits for its completion.
     /// Set by the loader, which alone sees the whole stack.
     pub task: bool,

@@ -8,6 +8,7 @@ use super::notice::Notice;
 use super::request::Reply;
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::health::HealthCheck;
+use crate::model::schedule::Cron;
 use crate::model::watch::WatchRule;
 use crate::plan::action::{Action, Ticket};
 use crate::plan::actual::Query;
@@ -26,6 +27,8 @@ pub enum Effect {
     Watch(Vec<Watched>),
     /// Hold the listening sockets of these units, and of no others.
     Hold(BTreeSet<UnitId>),
+    /// Say when it is time; answer with `Event::Reckoned`.
+    Reckon(Reckoning),
     /// Answer a request. A request has exactly one answer; what it is told before that are notices.
     Reply(RequestId, Reply),
     /// Tell those who follow.
@@ -45,6 +48,19 @@ pub struct Probe {
     pub check: Arc<HealthCheck>,
     /// For a container: its id.
     pub container: Option<String>,
+}
+
+/// A question to the wall clock: how long it is until it is time.
+#[derive(Debug, Clone)]
+pub struct Reckoning {
+    /// For which unit.
+    pub unit: UnitId,
+    /// By which times.
+    pub cron: Cron,
+    /// The time of its last run, in milliseconds since 1970: the next one comes after it, and after now.
+    pub last_ms: Option<u64>,
+    /// The next time, if it is known: then only the clock is asked.
+    pub due_ms: Option<u64>,
 }
 
 /// Files to be watched.

@@ -137,6 +137,7 @@ impl Supervisor {
             Event::LineMatched(unit, incarnation) => self.line_matched(&unit, incarnation),
             Event::FilesChanged { rule, paths, busy } => self.watches.changed(rule, &paths, busy, self.now),
             Event::WatchTrouble { rule, message } => self.watch_trouble(rule, message),
+            Event::Reckoned { unit, cron, now_ms, due_ms } => self.reckoned(&unit, &cron, now_ms, due_ms),
             Event::ImageArrived(reference) => self.image_arrived(&reference),
             Event::Terminate => self.terminate(),
             Event::Tick => {}
@@ -151,7 +152,8 @@ impl Supervisor {
             let stopping = unit.stopping.as_ref().filter(|_| unit.busy.is_none()).map(|stopping| stopping.deadline);
             let waits = unit.not_before > self.now && unit.busy.is_none() && unit.next_step(self.now).is_some();
             let start = unit.start_deadline().filter(|_| unit.ending.is_none() && unit.stopping.is_none());
-            [stopping, waits.then_some(unit.not_before), start, unit.health.next.filter(|_| unit.is_current())]
+            let probe = unit.health.next.filter(|_| unit.is_current());
+            [stopping, waits.then_some(unit.not_before), start, probe, unit.task.timer.wake()]
         });
         let resources = (self.networks.values().chain(self.volumes.values()))
             .map(|resource| (resource.not_before > self.now && resource.next().is_some()).then_some(resource.not_before));
@@ -183,6 +185,7 @@ impl Supervisor {
     /// Looks at everything once; whether an answer has changed what is wanted.
     fn pass(&mut self) -> bool {
         self.fire_watches();
+        self.run_schedules();
         self.judge_deadlines();
         self.reconcile_resources();
         let mut ids: Vec<UnitId> = self.units.keys().cloned().collect();

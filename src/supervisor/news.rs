@@ -189,6 +189,7 @@ impl Supervisor {
 
     fn assessed(&mut self, id: &UnitId, assessment: Assessment) {
         let lives = self.lives_of_dependencies(id);
+        let now = self.now;
         let unit = self.units.get_mut(id).expect("looked up by the caller");
         // A restart asked for in the meantime makes it due whatever its check says.
         if unit.task.phase != Phase::Unasked {
@@ -198,6 +199,7 @@ impl Supervisor {
         match assessment {
             Assessment::UpToDate => {
                 unit.task.phase = Phase::UpToDate;
+                unit.task.timer.ran(true, "up to date", now);
                 unit.task.dependency_ran = false;
                 unit.task.done = Some(Done { hash: unit.spec.hash.clone(), lives });
             }
@@ -214,18 +216,20 @@ impl Supervisor {
         }
         match conclusion {
             Conclusion::Succeeded => {
-                unit.task.phase = if *hash == unit.spec.hash { Phase::Succeeded } else { Phase::Unasked };
+                unit.task.phase = if *hash == unit.spec.hash { Phase::Succeeded } else { unit.unasked() };
                 unit.task.hash = Some(hash.clone());
                 unit.task.dependency_ran = false;
                 unit.task.done = Some(Done { hash: hash.clone(), lives });
                 unit.failures = 0;
                 unit.failure = None;
+                unit.task.timer.ran(true, "done", now);
                 let service = unit.id.service.clone();
                 self.task_ran(&service);
             }
             Conclusion::Failed(reason) => {
                 unit.failures += 1;
                 unit.failure = Some(reason.clone());
+                unit.task.timer.ran(false, reason.clone(), now);
                 unit.not_before = now + backoff(unit.failures, &mut self.random);
                 if again(unit.spec.service().common.restart, true, unit.failures) {
                     unit.restarts += 1;
@@ -251,7 +255,7 @@ impl Supervisor {
             if unit.kind == UnitKind::Task {
                 unit.task.dependency_ran = true;
                 if unit.is_done() && unit.goal == Goal::Up && !unit.is_alive() {
-                    unit.task.phase = Phase::Unasked;
+                    unit.task.phase = unit.unasked();
                 }
             } else if restart && unit.goal == Goal::Up && unit.is_alive() {
                 self.restart_unit(&id, &format!("{service} has run again"));
@@ -359,7 +363,7 @@ impl Supervisor {
             // Wanted again while it was ending.
             unit.again = unit.goal == Goal::Up;
             if unit.kind == UnitKind::Task && matches!(unit.task.phase, Phase::Due(_)) && unit.goal != Goal::Up {
-                unit.task.phase = Phase::Unasked;
+                unit.task.phase = unit.unasked();
             }
             return;
         }

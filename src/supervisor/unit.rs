@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::health::HealthState;
+use super::schedule::Timer;
 use super::status::{Health, UnitKind};
 use crate::base::moment::Moment;
 use crate::base::name::{ServiceName, UnitId};
@@ -111,6 +112,8 @@ pub struct Task {
     pub hash: Option<ConfigHash>,
     /// A task that it depends on has run since its last success.
     pub dependency_ran: bool,
+    /// What it waits for, if it has a schedule.
+    pub timer: Timer,
 }
 
 /// Where a task stands.
@@ -119,6 +122,8 @@ pub enum Phase {
     /// Nobody has asked yet whether it is due.
     #[default]
     Unasked,
+    /// Nobody has to ask before it is time.
+    Scheduled,
     /// To be run, for this reason.
     Due(String),
     /// It has ended and is to be judged.
@@ -409,7 +414,7 @@ impl Unit {
         match &self.task.phase {
             Phase::Unasked => Some(Step::Assess),
             Phase::Ended(_) => Some(Step::Conclude),
-            Phase::UpToDate | Phase::Succeeded | Phase::Failed => None,
+            Phase::Scheduled | Phase::UpToDate | Phase::Succeeded | Phase::Failed => None,
             Phase::Due(_) => {
                 let made_of_this = self.made.as_ref() == Some(&self.spec.hash);
                 let step = match self.shape() {

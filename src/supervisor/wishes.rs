@@ -162,6 +162,9 @@ impl Supervisor {
         if unit.given_up {
             return Reach::Failed(format!("{id}: {}", unit.failure.as_deref().unwrap_or("failed")));
         }
+        if unit.task.phase == Phase::Scheduled && aim != Aim::Made && !unit.is_alive() {
+            return Reach::There;
+        }
         if unit.kind == UnitKind::Task && aim != Aim::Made {
             return if unit.is_done() && !unit.is_alive() { Reach::There } else { Reach::NotYet };
         }
@@ -238,7 +241,8 @@ impl Supervisor {
             let mut failed = false;
             let mut first = lease.first_end;
             for unit in lease.units.iter().filter_map(|unit| self.units.get(unit)) {
-                let over = unit.next_step(self.now).is_none() && unit.busy.is_none() && !unit.is_alive();
+                let armed = unit.goal == Goal::Up && unit.schedule().is_some();
+                let over = !armed && unit.next_step(self.now).is_none() && unit.busy.is_none() && !unit.is_alive();
                 all_over &= over;
                 let bad = unit.given_up || matches!(unit.have, Have::Exited { exit, .. } if !exit.is_success() && !unit.stopped);
                 failed |= bad;
@@ -277,7 +281,7 @@ impl Supervisor {
             || self.images.values().any(|image| image.busy.is_some())
             || self.owned != Owned::Left && self.engine_away.is_none();
         let processes = self.units.values().filter(|unit| unit.kind != UnitKind::Container).any(|unit| match unit.goal {
-            Goal::Up => unit.is_alive() || unit.again || (unit.next_step(self.now).is_some() && !unit.given_up),
+            Goal::Up => unit.schedule().is_some() || unit.is_alive() || unit.again || (unit.next_step(self.now).is_some() && !unit.given_up),
             Goal::Created | Goal::Stopped | Goal::Gone | Goal::Left => unit.is_alive(),
         });
         if self.terminating {

@@ -287,6 +287,13 @@ impl World {
                     let delay = 1 + self.random.below(200);
                     self.later(delay, Event::Probed(ticket, ProbeResult { healthy, output: "probe".to_owned() }));
                 }
+                Effect::Reckon(question) => {
+                    let wait = self.random.below(90_000);
+                    let due_ms = question.due_ms.or(Some(question.last_ms.unwrap_or(0).max(self.now) + wait));
+                    let (unit, cron, now_ms) = (question.unit, question.cron, self.now);
+                    let delay = self.random.below(5);
+                    self.later(delay, Event::Reckoned { unit, cron, now_ms, due_ms });
+                }
                 Effect::Reply(id, reply) => self.answered(id, &reply),
                 Effect::Exit => self.exited = true,
                 Effect::Watch(_) | Effect::Hold(_) | Effect::Tell(_) | Effect::Persist => {}
@@ -531,7 +538,7 @@ impl World {
                 };
                 assert_eq!(hash, Some(&unit.spec.hash), "{id}: runs an old definition");
             }
-            let settled = alive || unit.is_done() || unit.given_up || matches!(unit.have, Have::Exited { .. });
+            let settled = unit.schedule().is_some() || alive || unit.is_done() || unit.given_up || matches!(unit.have, Have::Exited { .. });
             assert!(settled, "{id}: is wanted, nothing stands in its way, and it does not run: {:#?}", self.machine.status());
         }
     }
