@@ -205,3 +205,181 @@ impl Supervisor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::model::process::{Command, Process};
+    use crate::model::service::{Common, Kind, Service};
+    use crate::model::stack::Stack;
+    use crate::plan::action::{Action, Assessment, Conclusion, Exit, Outcome};
+    use crate::plan::desired::{Caller, Deployment, Places};
+    use crate::supervisor::event::{Event, RequestId};
+    use crate::supervisor::request::{Reply, Request, Up};
+
+    /// One task in a world where every run takes the same time.
+    struct Story {
+        machine: Supervisor,
+        queue: BTreeMap<(u64, usize), Event>,
+        now: u64,
+        takes: u64,
+        code: i32,
+        /// How far the wall clock is ahead of the machine's, and from when on.
+        leap: (u64, u64),
+        starts: Vec<u64>,
+        replies: Vec<Reply>,
+    }
+
+    impl Story {
+        fn new(times: Times, overlap: Overlap) -> Self {
+            let process = Process {
+                command: Some(Command::Text("run".to_owned())),
+                schedule: Some(Schedule { times, overlap }),
+                task: true,
+                ..Process::default()
+            };
+            let service = Service { common: Common::default(), kind: Kind::Process(Box::new(process)) };
+            let stack = Stack { services: [("a".parse().unwrap(), service)].into(), ..Stack::default() };
+            let env: crate::base::name::EnvId = "story".parse().unwrap();
+            let deployment = Deployment { env: env.clone(), stack, caller: Caller::default(), places: Places::default() };
+            let mut story = Self {
+                machine: Supervisor::new(env, 1),
+                queue: BTreeMap::new(),
+                now: 0,
+                takes: 1000,
+                code: 0,
+                leap: (u64::MAX, 0),
+                starts: Vec::new(),
+                replies: Vec::new(),
+            };
+            story.later(0, Event::Request(RequestId(1), Request::Up(Box::new(Up::of(deployment)))));
+            story
+        }
+
+        fn later(&mut self, delay: u64, event: Event) {
+            let number = self.queue.len() + self.starts.len() * 1000;
+            self.queue.insert((self.now + delay, number), event);
+        }
+
+        /// The moments of the starts until then.
+        fn starts_until(mut self, end: u64) -> Vec<u64> {
+            self.live(end);
+            self.starts
+        }
+
+        fn live(&mut self, end: u64) {
+            loop {
+                let due = self.machine.next_deadline().map(|due| due.0.max(self.now));
+                let queued = self.queue.first_key_value().map(|(key, _)| key.0);
+                let (at, event) = match (queued, due) {
+                    (Some(at), due) if due.is_none_or(|due| at <= due) => (at, None),
+                    (_, Some(due)) => (due, Some(Event::Tick)),
+                    (_, None) => return,
+                };
+                if at > end {
+                    return;
+                }
+                self.now = at;
+                let event = event.unwrap_or_else(|| self.queue.pop_first().unwrap().1);
+                for effect in self.machine.step(event, Moment(self.now)) {
+                    self.take(effect);
+                }
+            }
+        }
+
+        fn take(&mut self, effect: Effect) {
+            match effect {
+                Effect::Act(ticket, action) => {
+                    let exited =
+                        |incarnation, exit| Event::Exited { unit: "a:1".parse().unwrap(), incarnation, exit, remaining: 0 };
+                    let outcome = match action {
+                        Action::Start { incarnation, .. } => {
+                            self.starts.push(self.now);
+                            self.later(self.takes, exited(incarnation, Exit::Code(self.code)));
+                            Outcome::Started { pid: Some(1), birth: self.now.to_string() }
+                        }
+                        Action::Stop { incarnation, .. } => {
+                            self.later(0, exited(incarnation, Exit::Signal(15)));
+                            Outcome::Signalled
+                        }
+                        Action::Assess { .. } => Outcome::Assessed(Assessment::Due("asked".to_owned())),
+                        Action::Conclude { exit, .. } if exit.is_success() => Outcome::Concluded(Conclusion::Succeeded),
+                        Action::Conclude { exit, .. } => Outcome::Concluded(Conclusion::Failed(exit.to_string())),
+                        _ => Outcome::Done,
+                    };
+                    self.later(0, Event::Acted(ticket, Ok(outcome)));
+                }
+                Effect::Reckon(question) => {
+                    let now_ms = self.now + if self.now >= self.leap.0 { self.leap.1 } else { 0 };
+                    // Its times are the whole hundreds of seconds.
+                    let after = question.last_ms.unwrap_or(0).max(now_ms);
+                    let due_ms = question.due_ms.or(Some((after / 100_000 + 1) * 100_000));
+                    self.later(0, Event::Reckoned { unit: question.unit, cron: question.cron, now_ms, due_ms });
+                }
+                Effect::Reply(_, reply) => self.replies.push(reply),
+                _ => {}
+            }
+        }
+    }
+
+    fn every(seconds: u64) -> Times {
+        Times::Every(Duration::from_secs(seconds))
+    }
+
+    fn cron() -> Times {
+        Times::Cron("0 3 * * *".parse().unwrap())
+    }
+
+    #[test]
+    fn a_task_runs_at_each_of_its_times_and_up_does_not_wait_for_the_first() {
+        let mut story = Story::new(every(10), Overlap::Skip);
+        story.live(1);
+        assert!(matches!(story.replies[..], [Reply::Done { .. }]), "{:?}", story.replies);
+        assert_eq!(story.starts_until(35_000), [10_000, 20_000, 30_000]);
+        assert_eq!(Story::new(cron(), Overlap::Skip).starts_until(350_000), [100_000, 200_000, 300_000]);
+    }
+
+    #[test]
+    fn a_run_that_takes_longer_than_the_gap_is_waited_for_followed_or_ended() {
+        for (overlap, expected) in [
+            (Overlap::Skip, [10_000, 30_000, 50_000]),
+            (Overlap::Queue, [10_000, 25_000, 40_000]),
+            (Overlap::Kill, [10_000, 20_000, 30_000]),
+        ] {
+            let mut story = Story::new(every(10), overlap);
+            story.takes = 15_000;
+            let starts = story.starts_until(52_000);
+            assert_eq!(starts[..3], expected, "{overlap:?}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_the_host_slept_through_is_made_up_for_once() {
+        let mut story = Story::new(cron(), Overlap::Skip);
+        // Two times pass while it sleeps; it wakes at 255 s.
+        story.leap = (55_000, 200_000);
+        assert_eq!(story.starts_until(150_000), [60_000, 100_000]);
+    }
+
+    #[test]
+    fn a_run_that_failed_is_shown_and_does_not_keep_the_next_from_its_time() {
+        let mut story = Story::new(every(10), Overlap::Skip);
+        story.code = 3;
+        story.live(25_000);
+        assert_eq!(story.starts, [10_000, 20_000]);
+        let status = story.machine.status().units.remove(0).schedule.unwrap();
+        let last = LastRun { success: false, result: "exit code 3".to_owned(), ago_ms: 0 };
+        assert_eq!(status.last.map(|last| LastRun { ago_ms: 0, ..last }), Some(last));
+        assert!(status.next_ms.is_some());
+    }
+
+    #[test]
+    fn a_task_that_is_stopped_has_no_next_time() {
+        let mut story = Story::new(every(10), Overlap::Skip);
+        story.live(5_000);
+        story.later(0, Event::Request(RequestId(2), Request::Stop(Default::default())));
+        assert_eq!(story.starts_until(60_000), Vec::<u64>::new());
+    }
+}

@@ -281,7 +281,12 @@ impl Supervisor {
             || self.images.values().any(|image| image.busy.is_some())
             || self.owned != Owned::Left && self.engine_away.is_none();
         let processes = self.units.values().filter(|unit| unit.kind != UnitKind::Container).any(|unit| match unit.goal {
-            Goal::Up => unit.schedule().is_some() || unit.is_alive() || unit.again || (unit.next_step(self.now).is_some() && !unit.given_up),
+            Goal::Up => {
+                unit.schedule().is_some()
+                    || unit.is_alive()
+                    || unit.again
+                    || (unit.next_step(self.now).is_some() && !unit.given_up)
+            }
             Goal::Created | Goal::Stopped | Goal::Gone | Goal::Left => unit.is_alive(),
         });
         if self.terminating {

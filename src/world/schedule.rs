@@ -6,8 +6,8 @@ use cronexpr::{FallbackTimezoneOption, MakeTimestamp};
 
 use super::clock;
 use crate::model::schedule::Cron;
-use crate::supervisor::event::Event;
 use crate::supervisor::effect::Reckoning;
+use crate::supervisor::event::Event;
 
 /// Works out when it is time. Takes microseconds.
 pub fn reckon(reckoning: Reckoning) -> Event {

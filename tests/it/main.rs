@@ -4,6 +4,7 @@
 
 mod cli;
 mod docker;
+mod schedule;
 mod sockets;
 mod stacks;
 mod support;

@@ -34,7 +34,8 @@ fn serves() {
     signal_hook::low_level::pipe::register(signal_hook::consts::SIGTERM, told).unwrap();
     thread::scope(|scope| {
         loop {
-            let mut ready = [PollFd::new(listener.as_fd(), PollFlags::POLLIN), PollFd::new(terminated.as_fd(), PollFlags::POLLIN)];
+            let mut ready =
+                [PollFd::new(listener.as_fd(), PollFlags::POLLIN), PollFd::new(terminated.as_fd(), PollFlags::POLLIN)];
             if poll(&mut ready, PollTimeout::NONE).is_err() {
                 continue;
             }

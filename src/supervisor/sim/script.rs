@@ -72,7 +72,15 @@ pub(super) fn deployment(random: &mut Random, size: u64, versions: &[u64]) -> De
             let address = SocketAddress::Tcp(format!("127.0.0.1:{}", 8000 + index));
             let sockets = random.chance(20).then_some(Socket { name: None, address, backlog: None }).into_iter().collect();
             let schedule = (task && random.chance(40)).then(|| schedule(random));
-            Kind::Process(Box::new(Process { command, start_timeout, on_unhealthy, sockets, schedule, task, ..Process::default() }))
+            Kind::Process(Box::new(Process {
+                command,
+                start_timeout,
+                on_unhealthy,
+                sockets,
+                schedule,
+                task,
+                ..Process::default()
+            }))
         };
         stack.services.insert(format!("s{index}").parse().expect("a legal name"), Service { common, kind });
     }

@@ -538,7 +538,8 @@ impl World {
                 };
                 assert_eq!(hash, Some(&unit.spec.hash), "{id}: runs an old definition");
             }
-            let settled = unit.schedule().is_some() || alive || unit.is_done() || unit.given_up || matches!(unit.have, Have::Exited { .. });
+            let settled =
+                unit.schedule().is_some() || alive || unit.is_done() || unit.given_up || matches!(unit.have, Have::Exited { .. });
             assert!(settled, "{id}: is wanted, nothing stands in its way, and it does not run: {:#?}", self.machine.status());
         }
     }

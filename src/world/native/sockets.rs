@@ -112,9 +112,7 @@ fn wanted_by(spec: &UnitSpec) -> BTreeSet<SocketAddress> {
 fn of_replica(address: &SocketAddress, replica: u32) -> SocketAddress {
     match address {
         SocketAddress::Tcp(text) => SocketAddress::Tcp(fill_replica(text, replica).into_owned()),
-        SocketAddress::Unix(path) => {
-            SocketAddress::Unix(PathBuf::from(fill_replica(&path.to_string_lossy(), replica).as_ref()))
-        }
+        SocketAddress::Unix(path) => SocketAddress::Unix(PathBuf::from(fill_replica(&path.to_string_lossy(), replica).as_ref())),
     }
 }
 
