@@ -182,10 +182,9 @@ impl Supervisor {
         }
     }
 
-    /// Looks at everything once; whether an answer has changed what is wanted.
+    /// Looks at everything once; whether an answer has changed what is wanted, or a task has become due.
     fn pass(&mut self) -> bool {
         self.fire_watches();
-        self.run_schedules();
         self.judge_deadlines();
         self.reconcile_resources();
         let mut ids: Vec<UnitId> = self.units.keys().cloned().collect();
@@ -206,7 +205,9 @@ impl Supervisor {
         self.forget_what_is_gone();
         // Whoever stops listening with the answer has heard how things stand.
         self.report_changes(&blocked);
-        self.answer_wishes(&blocked)
+        let overruled = self.answer_wishes(&blocked);
+        // After the answers: a run that follows the last one at once must not hide that one's success.
+        self.run_schedules() || overruled
     }
 
     /// Ends lives that were not ready in time.

@@ -142,8 +142,9 @@ impl Unit {
 }
 
 impl Supervisor {
-    /// Starts what it is time for, and asks for the time after that.
-    pub(super) fn run_schedules(&mut self) {
+    /// Makes due what it is time for, and asks for the time after that. Whether anything is due now that was not.
+    pub(super) fn run_schedules(&mut self) -> bool {
+        let mut begun = false;
         let now = self.now;
         let scheduled: Vec<UnitId> =
             self.units.values().filter(|unit| unit.schedule().is_some()).map(|unit| unit.id.clone()).collect();
@@ -168,24 +169,32 @@ impl Supervisor {
                 self.effects.push(Effect::Reckon(question));
             }
             if rings || waits {
-                self.it_is_time(&id);
+                begun |= self.it_is_time(&id);
             }
         }
+        begun
     }
 
-    fn it_is_time(&mut self, id: &UnitId) {
+    /// Whether it is to run now.
+    fn it_is_time(&mut self, id: &UnitId) -> bool {
         let unit = self.units.get_mut(id).expect("looked up by the caller");
         let overlap = unit.schedule().map(|schedule| schedule.overlap).unwrap_or_default();
         if unit.is_at_work() {
             match overlap {
-                Overlap::Skip => self.say(Level::Info, format!("{id}: its last run is not over, so this one is left out")),
-                Overlap::Queue => unit.task.timer.queued = true,
+                Overlap::Skip => {
+                    self.say(Level::Info, format!("{id}: its last run is not over, so this one is left out"));
+                    return false;
+                }
+                Overlap::Queue => {
+                    unit.task.timer.queued = true;
+                    return false;
+                }
                 Overlap::Kill => {
                     unit.forgive();
                     self.restart_unit(id, "it is time, and its last run was not over");
+                    return true;
                 }
             }
-            return;
         }
         unit.forgive();
         self.restart_unit(id, "it is time");
@@ -196,6 +205,7 @@ impl Supervisor {
             unit.task.phase = Phase::Unasked;
             unit.task.done = None;
         }
+        true
     }
 
     pub(super) fn reckoned(&mut self, id: &UnitId, cron: &Cron, now_ms: u64, due_ms: Option<u64>) {
