@@ -103,7 +103,7 @@ fn bad_path(entry: &Entry) -> Option<Diagnostic> {
     })
 }
 
-/// `LISTEN_FDNAMES` is a list with colons, of names as sd_listen_fds(3) allows them.
+/// `LISTEN_FDNAMES` is a list with colons, of names as `sd_listen_fds(3)` allows them.
 fn bad_name(keys: &Mapping) -> Option<Diagnostic> {
     let entry = keys.entry("name")?;
     let name = entry.node.as_text().unwrap_or_default();

@@ -10,7 +10,7 @@ use crate::model::environment::Environment;
 use crate::model::process::{InheritEnv, Process};
 use crate::model::service::Service;
 
-/// What sd_listen_fds(3) tells of descriptors: those of the caller are not inherited.
+/// What `sd_listen_fds(3)` tells of descriptors: those of the caller are not inherited.
 const LISTEN: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
 /// Where the files of a unit's secrets and configs are written: below the state directory, one directory a unit.

@@ -32,7 +32,7 @@ pub struct Launch {
     pub own_session: bool,
     /// Descriptors that become 0, 1 and 2; ours stay where absent. They are closed by whoever owns them.
     pub stdio: [Option<RawFd>; 3],
-    /// Listening sockets that become 3, 4, …, as sd_listen_fds(3) has it; `LISTEN_PID` is added to the environment. Closed by
+    /// Listening sockets that become 3, 4, …, as `sd_listen_fds(3)` has it; `LISTEN_PID` is added to the environment. Closed by
     /// whoever owns them.
     pub sockets: Vec<RawFd>,
     /// Whether descriptor 0 becomes its controlling terminal.
@@ -237,7 +237,7 @@ fn spawn_once(launch: &Launch) -> Result<Child, SpawnError> {
 #[derive(Default)]
 struct Sockets {
     numbers: Vec<RawFd>,
-    _open: Vec<OwnedFd>,
+    open: Vec<OwnedFd>,
 }
 
 impl Sockets {
@@ -252,7 +252,7 @@ impl Sockets {
             }
             copies.numbers.push(copy);
             // SAFETY: the kernel has just made this descriptor for us.
-            copies._open.push(unsafe { OwnedFd::from_raw_fd(copy) });
+            copies.open.push(unsafe { OwnedFd::from_raw_fd(copy) });
         }
         Ok(copies)
     }
