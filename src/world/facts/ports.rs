@@ -142,7 +142,8 @@ pub fn taken_ports(deployment: &Deployment, services: &[ServiceName], holders: &
         let ports: HashSet<u16> = held_ports(service).collect();
         for port in ports {
             let listed = service.common.ports.iter().any(|listed| listed.target == port && listed.protocol != "udp");
-            if !listed && !(holders.reserved(port).is_none() && holders.is_ours(port, Protocol::Tcp, None)) {
+            let is_free = holders.reserved(port).is_none() && holders.is_ours(port, Protocol::Tcp, None);
+            if !listed && !is_free {
                 taken.push(format!("`{name}` needs port {port} for a socket, which is held by {}", holders.who(port)));
             }
         }
