@@ -37,6 +37,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("caps", &["world/native"]),
     ("clap_complete", &["cli/completions"]),
     ("console", &["view"]),
+    ("cronexpr", &["model/schedule", "world/schedule"]),
     ("crossbeam_channel", &["world", "control/server", "host", "cli/logs"]),
     ("ctrlc", &["cli/interrupt"]),
     ("globset", &["world"]),

@@ -343,6 +343,7 @@ fn is_at_rest(state: &UnitState) -> bool {
         | UnitState::Created
         | UnitState::Exited { .. }
         | UnitState::Stopped { .. }
+        | UnitState::Scheduled
         | UnitState::UpToDate
         | UnitState::Succeeded
         | UnitState::Failed { .. }

@@ -183,6 +183,7 @@ impl<'a> Row<'a> {
             "Pid": unit.pid,
             "Restarts": unit.restarts,
             "Watch": unit.watch,
+            "Schedule": unit.schedule,
         })
     }
 }

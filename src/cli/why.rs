@@ -62,7 +62,7 @@ fn text(why: &Why, context: &Context) -> String {
 fn is_ready(unit: &UnitStatus) -> bool {
     match unit.state {
         UnitState::Running => matches!(unit.health, None | Some(Health::Healthy)),
-        UnitState::UpToDate | UnitState::Succeeded | UnitState::Exited { code: 0 } => true,
+        UnitState::Scheduled | UnitState::UpToDate | UnitState::Succeeded | UnitState::Exited { code: 0 } => true,
         UnitState::Absent
         | UnitState::Waiting { .. }
         | UnitState::Preparing

@@ -26,6 +26,7 @@ use crate::world::logs::pump::{Pump, PumpHandle};
 use crate::world::native::exec::{self, Output};
 use crate::world::native::{Native, guard};
 use crate::world::probe::{self, ProbeContext};
+use crate::world::schedule;
 use crate::world::tasks::Tasks;
 use crate::world::watch::Watcher;
 
@@ -142,6 +143,8 @@ impl Edges {
             }
             Effect::Probe(ticket, probe) => self.probe(ticket, probe),
             Effect::Watch(list) => self.watcher.set(list),
+            Effect::Reckon(reckoning) => self.send(schedule::reckon(reckoning)),
+            Effect::Hold(units) => self.native.hold_sockets(&units),
             Effect::Reply(id, reply) => match &self.answers {
                 Answers::Hub(hub) => hub.reply(id, reply),
                 Answers::Here { reply: take, .. } => take(reply),

@@ -73,6 +73,7 @@ const SERVICES: &[(Pattern, Rewrite)] = &[
     (Pattern::new("processes.*.path"), one_to_list),
     (Pattern::new("processes.*.scratch"), one_to_list),
     (Pattern::new("processes.*.keep"), one_to_list),
+    (Pattern::new("processes.*.sockets[].backlog"), number),
     (Pattern::new("networks.*.labels"), list_to_text_map),
     (Pattern::new("networks.*.driver_opts"), texts),
     (Pattern::new("networks.*.external"), short::external),

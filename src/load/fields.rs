@@ -127,9 +127,11 @@ const PROCESS: &[&str] = &[
     "shell",
     "keep",
     "isolation",
+    "sockets",
+    "schedule",
 ];
 
-const PROCESS_NOT_YET: &[&str] = &["sockets", "proxy", "reload", "schedule"];
+const PROCESS_NOT_YET: &[&str] = &["proxy", "reload"];
 
 /// Keys of mappings inside, by the key above them.
 const INSIDE: &[(&str, &[&str], &[&str])] = &[
@@ -171,6 +173,7 @@ const INSIDE: &[(&str, &[&str], &[&str])] = &[
         &["grpc"],
     ),
     ("develop", &["watch"], &[]),
+    ("schedule", &["cron", "every", "overlap"], &[]),
     ("logging", &["driver", "options"], &[]),
     (
         "deploy",

@@ -28,6 +28,7 @@ const RULES: &[(Pattern, Rule)] = &[
     (Pattern::new("processes.*.healthcheck.test"), Rule::Replace),
     (Pattern::new("services.*.ports"), Rule::Unique(&["host_ip", "target", "published", "protocol"])),
     (Pattern::new("processes.*.ports"), Rule::Unique(&["host_ip", "target", "published", "protocol"])),
+    (Pattern::new("processes.*.sockets"), Rule::Unique(&["tcp", "unix"])),
     (Pattern::new("services.*.volumes"), Rule::Unique(&["target"])),
     (Pattern::new("services.*.devices"), Rule::Unique(&["target"])),
     (Pattern::new("services.*.secrets"), Rule::Unique(&["target", "source"])),

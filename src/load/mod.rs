@@ -14,6 +14,7 @@ mod merge;
 mod profiles;
 mod resolve;
 mod short;
+mod supervised;
 mod validate;
 
 pub mod dotenv;

@@ -24,6 +24,7 @@ const PATHS: &[Pattern] = &[
     Pattern::new("processes.*.path[]"),
     Pattern::new("processes.*.scratch[]"),
     Pattern::new("processes.*.healthcheck.file"),
+    Pattern::new("processes.*.sockets[].unix"),
     Pattern::new("secrets.*.file"),
     Pattern::new("configs.*.file"),
     Pattern::new("configs.*.template"),

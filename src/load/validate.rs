@@ -19,6 +19,7 @@ pub(super) fn check(root: &Node, selection: &Selection, env: &str, directory: &s
         has_something_to_run(name, entry, *process, diagnostics);
         dependencies(name, entry, &services, selection, diagnostics);
         references(name, entry, root, diagnostics);
+        super::supervised::check(name, entry, diagnostics);
     }
     circles(&services, diagnostics);
     fixed_ports(&services, selection, diagnostics);
@@ -99,7 +100,7 @@ fn dependencies(
 fn health(name: &str, dependency: &str, edge: &Entry, target: &Entry, process: bool, diagnostics: &mut Diagnostics) {
     let wants = edge.node.get("condition").and_then(Node::as_text) == Some("service_healthy");
     let has = target.node.get("healthcheck").is_some_and(|check| check.get("disable").and_then(Node::as_text) != Some("true"));
-    let task = ["check", "inputs", "outputs"].iter().any(|key| target.node.get(key).is_some());
+    let task = ["check", "inputs", "outputs", "schedule"].iter().any(|key| target.node.get(key).is_some());
     if wants && process && !has && !task {
         diagnostics.push(
             Diagnostic::error(

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::schedule::Schedule;
+use super::socket::Socket;
 use crate::base::duration;
 
 /// Stands in a process's texts for `${REPLICA}`, whose number is only known when the replica starts.
@@ -74,6 +76,10 @@ pub struct Process {
     pub keep: Vec<String>,
     /// What it cannot see and cannot leave.
     pub isolation: Isolation,
+    /// What the supervisor listens on for it.
+    pub sockets: Vec<Socket>,
+    /// When a task runs by itself.
+    pub schedule: Option<Schedule>,
     /// Whether it is a task: it has `check`, `inputs`, `outputs` or `schedule`, or something waits for its completion.
     /// Set by the loader, which alone sees the whole stack.
     pub task: bool,

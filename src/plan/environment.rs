@@ -10,6 +10,9 @@ use crate::model::environment::Environment;
 use crate::model::process::{InheritEnv, Process};
 use crate::model::service::Service;
 
+/// What `sd_listen_fds(3)` tells of descriptors: those of the caller are not inherited.
+const LISTEN: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+
 /// Where the files of a unit's secrets and configs are written: below the state directory, one directory a unit.
 pub fn files_dir(deployment: &Deployment, unit: &UnitId) -> PathBuf {
     deployment.places.state_dir.join("files").join(format!("{}.{}", unit.service, unit.replica))
@@ -18,7 +21,7 @@ pub fn files_dir(deployment: &Deployment, unit: &UnitId) -> PathBuf {
 /// Everything a process of this unit finds in its environment.
 pub fn of_process(deployment: &Deployment, unit: &UnitId, service: &Service, process: &Process) -> IndexMap<String, String> {
     let mut variables: IndexMap<String, String> = (deployment.caller.environment.iter())
-        .filter(|(name, _)| passes(&process.inherit_env, name))
+        .filter(|(name, _)| passes(&process.inherit_env, name) && !LISTEN.contains(&name.as_str()))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
     // Python would hold back up to 8 KiB of a log that goes to a pipe; measured in `reliability.md` c.

@@ -50,6 +50,7 @@ impl ConfigHash {
                 process.start_timeout = None;
                 process.restart_on.clear();
                 process.keep.clear();
+                process.schedule = None;
             }
         }
         let files: Vec<_> = (common.secrets.iter().map(|grant| stack.secrets.get(&grant.source)))

@@ -170,7 +170,7 @@ impl Supervisor {
         if unit.kind == UnitKind::Task {
             let runs = matches!(unit.have, Have::Running { .. }) || unit.busy.is_some();
             if !runs || unit.spec.hash != old_hash {
-                unit.task.phase = if recreate { Phase::Due("asked for".to_owned()) } else { Phase::Unasked };
+                unit.task.phase = if recreate { Phase::Due("asked for".to_owned()) } else { unit.unasked() };
                 unit.task.hash = Some(unit.spec.hash.clone());
             }
             unit.recreate = false;
@@ -309,7 +309,7 @@ impl Supervisor {
             unit.forgive();
             if unit.kind == UnitKind::Task {
                 if !running {
-                    unit.task.phase = Phase::Unasked;
+                    unit.task.phase = unit.unasked();
                 }
             } else if !running {
                 unit.generation.0 += 1;

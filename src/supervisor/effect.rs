@@ -1,5 +1,6 @@
 //! All that the machine can ask for.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::event::{RequestId, RuleId};
@@ -7,6 +8,7 @@ use super::notice::Notice;
 use super::request::Reply;
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::health::HealthCheck;
+use crate::model::schedule::Cron;
 use crate::model::watch::WatchRule;
 use crate::plan::action::{Action, Ticket};
 use crate::plan::actual::Query;
@@ -26,6 +28,10 @@ pub enum Effect {
     Probe(Ticket, Probe),
     /// Watch these files, and no others.
     Watch(Vec<Watched>),
+    /// Hold the listening sockets of these units, and of no others.
+    Hold(BTreeSet<UnitId>),
+    /// Say when it is time; answer with `Event::Reckoned`.
+    Reckon(Reckoning),
     /// Answer a request. A request has exactly one answer; what it is told before that are notices.
     Reply(RequestId, Reply),
     /// Tell those who follow.
@@ -45,6 +51,19 @@ pub struct Probe {
     pub check: Arc<HealthCheck>,
     /// For a container: its id.
     pub container: Option<String>,
+}
+
+/// A question to the wall clock: how long it is until it is time.
+#[derive(Debug, Clone)]
+pub struct Reckoning {
+    /// For which unit.
+    pub unit: UnitId,
+    /// By which times.
+    pub cron: Cron,
+    /// The time of its last run, in milliseconds since 1970: the next one comes after it, and after now.
+    pub last_ms: Option<u64>,
+    /// The next time, if it is known: then only the clock is asked.
+    pub due_ms: Option<u64>,
 }
 
 /// Files to be watched.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::request::Request;
 use crate::base::name::UnitId;
+use crate::model::schedule::Cron;
 use crate::plan::action::{Exit, Fault, Incarnation, Outcome, Ticket};
 use crate::plan::actual::Actual;
 
@@ -63,6 +64,17 @@ pub enum Event {
         rule: RuleId,
         /// What is wrong and what to do, one sentence.
         message: String,
+    },
+    /// When it is time for a unit with this schedule, by the wall clock: milliseconds since 1970.
+    Reckoned {
+        /// Which.
+        unit: UnitId,
+        /// By which times.
+        cron: Cron,
+        /// What time it is.
+        now_ms: u64,
+        /// When it is time; none for never.
+        due_ms: Option<u64>,
     },
     /// An image was pulled, built, loaded or tagged under this reference.
     ImageArrived(String),

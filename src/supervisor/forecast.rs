@@ -131,7 +131,13 @@ impl GoodWorld {
             }
             Effect::Tell(Notice::Because { resource, reason, .. }) => self.because.push((resource, reason)),
             Effect::Tell(Notice::Message { text, .. }) => self.plan.warnings.push(text),
-            Effect::Tell(_) | Effect::Watch(_) | Effect::Abandon(_) | Effect::Persist | Effect::Exit => {}
+            Effect::Tell(_)
+            | Effect::Watch(_)
+            | Effect::Abandon(_)
+            | Effect::Hold(_)
+            | Effect::Reckon(_)
+            | Effect::Persist
+            | Effect::Exit => {}
         }
     }
 

@@ -75,6 +75,8 @@ pub struct Supervisor {
     pub(super) wishes: BTreeMap<RequestId, Wish>,
     pub(super) leases: BTreeMap<RequestId, Lease>,
     pub(super) watches: Watches,
+    /// Units whose listening sockets are held.
+    pub(super) held: std::collections::BTreeSet<UnitId>,
     /// Services whose watches an `up` has armed.
     pub(super) watched: std::collections::BTreeSet<ServiceName>,
     /// The last `up` takes orphans away.
@@ -120,6 +122,7 @@ impl Supervisor {
             wishes: BTreeMap::new(),
             leases: BTreeMap::new(),
             watches: Watches::default(),
+            held: std::collections::BTreeSet::new(),
             watched: std::collections::BTreeSet::new(),
             orphans_go: false,
             asked: 0,
@@ -156,6 +159,7 @@ impl Supervisor {
             Event::LineMatched(unit, incarnation) => self.line_matched(&unit, incarnation),
             Event::FilesChanged { rule, paths, busy } => self.watches.changed(rule, &paths, busy, self.now),
             Event::WatchTrouble { rule, message } => self.watch_trouble(rule, message),
+            Event::Reckoned { unit, cron, now_ms, due_ms } => self.reckoned(&unit, &cron, now_ms, due_ms),
             Event::ImageArrived(reference) => self.image_arrived(&reference),
             Event::Terminate => self.terminate(),
             Event::Tick => {}
@@ -170,7 +174,8 @@ impl Supervisor {
             let stopping = unit.stopping.as_ref().filter(|_| unit.busy.is_none()).map(|stopping| stopping.deadline);
             let waits = unit.not_before > self.now && unit.busy.is_none() && unit.next_step(self.now).is_some();
             let start = unit.start_deadline().filter(|_| unit.ending.is_none() && unit.stopping.is_none());
-            [stopping, waits.then_some(unit.not_before), start, unit.health.next.filter(|_| unit.is_current())]
+            let probe = unit.health.next.filter(|_| unit.is_current());
+            [stopping, waits.then_some(unit.not_before), start, probe, unit.task.timer.wake()]
         });
         let resources = (self.networks.values().chain(self.volumes.values()))
             .map(|resource| (resource.not_before > self.now && resource.next().is_some()).then_some(resource.not_before));
@@ -192,6 +197,7 @@ impl Supervisor {
         // The end of a foreground `up` takes others along: what that changes is acted upon now, since nothing else would wake us.
         while self.pass() {}
         self.arm_watches();
+        self.hold_sockets();
         if std::mem::take(&mut self.persist) {
             self.effects.push(Effect::Persist);
         }
@@ -201,7 +207,7 @@ impl Supervisor {
         }
     }
 
-    /// Looks at everything once; whether an answer has changed what is wanted.
+    /// Looks at everything once; whether an answer has changed what is wanted, or a task has become due.
     fn pass(&mut self) -> bool {
         self.fire_watches();
         self.judge_deadlines();
@@ -225,7 +231,9 @@ impl Supervisor {
         self.forget_what_is_gone();
         // Whoever stops listening with the answer has heard how things stand.
         self.report_changes(&blocked);
-        self.answer_wishes(&blocked)
+        let overruled = self.answer_wishes(&blocked);
+        // After the answers: a run that follows the last one at once must not hide that one's success.
+        self.run_schedules() || overruled
     }
 
     /// Ends lives that were not ready in time.

@@ -6,8 +6,10 @@
 
 mod asked;
 mod gate;
+mod held;
 mod machine;
 mod news;
+mod schedule;
 mod seen;
 mod wishes;
 

@@ -209,6 +209,7 @@ impl Supervisor {
     // ── tasks ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     fn assessed(&mut self, id: &UnitId, hash: &ConfigHash, assessment: Assessment) {
+        let now = self.now;
         let unit = self.units.get_mut(id).expect("looked up by the caller");
         // A restart asked for in the meantime makes it due whatever its check says; an answer about another definition, or
         // from before a dependency ran, says nothing.
@@ -221,6 +222,7 @@ impl Supervisor {
                 unit.task.hold = Hold::Free;
                 unit.task.phase = Phase::UpToDate;
                 unit.task.done = Some(Done { hash: hash.clone(), lives: unit.task.basis.lives.clone() });
+                unit.task.timer.ran(true, "up to date", now);
             }
             Assessment::Due(reason) => unit.task.phase = Phase::Due(reason),
         }
@@ -236,11 +238,12 @@ impl Supervisor {
         match conclusion {
             Conclusion::Succeeded => {
                 let holds = *hash == unit.spec.hash && !unit.task.dependency_ran;
-                unit.task.phase = if holds { Phase::Succeeded } else { Phase::Unasked };
+                unit.task.phase = if holds { Phase::Succeeded } else { unit.unasked() };
                 unit.task.hash = Some(hash.clone());
                 unit.task.done = Some(Done { hash: hash.clone(), lives: unit.task.basis.lives.clone() });
                 unit.failures = 0;
                 unit.failure = None;
+                unit.task.timer.ran(true, "done", now);
                 let service = unit.id.service.clone();
                 self.task_ran(&service);
             }
@@ -249,6 +252,7 @@ impl Supervisor {
             Conclusion::Failed(reason) => {
                 unit.failures += 1;
                 unit.failure = Some(reason.clone());
+                unit.task.timer.ran(false, reason.clone(), now);
                 unit.not_before = now + backoff(unit.failures, &mut self.random);
                 if again(unit.spec.service().common.restart, true, unit.failures) {
                     unit.restarts += 1;
@@ -274,7 +278,7 @@ impl Supervisor {
             if unit.kind == UnitKind::Task {
                 unit.task.dependency_ran = true;
                 if unit.is_done() && unit.goal == Goal::Up && !unit.is_alive() {
-                    unit.task.phase = Phase::Unasked;
+                    unit.task.phase = unit.unasked();
                 }
             } else if restart && unit.goal == Goal::Up && unit.is_alive() {
                 self.restart_unit(&id, &format!("{service} has run again"));
@@ -385,7 +389,7 @@ impl Supervisor {
             // Wanted again while it was ending.
             unit.again = unit.goal == Goal::Up;
             if unit.kind == UnitKind::Task && matches!(unit.task.phase, Phase::Due(_)) && unit.goal != Goal::Up {
-                unit.task.phase = Phase::Unasked;
+                unit.task.phase = unit.unasked();
             }
             return;
         }

@@ -39,6 +39,7 @@ impl Supervisor {
             restarts: unit.restarts,
             last_exit: if let Have::Exited { exit, .. } = unit.have { Some(exit.code()) } else { None },
             watch: self.watches.state_of(&unit.id.service),
+            schedule: unit.schedule_status(self.now),
         }
     }
 
@@ -78,6 +79,9 @@ impl Supervisor {
                 } else {
                     UnitState::Blocked { by: root.clone(), reason: why.clone() }
                 };
+            }
+            if unit.task.phase == Phase::Scheduled {
+                return UnitState::Scheduled;
             }
             if let Some(step) = unit.next_step(self.now) {
                 if unit.not_before > self.now {
@@ -206,6 +210,7 @@ pub fn sentence(status: &UnitStatus) -> String {
         UnitState::Exited { code } => format!("ended by itself with code {code}"),
         UnitState::Stopped { code, killed: false } => format!("was stopped by request, with code {code}"),
         UnitState::Stopped { killed: true, .. } => "was stopped by request and had to be killed".to_owned(),
+        UnitState::Scheduled => "waits for its time".to_owned(),
         UnitState::UpToDate => "up to date, did not have to run".to_owned(),
         UnitState::Succeeded => "has run with success".to_owned(),
         UnitState::BackingOff { failures, next_ms, reason } => {

@@ -40,6 +40,29 @@ pub struct UnitStatus {
     pub last_exit: Option<i32>,
     /// `armed`, or why file changes do nothing.
     pub watch: Option<String>,
+    /// Of a task with a schedule: its last run and its next.
+    #[serde(default)]
+    pub schedule: Option<ScheduleStatus>,
+}
+
+/// A schedule's last run and its next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScheduleStatus {
+    /// In so many milliseconds; none when it is not armed.
+    pub next_ms: Option<u64>,
+    /// The last run that came to an end.
+    pub last: Option<LastRun>,
+}
+
+/// A run that has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRun {
+    /// Whether it succeeded.
+    pub success: bool,
+    /// How it ended: `done`, `exit code 3`.
+    pub result: String,
+    /// So many milliseconds ago.
+    pub ago_ms: u64,
 }
 
 /// The two kinds.
@@ -103,6 +126,8 @@ pub enum UnitState {
         /// It had to be killed.
         killed: bool,
     },
+    /// A task whose time has not come yet.
+    Scheduled,
     /// A task that need not run.
     UpToDate,
     /// A task that has run.

@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::health::HealthState;
+use super::schedule::Timer;
 use super::status::{Health, UnitKind};
 use crate::base::moment::Moment;
 use crate::base::name::{ServiceName, UnitId};
@@ -117,6 +118,8 @@ pub struct Task {
     pub basis: Basis,
     /// What it holds of its outputs.
     pub hold: Hold,
+    /// What it waits for, if it has a schedule.
+    pub timer: Timer,
 }
 
 /// What a task's assessment or run is based on.
@@ -147,6 +150,8 @@ pub enum Phase {
     /// Nobody has asked yet whether it is due.
     #[default]
     Unasked,
+    /// Nobody has to ask before it is time.
+    Scheduled,
     /// To be run, for this reason.
     Due(String),
     /// It has ended and is to be judged.
@@ -454,7 +459,7 @@ impl Unit {
         match &self.task.phase {
             Phase::Unasked => Some(Step::Assess),
             Phase::Ended(_) => Some(Step::Conclude),
-            Phase::UpToDate | Phase::Succeeded | Phase::Failed => None,
+            Phase::Scheduled | Phase::UpToDate | Phase::Succeeded | Phase::Failed => None,
             Phase::Due(_) => {
                 let made_of_this = self.made.as_ref() == Some(&self.spec.hash);
                 let step = match self.shape() {

@@ -166,6 +166,9 @@ impl Supervisor {
         if unit.given_up {
             return Reach::Failed(format!("{id}: {}", unit.failure.as_deref().unwrap_or("failed")));
         }
+        if unit.task.phase == Phase::Scheduled && aim != Aim::Made && !unit.is_alive() {
+            return Reach::There;
+        }
         if unit.kind == UnitKind::Task && aim != Aim::Made {
             return if unit.is_done() && !unit.is_alive() { Reach::There } else { Reach::NotYet };
         }
@@ -242,8 +245,9 @@ impl Supervisor {
             let mut failed = false;
             let mut first = lease.first_end;
             for unit in lease.units.iter().filter_map(|unit| self.units.get(unit)) {
+                let armed = unit.goal == Goal::Up && unit.schedule().is_some();
                 let stays = unit.next_step(self.now).is_none() || blocked.contains_key(&unit.id.service);
-                let over = stays && unit.busy.is_none() && !unit.is_alive();
+                let over = !armed && stays && unit.busy.is_none() && !unit.is_alive();
                 all_over &= over;
                 let bad = unit.given_up
                     || blocked.contains_key(&unit.id.service)
@@ -287,7 +291,12 @@ impl Supervisor {
             || self.images.values().any(|image| image.busy.is_some())
             || self.owned != Owned::Left && self.engine_away.is_none();
         let processes = self.units.values().filter(|unit| unit.kind != UnitKind::Container).any(|unit| match unit.goal {
-            Goal::Up => unit.is_alive() || unit.again || (unit.next_step(self.now).is_some() && !unit.given_up),
+            Goal::Up => {
+                unit.schedule().is_some()
+                    || unit.is_alive()
+                    || unit.again
+                    || (unit.next_step(self.now).is_some() && !unit.given_up)
+            }
             Goal::Created | Goal::Stopped | Goal::Gone | Goal::Left => unit.is_alive(),
         });
         if self.terminating {

@@ -22,6 +22,20 @@ pub enum Mood {
 
 /// The state with its reason and, where it matters, its time: `backing off, 3 failures, next try in 4 s: exit code 1`.
 pub fn state(unit: &UnitStatus) -> (String, Mood) {
+    let (mut text, mood) = without_schedule(unit);
+    let Some(schedule) = &unit.schedule else { return (text, mood) };
+    if let Some(next) = schedule.next_ms {
+        text.push_str(&format!(", next run in {}", rounded(Duration::from_millis(next))));
+    }
+    // The others say it themselves.
+    let is_between = matches!(unit.state, UnitState::Scheduled | UnitState::Running | UnitState::Waiting { .. });
+    if let Some(last) = schedule.last.as_ref().filter(|_| is_between) {
+        text.push_str(&format!(", last {} ago: {}", rounded(Duration::from_millis(last.ago_ms)), last.result));
+    }
+    (text, mood)
+}
+
+fn without_schedule(unit: &UnitStatus) -> (String, Mood) {
     match &unit.state {
         UnitState::Absent => ("absent".to_owned(), Mood::Idle),
         UnitState::Waiting { on } => (format!("waiting for {on}"), Mood::Busy),
@@ -36,6 +50,7 @@ pub fn state(unit: &UnitStatus) -> (String, Mood) {
         UnitState::Exited { code } => (format!("exited with {code}"), Mood::Bad),
         UnitState::Stopped { killed: true, .. } => ("stopped (had to be killed)".to_owned(), Mood::Idle),
         UnitState::Stopped { killed: false, .. } => ("stopped".to_owned(), Mood::Idle),
+        UnitState::Scheduled => ("scheduled".to_owned(), Mood::Idle),
         UnitState::UpToDate => ("up to date".to_owned(), Mood::Good),
         UnitState::Succeeded => ("done".to_owned(), Mood::Good),
         UnitState::BackingOff { failures, next_ms, reason } => {
@@ -61,6 +76,7 @@ pub fn docker_word(state: &UnitState) -> &'static str {
         | UnitState::Failed { .. } => "exited",
         UnitState::Created
         | UnitState::Absent
+        | UnitState::Scheduled
         | UnitState::Waiting { .. }
         | UnitState::Preparing
         | UnitState::Removing
@@ -90,6 +106,7 @@ pub fn docker_status(unit: &UnitStatus) -> String {
         UnitState::Failed { .. } => format!("Exited ({}){ago}", unit.last_exit.unwrap_or(1)),
         UnitState::BackingOff { .. } => format!("Restarting ({}){ago}", unit.last_exit.unwrap_or(1)),
         UnitState::Absent
+        | UnitState::Scheduled
         | UnitState::Waiting { .. }
         | UnitState::Preparing
         | UnitState::Removing
@@ -178,6 +195,7 @@ pub(crate) mod tests {
             restarts: 0,
             last_exit: None,
             watch: None,
+            schedule: None,
         }
     }
 

@@ -13,6 +13,7 @@ pub mod inputs;
 pub mod logs;
 pub mod native;
 pub mod probe;
+pub mod schedule;
 pub mod signals;
 pub mod tasks;
 pub mod values;

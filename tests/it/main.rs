@@ -6,5 +6,7 @@ mod cli;
 mod commands;
 mod docker;
 mod process;
+mod schedule;
+mod sockets;
 mod stacks;
 mod support;

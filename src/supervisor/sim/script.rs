@@ -11,7 +11,9 @@ use crate::model::health::HealthCheck;
 use crate::model::network::Network;
 use crate::model::process::{Command, OnUnhealthy, Process};
 use crate::model::restart::RestartPolicy;
+use crate::model::schedule::{Overlap, Schedule, Times};
 use crate::model::service::{Common, Kind, Service};
+use crate::model::socket::{Socket, SocketAddress};
 use crate::model::stack::Stack;
 use crate::plan::desired::{Caller, Deployment, Places};
 use crate::supervisor::request::{Abort, Down, Recreate, Request, Restart, Select, Stop, Up};
@@ -67,11 +69,36 @@ pub(super) fn deployment(random: &mut Random, size: u64, versions: &[u64]) -> De
             let on_unhealthy = if random.chance(50) { OnUnhealthy::Restart } else { OnUnhealthy::None };
             let start_timeout = random.chance(20).then_some(Duration::from_secs(20));
             let command = Some(Command::Text("run".to_owned()));
-            Kind::Process(Box::new(Process { command, start_timeout, on_unhealthy, task, ..Process::default() }))
+            let address = SocketAddress::Tcp(format!("127.0.0.1:{}", 8000 + index));
+            let sockets = random.chance(20).then_some(Socket { name: None, address, backlog: None }).into_iter().collect();
+            let schedule = (task && random.chance(40)).then(|| schedule(random));
+            Kind::Process(Box::new(Process {
+                command,
+                start_timeout,
+                on_unhealthy,
+                sockets,
+                schedule,
+                task,
+                ..Process::default()
+            }))
         };
         stack.services.insert(format!("s{index}").parse().expect("a legal name"), Service { common, kind });
     }
     Deployment { env: "sim".parse().expect("a legal name"), stack, caller: Caller::default(), places: Places::default() }
+}
+
+fn schedule(random: &mut Random) -> Schedule {
+    let times = if random.chance(50) {
+        Times::Every(Duration::from_secs(1 + random.below(20)))
+    } else {
+        Times::Cron("* * * * *".parse().expect("a time of cron"))
+    };
+    let overlap = match random.below(3) {
+        0 => Overlap::Skip,
+        1 => Overlap::Queue,
+        _ => Overlap::Kill,
+    };
+    Schedule { times, overlap }
 }
 
 /// `up` of everything.

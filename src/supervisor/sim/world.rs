@@ -291,10 +291,17 @@ impl World {
                     let delay = 1 + self.random.below(200);
                     self.later(delay, Event::Probed(ticket, ProbeResult { healthy, output: "probe".to_owned() }));
                 }
+                Effect::Reckon(question) => {
+                    let wait = self.random.below(90_000);
+                    let due_ms = question.due_ms.or(Some(question.last_ms.unwrap_or(0).max(self.now) + wait));
+                    let (unit, cron, now_ms) = (question.unit, question.cron, self.now);
+                    let delay = self.random.below(5);
+                    self.later(delay, Event::Reckoned { unit, cron, now_ms, due_ms });
+                }
                 Effect::Reply(id, reply) => self.answered(id, &reply),
                 Effect::Exit => self.exited = true,
                 Effect::Abandon(unit) => drop(self.held.remove(&unit)),
-                Effect::Watch(_) | Effect::Tell(_) | Effect::Persist => {}
+                Effect::Watch(_) | Effect::Hold(_) | Effect::Tell(_) | Effect::Persist => {}
             }
         }
     }
@@ -517,6 +524,7 @@ impl World {
             assert!(self.containers.is_empty(), "containers are left after down");
             assert!(self.networks.is_empty(), "networks are left after down");
             assert!(self.machine.units.is_empty(), "units are left after down: {:#?}", self.machine.status());
+            assert!(self.machine.held.is_empty(), "sockets are held after down");
             return;
         }
         for id in &self.held {
@@ -531,7 +539,15 @@ impl World {
                 }
                 UnitKind::Process | UnitKind::Task => self.processes.get(id).is_some_and(|lives| !lives.is_empty()),
             };
+            // Of a schedule the end of the world may see the middle of a run.
+            if unit.schedule().is_some() && unit.busy.is_some() {
+                continue;
+            }
             assert_eq!(alive, matches!(unit.have, Have::Running { .. }), "{id}: what is believed is not what is true");
+            let listens = unit.spec.service().process().is_some_and(|process| !process.sockets.is_empty());
+            let held = listens && unit.goal == Goal::Up && alive;
+            let waits = unit.again || unit.next_step(Moment(self.now)).is_some();
+            assert!(self.machine.held.contains(id) == held || waits, "{id}: its sockets are held without need, or not held");
             if unit.goal != Goal::Up || blocked.contains_key(&id.service) {
                 continue;
             }
@@ -542,7 +558,8 @@ impl World {
                 };
                 assert_eq!(hash, Some(&unit.spec.hash), "{id}: runs an old definition");
             }
-            let settled = alive || unit.is_done() || unit.given_up || matches!(unit.have, Have::Exited { .. });
+            let settled =
+                unit.schedule().is_some() || alive || unit.is_done() || unit.given_up || matches!(unit.have, Have::Exited { .. });
             assert!(settled, "{id}: is wanted, nothing stands in its way, and it does not run: {:#?}", self.machine.status());
         }
     }

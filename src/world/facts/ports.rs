@@ -11,7 +11,9 @@ use procfs::net::UdpState;
 
 use crate::base::name::{EnvId, ServiceName};
 use crate::model::port::Port;
+use crate::model::process::fill_replica;
 use crate::model::service::{Kind, Service};
+use crate::model::socket::SocketAddress;
 use crate::plan::desired::Deployment;
 use crate::plan::ports::Numbers;
 use crate::world::docker::PortOfContainer;
@@ -43,6 +45,8 @@ pub struct Holders<'a> {
     state_dir: PathBuf,
     /// What the environment keeps, while its supervisor lives: its own services hold it.
     own: Vec<Numbers>,
+    /// Its supervisor, which holds sockets for them.
+    supervisor: Option<i32>,
     /// What other environments that are in use keep, whether it is bound yet or not.
     others: Vec<(EnvId, Numbers)>,
     containers: Containers<'a>,
@@ -58,7 +62,9 @@ impl<'a> Holders<'a> {
         }
         // Not `is_in_use`: the `up` that asks is itself under way.
         let own = if dir.is_locked() { dir.ports()?.into_values().collect() } else { Vec::new() };
-        Ok(Self { env: dir.id().clone(), state_dir: dir.path().to_owned(), own, others, containers, seen: OnceCell::new() })
+        let supervisor = dir.holder().and_then(|pid| i32::try_from(pid).ok());
+        let state_dir = dir.path().to_owned();
+        Ok(Self { env: dir.id().clone(), state_dir, own, supervisor, others, containers, seen: OnceCell::new() })
     }
 
     /// Whether a service of the environment could have this port, or has it already.
@@ -96,6 +102,7 @@ impl<'a> Holders<'a> {
             return true;
         }
         match holder(port, protocol) {
+            Some(Holder { pid, .. }) if Some(pid) == self.supervisor => true,
             Some(Holder { env: Some(env), .. }) => env == self.env.as_str(),
             // A program that shows a title has written it over its environment; the mark of its limits stays.
             Some(Holder { pid, .. }) if self.is_marked(pid) => true,
@@ -135,8 +142,28 @@ pub fn taken_ports(deployment: &Deployment, services: &[ServiceName], holders: &
             }
             taken.push(format!("`{name}` needs port {numbers}, which is held by {}", holders.who(numbers.first)));
         }
+        let ports: HashSet<u16> = held_ports(service).collect();
+        for port in ports {
+            let listed = service.common.ports.iter().any(|listed| listed.target == port && listed.protocol != "udp");
+            let is_free = holders.reserved(port).is_none() && holders.is_ours(port, Protocol::Tcp, None);
+            if !listed && !is_free {
+                taken.push(format!("`{name}` needs port {port} for a socket, which is held by {}", holders.who(port)));
+            }
+        }
     }
     taken
+}
+
+/// The ports at which the supervisor listens for a service.
+fn held_ports(service: &Service) -> impl Iterator<Item = u16> {
+    let sockets = service.process().map(|process| process.sockets.as_slice()).unwrap_or_default();
+    sockets.iter().flat_map(|socket| {
+        let replicas = 1..=service.replicas();
+        replicas.filter_map(|replica| match &socket.address {
+            SocketAddress::Tcp(address) => fill_replica(address, replica).rsplit_once(':')?.1.parse().ok(),
+            SocketAddress::Unix(_) => None,
+        })
+    })
 }
 
 /// The numbers on the host that a service asks for; none when the engine picks one, or nobody will run.

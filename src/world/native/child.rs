@@ -34,6 +34,9 @@ pub struct Launch {
     pub own_session: bool,
     /// Descriptors that become 0, 1 and 2; ours stay where absent. They are closed by whoever owns them.
     pub stdio: [Option<RawFd>; 3],
+    /// Listening sockets that become 3, 4, …, as `sd_listen_fds(3)` has it; `LISTEN_PID` is added to the environment. Closed by
+    /// whoever owns them.
+    pub sockets: Vec<RawFd>,
     /// Whether descriptor 0 becomes its controlling terminal.
     pub controlling_terminal: bool,
     /// Resource limits.
@@ -166,6 +169,10 @@ struct Shared<'a> {
     launch: &'a Launch,
     arguments: *const *const c_char,
     environment: *const *const c_char,
+    /// Copies of `Launch::sockets` with numbers that none of them is to get.
+    sockets: &'a [RawFd],
+    /// Where the digits of the child's pid are to stand in its environment.
+    pid_digits: *mut c_char,
     parent: c_int,
     step: AtomicI32,
     errno: AtomicI32,
@@ -196,11 +203,19 @@ pub fn spawn(launch: &Launch) -> Result<Child, SpawnError> {
 fn spawn_once(launch: &Launch) -> Result<Child, SpawnError> {
     let pointers =
         |list: &[CString]| -> Vec<*const c_char> { list.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect() };
-    let (arguments, environment) = (pointers(&launch.arguments), pointers(&launch.environment));
+    let (arguments, mut environment) = (pointers(&launch.arguments), pointers(&launch.environment));
+    let sockets = Sockets::above_their_places(&launch.sockets).map_err(SpawnError::Clone)?;
+    let mut listen_pid = listen_pid();
+    let listen_pid = listen_pid.as_mut_ptr();
+    if !launch.sockets.is_empty() {
+        environment.insert(0, listen_pid);
+    }
     let shared = Shared {
         launch,
         arguments: arguments.as_ptr(),
         environment: environment.as_ptr(),
+        sockets: &sockets.numbers,
+        pid_digits: listen_pid.wrapping_add(LISTEN_PID.len()),
         // SAFETY: getpid has no preconditions.
         parent: unsafe { libc::getpid() },
         step: AtomicI32::new(0),
@@ -233,6 +248,68 @@ fn spawn_once(launch: &Launch) -> Result<Child, SpawnError> {
             Err(SpawnError::Step { step: step.copied().unwrap_or(Step::Prepare), source: Errno::from_raw(errno) })
         }
     }
+}
+
+/// Copies of sockets whose numbers lie above all that the child will give them, so that none is overwritten by another.
+#[derive(Default)]
+struct Sockets {
+    numbers: Vec<RawFd>,
+    open: Vec<OwnedFd>,
+}
+
+impl Sockets {
+    fn above_their_places(sockets: &[RawFd]) -> io::Result<Self> {
+        let mut copies = Self::default();
+        let above = FIRST_OTHER as c_int + c_int::try_from(sockets.len()).unwrap_or(c_int::MAX);
+        for &socket in sockets {
+            // SAFETY: a system call on a number; what it answers is a new descriptor or -1.
+            let copy = unsafe { libc::fcntl(socket, libc::F_DUPFD_CLOEXEC, above) };
+            if copy < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            copies.numbers.push(copy);
+            // SAFETY: the kernel has just made this descriptor for us.
+            copies.open.push(unsafe { OwnedFd::from_raw_fd(copy) });
+        }
+        Ok(copies)
+    }
+}
+
+/// `LISTEN_PID=`, with room for the number that only the child knows.
+fn listen_pid() -> Vec<c_char> {
+    let mut text: Vec<c_char> = LISTEN_PID.iter().map(|byte| *byte as c_char).collect();
+    text.resize(text.len() + PID_DIGITS + 1, 0);
+    text
+}
+
+const LISTEN_PID: &[u8] = b"LISTEN_PID=";
+/// Enough for any pid.
+const PID_DIGITS: usize = 10;
+
+/// Writes a number in decimal digits, and a zero behind them.
+///
+/// # Safety
+///
+/// As [`become_program`]; there is room for [`PID_DIGITS`] and the zero.
+unsafe fn write_decimal(number: c_int, to: *mut c_char) {
+    let mut digits = [0; PID_DIGITS];
+    let (mut rest, mut count) = (number, 0);
+    while count < PID_DIGITS {
+        digits[count] = b'0' as c_char + (rest % 10) as c_char;
+        rest /= 10;
+        count += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    let mut at = 0;
+    while at < count {
+        // SAFETY: `at` stays below the room that the caller vouches for.
+        unsafe { *to.add(at) = digits[count - 1 - at] };
+        at += 1;
+    }
+    // SAFETY: as above.
+    unsafe { *to.add(count) = 0 };
 }
 
 /// Holds back all signals of this thread until it is dropped.
@@ -327,6 +404,14 @@ unsafe fn become_program(shared: &Shared<'_>) -> (Step, c_int) {
         }
         // Everything that we open is close-on-exec; this is for what we were given. Kernels before 5.11 do not know it.
         libc::syscall(libc::SYS_close_range, FIRST_OTHER, c_long::from(u32::MAX), c_long::from(libc::CLOSE_RANGE_CLOEXEC));
+        if !shared.sockets.is_empty() {
+            for (descriptor, from) in (FIRST_OTHER as c_int..).zip(shared.sockets) {
+                // Never onto itself: the copies have higher numbers. So it stays open over exec.
+                must!(Step::Prepare, libc::dup2(*from, descriptor));
+            }
+            // As the child sees itself, also in a PID namespace of its own.
+            write_decimal(libc::syscall(libc::SYS_getpid) as c_int, shared.pid_digits);
+        }
         if let Some(text) = &launch.oom_score_adj {
             let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
             must!(Step::OomScore, file);

@@ -33,10 +33,10 @@ impl Root {
         let Ok(processes) = procfs::process::all_processes() else { return Ok(()) };
         for process in processes.flatten().filter(|process| !members.contains(&process.pid)) {
             if sockets(process.pid).is_some_and(|sockets| sockets.iter().any(|inode| foreign.contains(inode))) {
-                let name = process.stat().map_or_else(|_| "?".to_owned(), |stat| stat.comm);
                 return Err(format!(
-                    "port {port} is answered by process {} ({name}), which this service did not start",
-                    process.pid
+                    "port {port} is answered by process {} ({}), which this service did not start",
+                    process.pid,
+                    name(&process)
                 ));
             }
         }
@@ -52,6 +52,20 @@ pub fn listening(port: u16) -> HashSet<u64> {
         .filter(|entry| entry.state == TcpState::Listen && entry.local_address.port() == port)
         .map(|entry| entry.inode)
         .collect()
+}
+
+/// The process that listens on the port of `host:port`, as `process 4711 (nginx)`; none when we may not see it.
+pub(super) fn holder_of(address: &str) -> Option<String> {
+    let port = address.rsplit_once(':')?.1.parse().ok()?;
+    let listening = listening(port);
+    let mut processes = procfs::process::all_processes().ok()?.flatten();
+    let holder =
+        processes.find(|process| sockets(process.pid).is_some_and(|sockets| sockets.iter().any(|it| listening.contains(it))))?;
+    Some(format!("process {} ({})", holder.pid, name(&holder)))
+}
+
+fn name(process: &procfs::process::Process) -> String {
+    process.stat().map_or_else(|_| "?".to_owned(), |stat| stat.comm)
 }
 
 /// The sockets of a process; none when we may not look.

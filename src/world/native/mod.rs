@@ -23,6 +23,7 @@ mod hooks;
 mod limits;
 mod reap;
 mod run_dir;
+mod sockets;
 mod stdio;
 mod stop;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -42,6 +44,7 @@ use self::cgroup::Cgroup;
 use self::hooks::{Hooks, Job, Which};
 use self::marker::Marker;
 use self::reap::{End, Life, Reaper};
+use self::sockets::Sockets;
 use self::spawn::Order;
 use self::stdio::Stdio;
 use self::tree::{Process, Root};
@@ -65,6 +68,7 @@ pub struct Native {
     pump: PumpHandle,
     reaper: Reaper,
     hooks: Hooks,
+    sockets: Sockets,
 }
 
 impl Native {
@@ -72,7 +76,8 @@ impl Native {
     pub fn new(env: &EnvId, state_dir: PathBuf, events: Sender<Event>, pump: PumpHandle) -> Result<Self, Errno> {
         nix::sys::prctl::set_child_subreaper(true)?;
         let env = Marker::of_env(env, &state_dir, nix::unistd::geteuid().as_raw());
-        Ok(Self { env, state_dir, events, pump, reaper: Reaper::new(env)?, hooks: Hooks::new() })
+        let (reaper, hooks) = (Reaper::new(env)?, Hooks::new());
+        Ok(Self { env, state_dir, events, pump, reaper, hooks, sockets: Sockets::default() })
     }
 
     /// Does an action on a process. `None`: it takes longer, and `Event::Acted` will be sent.
@@ -147,6 +152,11 @@ impl Native {
         exec::call_off(self.env, unit);
     }
 
+    /// Holds the sockets of these units, and of no others.
+    pub fn hold_sockets(&mut self, units: &BTreeSet<UnitId>) {
+        self.sockets.keep(units);
+    }
+
     /// Kills every process of every unit. Their ends will be told.
     pub fn kill_everything(&mut self) {
         for life in self.reaper.lives.values_mut() {
@@ -210,6 +220,8 @@ impl Native {
         launch.cgroup = entrance.as_ref().map(AsRawFd::as_raw_fd);
         launch.own_session = true;
         launch.stdio = stdio.of_child();
+        let passed = self.sockets.of(spec)?;
+        spawn::pass_sockets(&mut launch, &passed)?;
         launch.controlling_terminal = common.tty;
         if spawn::process(spec)?.isolation == Isolation::Pid {
             isolation::isolate(&mut launch)?;

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 
 use super::capabilities;
 use super::child::{Launch, SpawnError, Step};
+use super::sockets::Passed;
 use super::user::Account;
 use super::{isolation, limits};
 use crate::model::process::{Process, fill_replica};
@@ -171,6 +172,15 @@ fn kind(file: &Path) -> FileKind {
         Ok(_) => FileKind::Program,
         Err(_) => FileKind::Nothing,
     }
+}
+
+/// Hands listening sockets to a child.
+pub(super) fn pass_sockets(launch: &mut Launch, passed: &Passed) -> Result<(), Fault> {
+    for (name, value) in passed.variables() {
+        launch.environment.push(text(format!("{name}={value}").as_bytes(), "a socket's name")?);
+    }
+    launch.sockets.clone_from(&passed.descriptors);
+    Ok(())
 }
 
 /// A command of no unit.

@@ -1,12 +1,18 @@
 //! What the native engine promises about processes, with small shell children.
 
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::os::unix::net::{UnixListener, UnixStream};
+
 use super::testing::{World, is_alive};
 use super::tree::session_of;
 use crate::base::name::UnitId;
 use crate::model::hook::Hook;
 use crate::model::process::{Command, REPLICA_MARK};
 use crate::model::service::Ulimit;
+use crate::model::socket::{Socket, SocketAddress};
 use crate::plan::action::{Action, Exit, Incarnation, Outcome};
+use crate::plan::desired::UnitSpec;
 use crate::supervisor::event::Event;
 
 /// A program that ignores TERM, leaves its session and loses its parent; it writes its pid to a file.
@@ -248,4 +254,68 @@ fn a_start_whose_hook_fails_is_none() {
     let fault = world.wait(|event| if let Event::Acted(_, Err(fault)) = event { Some(fault.message.clone()) } else { None });
     assert_eq!(fault, "post_start: `/bin/sh -c exit 4` ended with exit code 4");
     assert_eq!(world.ends(&spec), [(Exit::Signal(9), 0)]);
+}
+
+/// A socket of each kind, and what holds for them.
+fn listening(world: &World, script: &str, sockets: &[(Option<&str>, SocketAddress)]) -> UnitSpec {
+    world.unit("a", script, |_, process| {
+        process.sockets = (sockets.iter())
+            .map(|(name, address)| Socket { name: name.map(str::to_owned), address: address.clone(), backlog: Some(5) })
+            .collect();
+    })
+}
+
+#[test]
+fn each_life_gets_the_same_sockets_in_their_order_with_their_names_and_its_own_pid() {
+    let mut world = World::new("listen");
+    let path = world.directory.path().join("a.sock");
+    // More than the descriptors that were free when they were opened, so that their places overlap.
+    let mut sockets: Vec<_> = (0..8).map(|_| (Some("tcp"), SocketAddress::Tcp(free_address()))).collect();
+    sockets.push((None, SocketAddress::Unix(path.clone())));
+    let script = "echo $LISTEN_FDS $LISTEN_FDNAMES; [ $LISTEN_PID = $$ ] && echo mine; ls -l /proc/$$/fd | sed -n 's/.* \\([0-9]*\\) -> \\(socket.*\\)/\\1 \\2/p'; echo";
+    let spec = listening(&world, script, &sockets);
+    let mut lives = Vec::new();
+    for _ in 0..2 {
+        world.start(&spec).unwrap();
+        world.ends(&spec);
+        lives.push(world.log(&spec));
+    }
+    let first = &lives[0];
+    assert_eq!(first[..2], ["9 tcp:tcp:tcp:tcp:tcp:tcp:tcp:tcp:a", "mine"], "{first:?}");
+    let places: Vec<&str> = first.iter().filter_map(|line| line.split_once(" socket").map(|(place, _)| place)).collect();
+    assert_eq!(places.len(), 9, "{first:?}");
+    assert!((3..12).all(|place| places.contains(&place.to_string().as_str())), "{first:?}");
+    // The log goes on: the second life is told after the first.
+    assert_eq!(lives[1][first.len()..], first[..], "the second life has the very same ones");
+    assert!(UnixStream::connect(&path).is_ok(), "it waits in the queue");
+    world.native.hold_sockets(&BTreeSet::new());
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_path_that_a_killed_process_left_is_taken_and_one_that_is_in_use_is_not() {
+    let mut world = World::new("leftsock");
+    let (left, used) = (world.directory.path().join("left"), world.directory.path().join("used"));
+    drop(UnixListener::bind(&left).unwrap());
+    let _holder = UnixListener::bind(&used).unwrap();
+    let spec = listening(&world, "true", &[(None, SocketAddress::Unix(left))]);
+    world.start(&spec).unwrap();
+    world.ends(&spec);
+    let spec = listening(&world, "true", &[(None, SocketAddress::Unix(used.clone()))]);
+    let reason = "somebody else listens there, or it is a file that is no socket";
+    assert_eq!(world.start(&spec).unwrap_err(), format!("listen at {}: {reason}", used.display()));
+}
+
+#[test]
+fn a_port_that_is_in_use_is_told_with_its_holder() {
+    let mut world = World::new("inuse");
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = holder.local_addr().unwrap().to_string();
+    let spec = listening(&world, "true", &[(None, SocketAddress::Tcp(address.clone()))]);
+    let said = world.start(&spec).unwrap_err();
+    assert!(said.starts_with(&format!("listen at {address}: it is held by process {} (", std::process::id())), "{said}");
+}
+
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }

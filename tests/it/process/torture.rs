@@ -79,7 +79,7 @@ impl Torture {
         sandbox.write("rabbit.sh", "sleep 0.05\n(setsid sh rabbit.sh &)\n");
         sandbox.give_away();
         let env: EnvId = "torture".parse().unwrap();
-        let mark = Marker::of_env(&env, sandbox.uid());
+        let mark = Marker::of_env(&env, &sandbox.state().join(env.as_str()), sandbox.uid());
         Self { sandbox, mark, services, stopped: BTreeSet::new(), random: Random(seed | 1), story: Vec::new() }
     }
 

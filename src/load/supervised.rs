@@ -1,0 +1,171 @@
+//! What a process asks its supervisor to do for it while it does not run: hold its sockets, start it when it is time.
+
+use std::time::Duration;
+
+use crate::base::diagnostic::{Diagnostic, Diagnostics};
+use crate::base::duration;
+use crate::base::suggest::closest;
+use crate::model::process::fill_replica;
+use crate::yaml::node::{Entry, Mapping, Node};
+
+/// The kernel's limit is 108 bytes with the zero at the end (unix(7)).
+const PATH_LIMIT: usize = 107;
+
+/// The keys of one entry of `sockets`.
+const SOCKET: [&str; 4] = ["name", "tcp", "unix", "backlog"];
+
+/// Looks at one service of the whole tree.
+pub(super) fn check(service: &str, entry: &Entry, diagnostics: &mut Diagnostics) {
+    check_sockets(service, entry, diagnostics);
+    if let Some(diagnostic) = entry.node.get("schedule").filter(|node| !node.is_null()).and_then(fault_of_schedule) {
+        diagnostics.push(diagnostic);
+    }
+}
+
+/// The text of a cron time is looked at where it becomes a [`crate::model::schedule::Cron`].
+fn fault_of_schedule(schedule: &Node) -> Option<Diagnostic> {
+    let help = "write `{cron: \"0 3 * * *\"}` or `{every: 10m}`";
+    let bad = |message: String| Diagnostic::error("bad-schedule", message).help(help);
+    let Some(keys) = schedule.as_mapping() else {
+        return Some(bad(format!("`schedule` must be a mapping, not {}", schedule.kind_name())).at(schedule.span, ""));
+    };
+    match (keys.entry("cron"), keys.entry("every")) {
+        (Some(_), None) => None,
+        (None, Some(every)) => {
+            let gap = every.node.as_text().and_then(duration::parse)?;
+            (gap < SHORTEST).then(|| bad("a task cannot run more often than every second".to_owned()).at(every.node.span, ""))
+        }
+        (Some(_), Some(every)) => Some(bad("a schedule has `cron` or `every`, not both".to_owned()).at(every.key_span, "")),
+        (None, None) => Some(bad("a schedule needs its times".to_owned()).at(schedule.span, "")),
+    }
+}
+
+/// The shortest gap between two runs.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+fn check_sockets(service: &str, entry: &Entry, diagnostics: &mut Diagnostics) {
+    let Some(sockets) = entry.node.get("sockets").filter(|sockets| !sockets.is_null()) else { return };
+    let Some(sockets) = sockets.as_sequence() else {
+        let message = format!("`sockets` of `{service}` must be a list, not {}", sockets.kind_name());
+        diagnostics.push(Diagnostic::error("wrong-kind", message).at(sockets.span, "").help(SOCKET_HELP));
+        return;
+    };
+    for socket in sockets {
+        if let Some(diagnostic) = fault_of_socket(socket) {
+            diagnostics.push(diagnostic);
+        }
+    }
+}
+
+const SOCKET_HELP: &str = "write `{name: web, tcp: \"127.0.0.1:8000\"}` or `{name: web, unix: PATH}`";
+
+fn fault_of_socket(socket: &Node) -> Option<Diagnostic> {
+    let bad = |message: &str| Diagnostic::error("bad-socket", message);
+    let Some(keys) = socket.as_mapping() else {
+        return Some(bad("an entry of `sockets` must be a mapping").at(socket.span, "").help(SOCKET_HELP));
+    };
+    let unknown = keys.iter().find(|(key, _)| !SOCKET.contains(key) && !key.starts_with("x-"));
+    if let Some((key, entry)) = unknown {
+        let help = closest(key, SOCKET).map_or_else(|| SOCKET_HELP.to_owned(), |near| format!("did you mean `{near}`?"));
+        let message = format!("a socket has no attribute `{key}`");
+        return Some(Diagnostic::error("unknown-key", message).at(entry.key_span, "").help(help));
+    }
+    match (keys.entry("tcp"), keys.entry("unix")) {
+        (Some(tcp), None) => bad_address(tcp),
+        (None, Some(unix)) => bad_path(unix),
+        (Some(_), Some(unix)) => {
+            Some(bad("a socket listens at `tcp` or at `unix`, not at both").at(unix.key_span, "").help("make it two entries"))
+        }
+        (None, None) => Some(bad("a socket needs an address").at(socket.span, "").help(SOCKET_HELP)),
+    }
+    .or_else(|| bad_name(keys))
+}
+
+fn bad_address(entry: &Entry) -> Option<Diagnostic> {
+    let text = entry.node.as_text().unwrap_or_default();
+    let filled = fill_replica(text, 1);
+    let port = filled.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
+    let message = match port {
+        Some(0) => "a held socket needs a port of its own: nobody would find one that the kernel picks".to_owned(),
+        Some(_) => return None,
+        None => format!("`{text}` is not `host:port`"),
+    };
+    let help = "write an address and a port, as `127.0.0.1:8000`, `0.0.0.0:8000` or `[::1]:8000`";
+    Some(Diagnostic::error("bad-socket", message).at(entry.node.span, "").help(help))
+}
+
+fn bad_path(entry: &Entry) -> Option<Diagnostic> {
+    let path = fill_replica(entry.node.as_text().unwrap_or_default(), u32::MAX).into_owned();
+    (path.len() > PATH_LIMIT).then(|| {
+        let message = format!("`{path}` has {} bytes, and a socket's path may have {PATH_LIMIT}", path.len());
+        let help = "put it into `${RUN_DIR}`, which is short for that reason";
+        Diagnostic::error("bad-socket", message).at(entry.node.span, "").help(help)
+    })
+}
+
+/// `LISTEN_FDNAMES` is a list with colons, of names as `sd_listen_fds(3)` allows them.
+fn bad_name(keys: &Mapping) -> Option<Diagnostic> {
+    let entry = keys.entry("name")?;
+    let name = entry.node.as_text().unwrap_or_default();
+    let fits = !name.is_empty() && name.len() <= 255 && name.chars().all(|c| c.is_ascii_graphic() && c != ':');
+    (!fits).then(|| {
+        let help = "use letters, digits and `._-`, without spaces and colons";
+        Diagnostic::error("bad-socket", format!("`{name}` cannot be the name of a socket")).at(entry.node.span, "").help(help)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::source::SourceMap;
+    use crate::yaml::parse;
+
+    /// What is said of one process with these attributes: the code and the text at its place.
+    fn said(text: &str) -> Vec<(&'static str, String)> {
+        let mut sources = SourceMap::default();
+        let source = sources.add("stack.yaml", text);
+        let tree = parse::parse(source, text, &mut Diagnostics::default()).unwrap().remove(0);
+        let root = tree.as_mapping().unwrap();
+        let mut diagnostics = Diagnostics::default();
+        check("a", root.entry("a").unwrap(), &mut diagnostics);
+        let place = |diagnostic: &Diagnostic| {
+            let span = diagnostic.labels[0].span;
+            text[span.start as usize..span.end as usize].to_owned()
+        };
+        diagnostics.sorted().into_iter().map(|diagnostic| (diagnostic.code, place(diagnostic))).collect()
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_schedule_is_said_at_its_place() {
+        for (schedule, expected) in [
+            ("{every: 10m}", None),
+            ("{cron: '0 3 * * *', overlap: kill}", None),
+            ("{overlap: kill}", Some("{overlap: kill}")),
+            ("{cron: '0 3 * * *', every: 10m}", Some("every")),
+            ("{every: 10ms}", Some("10ms")),
+            ("10m", Some("10m")),
+        ] {
+            let expected: Vec<_> = expected.into_iter().map(|place| ("bad-schedule", place.to_owned())).collect();
+            assert_eq!(said(&format!("a: {{schedule: {schedule}}}")), expected, "{schedule}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_socket_is_said_at_its_place() {
+        let long = format!("{{unix: /{}}}", "x".repeat(107));
+        for (socket, expected) in [
+            ("{tcp: '127.0.0.1:80'}", None),
+            ("{name: web, unix: /run/a.sock, backlog: 9}", None),
+            ("{tcp: '[::1]:80'}", None),
+            ("{tcp: '8000'}", Some(("bad-socket", "'8000'"))),
+            ("{tcp: 'localhost:0'}", Some(("bad-socket", "'localhost:0'"))),
+            ("{tcp: 'a:1', unix: /b}", Some(("bad-socket", "unix"))),
+            ("{name: 'a b', unix: /b}", Some(("bad-socket", "'a b'"))),
+            ("{prot: 80}", Some(("unknown-key", "prot"))),
+            (&long, Some(("bad-socket", &long[7..long.len() - 1]))),
+        ] {
+            let expected: Vec<_> = expected.into_iter().map(|(code, place)| (code, place.to_owned())).collect();
+            assert_eq!(said(&format!("a: {{sockets: [{socket}]}}")), expected, "{socket}");
+        }
+    }
+}
