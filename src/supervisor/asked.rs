@@ -97,6 +97,8 @@ impl Supervisor {
         (self.going_down, self.takes_volumes) = (false, false);
         self.owned = Owned::Left;
         let mut units = Vec::new();
+        // Of these it is awaited that they are gone.
+        let mut leaving = Vec::new();
         let mut warnings = Vec::new();
         for name in &selected {
             let service = &deployment.stack.services[name];
@@ -117,6 +119,7 @@ impl Supervisor {
                 self.units.values_mut().filter(|unit| !unit.ghost && unit.id.service == *name && unit.id.replica > replicas)
             {
                 surplus.goal = Goal::Gone;
+                leaving.push(surplus.id.clone());
             }
         }
         for reference in &deployment.stack.images {
@@ -137,7 +140,8 @@ impl Supervisor {
             (false, true) => Aim::Ready,
             (false, false) => Aim::Started,
         };
-        self.wish(id, Wish { give_up_at, warnings, ..Wish::of(aim, units.clone()) });
+        leaving.extend(units.iter().cloned());
+        self.wish(id, Wish { give_up_at, warnings, ..Wish::of(aim, leaving) });
         if up.attached {
             self.leases.insert(id, Lease { units, started, look: self.look_first, abort: up.abort, first_end: None });
         }

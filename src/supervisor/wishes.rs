@@ -139,7 +139,7 @@ impl Supervisor {
         if unit.kind == UnitKind::Container && self.seen < self.look_first && self.engine_away.is_none() {
             return Reach::NotYet;
         }
-        if aim == Aim::Down {
+        if aim == Aim::Down || unit.goal == Goal::Gone {
             let gone = if unit.goal == Goal::Gone { unit.have == Have::Absent } else { !unit.is_alive() };
             return match (gone && unit.busy.is_none(), &unit.failure) {
                 (true, _) => Reach::There,

@@ -100,7 +100,7 @@ impl Tally {
         *match asked.map_err(|error| error.kind()) {
             Ok(_) => &mut self.answered,
             Err(ErrorKind::ConnectionRefused) => &mut self.refused,
-            Err(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => &mut self.reset,
+            Err(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::NotConnected) => &mut self.reset,
             Err(ErrorKind::UnexpectedEof) => &mut self.cut,
             Err(other) => panic!("{other}"),
         } += 1;
