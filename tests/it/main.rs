@@ -4,5 +4,6 @@
 
 mod cli;
 mod docker;
+mod scenarios;
 mod stacks;
 mod support;

@@ -1,4 +1,5 @@
 //! What the tests share.
 
 pub(crate) mod engine;
+pub(crate) mod host_engine;
 pub(crate) mod sandbox;
