@@ -2,7 +2,6 @@
 
 use super::CliError;
 use super::context::{Context, Purpose, Ready};
-use super::mask;
 use crate::base::exit::Exit;
 use crate::base::moment::Moment;
 use crate::base::name::ServiceName;
@@ -57,7 +56,8 @@ pub fn show(up: Up, ready: &Ready, format: Format, context: &Context) -> Result<
         None => Ok(Actual::default()),
     };
     let plan = machine.forecast(request, actual);
-    let masked = |text: &str| if context.global.show_secrets { text.to_owned() } else { mask::text(text, &ready.secrets) };
+    let mask = context.mask(env)?;
+    let masked = |text: &str| mask.text(text);
     match format {
         Format::Json => context.printer.data(masked(&json::document(&plan)))?,
         Format::Text => {
