@@ -19,6 +19,7 @@ use crate::plan::desired::UnitSpec;
 use crate::view::term::{self, Raw};
 use crate::world::docker::LogStream;
 use crate::world::native::exec::{Interactive, exec_interactive};
+use crate::world::native::files;
 use crate::world::signals::{self, Listener, Signal};
 
 /// Whether the command gets a terminal: when both ends of ours are one, and nobody refused.
@@ -100,6 +101,8 @@ pub struct Inside<'a> {
     pub user: Option<&'a str>,
     /// Another directory.
     pub workdir: Option<&'a str>,
+    /// What was made for this command alone goes with it, scratch directories too.
+    pub rm: bool,
 }
 
 /// Runs a command as a process of the stack runs, as a child of ours: its environment, directory and user, our terminal.
@@ -107,7 +110,12 @@ pub fn process(spec: &UnitSpec, argv: Vec<String>, inside: &Inside<'_>, context:
     let variables = variables(inside.env, &context.caller);
     let environment = variables.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     let options = Interactive { environment, user: inside.user, directory: inside.workdir };
-    exit(exec_interactive(spec, argv, options).map(super::super::plan::action::Exit::code))
+    let code = files::lend(spec).and_then(|lent| {
+        let exit = exec_interactive(spec, argv, options);
+        lent.give_back(inside.rm)?;
+        Ok(exit?.code())
+    });
+    exit(code)
 }
 
 /// Becomes `exec` of the same command; returns only when that fails.

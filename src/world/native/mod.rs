@@ -8,6 +8,7 @@ pub mod capabilities;
 pub mod cgroup;
 pub mod child;
 pub mod exec;
+pub mod files;
 pub mod guard;
 pub mod listener;
 pub mod marker;
@@ -17,7 +18,6 @@ pub mod sweep;
 pub mod tree;
 pub mod user;
 
-mod files;
 mod hooks;
 mod limits;
 mod reap;
@@ -28,7 +28,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -132,11 +132,6 @@ impl Native {
     /// What tells a unit's processes from others, for probes on other threads.
     pub fn root(&self, unit: &UnitId) -> Option<Root> {
         self.reaper.lives.get(unit).map(|life| life.root)
-    }
-
-    /// Where a unit's input is written, if it has any (`stdin_open`, `tty`).
-    pub fn input(&self, unit: &UnitId) -> Option<BorrowedFd<'_>> {
-        self.reaper.lives.get(unit)?.input.as_ref().map(AsFd::as_fd)
     }
 
     /// Kills every process of every unit. Their ends will be told.
