@@ -1,5 +1,7 @@
 //! The program and the engine together, as a user has them: command lines in, containers out.
 
+use nix::sys::signal::Signal;
+
 use crate::support::sandbox::Sandbox;
 
 const SLEEPER: &str = "
@@ -96,4 +98,14 @@ fn down_ends_well_whatever_others_did_to_a_container() {
         sandbox.ok(&["down"]);
         assert!(engine.containers().is_empty());
     }
+}
+
+#[test]
+fn an_interrupted_run_leaves_no_container() {
+    let Some(sandbox) = Sandbox::with_engine("interrupted", SLEEPER) else { return };
+    let run = sandbox.begin(&["run", "--rm", "-T", "web", "sh", "-c", "echo begun; exec sleep 900"]);
+    run.wait_for("begun");
+    run.signal(Signal::SIGINT);
+    assert_eq!(run.end(), 130);
+    assert!(sandbox.engine().containers().is_empty());
 }
