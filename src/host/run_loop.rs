@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 
 use super::dispatch::{Answers, Edges};
 use crate::control::server::{self, Hub};
+use crate::plan::desired::Deployment;
 use crate::supervisor::Supervisor;
 use crate::supervisor::effect::Effect;
 use crate::supervisor::event::{Event, RequestId};
@@ -56,6 +57,8 @@ pub struct Host {
     events: Receiver<Event>,
     children: Receiver<()>,
     env_dir: EnvDir,
+    /// The deployment that `stack.json` holds; the outer one is none before anything has been written.
+    recorded: Option<Option<Arc<Deployment>>>,
     _signals: signals::Listener,
 }
 
@@ -77,7 +80,7 @@ impl Host {
         .map_err(HostError::system("listen to signals"))?;
         let edges = Edges::new(&env_dir, environment, sender, answers)?;
         let machine = recover(&env_dir)?;
-        Ok(Self { machine, edges, clock: Clock::start(), events, children, env_dir, _signals: listener })
+        Ok(Self { machine, edges, clock: Clock::start(), events, children, env_dir, recorded: None, _signals: listener })
     }
 
     /// Opens the control socket and serves it.
@@ -97,6 +100,7 @@ impl Host {
         // Nobody may ever ask: then there is nothing to supervise.
         let patience = clock::deadline(std::time::Duration::from_secs(30));
         let mut asked = false;
+        let mut persist = false;
         loop {
             let woken = self.wait(asked, patience);
             let now = self.clock.now();
@@ -110,7 +114,6 @@ impl Host {
                 None => Event::Tick,
             };
             asked |= matches!(event, Event::Request(..) | Event::Terminate);
-            let mut persist = false;
             let mut exit = false;
             for effect in self.machine.step(event, now) {
                 match effect {
@@ -120,9 +123,10 @@ impl Host {
                     effect => self.edges.carry_out(effect),
                 }
             }
-            // One write a turn, and none while more is waiting to be taken in.
+            // One write a turn, and none while more is waiting to be taken in: the turn after that writes.
             if persist && (exit || self.events.len() < 2) {
                 self.persist();
+                persist = false;
             }
             if exit {
                 break;
@@ -147,6 +151,17 @@ impl Host {
     }
 
     fn persist(&mut self) {
+        let deployment = self.machine.deployment();
+        let same = |recorded: &Option<Arc<Deployment>>| match (recorded, deployment) {
+            (Some(recorded), Some(deployment)) => Arc::ptr_eq(recorded, deployment),
+            (recorded, deployment) => recorded.is_none() && deployment.is_none(),
+        };
+        if !self.recorded.as_ref().is_some_and(same) {
+            match self.env_dir.set_deployment(deployment.map(Arc::as_ref)) {
+                Ok(()) => self.recorded = Some(deployment.cloned()),
+                Err(error) => tracing::warn!("the deployment cannot be written: {error}"),
+            }
+        }
         if let Err(error) = self.env_dir.set_snapshot(&self.machine.snapshot()) {
             tracing::warn!("the snapshot cannot be written: {error}");
         }
