@@ -1,15 +1,17 @@
 //! One match: effect → edge. Each action that is handed out ends in exactly one event, also when its task panics.
 
+use std::collections::HashMap;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use indexmap::IndexMap;
 use tokio::runtime::{Builder, Runtime};
 
 use super::run_loop::HostError;
+use crate::base::name::UnitId;
 use crate::control::server::{self, Hub};
 use crate::plan::action::{Action, Fault, Outcome, Ticket};
 use crate::plan::desired::UnitSpec;
@@ -17,6 +19,7 @@ use crate::supervisor::effect::{Effect, Probe};
 use crate::supervisor::event::{Event, ProbeResult};
 use crate::supervisor::notice::Notice;
 use crate::supervisor::request::Reply;
+use crate::world::clock;
 use crate::world::docker::Docker;
 use crate::world::envdir::EnvDir;
 use crate::world::logs::pump::{Pump, PumpHandle};
@@ -53,6 +56,8 @@ pub struct Edges {
     tasks: Arc<Tasks>,
     runtime: Option<Runtime>,
     env_dir: EnvDir,
+    /// By when the run of a task that is under way has to be over, its checks included.
+    run_deadlines: HashMap<UnitId, Instant>,
     /// The engine's events are followed once it has been asked for anything.
     following: bool,
 }
@@ -82,6 +87,7 @@ impl Edges {
             pump: Some(pump),
             runtime: Some(runtime),
             env_dir: env_dir.clone(),
+            run_deadlines: HashMap::new(),
             following: false,
         })
     }
@@ -140,9 +146,10 @@ impl Edges {
         // What is not done to a process is the container engine's.
         if let Some(spec) = action.spec().filter(|spec| spec.service().is_process()) {
             let spec = spec.clone();
+            let left = self.left_of_run(&action, &spec);
             match action {
-                Action::Assess { trusted, dependency_ran, .. } => self.assess(ticket, spec, trusted, dependency_ran),
-                Action::Conclude { exit, .. } => self.conclude(ticket, spec, exit),
+                Action::Assess { trusted, dependency_ran, .. } => self.assess(ticket, spec, trusted, dependency_ran, left),
+                Action::Conclude { exit, .. } => self.conclude(ticket, spec, exit, left),
                 action => {
                     if let Some(result) = self.native.act(&ticket, &action) {
                         self.send(Event::Acted(ticket, result));
@@ -161,20 +168,38 @@ impl Edges {
         );
     }
 
-    fn assess(&self, ticket: Ticket, spec: UnitSpec, trusted: bool, dependency_ran: bool) {
+    /// What is left of a task's `start_timeout`, which limits one run from its first check to its last.
+    fn left_of_run(&mut self, action: &Action, spec: &UnitSpec) -> Option<Duration> {
+        let limit = spec.service().process()?.start_timeout?;
+        let deadline = match action {
+            Action::Assess { .. } => {
+                let deadline = clock::deadline(limit);
+                self.run_deadlines.insert(spec.unit.clone(), deadline);
+                deadline
+            }
+            // A further attempt is another run, which no check precedes.
+            Action::Create { .. } | Action::Start { .. } => {
+                *self.run_deadlines.entry(spec.unit.clone()).or_insert_with(|| clock::deadline(limit))
+            }
+            _ => self.run_deadlines.remove(&spec.unit).unwrap_or_else(|| clock::deadline(limit)),
+        };
+        Some(clock::until(deadline))
+    }
+
+    fn assess(&self, ticket: Ticket, spec: UnitSpec, trusted: bool, dependency_ran: bool, limit: Option<Duration>) {
         let tasks = self.tasks.clone();
         let log = self.log();
         self.blocking(ticket, move || {
-            let check = || run_check(&spec, &log);
+            let check = || run_check(&spec, &log, limit);
             tasks.assess(&spec, trusted, dependency_ran, &check).map(Outcome::Assessed)
         });
     }
 
-    fn conclude(&self, ticket: Ticket, spec: UnitSpec, exit: crate::plan::action::Exit) {
+    fn conclude(&self, ticket: Ticket, spec: UnitSpec, exit: crate::plan::action::Exit, limit: Option<Duration>) {
         let tasks = self.tasks.clone();
         let log = self.log();
         self.blocking(ticket, move || {
-            let check = || run_check(&spec, &log);
+            let check = || run_check(&spec, &log, limit);
             tasks.conclude(&spec, exit, &check).map(Outcome::Concluded)
         });
     }
@@ -256,16 +281,17 @@ impl Edges {
     }
 }
 
-/// A task's `check`, with its output in the task's log.
-fn run_check(spec: &UnitSpec, log: &PumpHandle) -> Result<(), String> {
+/// A task's `check`, with its output in the task's log, within what is left of the limit of its run.
+fn run_check(spec: &UnitSpec, log: &PumpHandle, limit: Option<Duration>) -> Result<(), String> {
     let process = spec.service().process().ok_or("a container has no `check`")?;
     let Some(check) = &process.check else { return Ok(()) };
     let argv = check.argv(process.shell.as_deref());
-    let ran =
-        exec::run_command(spec, argv, IndexMap::new(), process.start_timeout, Output::Log(log)).map_err(|fault| fault.message)?;
+    let ran = exec::run_command(spec, argv, IndexMap::new(), limit, Output::Log(log)).map_err(|fault| fault.message)?;
     match (ran.is_success(), ran.timed_out) {
         (true, _) => Ok(()),
-        (false, true) => Err("it took too long".to_owned()),
+        (false, true) => {
+            Err(format!("not done within {}", crate::base::duration::format(process.start_timeout.unwrap_or_default())))
+        }
         (false, false) => Err(ran.exit.to_string()),
     }
 }
