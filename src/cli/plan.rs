@@ -56,7 +56,10 @@ pub fn show(up: Up, ready: &Ready, format: Format, context: &Context) -> Result<
         None => Ok(Actual::default()),
     };
     let plan = machine.forecast(request, actual);
-    let mask = context.mask(env)?;
+    // What is kept, and what an `up` would use instead of it.
+    let mut values = context.env_dir(env)?.values().map_err(CliError::failed)?;
+    values.extend(ready.secrets.clone());
+    let mask = context.mask_of(&values);
     let masked = |text: &str| mask.text(text);
     match format {
         Format::Json => context.printer.data(masked(&json::document(&plan)))?,
