@@ -404,3 +404,21 @@ fn the_state_says_what_is_in_force() {
     let sandbox = up(STAYS);
     assert!(fs::read_to_string(sandbox.env_dir().join("stack.json")).unwrap().contains("echo ready"));
 }
+
+#[test]
+fn down_with_volumes_takes_owned_paths_along_and_the_whole_stack_cannot_be_owned() {
+    let sandbox = Sandbox::new(&format!("{STAYS}owns: [{{paths: 'scratches/kernel-*'}}]\n"));
+    sandbox.write("scratches/kernel-1/log", "");
+    sandbox.write("scratches/mine", "");
+    sandbox.ok(&["up", "-d", "--wait"]);
+    sandbox.ok(&["down"]);
+    assert!(sandbox.path("scratches/kernel-1/log").exists());
+    sandbox.ok(&["up", "-d", "--wait"]);
+    sandbox.ok(&["down", "-v"]);
+    assert!(!sandbox.path("scratches/kernel-1").exists() && sandbox.path("scratches/mine").exists());
+    for path in [".", "*", "..", "scratches/../.."] {
+        sandbox.write("bad.yaml", &format!("processes: {{a: {{command: 'true'}}}}\nowns: [{{paths: '{path}'}}]\n"));
+        let said = sandbox.run(&["-f", "bad.yaml", "config"]);
+        assert!(said.code == 3 && said.err.contains("bad.yaml:2"), "{path}: {said:?}");
+    }
+}

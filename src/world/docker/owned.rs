@@ -37,6 +37,9 @@ pub enum OwnedThing {
 impl Docker {
     /// What there is of these entries; files are not the engine's.
     pub async fn owned(&self, entries: &[Owned]) -> Result<Vec<OwnedThing>, Fault> {
+        if entries.iter().all(|entry| matches!(entry, Owned::Paths(_))) {
+            return Ok(Vec::new());
+        }
         let link = self.link().await?;
         let mut things = Vec::new();
         for entry in entries {
