@@ -1,6 +1,6 @@
 //! The documented exit codes of every command.
 
-/// How a command ended, in the terms of the manual (`commands.md`, "Exit codes").
+/// How a command ended, in the terms of the manual (README, "Exit codes").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// 0: fine.

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use super::CliError;
 use super::context::{Context, Purpose, Ready};
-use super::mask;
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
 use crate::plan::desired::Deployment;
@@ -111,9 +110,7 @@ fn text(args: &Args, ready: &Ready, context: &Context) -> Result<String, CliErro
         if !args.services.is_empty() {
             keep(&mut tree, &supervisor::select(deployment, &args.services, false));
         }
-        if !context.global.show_secrets {
-            mask::tree(&mut tree, &ready.secrets);
-        }
+        context.mask_of(&ready.secrets).tree(&mut tree);
         if args.format == "json" { emit::to_json(&tree) } else { emit::to_yaml(&tree) }
     })
 }

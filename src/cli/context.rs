@@ -11,6 +11,7 @@ use indexmap::IndexMap;
 use super::CliError;
 use super::args::Global;
 use super::log_feed;
+use super::mask::Mask;
 use super::up::Quiet;
 use crate::base::exit::Exit;
 use crate::base::name::{EnvId, ServiceName, UnitId};
@@ -116,6 +117,16 @@ impl Context {
         Ok(self.engine.get_or_init(|| Box::leak(Box::new(engine))))
     }
 
+    /// What is not to be shown of an environment: all values that were ever generated for it, unless `--show-secrets`.
+    pub fn mask(&self, env: &EnvId) -> Result<Mask, CliError> {
+        Ok(self.mask_of(&self.env_dir(env)?.values().map_err(CliError::failed)?))
+    }
+
+    /// These values are not to be shown, unless `--show-secrets`.
+    pub fn mask_of(&self, values: &IndexMap<String, String>) -> Mask {
+        if self.global.show_secrets { Mask::default() } else { Mask::of(values) }
+    }
+
     /// What is in force in an environment; none before the first `up`.
     pub fn deployment(&self, env: &EnvId) -> Result<Option<Deployment>, CliError> {
         let dir = self.env_dir(env)?;
@@ -169,8 +180,10 @@ impl Context {
         if missing != Missing::IsStarted && !self.exists(env)? {
             return if missing == Missing::IsFine { Ok(None) } else { Err(Self::not_running(env)) };
         }
-        let listener = Arc::clone(watched);
-        let mut tell = move |notice: Notice| listener.lock().unwrap_or_else(PoisonError::into_inner).take(&notice);
+        let mask = self.mask(env)?;
+        let (listener, masked) = (Arc::clone(watched), mask.clone());
+        let mut tell =
+            move |notice: Notice| listener.lock().unwrap_or_else(PoisonError::into_inner).take(&masked.message(notice));
         let needs_daemon = matches!(request, Request::Start(_) | Request::Restart(_) | Request::Up(_));
         if needs_daemon && missing == Missing::IsAnError && self.deployment(env)?.is_none() {
             return Err(Self::not_running(env));
@@ -197,7 +210,11 @@ impl Context {
         {
             let _ = dir.remove();
         }
-        reply.map(Some)
+        Ok(Some(match reply? {
+            // A definition is worked with, not shown.
+            deployment @ Reply::Deployment(_) => deployment,
+            reply => mask.message(reply),
+        }))
     }
 
     /// Whether there is anything of an environment: a state, or containers.
@@ -270,7 +287,7 @@ impl Context {
     /// Prints the stack's `welcome`.
     pub fn welcome(&self, deployment: &Deployment) {
         if let Some(text) = deployment.stack.welcome.as_ref().filter(|_| self.style != Style::Quiet) {
-            self.printer.say(text.trim_end());
+            self.printer.say(self.mask(&deployment.env).unwrap_or_default().text(text.trim_end()));
         }
     }
 

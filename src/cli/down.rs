@@ -25,7 +25,7 @@ pub struct Args {
     /// Remove images too: those without a name of their own, or all
     #[arg(long, value_name = "WHICH", value_parser = ["local", "all"])]
     pub rmi: Option<String>,
-    /// Remove containers of services that the stack file does not have
+    /// As in Compose; `down` takes containers of services that the stack file does not have in any case
     #[arg(long)]
     pub remove_orphans: bool,
     /// Kill after so many seconds, instead of each service's `stop_grace_period`
@@ -37,13 +37,7 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let env = context.env_id()?;
     context.known_in(&env, &args.services)?;
-    let down = Down {
-        services: args.services,
-        volumes: args.volumes,
-        remove_orphans: args.remove_orphans,
-        rmi: args.rmi,
-        timeout: values::seconds(args.timeout),
-    };
+    let down = Down { services: args.services, volumes: args.volumes, rmi: args.rmi, timeout: values::seconds(args.timeout) };
     let whole = down.services.is_empty();
     let deployment = context.deployment(&env)?;
     let exit = context.ask(&env, Request::Down(down), Missing::IsFine)?;

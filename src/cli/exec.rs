@@ -109,7 +109,7 @@ fn in_process(
     }
     let hash = deployment.service(&unit.service).map(|service| ConfigHash::of(service, &deployment.stack));
     let spec = UnitSpec { unit, hash: hash.expect("the caller found it"), deployment: deployment.into() };
-    let options = Inside { env: &args.env, user: args.user.as_deref(), workdir: args.workdir.as_deref() };
+    let options = Inside { env: &args.env, user: args.user.as_deref(), workdir: args.workdir.as_deref(), rm: false };
     if args.detach {
         return inside::detached_process(&spec, command, &options, context);
     }

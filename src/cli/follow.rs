@@ -11,6 +11,7 @@ use super::CliError;
 use super::context::{Context, Ready, Watched};
 use super::interrupt::{self, Cause};
 use super::log_feed::{self, LineWriter};
+use super::mask::Mask;
 use super::up::Args;
 use crate::base::exit::Exit;
 use crate::base::name::{ServiceName, UnitId};
@@ -97,6 +98,7 @@ struct Foreground<'a> {
     sender: Sender<Happening>,
     voice: Voice,
     wish: Wish,
+    mask: Mask,
     /// What this `up` starts: all that it selects and that did not run before.
     ours: BTreeSet<UnitId>,
     known: BTreeMap<UnitId, UnitStatus>,
@@ -132,6 +134,7 @@ pub fn up(args: Args, up: Up, ready: &Ready, context: &Context) -> Result<Exit, 
     let mut foreground = Foreground {
         watched: Watched::new(Progress::new(context.style, context.printer), args.quiet()),
         writer: LineWriter::new(LogLines::new(paint, prefix, args.logs.timestamps, names), term::stdout_is_terminal()),
+        mask: context.mask(&ready.deployment.env)?,
         context,
         ready,
         args,
@@ -197,10 +200,10 @@ impl Foreground<'_> {
         let reply = match told {
             Told::Notice(notice) => {
                 self.wish.unheard &= *notice == Notice::Ending;
-                self.notice(&notice)?;
+                self.notice(*notice)?;
                 return Ok(None);
             }
-            Told::Reply { reply, .. } => *reply,
+            Told::Reply { reply, .. } => self.mask.message(*reply),
         };
         self.wish.unheard = false;
         match reply {
@@ -226,15 +229,16 @@ impl Foreground<'_> {
         Ok(None)
     }
 
-    fn notice(&mut self, notice: &Notice) -> Result<(), CliError> {
-        if let Notice::Unit(unit) = notice {
+    fn notice(&mut self, notice: Notice) -> Result<(), CliError> {
+        let notice = self.mask.message(notice);
+        if let Notice::Unit(unit) = &notice {
             self.known.insert(unit.unit.clone(), (**unit).clone());
             let context = self.context;
             if let Some(feed) = &mut self.feed {
                 feed.unit(unit, || context.engine()).map_err(CliError::failed)?;
             }
         }
-        self.watched.take(notice);
+        self.watched.take(&notice);
         Ok(())
     }
 
@@ -308,7 +312,7 @@ impl Foreground<'_> {
         let mut killed = false;
         while !self.is_down() {
             match self.happenings.recv().expect("we hold a sender") {
-                Happening::Told(AFTERWARDS, Told::Notice(notice)) => self.notice(&notice)?,
+                Happening::Told(AFTERWARDS, Told::Notice(notice)) => self.notice(*notice)?,
                 Happening::Told(AFTERWARDS, Told::Reply { reply, .. }) => {
                     if let Reply::Status(status) = *reply {
                         self.known.extend(status.units.into_iter().map(|unit| (unit.unit.clone(), unit)));

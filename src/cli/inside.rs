@@ -19,6 +19,7 @@ use crate::plan::desired::UnitSpec;
 use crate::view::term::{self, Raw};
 use crate::world::docker::LogStream;
 use crate::world::native::exec::{Interactive, exec_detached, exec_interactive};
+use crate::world::native::files;
 use crate::world::signals::{self, Listener, Signal};
 
 /// Whether the command gets a terminal: when both ends of ours are one, and nobody refused.
@@ -100,6 +101,8 @@ pub struct Inside<'a> {
     pub user: Option<&'a str>,
     /// Another directory.
     pub workdir: Option<&'a str>,
+    /// What was made for this command alone goes with it, scratch directories too.
+    pub rm: bool,
 }
 
 impl Inside<'_> {
@@ -112,10 +115,15 @@ impl Inside<'_> {
 
 /// Runs a command as a process of the stack runs, as a child of ours: its environment, directory and user, our terminal.
 pub fn process(spec: &UnitSpec, argv: Vec<String>, inside: &Inside<'_>, context: &Context) -> Result<Exit, CliError> {
-    exit(exec_interactive(spec, argv, inside.options(context)).map(super::super::plan::action::Exit::code))
+    let code = files::lend(spec).and_then(|lent| {
+        let exit = exec_interactive(spec, argv, inside.options(context));
+        lent.give_back(inside.rm)?;
+        Ok(exit?.code())
+    });
+    exit(code)
 }
 
-/// The same, left to itself.
+/// The same, left to itself. Its files are those of the unit, if that has some.
 pub fn detached_process(spec: &UnitSpec, argv: Vec<String>, inside: &Inside<'_>, context: &Context) -> Result<Exit, CliError> {
     exit(exec_detached(spec, argv, inside.options(context)).map(|()| 0))
 }

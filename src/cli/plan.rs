@@ -2,7 +2,6 @@
 
 use super::CliError;
 use super::context::{Context, Purpose, Ready};
-use super::mask;
 use crate::base::exit::Exit;
 use crate::base::moment::Moment;
 use crate::base::name::ServiceName;
@@ -57,7 +56,11 @@ pub fn show(up: Up, ready: &Ready, format: Format, context: &Context) -> Result<
         None => Ok(Actual::default()),
     };
     let plan = machine.forecast(request, actual);
-    let masked = |text: &str| if context.global.show_secrets { text.to_owned() } else { mask::text(text, &ready.secrets) };
+    // What is kept, and what an `up` would use instead of it.
+    let mut values = context.env_dir(env)?.values().map_err(CliError::failed)?;
+    values.extend(ready.secrets.clone());
+    let mask = context.mask_of(&values);
+    let masked = |text: &str| mask.text(text);
     match format {
         Format::Json => context.printer.data(masked(&json::document(&plan)))?,
         Format::Text => {

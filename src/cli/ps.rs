@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::CliError;
 use super::context::{Context, Missing};
+use super::mask::Mask;
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
 use crate::model::port::Port;
@@ -82,6 +83,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             }
         }
     }
+    let mask = context.mask(&env)?;
     let rows: Vec<Row<'_>> = (status.units.iter())
         .filter(|unit| args.services.is_empty() || args.services.contains(&unit.unit.service))
         .filter(|unit| args.all || unit.state != UnitState::Absent)
@@ -90,7 +92,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             let mut wanted = args.status.iter().chain(&args.filter).peekable();
             wanted.peek().is_none() || wanted.any(|state| state == states::docker_word(&unit.state))
         })
-        .map(|unit| Row::new(unit, deployment.as_ref(), &status))
+        .map(|unit| Row::new(unit, deployment.as_ref(), &status, &mask))
         .collect();
     if args.services_only {
         let mut names: Vec<&str> = rows.iter().map(|row| row.status.unit.service.as_str()).collect();
@@ -127,7 +129,7 @@ struct Publisher {
 }
 
 impl<'a> Row<'a> {
-    fn new(unit: &'a UnitStatus, deployment: Option<&'a Deployment>, status: &'a Status) -> Self {
+    fn new(unit: &'a UnitStatus, deployment: Option<&'a Deployment>, status: &'a Status, mask: &Mask) -> Self {
         let id = &unit.unit;
         let service = deployment.and_then(|deployment| deployment.service(&id.service));
         let name = match deployment {
@@ -145,7 +147,7 @@ impl<'a> Row<'a> {
             project: status.env.as_str(),
             name,
             image: deployment.and_then(|deployment| deployment.image_of(&id.service)).unwrap_or_default(),
-            command: argv.unwrap_or_default().join(" "),
+            command: mask.text(&argv.unwrap_or_default().join(" ")),
             ports: service.map(|service| service.common.ports.as_slice()).unwrap_or_default(),
         }
     }

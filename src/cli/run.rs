@@ -70,7 +70,7 @@ pub struct Args {
     /// Do not show the progress of pulls
     #[arg(long)]
     pub quiet_pull: bool,
-    /// Remove the container when it has ended
+    /// Remove the container, or the scratch directories made for the process, when it has ended
     #[arg(long)]
     pub rm: bool,
     /// Publish the service's ports
@@ -123,7 +123,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
             if args.detach {
                 return in_background(&args, argv, &spec, context);
             }
-            let options = Inside { env: &args.env, user: args.user.as_deref(), workdir: args.workdir.as_deref() };
+            let options = Inside { env: &args.env, user: args.user.as_deref(), workdir: args.workdir.as_deref(), rm: args.rm };
             if brought_up {
                 return Err(inside::become_exec(&spec, &argv, &options));
             }

@@ -88,7 +88,7 @@ pub struct Args {
     /// Do not stop everything when a process of a Procfile ends
     #[arg(long)]
     pub keep_going: bool,
-    /// Do not ask
+    /// As in Compose; `up` asks nothing in any case
     #[arg(short, long)]
     pub yes: bool,
     /// Do not show the progress of pulls

@@ -172,6 +172,9 @@ pub fn bind(socket: &Path) -> io::Result<StdListener> {
     Ok(listener)
 }
 
+/// Between two attempts to take in a client when there is no descriptor for it.
+const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
+
 /// Serves until the runtime ends.
 pub async fn serve(listener: StdListener, hub: Hub, events: Sender<Event>) {
     let listener = match UnixListener::from_std(listener) {
@@ -190,8 +193,11 @@ pub async fn serve(listener: StdListener, hub: Hub, events: Sender<Event>) {
                     Err(error) => tracing::warn!("a client without a user: {error}"),
                 }
             }
-            // Out of descriptors: the next client may find some.
-            Err(error) => tracing::warn!("accept: {error}"),
+            // Out of descriptors: the client waits in the queue until there are some, and nothing tells when.
+            Err(error) => {
+                tracing::warn!("accept: {error}");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use indexmap::IndexMap;
@@ -14,17 +14,20 @@ use tokio::task::AbortHandle;
 use super::run_loop::HostError;
 use crate::base::name::UnitId;
 use crate::control::server::{self, Hub};
+use crate::model::owned::Owned;
 use crate::plan::action::{Action, Fault, Outcome, Ticket};
 use crate::plan::desired::UnitSpec;
 use crate::supervisor::effect::{Effect, Probe};
 use crate::supervisor::event::{Event, ProbeResult};
 use crate::supervisor::notice::Notice;
 use crate::supervisor::request::Reply;
+use crate::world::clock;
 use crate::world::docker::Docker;
 use crate::world::envdir::EnvDir;
 use crate::world::logs::pump::{Pump, PumpHandle};
 use crate::world::native::exec::{self, Output};
 use crate::world::native::{Native, guard};
+use crate::world::owned_paths;
 use crate::world::probe::{self, ProbeContext};
 use crate::world::schedule;
 use crate::world::tasks::Tasks;
@@ -61,6 +64,8 @@ pub struct Edges {
     env_dir: EnvDir,
     /// Starts of containers whose hooks may take any time.
     starts: HashMap<UnitId, AbortHandle>,
+    /// By when the run of a task that is under way has to be over, its checks included.
+    run_deadlines: HashMap<UnitId, Instant>,
     /// The engine's events are followed once it has been asked for anything.
     following: bool,
 }
@@ -93,6 +98,7 @@ impl Edges {
             runtime: Some(runtime),
             env_dir: env_dir.clone(),
             starts: HashMap::new(),
+            run_deadlines: HashMap::new(),
             following: false,
         })
     }
@@ -163,9 +169,10 @@ impl Edges {
         // What is not done to a process is the container engine's.
         if let Some(spec) = action.spec().filter(|spec| spec.service().is_process()) {
             let spec = spec.clone();
+            let left = self.left_of_run(&action, &spec);
             match action {
-                Action::Assess { trusted, dependency_ran, .. } => self.assess(ticket, spec, trusted, dependency_ran),
-                Action::Conclude { exit, .. } => self.conclude(ticket, spec, exit),
+                Action::Assess { trusted, dependency_ran, .. } => self.assess(ticket, spec, trusted, dependency_ran, left),
+                Action::Conclude { exit, .. } => self.conclude(ticket, spec, exit, left),
                 action @ Action::Start { .. } if is_task(&spec) && !self.tasks.is_held(&spec) => self.hold(ticket, spec, action),
                 action => self.carry_out_on_process(ticket, &action),
             }
@@ -176,7 +183,13 @@ impl Edges {
         let has_hooks = |spec: &UnitSpec| !spec.service().common.post_start.is_empty();
         let starts = matches!(action, Action::Start { .. });
         let work = self.spawn(
-            async move { docker.act(&ticket, &action, &progress).await },
+            async move {
+                let outcome = docker.act(&ticket, &action, &progress).await;
+                match action {
+                    Action::RemoveOwned { owned, volumes: true } => and_paths(outcome, owned).await,
+                    _ => outcome,
+                }
+            },
             move |result| Event::Acted(answer, result.unwrap_or_else(|panic| Err(Fault::permanent(panic)))),
             events,
         );
@@ -207,21 +220,39 @@ impl Edges {
         });
     }
 
-    fn assess(&self, ticket: Ticket, spec: UnitSpec, trusted: bool, dependency_ran: bool) {
+    /// What is left of a task's `start_timeout`, which limits one run from its first check to its last.
+    fn left_of_run(&mut self, action: &Action, spec: &UnitSpec) -> Option<Duration> {
+        let limit = spec.service().process()?.start_timeout?;
+        let deadline = match action {
+            Action::Assess { .. } => {
+                let deadline = clock::deadline(limit);
+                self.run_deadlines.insert(spec.unit.clone(), deadline);
+                deadline
+            }
+            // A further attempt is another run, which no check precedes.
+            Action::Create { .. } | Action::Start { .. } => {
+                *self.run_deadlines.entry(spec.unit.clone()).or_insert_with(|| clock::deadline(limit))
+            }
+            _ => self.run_deadlines.remove(&spec.unit).unwrap_or_else(|| clock::deadline(limit)),
+        };
+        Some(clock::until(deadline))
+    }
+
+    fn assess(&self, ticket: Ticket, spec: UnitSpec, trusted: bool, dependency_ran: bool, limit: Option<Duration>) {
         let tasks = self.tasks.clone();
         let log = self.log();
         tasks.claim(&spec.unit);
         self.blocking(ticket, move || {
-            let check = || run_check(&spec, &log);
+            let check = || run_check(&spec, &log, limit);
             tasks.assess(&spec, trusted, dependency_ran, &check).map(Outcome::Assessed)
         });
     }
 
-    fn conclude(&self, ticket: Ticket, spec: UnitSpec, exit: crate::plan::action::Exit) {
+    fn conclude(&self, ticket: Ticket, spec: UnitSpec, exit: crate::plan::action::Exit, limit: Option<Duration>) {
         let tasks = self.tasks.clone();
         let log = self.log();
         self.blocking(ticket, move || {
-            let check = || run_check(&spec, &log);
+            let check = || run_check(&spec, &log, limit);
             tasks.conclude(&spec, exit, &check).map(Outcome::Concluded)
         });
     }
@@ -314,16 +345,28 @@ fn is_task(spec: &UnitSpec) -> bool {
     spec.service().process().is_some_and(|process| process.task)
 }
 
-/// A task's `check`, with its output in the task's log.
-fn run_check(spec: &UnitSpec, log: &PumpHandle) -> Result<(), String> {
+/// Removes the owned files as well; what is left of either is told.
+async fn and_paths(outcome: Result<Outcome, Fault>, owned: Vec<Owned>) -> Result<Outcome, Fault> {
+    let removing = tokio::task::spawn_blocking(move || owned_paths::remove(&owned));
+    let left = removing.await.unwrap_or_else(|error| vec![error.to_string()]);
+    match outcome {
+        outcome if left.is_empty() => outcome,
+        Ok(_) => Err(Fault::permanent(left.join("; "))),
+        Err(fault) => Err(Fault { message: format!("{}; {}", fault.message, left.join("; ")), ..fault }),
+    }
+}
+
+/// A task's `check`, with its output in the task's log, within what is left of the limit of its run.
+fn run_check(spec: &UnitSpec, log: &PumpHandle, limit: Option<Duration>) -> Result<(), String> {
     let process = spec.service().process().ok_or("a container has no `check`")?;
     let Some(check) = &process.check else { return Ok(()) };
     let argv = check.argv(process.shell.as_deref());
-    let ran =
-        exec::run_command(spec, argv, IndexMap::new(), process.start_timeout, Output::Log(log)).map_err(|fault| fault.message)?;
+    let ran = exec::run_command(spec, argv, IndexMap::new(), limit, Output::Log(log)).map_err(|fault| fault.message)?;
     match (ran.is_success(), ran.timed_out) {
         (true, _) => Ok(()),
-        (false, true) => Err("it took too long".to_owned()),
+        (false, true) => {
+            Err(format!("not done within {}", crate::base::duration::format(process.start_timeout.unwrap_or_default())))
+        }
         (false, false) => Err(ran.exit.to_string()),
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use futures_util::StreamExt;
@@ -22,6 +23,7 @@ use crate::supervisor::event::Event;
 use crate::world::docker::{
     Docker, ExecSpec, LogLine, LogRange, LogStream, OwnedThing, PortOfContainer, RunSpec, SeenEnvironment, Terminal,
 };
+use crate::world::signals::{self, Signal};
 
 /// A Docker Engine and what it takes to talk to it.
 pub struct Engine {
@@ -155,7 +157,8 @@ impl Engine {
         self.runtime.block_on(self.docker.exec_detached(container, spec))
     }
 
-    /// Runs a one-off container to its end; with `remove` it is gone afterwards. Answers with its exit code.
+    /// Runs a one-off container to its end; with `remove` it is gone afterwards. Answers with its exit code. A signal to us is
+    /// passed on; what has not ended within its grace period then, or at the next signal, is killed.
     pub fn run(
         &self,
         spec: &UnitSpec,
@@ -164,16 +167,45 @@ impl Engine {
         on_terminal: OnTerminal<'_>,
         sink: Sink<'_>,
     ) -> Result<i32, Fault> {
+        let (sender, signals) = mpsc::unbounded_channel();
+        let listening = signals::listen(&[Signal::Interrupt, Signal::Terminate, Signal::Hangup], move |signal| {
+            // When the container has ended there is nobody to tell.
+            let _ = sender.send(signal);
+        });
+        let _listening = listening.map_err(|error| Fault::permanent(format!("listen to signals: {error}")))?;
         self.runtime.block_on(async {
             let attached = self.docker.run(spec, run).await?;
             let container = attached.container.clone();
             on_terminal(self.resize(attached.terminal()));
-            let code = attached.carry(self.stdin(run.stdin), sink).await;
+            let carrying = attached.carry(self.stdin(run.stdin), sink);
+            let code = self.until_interrupted(&container, spec.service().grace(), signals, carrying).await;
             if remove {
                 self.docker.discard(&container).await;
             }
             code
         })
+    }
+
+    /// What `ended` says, or, once a signal has come, 128 and its number.
+    async fn until_interrupted(
+        &self,
+        container: &str,
+        grace: Duration,
+        mut signals: mpsc::UnboundedReceiver<Signal>,
+        ended: impl Future<Output = Result<i32, Fault>>,
+    ) -> Result<i32, Fault> {
+        tokio::pin!(ended);
+        let first = tokio::select! {
+            code = &mut ended => return code,
+            Some(signal) = signals.recv() => signal,
+        };
+        self.docker.signal(container, first.name()).await?;
+        tokio::select! {
+            _ = &mut ended => {}
+            _ = signals.recv() => self.docker.signal(container, "SIGKILL").await?,
+            () = tokio::time::sleep(grace) => self.docker.signal(container, "SIGKILL").await?,
+        }
+        Ok(128 + first.number())
     }
 
     /// Starts a one-off container. Answers with its id.

@@ -10,6 +10,7 @@ use indexmap::IndexMap;
 use super::dispatch::{Answers, Edges};
 use crate::control::server::{self, Hub};
 use crate::plan::action::{Action, Ticket};
+use crate::plan::desired::Deployment;
 use crate::supervisor::Supervisor;
 use crate::supervisor::effect::Effect;
 use crate::supervisor::event::{Event, RequestId};
@@ -61,6 +62,8 @@ pub struct Host {
     children: Receiver<()>,
     ready: Receiver<(Ticket, Action)>,
     env_dir: EnvDir,
+    /// The deployment that `stack.json` holds; the outer one is none before anything has been written.
+    recorded: Option<Option<Arc<Deployment>>>,
     _signals: signals::Listener,
 }
 
@@ -83,7 +86,8 @@ impl Host {
         .map_err(HostError::system("listen to signals"))?;
         let edges = Edges::new(&env_dir, environment, sender, waited, answers)?;
         let machine = recover(&env_dir)?;
-        Ok(Self { machine, edges, clock: Clock::start(), events, children, ready, env_dir, _signals: listener })
+        let (clock, recorded) = (Clock::start(), None);
+        Ok(Self { machine, edges, clock, events, children, ready, env_dir, recorded, _signals: listener })
     }
 
     /// Opens the control socket and serves it.
@@ -166,6 +170,17 @@ impl Host {
     }
 
     fn persist(&mut self) {
+        let deployment = self.machine.deployment();
+        let same = |recorded: &Option<Arc<Deployment>>| match (recorded, deployment) {
+            (Some(recorded), Some(deployment)) => Arc::ptr_eq(recorded, deployment),
+            (recorded, deployment) => recorded.is_none() && deployment.is_none(),
+        };
+        if !self.recorded.as_ref().is_some_and(same) {
+            match self.env_dir.set_deployment(deployment.map(Arc::as_ref)) {
+                Ok(()) => self.recorded = Some(deployment.cloned()),
+                Err(error) => tracing::warn!("the deployment cannot be written: {error}"),
+            }
+        }
         if let Err(error) = self.env_dir.set_snapshot(&self.machine.snapshot()) {
             tracing::warn!("the snapshot cannot be written: {error}");
         }

@@ -37,8 +37,15 @@ pub enum SpawnError {
     },
 }
 
+/// A log that has grown beyond this is put aside before the next supervisor writes to it.
+const LOG_LIMIT: u64 = 4 << 20;
+
 /// Starts one and waits until it listens.
 pub fn spawn(env_dir: &EnvDir) -> Result<(), SpawnError> {
+    let path = env_dir.supervisor_log();
+    if path.metadata().is_ok_and(|metadata| metadata.len() > LOG_LIMIT) {
+        std::fs::rename(&path, path.with_extension("log.1")).map_err(SpawnError::Start)?;
+    }
     let log =
         OpenOptions::new().create(true).append(true).mode(0o600).open(env_dir.supervisor_log()).map_err(SpawnError::Start)?;
     let before = log.metadata().map_or(0, |metadata| metadata.len());
@@ -48,10 +55,12 @@ pub fn spawn(env_dir: &EnvDir) -> Result<(), SpawnError> {
     let mut command = Command::new(program);
     command.args(["supervise", "--env", env_dir.id().as_str()]).env(READY_FD, fd.to_string()).current_dir("/");
     command.stdin(Stdio::null()).stdout(log.try_clone().map_err(SpawnError::Start)?).stderr(log);
-    // SAFETY: between fork and exec only `setsid` and `fcntl` are called, both async-signal-safe.
+    // SAFETY: between fork and exec only `setsid`, `close_range` and `fcntl` are called, all async-signal-safe.
     unsafe {
         command.pre_exec(move || {
             nix::unistd::setsid()?;
+            // Whatever our caller left open is not for a daemon: somebody may wait for its end.
+            libc::syscall(libc::SYS_close_range, 3, libc::c_long::from(u32::MAX), libc::c_long::from(libc::CLOSE_RANGE_CLOEXEC));
             if libc::fcntl(fd, libc::F_SETFD, 0) == -1 {
                 return Err(io::Error::last_os_error());
             }

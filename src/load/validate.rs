@@ -218,6 +218,18 @@ fn owned(root: &Node, env: &str, directory: &str, diagnostics: &mut Diagnostics)
         let mut texts = Vec::new();
         collect(entry, &mut texts);
         let run_dir = format!("baistack/{env}");
+        let paths = entry.as_mapping().and_then(|entry| entry.get("paths")).and_then(Node::as_text);
+        if let Some(path) = paths.filter(|path| !names_a_part(path, directory)) {
+            diagnostics.push(
+                Diagnostic::error(
+                    "owns-too-much",
+                    format!("`{path}` is more than a service may own: `down --volumes` would remove it"),
+                )
+                .at(entry.span, "")
+                .help("name something below the stack's directory, without `..` and not all of it"),
+            );
+            continue;
+        }
         if !texts.iter().any(|text| text.contains(env) || text.contains(directory) || text.contains(&run_dir)) {
             diagnostics.push(
                 Diagnostic::error("owns-too-much", "this entry of `owns` could take what belongs to another environment")
@@ -226,6 +238,14 @@ fn owned(root: &Node, env: &str, directory: &str, diagnostics: &mut Diagnostics)
             );
         }
     }
+}
+
+/// Whether a path is neither the stack's directory, nor all that lies in it, nor above it.
+fn names_a_part(path: &str, directory: &str) -> bool {
+    let above = directory.strip_prefix(path.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let first = path.strip_prefix(directory).and_then(|rest| rest.strip_prefix('/')).map(|rest| rest.split('/').next());
+    let all = first.flatten().is_some_and(|first| first.chars().all(|c| matches!(c, '*' | '?' | '.')));
+    !above && !all && path.split('/').all(|part| part != "..")
 }
 
 fn collect<'a>(node: &'a Node, texts: &mut Vec<&'a str>) {

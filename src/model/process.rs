@@ -1,4 +1,4 @@
-//! What only a native process has (`stack-format.md`, "Attributes of a process").
+//! What only a native process has.
 
 use std::borrow::Cow;
 use std::path::PathBuf;

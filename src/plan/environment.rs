@@ -24,7 +24,7 @@ pub fn of_process(deployment: &Deployment, unit: &UnitId, service: &Service, pro
         .filter(|(name, _)| passes(&process.inherit_env, name) && !LISTEN.contains(&name.as_str()))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
-    // Python would hold back up to 8 KiB of a log that goes to a pipe; measured in `reliability.md` c.
+    // Python would hold back up to 8 KiB of a log that goes to a pipe.
     variables.entry("PYTHONUNBUFFERED".to_owned()).or_insert_with(|| "1".to_owned());
     variables.extend(given(deployment, unit, service, process));
     let own = [

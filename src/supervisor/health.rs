@@ -1,7 +1,7 @@
 //! Turns the answers of probes into a verdict, and says when the next probe is due.
 //!
 //! Until its first success a unit is probed at once and then at growing gaps; such extra probes can make it healthy, but only
-//! those due by `interval` count as failures (`stack-format.md`, "Attributes of a process").
+//! those due by `interval` count as failures.
 
 use std::time::Duration;
 

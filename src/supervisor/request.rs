@@ -154,8 +154,6 @@ pub struct Down {
     pub services: Vec<ServiceName>,
     /// Volumes, scratch directories and owned volumes too.
     pub volumes: bool,
-    /// Containers of services that the files do not have are removed too.
-    pub remove_orphans: bool,
     /// `--rmi`: images too. `all` or `local`.
     pub rmi: Option<String>,
     /// Replaces the grace period.

@@ -1,4 +1,4 @@
-//! The state directory: one directory an environment, readable with `cat` (`commands.md`, "State").
+//! The state directory: one directory an environment, readable with `cat`.
 //!
 //! It lies below `$XDG_STATE_HOME` and not below `$XDG_RUNTIME_DIR`, which is unset under cron and ssh and goes away at
 //! logout: every caller must find the same one. Which environment a directory belongs to is `envid`'s business.
@@ -182,23 +182,20 @@ impl EnvDir {
         self.path.join("logs")
     }
 
-    /// Secrets and configs as files.
-    pub fn files(&self) -> PathBuf {
-        self.path.join("files")
-    }
-
-    /// What is known of the tasks of this environment alone.
-    pub fn tasks(&self) -> PathBuf {
-        self.path.join("tasks")
-    }
-
     /// The deployment in force, as the last `up` sent it.
     pub fn deployment(&self) -> Result<Option<Deployment>, StateError> {
         self.read("stack.json")
     }
 
-    /// Records the deployment in force.
-    pub fn set_deployment(&self, deployment: &Deployment) -> Result<(), StateError> {
+    /// Records the deployment in force; none after the end of the environment.
+    pub fn set_deployment(&self, deployment: Option<&Deployment>) -> Result<(), StateError> {
+        let Some(deployment) = deployment else {
+            let path = self.path.join("stack.json");
+            return match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StateError::at("remove", &path)(error)),
+                Ok(()) | Err(_) => Ok(()),
+            };
+        };
         self.write("stack.json", deployment)
     }
 

@@ -1,4 +1,4 @@
-//! Which environment a command is about (`stack-format.md`, "Environments").
+//! Which environment a command is about.
 //!
 //! A name that was made for a directory is recorded twice: in the directory (`.baistack/envid`), so that it moves along, and
 //! in the state (with the directory's path and inode), so that a copy can be told from the original.

@@ -1,5 +1,4 @@
-//! Names that tools, editors and version control write for themselves: no change of them means anything
-//! (`commands.md`, "Watching").
+//! Names that tools, editors and version control write for themselves: no change of them means anything.
 
 use std::ffi::OsStr;
 

@@ -29,7 +29,12 @@ pub fn digest(globs: &[String]) -> io::Result<BTreeMap<PathBuf, String>> {
 
 /// Whether anything of this glob exists, also what [`digest`] leaves out.
 pub fn exists(glob: &str) -> io::Result<bool> {
-    Ok(!matches(glob, Skip::Nothing)?.is_empty())
+    Ok(!existing(glob)?.is_empty())
+}
+
+/// What exists of this glob, also what [`digest`] leaves out.
+pub fn existing(glob: &str) -> io::Result<Vec<PathBuf>> {
+    matches(glob, Skip::Nothing)
 }
 
 /// The content hash of one file; read anew unless size, times and inode are those of the last time.

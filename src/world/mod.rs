@@ -12,6 +12,7 @@ pub mod ignored;
 pub mod inputs;
 pub mod logs;
 pub mod native;
+pub mod owned_paths;
 pub mod probe;
 pub mod schedule;
 pub mod signals;

@@ -26,7 +26,8 @@ pub enum Signal {
 }
 
 impl Signal {
-    fn number(self) -> i32 {
+    /// Its number.
+    pub fn number(self) -> i32 {
         match self {
             Signal::Child => SIGCHLD,
             Signal::Terminate => SIGTERM,
@@ -34,6 +35,18 @@ impl Signal {
             Signal::Hangup => SIGHUP,
             Signal::Resized => SIGWINCH,
             Signal::Continued => SIGCONT,
+        }
+    }
+
+    /// Its name, as an engine takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Signal::Child => "SIGCHLD",
+            Signal::Terminate => "SIGTERM",
+            Signal::Interrupt => "SIGINT",
+            Signal::Hangup => "SIGHUP",
+            Signal::Resized => "SIGWINCH",
+            Signal::Continued => "SIGCONT",
         }
     }
 }

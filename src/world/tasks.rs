@@ -1,4 +1,4 @@
-//! Whether a task is due, and whether it succeeded (`stack-format.md`, "`inputs`, `outputs`", "`check`").
+//! Whether a task is due, and whether it succeeded.
 //!
 //! What is known of an output belongs to its path on this host, and so does the lock that is held while it is made:
 //! environments that share it make it once. A task without outputs is known to its environment alone. Blocks; never runs the
@@ -83,7 +83,7 @@ impl<'a> Task<'a> {
 impl Tasks {
     /// For the environment whose state lies in `state_dir`; what environments share lies below `base`.
     pub fn new(state_dir: &Path, base: &Path) -> Self {
-        Self { own: state_dir.join("tasks"), shared: base.join("outputs"), held: Mutex::default() }
+        Self { own: state_dir.join("tasks"), shared: base.join(".outputs"), held: Mutex::default() }
     }
 
     /// Says that a unit is about to be assessed or run. Whoever waits in [`Tasks::assess`] or [`Tasks::hold`] does so on its

@@ -399,3 +399,87 @@ fn a_foreground_up_asks_again_when_the_supervisor_ends_before_it_hears_the_wish(
     foreground.signal(Signal::SIGINT);
     assert_eq!(foreground.end(), 130);
 }
+
+#[test]
+fn a_generated_value_is_masked_in_what_up_says() {
+    let sandbox = Sandbox::new(&format!("{STAYS}generate: {{TOKEN: {{hex: 64}}}}\n"));
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let stack = fs::read_to_string(sandbox.path("stack.yaml")).unwrap();
+    sandbox.write("stack.yaml", &stack.replace("    stop_grace", "    environment: {PASSWORD: \"${TOKEN}\"}\n    stop_grace"));
+    let said = sandbox.run(&["up", "-d", "--wait"]);
+    assert!(said.err.contains("environment.PASSWORD: nothing") && said.err.contains("********"), "{said:?}");
+    let values = fs::read_to_string(sandbox.env_dir().join("values.json")).unwrap();
+    let value = values.split('"').nth(3).unwrap();
+    assert!(value.len() >= 64 && !said.err.contains(&value[..8]), "{said:?}");
+}
+
+#[test]
+fn run_and_exec_of_what_was_never_up_find_its_files_and_leave_none() {
+    let sandbox = Sandbox::new(
+        "
+configs: {c: {content: from the stack}}
+processes:
+  a: {command: exec sleep 1000}
+  client:
+    command: cat conf.txt \"$$CONFIG_C_FILE\"
+    profiles: [tools]
+    configs: [{source: c, target: conf.txt}]
+    scratch: [scratch]
+",
+    );
+    sandbox.ok(&["up", "-d"]);
+    assert_eq!(sandbox.ok(&["run", "--rm", "client"]), "from the stackfrom the stack");
+    assert_eq!(sandbox.ok(&["exec", "client", "cat", "conf.txt"]), "from the stack");
+    assert!(fs::symlink_metadata(sandbox.path("conf.txt")).is_err());
+    assert!(!sandbox.env_dir().join("files/client.1/config").exists());
+}
+
+#[test]
+fn a_daemon_keeps_nothing_open_that_its_caller_had_open() {
+    let sandbox = Sandbox::new(STAYS);
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&writer);
+    nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let supervisor = sandbox.supervisor();
+    for holder in [supervisor, parent(supervisor), sandbox.pid("pid")] {
+        assert!(is_alive(holder));
+    }
+    drop(writer);
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(std::io::Read::read(&mut reader, &mut [0]).unwrap()));
+    let read = ended.recv_timeout(std::time::Duration::from_secs(20));
+    assert_eq!(read, Ok(0), "descriptor {fd} is still open somewhere");
+}
+
+#[test]
+fn start_timeout_limits_a_run_with_its_checks() {
+    let sandbox = Sandbox::new("processes: {t: {command: touch done, check: 'sleep 2; test -e done', start_timeout: 3s}}");
+    let said = sandbox.run(&["up", "-d", "--wait"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("not done within 3s"), "{said:?}");
+}
+
+#[test]
+fn the_state_says_what_is_in_force() {
+    let sandbox = up(STAYS);
+    assert!(fs::read_to_string(sandbox.env_dir().join("stack.json")).unwrap().contains("echo ready"));
+}
+
+#[test]
+fn down_with_volumes_takes_owned_paths_along_and_the_whole_stack_cannot_be_owned() {
+    let sandbox = Sandbox::new(&format!("{STAYS}owns: [{{paths: 'scratches/kernel-*'}}]\n"));
+    sandbox.write("scratches/kernel-1/log", "");
+    sandbox.write("scratches/mine", "");
+    sandbox.ok(&["up", "-d", "--wait"]);
+    sandbox.ok(&["down"]);
+    assert!(sandbox.path("scratches/kernel-1/log").exists());
+    sandbox.ok(&["up", "-d", "--wait"]);
+    sandbox.ok(&["down", "-v"]);
+    assert!(!sandbox.path("scratches/kernel-1").exists() && sandbox.path("scratches/mine").exists());
+    for path in [".", "*", "..", "scratches/../.."] {
+        sandbox.write("bad.yaml", &format!("processes: {{a: {{command: 'true'}}}}\nowns: [{{paths: '{path}'}}]\n"));
+        let said = sandbox.run(&["-f", "bad.yaml", "config"]);
+        assert!(said.code == 3 && said.err.contains("bad.yaml:2"), "{path}: {said:?}");
+    }
+}

@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod docker;
 mod process;
+mod scenarios;
 mod schedule;
 mod sockets;
 mod stacks;

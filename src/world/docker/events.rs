@@ -1,7 +1,7 @@
 //! The engine's events as wake-ups, and its absence.
 //!
 //! An event only says that it is worth to look again: the engine keeps few of them, loses them when it restarts, and tells
-//! nothing of what happened while it was away (`reliability.md` f). So nothing is concluded from one.
+//! nothing of what happened while it was away. So nothing is concluded from one.
 
 use std::collections::HashMap;
 use std::time::Duration;

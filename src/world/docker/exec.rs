@@ -21,6 +21,9 @@ use crate::supervisor::event::ProbeResult;
 /// How much of a command's output is kept for messages.
 const KEPT: usize = 4096;
 
+/// How long it may take to end a command.
+const ENDING: Duration = Duration::from_secs(5);
+
 /// A command to be run inside a container.
 #[derive(Debug, Clone, Default)]
 pub struct ExecSpec {
@@ -110,14 +113,7 @@ impl Docker {
 
     /// Runs a command to its end. Answers with its exit code and the first 4 KiB of what it wrote.
     async fn output_of(&self, container: &str, spec: &ExecSpec) -> Result<(i32, String), Fault> {
-        let mut session = self.exec(container, spec).await?;
-        let mut kept = Vec::new();
-        while let Some(chunk) = session.output.next().await {
-            let (_, bytes) = chunk?;
-            let room = KEPT.saturating_sub(kept.len());
-            kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        }
-        Ok((session.exit_code().await?, String::from_utf8_lossy(&kept).into_owned()))
+        self.exec(container, spec).await?.output_and_code().await
     }
 
     /// Runs a hook to its end.
@@ -145,12 +141,46 @@ impl Docker {
         };
         let spec = ExecSpec { command, ..ExecSpec::default() };
         let limit = check.timeout();
-        match timeout(limit, self.output_of(container, &spec)).await {
+        let mut begun = None;
+        let work = async {
+            let session = self.exec(container, &spec).await?;
+            begun = Some(session.id.clone());
+            session.output_and_code().await
+        };
+        match timeout(limit, work).await {
             Ok(Ok((code, output))) => ProbeResult { healthy: code == 0, output },
             Ok(Err(fault)) => ProbeResult { healthy: false, output: fault.message },
             Err(_) => {
+                if let Some(exec) = begun {
+                    // The next probe would run beside it.
+                    self.end_exec(container, &exec).await;
+                }
                 ProbeResult { healthy: false, output: format!("no answer within {}", crate::base::duration::format(limit)) }
             }
+        }
+    }
+
+    /// Kills a command inside a container. The engine has no request for that, so another command does it; which number it has
+    /// in there is known where the engine runs on this host.
+    async fn end_exec(&self, container: &str, exec: &str) {
+        let ended = async {
+            let about = self.link().await?.api.inspect_exec(exec).await?;
+            let Some(pid) = about.pid.filter(|_| about.running == Some(true)) else { return Ok(()) };
+            let Some(inside) = number_inside(pid, container) else {
+                return Err(Fault::permanent("its process is not one of this host"));
+            };
+            // A command inside a container leads a session of its own.
+            let command = ["/bin/sh", "-c", &format!("kill -9 -{inside} || kill -9 {inside}")].map(str::to_owned).to_vec();
+            let spec = ExecSpec { command, user: Some("0".to_owned()), ..ExecSpec::default() };
+            match self.output_of(container, &spec).await? {
+                (0, _) => Ok(()),
+                (_, said) => Err(Fault::permanent(said.trim().to_owned())),
+            }
+        };
+        match timeout(ENDING, ended).await {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => tracing::warn!(container, %fault, "a probe that took too long goes on"),
+            Err(_) => tracing::warn!(container, "a probe that took too long goes on"),
         }
     }
 }
@@ -160,6 +190,17 @@ impl Session {
     pub fn exit_code(&self) -> impl Future<Output = Result<i32, Fault>> + Send + use<> {
         let (docker, id) = (self.docker.clone(), self.id.clone());
         async move { exit_code(&docker, &id).await }
+    }
+
+    /// Waits for the command's end. Answers with its exit code and the first 4 KiB of what it wrote.
+    async fn output_and_code(mut self) -> Result<(i32, String), Fault> {
+        let mut kept = Vec::new();
+        while let Some(chunk) = self.output.next().await {
+            let (_, bytes) = chunk?;
+            let room = KEPT.saturating_sub(kept.len());
+            kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        }
+        Ok((self.exit_code().await?, String::from_utf8_lossy(&kept).into_owned()))
     }
 
     /// The command's terminal.
@@ -173,6 +214,15 @@ impl Session {
         carry(output, input, at_end, stdin, sink).await?;
         exit_code(&docker, &id).await
     }
+}
+
+/// The number of a process of this host inside the container that it belongs to; none when it does not, as with an engine on
+/// another host.
+fn number_inside(pid: i64, container: &str) -> Option<u32> {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
+    let status = read("cgroup")?.contains(container).then(|| read("status"))??;
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    numbers.split_whitespace().last()?.parse().ok()
 }
 
 async fn exit_code(docker: &Docker, exec: &str) -> Result<i32, Fault> {

@@ -57,7 +57,7 @@ use crate::plan::action::{Action, Fault, Outcome, Ticket};
 use crate::supervisor::event::Event;
 
 /// How many calls that make the engine work may be under way at once. Two to four saturate an engine on two cores, more only
-/// make each of them slower (`performance.md` A).
+/// make each of them slower.
 const AT_ONCE: usize = 4;
 
 /// A Docker Engine. Cheap to clone; connects when it is first needed, and again after the engine was away.

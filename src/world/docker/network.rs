@@ -56,7 +56,7 @@ impl Docker {
             match link.api.remove_network(name).await {
                 Ok(()) => return Ok(Outcome::Done),
                 Err(error) if error::is_not_found(&error) => return Ok(Outcome::Done),
-                // Endpoints go a moment after their container; some releases leak one for good (peers: docker/compose #12889).
+                // Endpoints go a moment after their container; some releases leak one for good (docker/compose #12889).
                 Err(error) if matches!(error::status(&error), Some(403 | 409)) => {
                     if Instant::now() >= deadline {
                         return Err(Fault::permanent(stuck(name, &users.own, &Fault::from(error))));

@@ -37,6 +37,9 @@ pub enum OwnedThing {
 impl Docker {
     /// What there is of these entries; files are not the engine's.
     pub async fn owned(&self, entries: &[Owned]) -> Result<Vec<OwnedThing>, Fault> {
+        if entries.iter().all(|entry| matches!(entry, Owned::Paths(_))) {
+            return Ok(Vec::new());
+        }
         let link = self.link().await?;
         let mut things = Vec::new();
         for entry in entries {
@@ -54,40 +57,50 @@ impl Docker {
         Ok(things)
     }
 
-    /// Removes what there is of these entries: containers and networks, with `volumes` also volumes and images. Answers `Kept`
-    /// with what others still use.
+    /// Removes what there is of these entries: containers and networks, with `volumes` also volumes and images. What cannot be
+    /// removed keeps nothing else from being removed, and is told at the end, each with its reason.
     pub async fn remove_owned(&self, entries: &[Owned], volumes: bool) -> Result<Outcome, Fault> {
-        let link = self.link().await?;
-        let mut kept = Vec::new();
+        let mut left = Vec::new();
         for thing in self.owned(entries).await? {
-            match thing {
-                OwnedThing::Container { id, .. } => {
-                    remove_by_id(&link, &id, Removal { volumes: true, force: true }).await?;
-                }
-                OwnedThing::Network(name) => {
-                    if let Outcome::Kept(reason) = self.remove_network(&name).await? {
-                        kept.push(reason);
-                    }
-                }
-                OwnedThing::Volume(name) if volumes => match link.api.remove_volume(&name, None::<RemoveVolumeOptions>).await {
-                    Ok(()) => {}
-                    Err(error) if error::is_not_found(&error) => {}
-                    Err(error) if error::status(&error) == Some(409) => kept.push(Fault::from(error).message),
-                    Err(error) => return Err(error.into()),
-                },
-                OwnedThing::Image(name) if volumes => {
-                    let options = RemoveImageOptionsBuilder::default().build();
-                    match link.api.remove_image(&name, Some(options), None).await {
-                        Ok(_) => {}
-                        Err(error) if error::is_not_found(&error) => {}
-                        Err(error) if error::status(&error) == Some(409) => kept.push(Fault::from(error).message),
-                        Err(error) => return Err(error.into()),
-                    }
-                }
-                OwnedThing::Volume(_) | OwnedThing::Image(_) => {}
+            match self.remove_one(&thing, volumes).await {
+                Ok(Outcome::Kept(reason)) => left.push(reason),
+                Ok(_) => {}
+                Err(fault) => left.push(format!("{thing}: {fault}")),
             }
         }
-        Ok(if kept.is_empty() { Outcome::Done } else { Outcome::Kept(kept.join("; ")) })
+        if left.is_empty() { Ok(Outcome::Done) } else { Err(Fault::permanent(left.join("; "))) }
+    }
+
+    async fn remove_one(&self, thing: &OwnedThing, volumes: bool) -> Result<Outcome, Fault> {
+        let link = self.link().await?;
+        let removed = match thing {
+            OwnedThing::Container { id, .. } => {
+                remove_by_id(&link, id, Removal { volumes: true, force: true }).await?;
+                return Ok(Outcome::Done);
+            }
+            OwnedThing::Network(name) => return self.remove_network(name).await,
+            OwnedThing::Volume(name) if volumes => link.api.remove_volume(name, None::<RemoveVolumeOptions>).await,
+            OwnedThing::Image(name) if volumes => {
+                link.api.remove_image(name, Some(RemoveImageOptionsBuilder::default().build()), None).await.map(drop)
+            }
+            OwnedThing::Volume(_) | OwnedThing::Image(_) => Ok(()),
+        };
+        match removed {
+            Ok(()) => Ok(Outcome::Done),
+            Err(error) if error::is_not_found(&error) => Ok(Outcome::Done),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl std::fmt::Display for OwnedThing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            OwnedThing::Container { name, .. } => write!(f, "container {name}"),
+            OwnedThing::Network(name) => write!(f, "network {name}"),
+            OwnedThing::Volume(name) => write!(f, "volume {name}"),
+            OwnedThing::Image(name) => write!(f, "image {name}"),
+        }
     }
 }
 

@@ -4,17 +4,17 @@ use std::io::Read;
 use std::sync::Arc;
 
 use bollard::errors::Error;
-use bollard::query_parameters::{AttachContainerOptionsBuilder, WaitContainerOptions};
+use bollard::query_parameters::{AttachContainerOptionsBuilder, KillContainerOptionsBuilder, WaitContainerOptions};
 use futures_util::stream::StreamExt;
 use indexmap::IndexMap;
 use tokio::io::AsyncRead;
 
-use super::Docker;
 use super::connect::Link;
 use super::container::{MakeError, Removal, make, remove_by_id};
 use super::exec::{self, AtEnd, Input, Output, Terminal};
 use super::labels::OneOff;
 use super::logs::LogStream;
+use super::{Docker, error};
 use crate::model::environment::Environment;
 use crate::model::mount::Mount;
 use crate::model::port::Port;
@@ -109,6 +109,16 @@ impl Docker {
                 self.discard(&container).await;
                 Err(fault)
             }
+        }
+    }
+
+    /// Sends a signal to a container; one that has ended already is as good as told.
+    pub async fn signal(&self, container: &str, signal: &str) -> Result<(), Fault> {
+        let options = KillContainerOptionsBuilder::default().signal(signal).build();
+        match self.link().await?.api.kill_container(container, Some(options)).await {
+            Ok(()) => Ok(()),
+            Err(error) if matches!(error::status(&error), Some(404 | 409)) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 

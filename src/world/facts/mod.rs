@@ -13,7 +13,7 @@ use crate::plan::desired::Places;
 pub use ports::{Containers, Holders, taken_ports};
 pub use requires::{Engine, missing};
 
-/// The predefined variables of an environment (`stack-format.md`, "Environments").
+/// The predefined variables of an environment.
 pub fn predefined(env: &EnvId, stack_dir: &Path, stack_file: Option<&Path>, places: &Places) -> IndexMap<String, String> {
     let path = |path: &Path| path.display().to_string();
     [

@@ -1,21 +1,28 @@
 //! `requires:`: all of it is looked at, and all that is missing is told at once.
 
-use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use indexmap::IndexMap;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::base::duration;
 use crate::model::requires::Need;
 use crate::plan::desired::Deployment;
+use crate::world::native::exec::{Ran, run_plain};
+
+/// How long one program that is asked may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// As much of what it says as is looked at.
+const KEPT: usize = 64 * 1024;
 
 /// Tells the container engine's release, or why it cannot be reached.
 pub type Engine<'a> = &'a dyn Fn() -> Result<String, String>;
 
 /// What a stack requires and this host has not: one sentence each, with its hint.
 pub fn missing(deployment: &Deployment, environment: &IndexMap<String, String>, engine: Engine<'_>) -> Vec<String> {
-    let host = Host { directory: &deployment.stack.directory, environment, engine };
+    let host = Host { directory: &deployment.stack.directory, environment, engine, limit: LIMIT };
     let missing = |requirement: &crate::model::requires::Requirement| {
         let what = host.check(&requirement.what).err()?;
         Some(match &requirement.hint {
@@ -30,6 +37,7 @@ struct Host<'a> {
     directory: &'a Path,
     environment: &'a IndexMap<String, String>,
     engine: Engine<'a>,
+    limit: Duration,
 }
 
 impl Host<'_> {
@@ -55,7 +63,9 @@ impl Host<'_> {
             .find_map(|name| Some((name, self.environment.get(name).filter(|value| !value.is_empty())?)));
         let charmap = self.program("locale").and_then(|program| {
             let output = self.run(&program, &["charmap"]).ok()?;
-            output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+            let said = String::from_utf8_lossy(&output.output).into_owned();
+            // What it has to complain about comes first.
+            output.is_success().then(|| said.lines().last().unwrap_or_default().trim().to_owned())
         });
         let plain = |text: &str| text.to_ascii_lowercase().replace('-', "");
         let has = match (&charmap, set) {
@@ -76,8 +86,7 @@ impl Host<'_> {
         let Some(program) = self.program(name) else { return Err(format!("the program `{name}` is not in PATH")) };
         let Some(version) = version else { return Ok(()) };
         let output = self.run(&program, &["--version"]).map_err(|error| format!("`{name} --version` cannot be run: {error}"))?;
-        let text = [output.stdout, output.stderr].concat();
-        let text = String::from_utf8_lossy(&text);
+        let text = String::from_utf8_lossy(&output.output);
         let Some(found) = text.split_whitespace().find_map(version_in) else {
             return Err(format!("`{name} --version` names no version"));
         };
@@ -86,10 +95,10 @@ impl Host<'_> {
 
     fn command(&self, text: &str) -> Result<(), String> {
         let output = self.run(Path::new("/bin/sh"), &["-c", text]).map_err(|error| format!("`{text}` cannot be run: {error}"))?;
-        if output.status.success() {
+        if output.is_success() {
             return Ok(());
         }
-        let said = String::from_utf8_lossy(&output.stderr);
+        let said = String::from_utf8_lossy(&output.output);
         let said =
             said.lines().rfind(|line| !line.trim().is_empty()).map_or_else(String::new, |line| format!(" ({})", line.trim()));
         Err(format!("`{}` fails{said}", text.lines().next().unwrap_or_default()))
@@ -104,10 +113,15 @@ impl Host<'_> {
         std::env::split_paths(path).map(|directory| directory.join(name)).find(|path| path.is_file())
     }
 
-    fn run(&self, program: &Path, arguments: &[&str]) -> io::Result<std::process::Output> {
-        let mut command = Command::new(program);
-        command.args(arguments).current_dir(self.directory).env_clear().envs(self.environment);
-        command.stdin(Stdio::null()).output()
+    /// Runs a program to its end, or until it has taken too long.
+    fn run(&self, program: &Path, arguments: &[&str]) -> Result<Ran, String> {
+        let words = std::iter::once(program.to_string_lossy().into_owned());
+        let argv: Vec<String> = words.chain(arguments.iter().map(|&word| word.to_owned())).collect();
+        let ran = run_plain(&argv, self.environment, self.directory, Some(self.limit), KEPT).map_err(|fault| fault.message)?;
+        if ran.timed_out {
+            return Err(format!("it has not ended within {}", duration::format(self.limit)));
+        }
+        Ok(ran)
     }
 }
 
@@ -194,7 +208,8 @@ mod tests {
     fn all_that_is_missing_is_said_at_once_with_its_hint() {
         let environment: IndexMap<String, String> =
             [("PATH".to_owned(), "/bin:/usr/bin".to_owned()), ("LANG".to_owned(), "C".to_owned())].into();
-        let host = Host { directory: Path::new("/"), environment: &environment, engine: &|| Err("it is away".to_owned()) };
+        let engine: Engine<'_> = &|| Err("it is away".to_owned());
+        let host = Host { directory: Path::new("/"), environment: &environment, engine, limit: Duration::from_secs(2) };
         let said = |need: Need| host.check(&need).err();
         assert_eq!(said(Need::Tool { name: "sh".to_owned(), version: None }), None);
         let said_of_tool = said(Need::Tool { name: "no-such-tool".to_owned(), version: None });
@@ -202,6 +217,8 @@ mod tests {
         assert_eq!(said(Need::File("/no/such/file".to_owned())).as_deref(), Some("the file `/no/such/file` is missing"));
         assert_eq!(said(Need::File("etc".to_owned())), None, "relative to the stack");
         assert_eq!(said(Need::Command("echo oh >&2; exit 3".to_owned())).as_deref(), Some("`echo oh >&2; exit 3` fails (oh)"));
+        let said_of_slow = said(Need::Command("sleep 987".to_owned())).unwrap();
+        assert_eq!(said_of_slow, "`sleep 987` cannot be run: it has not ended within 2s");
         assert!(said(Need::Docker(">=20".to_owned())).unwrap().contains("it is away"));
         assert!(said(Need::Locale("UTF-8".to_owned())).unwrap().contains("LANG"));
         assert_eq!(said(Need::OpenFiles(1)), None);

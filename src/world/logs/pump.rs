@@ -157,6 +157,8 @@ struct Log {
     file: LogFile,
     /// Who is to be told which line.
     pattern: Option<(Incarnation, LinePattern)>,
+    /// The life whose end is in it last: it may be told again, to whoever cannot have heard it.
+    ended: Option<Incarnation>,
     sources: usize,
 }
 
@@ -240,6 +242,7 @@ impl Worker {
         let Begin { unit, incarnation, size, pattern, streams } = begin;
         let log = self.log(&unit);
         log.file.resize(size);
+        log.ended = None;
         log.pattern = pattern.map(|pattern| (incarnation, pattern));
         self.mark(&unit, Mark::Run(incarnation), "");
         for (stream, pipe) in streams {
@@ -273,7 +276,9 @@ impl Worker {
                 self.write_rest(key);
             }
         }
-        if let Some(exit) = over {
+        if let Some(exit) = over
+            && self.log(unit).ended.replace(incarnation) != Some(incarnation)
+        {
             self.mark(unit, Mark::End, &exit.to_string());
         }
         // The loop thread has gone: nobody is left to be told.
@@ -400,6 +405,7 @@ impl Worker {
         self.logs.entry(unit.clone()).or_insert_with(|| Log {
             file: LogFile::new(file::path(directory, unit), Size::default()),
             pattern: None,
+            ended: None,
             sources: 0,
         })
     }

@@ -1,12 +1,13 @@
 //! What a process finds on the disk when it starts: scratch directories, its working directory, secrets and configs; and
 //! taking it away again.
 //!
-//! Whatever is made is written down beside the files ([`Made`]), and only what stands there is ever removed.
+//! Whatever is made is written down beside the files ([`Made`]), and only what stands there is ever removed. The record and the
+//! directory that it lies in stay ours when the process is another user's: that user owns its files and nothing above them.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown, lchown, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -22,8 +23,14 @@ use crate::plan::environment::{files_dir, granted_file};
 
 /// The name of the record.
 const MADE: &str = "made.json";
+/// Says that a command, and not the unit, needs what lies beside it.
+const LENT: &str = "lent";
 /// Readable by the process's user and nobody else.
 const SECRET_MODE: u32 = 0o400;
+/// Nobody but its owner comes in.
+const CLOSED: u32 = 0o700;
+/// Others may go through and see nothing.
+const PASSABLE: u32 = 0o711;
 
 /// What was made for a unit.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,8 +46,57 @@ struct Made {
     parents: BTreeSet<PathBuf>,
 }
 
+/// What a command beside a unit (`run`, `exec`) finds as the unit itself would.
+#[derive(Debug)]
+pub struct Loan {
+    spec: UnitSpec,
+    /// Locked as long as a command uses what was made for it; none when it was made for the unit.
+    file: Option<File>,
+}
+
+/// Makes for a command what its unit would be given, unless it is there.
+pub fn lend(spec: &UnitSpec) -> Result<Loan, Fault> {
+    let own = files_dir(&spec.deployment, &spec.unit);
+    let path = own.join(LENT);
+    if !path.exists() && ["secret", "config"].iter().any(|kind| own.join(kind).exists()) {
+        return Ok(Loan { spec: spec.clone(), file: None });
+    }
+    make_closed(&own).map_err(|error| failed("make", &own, &error))?;
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let file = file.and_then(|file| file.lock_shared().map(|()| file)).map_err(|error| failed("lock", &path, &error))?;
+    let loan = Loan { spec: spec.clone(), file: Some(file) };
+    match make(spec) {
+        Ok(()) => Ok(loan),
+        Err(fault) => {
+            loan.give_back(false)?;
+            Err(fault)
+        }
+    }
+}
+
+impl Loan {
+    /// Takes it away again, with `volumes` the scratch directories, too; not while another command uses it, nor when the unit
+    /// itself has come to need it.
+    pub fn give_back(self, volumes: bool) -> Result<(), Fault> {
+        let Some(file) = self.file else { return Ok(()) };
+        let path = files_dir(&self.spec.deployment, &self.spec.unit).join(LENT);
+        let same = |metadata: fs::Metadata| file.metadata().is_ok_and(|own| own.ino() == metadata.ino());
+        if file.try_lock().is_err() || !fs::metadata(&path).is_ok_and(same) {
+            return Ok(());
+        }
+        fs::remove_file(&path).map_err(|error| failed("remove", &path, &error))?;
+        remove(&self.spec.deployment.places.state_dir, &self.spec.unit, volumes)
+    }
+}
+
 /// Makes everything that a unit needs before its start.
 pub(super) fn create(spec: &UnitSpec) -> Result<(), Fault> {
+    // What was only lent to a command is the unit's from now on.
+    let _ = fs::remove_file(files_dir(&spec.deployment, &spec.unit).join(LENT));
+    make(spec)
+}
+
+fn make(spec: &UnitSpec) -> Result<(), Fault> {
     let common = &spec.service().common;
     let account = Account::resolve(common.user.as_deref(), &common.group_add)?;
     let own = files_dir(&spec.deployment, &spec.unit);
@@ -133,6 +189,9 @@ fn make_scratch(spec: &UnitSpec, account: &Account, made: &mut Made) -> Result<(
 fn write_files(spec: &UnitSpec, own: &Path, account: &Account) -> Result<(), Fault> {
     let common = &spec.service().common;
     let stack = &spec.deployment.stack;
+    if !common.secrets.is_empty() || !common.configs.is_empty() {
+        open_the_way(spec, own, account)?;
+    }
     for (kind, grants, objects) in [("secret", &common.secrets, &stack.secrets), ("config", &common.configs, &stack.configs)] {
         for grant in grants {
             let Some(object) = objects.get(&grant.source) else {
@@ -211,7 +270,8 @@ fn make_directory(directory: &Path, account: &Account) -> io::Result<bool> {
     }
     for made in make_parents(directory)? {
         if let Some((uid, gid)) = account.owner() {
-            chown(&made, Some(uid), Some(gid))?;
+            // Whoever owns the directory above may have put a link in its place: then that is what is given away.
+            lchown(&made, Some(uid), Some(gid))?;
         }
     }
     Ok(true)
@@ -229,20 +289,60 @@ fn make_parents(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(missing.into_iter().rev().collect())
 }
 
-/// Writes a file so that nobody but its owner ever sees any of it, and nobody ever sees half of it.
+/// Lets another user than ours pass to its files: through the directories of the state, in which it can list nothing. What
+/// lies above the state is not ours to open.
+fn open_the_way(spec: &UnitSpec, own: &Path, account: &Account) -> Result<(), Fault> {
+    make_closed(own).map_err(|error| failed("make", own, &error))?;
+    let Some(identity) = account.identity.as_ref().filter(|identity| identity.uid != nix::unistd::geteuid().as_raw()) else {
+        return Ok(());
+    };
+    let state = &spec.deployment.places.state_dir;
+    let all = state.parent().unwrap_or(state);
+    for directory in own.ancestors().take_while(|above| above.starts_with(all)) {
+        let opened = fs::metadata(directory)
+            .and_then(|metadata| fs::set_permissions(directory, Permissions::from_mode(metadata.mode() & 0o7777 | PASSABLE)));
+        opened.map_err(|error| failed("open", directory, &error))?;
+    }
+    let is_closed = |directory: &&Path| {
+        let Ok(metadata) = fs::metadata(directory) else { return true };
+        let class = match () {
+            () if metadata.uid() == identity.uid => 0o100,
+            () if metadata.gid() == identity.gid || identity.groups.contains(&metadata.gid()) => 0o010,
+            () => 0o001,
+        };
+        identity.uid != 0 && metadata.mode() & class == 0
+    };
+    match all.ancestors().find(is_closed) {
+        None => Ok(()),
+        Some(closed) => Err(Fault::permanent(format!(
+            "`user: {}` cannot reach its secrets and configs in `{}`, because `{}` is closed to it; set `XDG_STATE_HOME` to a directory \
+             that it may pass through, as `/var/lib`",
+            spec.service().common.user.as_deref().unwrap_or_default(),
+            own.display(),
+            closed.display(),
+        ))),
+    }
+}
+
+/// Makes a directory with all above it, for its owner alone.
+fn make_closed(directory: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(CLOSED).create(directory)
+}
+
+/// Writes a file so that nobody but its owner ever sees any of it, and nobody ever sees half of it. Its directory belongs to that
+/// owner, too; the one above is ours, so that nobody can put a link in its place.
 fn write_private(path: &Path, content: &[u8], mode: u32, account: &Account) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    make_closed(directory)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = directory.join(format!(".{name}.new"));
     let _ = fs::remove_file(&temporary);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
     file.write_all(content)?;
     if let Some((uid, gid)) = account.owner() {
-        chown(&temporary, Some(uid), Some(gid))?;
-        for above in [Some(directory), directory.parent()].into_iter().flatten() {
-            chown(above, Some(uid), Some(gid))?;
-        }
+        fchown(&file, Some(uid), Some(gid))?;
+        let directory = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(directory)?;
+        fchown(directory, Some(uid), Some(gid))?;
     }
     fs::rename(&temporary, path)
 }
@@ -262,7 +362,9 @@ fn failed(what: &str, path: &Path, error: &io::Error) -> Fault {
 
 impl Made {
     fn read(own: &Path) -> Self {
-        let text = fs::read(own.join(MADE)).unwrap_or_default();
+        let ours = |path: &Path| fs::symlink_metadata(path).is_ok_and(|at| at.uid() == nix::unistd::geteuid().as_raw());
+        // What somebody else may have written says nothing about what we have made.
+        let text = if ours(own) && ours(&own.join(MADE)) { fs::read(own.join(MADE)).unwrap_or_default() } else { Vec::new() };
         // One that cannot be read is as good as none: then less is removed, never more.
         serde_json::from_slice(&text).unwrap_or_default()
     }
@@ -321,6 +423,68 @@ mod tests {
         remove(&state, &spec.unit, true).unwrap();
         assert!(!stack.join("scratch/deep").exists());
         assert!(!state.join("files/a.1").exists());
+    }
+
+    #[test]
+    fn what_a_command_was_lent_goes_with_the_last_one_unless_the_unit_has_come() {
+        let world = World::new("lent");
+        let spec = world_with_config(&world, Some("c.toml"));
+        let link = world.directory.path().join("stack/c.toml");
+        let own = world.directory.path().join("state/files/a.1");
+        let (first, second) = (lend(&spec).unwrap(), lend(&spec).unwrap());
+        first.give_back(true).unwrap();
+        assert_eq!(fs::read_to_string(&link).unwrap(), "x");
+        second.give_back(true).unwrap();
+        assert!(!link.exists() && !own.exists() && !world.directory.path().join("stack/scratch/deep").exists());
+
+        let lent = lend(&spec).unwrap();
+        create(&spec).unwrap();
+        lent.give_back(true).unwrap();
+        lend(&spec).unwrap().give_back(true).unwrap();
+        assert_eq!(fs::read_to_string(&link).unwrap(), "x");
+    }
+
+    #[test]
+    fn another_user_reads_its_files_and_owns_nothing_above_them() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let world = World::new("user");
+        let mut spec = world_with_config(&world, None);
+        let deployment = Arc::make_mut(&mut spec.deployment);
+        deployment.stack.services[0].common.user = Some("65534:65534".to_owned());
+        let state = deployment.places.state_dir.join("baistack/user");
+        deployment.places.state_dir.clone_from(&state);
+        fs::set_permissions(world.directory.path(), Permissions::from_mode(CLOSED)).unwrap();
+        let message = create(&spec).unwrap_err().message;
+        assert!(message.contains("is closed to it; set `XDG_STATE_HOME`"), "{message}");
+
+        fs::set_permissions(world.directory.path(), Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(world.directory.path().join("state"), Permissions::from_mode(0o755)).unwrap();
+        create(&spec).unwrap();
+        let own = state.join("files/a.1");
+        let owner = |path: &str| fs::metadata(own.join(path)).unwrap().uid();
+        assert_eq!([owner("config/c"), owner("config"), owner(""), owner(MADE)], [65534, 65534, 0, 0]);
+        for above in own.ancestors().take(4) {
+            assert_eq!(fs::metadata(above).unwrap().permissions().mode() & 0o777, PASSABLE, "{}", above.display());
+        }
+        let file = own.join("config/c").display().to_string();
+        let cat = std::os::unix::process::CommandExt::uid(&mut std::process::Command::new("cat"), 65534).arg(file).output();
+        assert_eq!(cat.unwrap().stdout, b"x");
+    }
+
+    #[test]
+    fn a_record_that_somebody_else_wrote_removes_nothing() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let world = World::new("forged");
+        let spec = world_with_config(&world, None);
+        create(&spec).unwrap();
+        let state = world.directory.path().join("state");
+        lchown(state.join("files/a.1").join(MADE), Some(65534), None).unwrap();
+        remove(&state, &spec.unit, true).unwrap();
+        assert!(world.directory.path().join("stack/scratch/deep").exists());
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod capabilities;
 pub mod cgroup;
 pub mod child;
 pub mod exec;
+pub mod files;
 pub mod guard;
 pub mod isolation;
 pub mod listener;
@@ -18,7 +19,6 @@ pub mod sweep;
 pub mod tree;
 pub mod user;
 
-mod files;
 mod hooks;
 mod limits;
 mod reap;
@@ -32,7 +32,7 @@ pub(crate) mod testing;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -140,11 +140,6 @@ impl Native {
     /// What tells a unit's processes from others, for probes on other threads.
     pub fn root(&self, unit: &UnitId) -> Option<Root> {
         self.reaper.lives.get(unit).map(|life| life.root)
-    }
-
-    /// Where a unit's input is written, if it has any (`stdin_open`, `tty`).
-    pub fn input(&self, unit: &UnitId) -> Option<BorrowedFd<'_>> {
-        self.reaper.lives.get(unit)?.input.as_ref().map(AsFd::as_fd)
     }
 
     /// Ends what runs beside a unit: hooks, checks, tests. They fail, and that is told.

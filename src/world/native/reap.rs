@@ -45,6 +45,7 @@ pub(super) struct Life {
     /// Programs that may outlive it.
     pub keep: Vec<String>,
     /// Where its input is written: a pipe or its terminal.
+    #[expect(dead_code, reason = "held open: its end would be the end of what the process reads")]
     pub input: Option<OwnedFd>,
     /// Its cgroup, if it has one; removed with it.
     pub cgroup: Option<Cgroup>,

@@ -30,6 +30,19 @@ fn a_process_is_started_its_output_kept_and_its_end_told() {
 }
 
 #[test]
+fn an_end_that_is_told_twice_stands_in_the_log_once() {
+    let mut world = World::new("twice");
+    let spec = world.unit("web:1", "exit 3", |_, _| {});
+    world.start(&spec).unwrap();
+    assert_eq!(world.ends(&spec), [(Exit::Code(3), 0)]);
+    world.stop(&spec);
+    assert_eq!(world.ends(&spec), [(Exit::Unknown, 0)]);
+    let path = crate::world::logs::file::path(&world.directory.path().join("logs"), &spec.unit);
+    let log = std::fs::read_to_string(path).unwrap();
+    assert_eq!(log.lines().filter(|line| line.contains("end ")).count(), 1, "{log}");
+}
+
+#[test]
 fn a_process_finds_what_the_stack_gives_it() {
     let mut world = World::new("given");
     let script = "echo $A $BAISTACK_ENVID $BAISTACK_SERVICE $REPLICA; pwd; ulimit -Sn; cat; cat /proc/self/oom_score_adj; echo";

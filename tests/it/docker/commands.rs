@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use baistack::model::health::HealthCheck;
 use baistack::model::owned::{Owned, OwnedBy};
 use baistack::plan::action::{Action, FaultKind, Incarnation, Outcome};
 use baistack::supervisor::event::Event;
@@ -206,5 +207,24 @@ fn an_environment_ends_by_its_label_alone() {
         let left = corner.observe().await;
         assert!(left.containers.is_empty() && left.networks.is_empty());
         assert_eq!(corner.docker.down(&corner.env, true, None).await.unwrap(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_probe_that_takes_too_long_is_ended_inside_its_container() {
+    with_engine("probe", async |corner| {
+        let deployment = corner.deployment(SLEEPER);
+        let id = corner.up(&deployment, &["web:1"]).await.remove(0);
+        let check = HealthCheck {
+            test: words(&["CMD-SHELL", "sleep 777; true"]),
+            timeout: Some(Duration::from_millis(300)),
+            ..HealthCheck::default()
+        };
+        for _ in 0..2 {
+            let result = corner.docker.probe(&id, &check).await;
+            assert_eq!((result.healthy, result.output.as_str()), (false, "no answer within 300ms"));
+        }
+        let (_, running) = corner.sh(&id, "cat /proc/[0-9]*/cmdline").await;
+        assert!(running.contains("1000") && !running.contains("777"), "{running:?}");
     });
 }

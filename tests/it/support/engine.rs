@@ -43,7 +43,7 @@ pub(crate) fn with_engine<F: Future<Output = ()>>(name: &str, test: impl FnOnce(
         let api = bollard::Docker::connect_with_defaults().unwrap();
         let corner = Arc::new(Corner { env, docker, events, heard, api });
         let _cleaner = Cleaner(corner.clone());
-        corner.import_image().await;
+        import_image(&corner.api, corner.env.as_str()).await;
         tokio::time::timeout(Duration::from_secs(120), test(corner)).await.expect("the test takes too long");
     });
 }
@@ -63,7 +63,8 @@ impl Drop for Cleaner {
     }
 }
 
-async fn clean(api: &bollard::Docker, env: &str) {
+/// Removes whatever on the engine carries the environment's label or name.
+pub(crate) async fn clean(api: &bollard::Docker, env: &str) {
     let by_label = HashMap::from([("label", vec![format!("com.docker.compose.project={env}")])]);
     let list = options::ListContainersOptionsBuilder::default().all(true);
     let mut containers = api.list_containers(Some(list.clone().filters(&by_label).build())).await.unwrap();
@@ -91,6 +92,43 @@ async fn clean(api: &bollard::Docker, env: &str) {
     }
 }
 
+/// What the image's busybox is called inside.
+const APPLETS: [&str; 16] =
+    ["sh", "sleep", "cat", "echo", "true", "sha256sum", "stat", "ls", "id", "env", "touch", "test", "head", "stty", "kill", "nc"];
+
+/// The name of the image with busybox that an environment's containers are made of.
+pub(crate) fn image(env: &str) -> String {
+    format!("{env}-busybox")
+}
+
+/// Imports Debian's busybox-static: nothing is pulled, and no layer is run.
+pub(crate) async fn import_image(api: &bollard::Docker, env: &str) {
+    let busybox = std::fs::read("/usr/bin/busybox").or_else(|_| std::fs::read("/bin/busybox")).expect("busybox-static");
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut file = |path: &str, mode, content: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(mode);
+        tar.append_data(&mut header, path, content).unwrap();
+    };
+    file("bin/busybox", 0o755, &busybox);
+    // A layer of its own, so that removing the image removes it.
+    file("etc/environment", 0o644, env.as_bytes());
+    file("etc/passwd", 0o644, b"root:x:0:0::/:/bin/sh\n");
+    for applet in APPLETS {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        tar.append_link(&mut header, format!("bin/{applet}"), "busybox").unwrap();
+    }
+    let archive = tar.into_inner().unwrap();
+    let import = options::CreateImageOptionsBuilder::default().from_src("-").repo(&image(env)).tag("latest").build();
+    let mut progress = api.create_image(Some(import), Some(bollard::body_full(archive.into())), None);
+    while let Some(step) = progress.next().await {
+        step.unwrap();
+    }
+}
+
 /// A unit as an engine is given it.
 pub(crate) fn spec(deployment: &Arc<Deployment>, unit: &str) -> UnitSpec {
     let unit: UnitId = unit.parse().unwrap();
@@ -99,54 +137,9 @@ pub(crate) fn spec(deployment: &Arc<Deployment>, unit: &str) -> UnitSpec {
 }
 
 impl Corner {
-    /// The image with busybox that the test's containers are made of.
+    /// The image that the test's containers are made of.
     pub(crate) fn image(&self) -> String {
-        format!("{}-busybox", self.env)
-    }
-
-    /// Imports Debian's busybox-static: nothing is pulled, and no layer is run.
-    async fn import_image(&self) {
-        let busybox = std::fs::read("/usr/bin/busybox").or_else(|_| std::fs::read("/bin/busybox")).expect("busybox-static");
-        let mut tar = tar::Builder::new(Vec::new());
-        let mut file = |path: &str, mode, content: &[u8]| {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(content.len() as u64);
-            header.set_mode(mode);
-            tar.append_data(&mut header, path, content).unwrap();
-        };
-        file("bin/busybox", 0o755, &busybox);
-        // A layer of its own, so that removing the image removes it.
-        file("etc/environment", 0o644, self.env.as_str().as_bytes());
-        file("etc/passwd", 0o644, b"root:x:0:0::/:/bin/sh\n");
-        for applet in [
-            "sh",
-            "sleep",
-            "cat",
-            "echo",
-            "true",
-            "sha256sum",
-            "stat",
-            "ls",
-            "id",
-            "env",
-            "touch",
-            "test",
-            "head",
-            "stty",
-            "kill",
-            "nc",
-        ] {
-            let mut header = tar::Header::new_gnu();
-            header.set_entry_type(tar::EntryType::Symlink);
-            header.set_size(0);
-            tar.append_link(&mut header, format!("bin/{applet}"), "busybox").unwrap();
-        }
-        let archive = tar.into_inner().unwrap();
-        let import = options::CreateImageOptionsBuilder::default().from_src("-").repo(&self.image()).tag("latest").build();
-        let mut progress = self.api.create_image(Some(import), Some(bollard::body_full(archive.into())), None);
-        while let Some(step) = progress.next().await {
-            step.unwrap();
-        }
+        image(self.env.as_str())
     }
 
     /// A deployment of these services, as their JSON shape `{"name": {"common": …, "container": …}}`; `IMAGE` stands for the

@@ -1,5 +1,6 @@
 //! What the tests share.
 
 pub(crate) mod engine;
+pub(crate) mod host_engine;
 pub(crate) mod sandbox;
 pub(crate) mod terminal;

@@ -1,5 +1,5 @@
-//! The real program in a place of its own: a directory with a stack, a state directory, no engine. Whatever a test started is
-//! gone when it ends, also when it fails.
+//! The real program in a place of its own: a directory with a stack, a state directory, and no engine unless the test asks for
+//! one. Whatever a test started is gone when it ends, also when it fails.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -14,12 +14,15 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
+use super::host_engine::HostEngine;
 use super::terminal::Terminal;
 
 /// How long anything here may take, on a machine that is busy with other tests.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Sandbox {
+    // Goes, with what is left on the engine, after `Sandbox::drop` has asked for an orderly end.
+    engine: Option<HostEngine>,
     // The directory goes when this does.
     _place: tempfile::TempDir,
     root: PathBuf,
@@ -43,12 +46,23 @@ pub(crate) struct Said {
 impl Sandbox {
     /// A stack file, and nothing else.
     pub(crate) fn new(stack: &str) -> Self {
+        Self::build(stack, None)
+    }
+
+    /// A stack file and the real engine, with an ENVID that no other test has; `IMAGE` in the stack stands for an image with
+    /// busybox. `None`, said aloud, where there is no engine, unless `BAISTACK_TEST_DOCKER=1` says that there must be one.
+    pub(crate) fn with_engine(name: &str, stack: &str) -> Option<Self> {
+        let engine = HostEngine::new(name)?;
+        Some(Self::build(&stack.replace("IMAGE", &engine.image()), Some(engine)))
+    }
+
+    fn build(stack: &str, engine: Option<HostEngine>) -> Self {
         let place = tempfile::tempdir().unwrap();
         let root = place.path().canonicalize().unwrap();
         for folder in ["stack", "state", "run", "home"] {
             fs::create_dir(root.join(folder)).unwrap();
         }
-        let sandbox = Self { _place: place, root, user: None, variables: Vec::new() };
+        let sandbox = Self { engine, _place: place, root, user: None, variables: Vec::new() };
         sandbox.write("stack.yaml", stack);
         sandbox
     }
@@ -94,6 +108,11 @@ impl Sandbox {
     /// The place of everything.
     pub(crate) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The engine as its own tools see it.
+    pub(crate) fn engine(&self) -> &HostEngine {
+        self.engine.as_ref().expect("a sandbox with an engine")
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -180,8 +199,13 @@ impl Sandbox {
         command.args(line).current_dir(directory).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", self.root.join("home"));
         command.env("XDG_STATE_HOME", self.root.join("state")).env("XDG_RUNTIME_DIR", self.root.join("run"));
-        // No test here has containers; one that asks the engine all the same is told that there is none.
-        command.env("DOCKER_HOST", format!("unix://{}", self.root.join("no-engine.sock").display()));
+        if let Some(engine) = &self.engine {
+            command.env("COMPOSE_PROJECT_NAME", engine.env());
+            command.envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(|name| name.starts_with("DOCKER_"))));
+        } else {
+            // One that asks the engine all the same is told that there is none.
+            command.env("DOCKER_HOST", format!("unix://{}", self.root.join("no-engine.sock").display()));
+        }
         for (name, value) in &self.variables {
             match value {
                 Some(value) => command.env(name, value),
