@@ -5,6 +5,7 @@ use super::{CliError, values};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
 use crate::supervisor::request::{Down, Request};
+use crate::world::owned_paths;
 
 /// Flags of `down`.
 #[derive(Debug, clap::Args)]
@@ -16,7 +17,7 @@ use crate::supervisor::request::{Down, Request};
 pub struct Args {
     /// Services [default: all, networks included]
     pub services: Vec<ServiceName>,
-    /// Remove volumes and scratch directories too
+    /// Remove volumes, scratch directories and owned paths too
     #[arg(short, long)]
     pub volumes: bool,
     /// Remove images too: those without a name of their own, or all
@@ -35,5 +36,10 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let env = context.env_id()?;
     context.known_in(&env, &args.services)?;
     let down = Down { services: args.services, volumes: args.volumes, rmi: args.rmi, timeout: values::seconds(args.timeout) };
-    context.ask(&env, Request::Down(down), Missing::IsFine)
+    // The engine's things are the supervisor's; files need neither it nor an engine.
+    let whole = down.volumes && down.services.is_empty();
+    let owned = if whole { context.deployment(&env)?.map(|deployment| deployment.stack.owns) } else { None };
+    let exit = context.ask(&env, Request::Down(down), Missing::IsFine)?;
+    let left = owned_paths::remove(&owned.unwrap_or_default());
+    if left.is_empty() { Ok(exit) } else { Err(CliError::Several(left)) }
 }

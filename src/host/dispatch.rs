@@ -13,7 +13,6 @@ use tokio::runtime::{Builder, Runtime};
 use super::run_loop::HostError;
 use crate::base::name::UnitId;
 use crate::control::server::{self, Hub};
-use crate::model::owned::Owned;
 use crate::plan::action::{Action, Fault, Outcome, Ticket};
 use crate::plan::desired::UnitSpec;
 use crate::supervisor::effect::{Effect, Probe};
@@ -26,7 +25,6 @@ use crate::world::envdir::EnvDir;
 use crate::world::logs::pump::{Pump, PumpHandle};
 use crate::world::native::Native;
 use crate::world::native::exec::{self, Output};
-use crate::world::owned_paths;
 use crate::world::probe::{self, ProbeContext};
 use crate::world::tasks::Tasks;
 use crate::world::watch::Watcher;
@@ -164,13 +162,7 @@ impl Edges {
         let answer = ticket.clone();
         let progress = events.clone();
         self.spawn(
-            async move {
-                let outcome = docker.act(&ticket, &action, &progress).await;
-                match action {
-                    Action::RemoveOwned { owned, volumes: true } => and_paths(outcome, owned).await,
-                    _ => outcome,
-                }
-            },
+            async move { docker.act(&ticket, &action, &progress).await },
             move |result| Event::Acted(answer, result.unwrap_or_else(|panic| Err(Fault::permanent(panic)))),
             events,
         );
@@ -286,17 +278,6 @@ impl Edges {
             }
             runtime.shutdown_timeout(std::time::Duration::from_millis(200));
         }
-    }
-}
-
-/// Removes the owned files as well; what is left of either is told.
-async fn and_paths(outcome: Result<Outcome, Fault>, owned: Vec<Owned>) -> Result<Outcome, Fault> {
-    let removing = tokio::task::spawn_blocking(move || owned_paths::remove(&owned));
-    let left = removing.await.unwrap_or_else(|error| vec![error.to_string()]);
-    match outcome {
-        outcome if left.is_empty() => outcome,
-        Ok(_) => Err(Fault::permanent(left.join("; "))),
-        Err(fault) => Err(Fault { message: format!("{}; {}", fault.message, left.join("; ")), ..fault }),
     }
 }
 

@@ -38,9 +38,9 @@ pub struct Watches {
 impl Watches {
     /// Takes in changed files.
     pub fn changed(&mut self, rule: RuleId, paths: &[PathBuf], busy: bool, now: Moment) {
-        if !self.armed.contains_key(&rule) {
-            return;
-        }
+        let Some((service, _)) = self.armed.get(&rule) else { return };
+        // What tells of changes works again.
+        self.trouble.remove(service);
         self.changed.entry(rule).or_default().extend(paths.iter().cloned());
         self.first.get_or_insert(now);
         self.last = Some(now);
