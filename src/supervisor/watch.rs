@@ -164,6 +164,15 @@ mod tests {
     }
 
     #[test]
+    fn a_watch_that_tells_of_changes_is_in_trouble_no_more() {
+        let mut watches = watches();
+        watches.trouble(RuleId(1), "`/src` does not exist");
+        assert_eq!(watches.trouble.len(), 1);
+        watches.changed(RuleId(1), &["/src/a".into()], false, Moment(0));
+        assert!(watches.trouble.is_empty());
+    }
+
+    #[test]
     fn one_file_waits_ten_milliseconds_and_several_a_hundred() {
         assert_eq!(acted_on(&[(0, "a", false), (1, "a", false)]), [11]);
         assert_eq!(acted_on(&[(0, "a", false), (1, "b", false), (50, "c", false)]), [150]);
