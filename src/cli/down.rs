@@ -8,6 +8,7 @@ use crate::host::spawn::SWEEP_GRACE;
 use crate::supervisor::request::{Down, Request};
 use crate::world::envdir;
 use crate::world::native::sweep;
+use crate::world::owned_paths;
 
 /// Flags of `down`.
 #[derive(Debug, clap::Args)]
@@ -19,7 +20,7 @@ use crate::world::native::sweep;
 pub struct Args {
     /// Services [default: all, networks included]
     pub services: Vec<ServiceName>,
-    /// Remove volumes and scratch directories too
+    /// Remove volumes, scratch directories and owned paths too
     #[arg(short, long)]
     pub volumes: bool,
     /// Remove images too: those without a name of their own, or all
@@ -39,12 +40,16 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     context.known_in(&env, &args.services)?;
     let down = Down { services: args.services, volumes: args.volumes, rmi: args.rmi, timeout: values::seconds(args.timeout) };
     let whole = down.services.is_empty();
-    let deployment = context.deployment(&env)?;
+    let volumes = down.volumes;
+    let deployment = context.deployment(&env)?.filter(|_| whole);
     let exit = context.ask(&env, Request::Down(down), Missing::IsFine)?;
-    if let Some(deployment) = deployment.filter(|_| whole && exit == Exit::Success) {
+    let Some(deployment) = deployment else { return Ok(exit) };
+    if exit == Exit::Success {
         // What `exec -d` has left to itself.
         sweep::sweep(&env, &deployment.places.state_dir, SWEEP_GRACE);
         envdir::remove_run_dir(&deployment.places.run_dir).map_err(CliError::failed)?;
     }
-    Ok(exit)
+    // The engine's things are the supervisor's; files need neither it nor an engine.
+    let left = if volumes { owned_paths::remove(&deployment.stack.owns) } else { Vec::new() };
+    if left.is_empty() { Ok(exit) } else { Err(CliError::Several(left)) }
 }

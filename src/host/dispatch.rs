@@ -14,7 +14,6 @@ use tokio::task::AbortHandle;
 use super::run_loop::HostError;
 use crate::base::name::UnitId;
 use crate::control::server::{self, Hub};
-use crate::model::owned::Owned;
 use crate::plan::action::{Action, Fault, Outcome, Ticket};
 use crate::plan::desired::UnitSpec;
 use crate::supervisor::effect::{Effect, Probe};
@@ -27,7 +26,6 @@ use crate::world::envdir::EnvDir;
 use crate::world::logs::pump::{Pump, PumpHandle};
 use crate::world::native::exec::{self, Output};
 use crate::world::native::{Native, guard};
-use crate::world::owned_paths;
 use crate::world::probe::{self, ProbeContext};
 use crate::world::schedule;
 use crate::world::tasks::Tasks;
@@ -183,13 +181,7 @@ impl Edges {
         let has_hooks = |spec: &UnitSpec| !spec.service().common.post_start.is_empty();
         let starts = matches!(action, Action::Start { .. });
         let work = self.spawn(
-            async move {
-                let outcome = docker.act(&ticket, &action, &progress).await;
-                match action {
-                    Action::RemoveOwned { owned, volumes: true } => and_paths(outcome, owned).await,
-                    _ => outcome,
-                }
-            },
+            async move { docker.act(&ticket, &action, &progress).await },
             move |result| Event::Acted(answer, result.unwrap_or_else(|panic| Err(Fault::permanent(panic)))),
             events,
         );
@@ -343,17 +335,6 @@ impl Edges {
 
 fn is_task(spec: &UnitSpec) -> bool {
     spec.service().process().is_some_and(|process| process.task)
-}
-
-/// Removes the owned files as well; what is left of either is told.
-async fn and_paths(outcome: Result<Outcome, Fault>, owned: Vec<Owned>) -> Result<Outcome, Fault> {
-    let removing = tokio::task::spawn_blocking(move || owned_paths::remove(&owned));
-    let left = removing.await.unwrap_or_else(|error| vec![error.to_string()]);
-    match outcome {
-        outcome if left.is_empty() => outcome,
-        Ok(_) => Err(Fault::permanent(left.join("; "))),
-        Err(fault) => Err(Fault { message: format!("{}; {}", fault.message, left.join("; ")), ..fault }),
-    }
 }
 
 /// A task's `check`, with its output in the task's log, within what is left of the limit of its run.

@@ -37,8 +37,15 @@ impl Supervisor {
             ResourceId::Owned => {
                 if self.owned == Owned::Busy(ticket.serial) {
                     self.owned = Owned::Left;
-                    if let Err(fault) = result {
-                        self.say(Level::Warning, format!("what the services made could not be removed: {fault}"));
+                    match result {
+                        Ok(Outcome::Kept(reason)) => self.say(Level::Warning, format!("what the services made was kept: {reason}")),
+                        Ok(_) => {}
+                        Err(fault) => {
+                            let reason = format!("what the services made could not be removed: {fault}");
+                            for wish in self.wishes.values_mut().filter(|wish| wish.networks) {
+                                wish.failed.push(reason.clone());
+                            }
+                        }
                     }
                 }
             }

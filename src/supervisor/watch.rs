@@ -38,9 +38,9 @@ pub struct Watches {
 impl Watches {
     /// Takes in changed files.
     pub fn changed(&mut self, rule: RuleId, paths: &[PathBuf], busy: bool, now: Moment) {
-        if !self.armed.contains_key(&rule) {
-            return;
-        }
+        let Some((service, _)) = self.armed.get(&rule) else { return };
+        // What tells of changes works again.
+        self.trouble.remove(service);
         self.changed.entry(rule).or_default().extend(paths.iter().cloned());
         self.first.get_or_insert(now);
         self.last = Some(now);
@@ -161,6 +161,15 @@ mod tests {
                 (_, None) => return fired,
             }
         }
+    }
+
+    #[test]
+    fn a_watch_that_tells_of_changes_is_in_trouble_no_more() {
+        let mut watches = watches();
+        watches.trouble(RuleId(1), "`/src` does not exist");
+        assert_eq!(watches.trouble.len(), 1);
+        watches.changed(RuleId(1), &["/src/a".into()], false, Moment(0));
+        assert!(watches.trouble.is_empty());
     }
 
     #[test]

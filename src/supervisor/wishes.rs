@@ -43,12 +43,14 @@ pub(super) struct Wish {
     pub acts: u64,
     /// Networks and owned things have to be gone too.
     pub networks: bool,
+    /// What has failed for good meanwhile.
+    pub failed: Vec<String>,
 }
 
 impl Wish {
     /// A wish with nothing beside.
     pub(super) fn of(aim: Aim, units: Vec<UnitId>) -> Self {
-        Self { aim, units, give_up_at: None, warnings: Vec::new(), acts: 0, networks: false }
+        Self { aim, units, give_up_at: None, warnings: Vec::new(), acts: 0, networks: false, failed: Vec::new() }
     }
 }
 
@@ -102,7 +104,7 @@ impl Supervisor {
         let ids: Vec<RequestId> = self.wishes.keys().copied().collect();
         for id in ids {
             let wish = &self.wishes[&id];
-            let mut failed = Vec::new();
+            let mut failed = wish.failed.clone();
             let mut waiting = Vec::new();
             for unit in &wish.units {
                 match self.reach(unit, wish.aim, blocked) {

@@ -501,12 +501,19 @@ impl World {
         }
     }
 
+    /// Whether a service, or anything that it depends on, runs by a schedule: then it is never at rest for long.
+    fn is_moved_by_a_schedule(&self, service: &ServiceName) -> bool {
+        self.machine.units_of(service).any(|unit| {
+            unit.schedule().is_some()
+                || unit.spec.service().common.depends_on.keys().any(|name| self.is_moved_by_a_schedule(name))
+        })
+    }
+
     /// Never before what it depends on, as the machine itself sees it.
     fn check_start(&self, id: &UnitId) {
         let unit = &self.machine.units[id];
-        // One that has done what was waited for may be due by its schedule in the same step.
-        let is_scheduled = |name: &ServiceName| self.machine.units_of(name).any(|unit| unit.schedule().is_some());
-        if unit.spec.service().common.depends_on.keys().any(is_scheduled) {
+        // What has done what was waited for may be due by a schedule in the same step.
+        if unit.spec.service().common.depends_on.keys().any(|name| self.is_moved_by_a_schedule(name)) {
             return;
         }
         let gate = self.machine.start_gate(unit, &self.machine.blocked());
@@ -532,7 +539,7 @@ impl World {
             assert!(self.machine.held.is_empty(), "sockets are held after down");
             return;
         }
-        for id in &self.held {
+        for id in self.held.iter().filter(|id| !self.is_moved_by_a_schedule(&id.service)) {
             let still_wanted = |unit: &Unit| unit.is_alive() || (unit.goal == Goal::Up && !unit.given_up && !unit.is_done());
             assert!(self.machine.units.get(id).is_some_and(still_wanted), "{id}: keeps others from what it makes");
         }
@@ -545,7 +552,7 @@ impl World {
                 UnitKind::Process | UnitKind::Task => self.processes.get(id).is_some_and(|lives| !lives.is_empty()),
             };
             // Of a schedule the end of the world may see the middle of a run.
-            if unit.schedule().is_some() && unit.busy.is_some() {
+            if unit.busy.is_some() && self.is_moved_by_a_schedule(&id.service) {
                 continue;
             }
             assert_eq!(alive, matches!(unit.have, Have::Running { .. }), "{id}: what is believed is not what is true");

@@ -397,3 +397,25 @@ fn a_foreground_up_ends_when_its_root_has_failed() {
     bench.answer(ticket, Outcome::Concluded(crate::plan::action::Conclusion::Failed("exit code 6".to_owned())));
     assert!(matches!(bench.replies()[..], [Reply::Failed { .. }, Reply::Ended { code: 1 }]), "{:?}", bench.replies());
 }
+
+#[test]
+fn a_down_that_leaves_what_services_made_has_failed() {
+    let mut deployment = deployment(json!({"a": process(json!({}))}));
+    deployment.stack.owns = serde_json::from_value(json!([{"containers": {"label": "own=1"}}])).unwrap();
+    let mut bench = Bench::new();
+    bench.up(&deployment, |up| up.no_start = true);
+    bench.go_on();
+    bench.effects.clear();
+    bench.ask(2, Request::Down(Down::default()));
+    bench.look(&[]);
+    let (ticket, _) = loop {
+        let (ticket, action) = bench.take_act(|_| true);
+        if matches!(action, Action::RemoveOwned { .. }) {
+            break (ticket, action);
+        }
+        bench.answer(ticket, good(&action));
+    };
+    bench.tell(Event::Acted(ticket, Err(Fault::permanent("it is in use"))));
+    let [Reply::Failed { reasons }] = &bench.replies()[..] else { panic!("{:?}", bench.replies()) };
+    assert_eq!(reasons, &["what the services made could not be removed: it is in use"]);
+}
