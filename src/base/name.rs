@@ -70,6 +70,11 @@ impl FromStr for ServiceName {
     }
 }
 
+/// Whether a text can be a key of `services`, `networks` and the like: `[a-zA-Z0-9._-]+` (the Compose Specification's schema).
+pub fn is_key(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
+}
+
 /// The name of an environment, which is also its Compose project name: `[a-z0-9][a-z0-9_-]*`, at most 63 characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -113,7 +113,10 @@ impl Context {
             ports: ports::variables(&head.named_ports, |name| numbers.get(name).copied()),
             generated: with_stand_ins(generated, &head),
         };
-        let loaded = load::stack(&request, &head, &values, &files);
+        let mut loaded = load::stack(&request, &head, &values, &files);
+        if starts {
+            loaded.diagnostics.extend(std::mem::take(&mut loaded.unstartable));
+        }
         if loaded.diagnostics.has_errors() {
             return Err(self.refuse(&loaded.diagnostics, &loaded.sources));
         }

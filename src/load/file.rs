@@ -6,7 +6,7 @@ use super::find::absolute;
 use super::formats::procfile;
 use super::merge::{make_unique, merge};
 use super::variables::{Origin, Variables};
-use super::{Loading, canonical, extends, fields, resolve};
+use super::{Loading, canonical, extends, paths, schema};
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::source::Span;
 use crate::yaml::node::{Mapping, Node, Value};
@@ -81,10 +81,9 @@ fn documents(
         };
         own_spelling(top, &mut loading.diagnostics);
         loading.interpolator.tree(&mut tree, variables, &mut loading.diagnostics);
-        fields::check(&tree, &mut loading.diagnostics);
         canonical::canonical(&mut tree, &mut loading.diagnostics);
         let home = variables.get("HOME").map(|variable| variable.value.as_str());
-        resolve::paths(&mut tree, directory, home);
+        paths::paths(&mut tree, directory, home);
         make_unique(&mut tree);
         result.push(tree);
     }
@@ -97,7 +96,7 @@ pub(super) fn is_procfile(path: &FilePath) -> bool {
 
 /// `x-processes:` is `processes:`; both in one file is a mistake.
 pub(super) fn own_spelling(top: &mut Mapping, diagnostics: &mut Diagnostics) {
-    for key in fields::OURS {
+    for key in schema::OWN_KEYS {
         let Some(entry) = top.remove(&format!("x-{key}")) else { continue };
         if let Some(other) = top.entry(key) {
             let message = format!("`{key}` and `x-{key}` mean the same; a file has one of them");

@@ -4,16 +4,24 @@
 //! generate), so that the caller can find the environment and its numbers; [`stack`] does the rest.
 
 mod canonical;
+mod complete;
+mod consistent;
 mod convert;
 mod expression;
 mod extends;
-mod fields;
 mod file;
 mod find;
+mod honour;
 mod merge;
+mod normal;
+mod paths;
+mod place;
+mod print;
 mod profiles;
 mod resolve;
+mod schema;
 mod short;
+mod told;
 mod validate;
 
 pub mod dotenv;
@@ -38,7 +46,6 @@ use crate::model::stack::Stack;
 use crate::model::value::Generated;
 use crate::yaml::node::{Mapping, Node, Value};
 use crate::yaml::parse;
-use crate::yaml::path::Pattern;
 use crate::yaml::typed::typed;
 use files::Files;
 use interpolate::Interpolator;
@@ -107,6 +114,9 @@ pub struct Loaded {
     pub sources: SourceMap,
     /// All that is to be said.
     pub diagnostics: Diagnostics,
+    /// What is no mistake of the files, but with which nothing can be started here: attributes that this version does not
+    /// honour, a file that is not there. Whoever starts something tells it.
+    pub unstartable: Diagnostics,
 }
 
 /// What a load carries through its phases.
@@ -114,6 +124,8 @@ pub(crate) struct Loading<'a> {
     files: &'a dyn Files,
     sources: SourceMap,
     diagnostics: Diagnostics,
+    /// See [`Loaded::unstartable`].
+    unstartable: Diagnostics,
     interpolator: Interpolator,
     /// Texts that were read already: an anchor of two services, a base of two extensions.
     texts: HashMap<PathBuf, (SourceId, Arc<str>)>,
@@ -128,6 +140,7 @@ impl<'a> Loading<'a> {
             files,
             sources: SourceMap::default(),
             diagnostics: Diagnostics::default(),
+            unstartable: Diagnostics::default(),
             interpolator: Interpolator::default(),
             texts: HashMap::new(),
             open: Vec::new(),
@@ -143,7 +156,7 @@ impl<'a> Loading<'a> {
         match self.read_text(path) {
             Ok(text) => Some(text),
             Err(None) => {
-                resolve::missing(path, place, what, self);
+                self.diagnostics.push(resolve::missing(path, place, what, self.files));
                 None
             }
             Err(Some(diagnostic)) => {
@@ -217,7 +230,7 @@ fn look_at(tree: Node, variables: &Variables, head: &mut Head) {
     let Value::Mapping(top) = tree.value else { return };
     let mut part = Mapping::default();
     for (key, entry) in top {
-        let ours = fields::OURS.iter().any(|own| key == *own || key.strip_prefix("x-") == Some(own));
+        let ours = schema::OWN_KEYS.iter().any(|own| key == *own || key.strip_prefix("x-") == Some(own));
         head.has_own_keys |= ours;
         if matches!(key.as_str(), "name" | "ports" | "x-ports" | "generate" | "x-generate") {
             part.insert(key, entry.key_span, entry.node);
@@ -267,18 +280,31 @@ pub fn stack(request: &Request, head: &Head, values: &Values, files: &dyn Files)
             loading.diagnostics.push(Diagnostic::error("empty-stack", "the stack file is empty"));
         }
         let tree = Node::new(Value::Mapping(Mapping::default()), span);
-        return Loaded { stack: Stack::default(), tree, sources: loading.sources, diagnostics: loading.diagnostics };
+        let (sources, diagnostics) = (loading.sources, loading.diagnostics);
+        return Loaded { stack: Stack::default(), tree, sources, diagnostics, unstartable: Diagnostics::default() };
     };
     let mut root = merge::untagged(root);
-    resolve::resolve(&mut root, &head.directory, values, &variables, &mut loading);
+    complete::check(&root, &mut loading.diagnostics);
+    normal::normalize(&mut root, &head.directory, values.env_id.as_str(), &mut loading.diagnostics);
     let active = active_profiles(request, head);
     let selection = Selection::of(&root, &active, &request.services);
+    let used = print::Used::by(&root, &selection);
+    resolve::resolve(&mut root, &used, &variables, &mut loading);
     let directory = head.directory.display().to_string();
-    validate::check(&root, &selection, values.env_id.as_str(), &directory, &mut loading.diagnostics);
-    let stack = convert::stack(&root, &selection, head.directory.clone(), head.files.clone(), &mut loading.diagnostics);
-    let tree = printed(root, &selection, values);
-    let diagnostics = variables.explain(loading.diagnostics, &loading.sources);
-    Loaded { stack, tree, sources: loading.sources, diagnostics }
+    let Loading { mut diagnostics, mut unstartable, sources, .. } = loading;
+    let found = &mut told::Found { wrong: &mut diagnostics, unstartable: &mut unstartable };
+    validate::check(&root, &selection, values.env_id.as_str(), &directory, found);
+    honour::check(&root, &selection, found.unstartable);
+    // What is wrong already would only be told again, in the words of the model.
+    let stack = if found.wrong.has_errors() {
+        Stack::default()
+    } else {
+        convert::stack(&root, &selection, head.directory.clone(), head.files.clone(), found)
+    };
+    let tree = print::printed(root, &selection, values.env_id.as_str(), print::Dollars::Doubled);
+    let diagnostics = variables.explain(diagnostics, &sources);
+    let unstartable = variables.explain(unstartable, &sources);
+    Loaded { stack, tree, sources, diagnostics, unstartable }
 }
 
 /// Of a name's values the first wins: predefined, the caller's, `.env`, named port, generated.
@@ -305,40 +331,4 @@ fn active_profiles(request: &Request, head: &Head) -> Vec<String> {
     }
     let list = head.environment.get("COMPOSE_PROFILES").cloned().unwrap_or_default();
     list.split(',').map(str::trim).filter(|profile| !profile.is_empty()).map(str::to_owned).collect()
-}
-
-/// The tree as `config` prints it: what is on, under the environment's name, without what only the loader reads.
-fn printed(mut root: Node, selection: &Selection, values: &Values) -> Node {
-    let span = root.span;
-    for section in ["services", "processes"] {
-        if let Some(services) = root.as_mapping_mut().and_then(|top| top.get_mut(section)).and_then(Node::as_mapping_mut) {
-            services.retain(|name, _| selection.is_on(name));
-            services.sort_keys();
-        }
-    }
-    for pattern in [Pattern::new("services.*"), Pattern::new("processes.*")] {
-        pattern.for_each_mut(&mut root, |_, node| {
-            if let Some(service) = node.as_mapping_mut() {
-                service
-                    .retain(|key, entry| key != "extends" && (!entry.node.is_null() || matches!(key, "command" | "entrypoint")));
-                service.sort_keys();
-            }
-        });
-    }
-    let Some(top) = root.as_mapping_mut() else { return root };
-    let mut result = Mapping::default();
-    result.insert("name", span, Node::text(values.env_id.as_str(), span));
-    for key in
-        ["services", "processes", "networks", "volumes", "secrets", "configs"].into_iter().chain(fields::OURS.into_iter().skip(1))
-    {
-        if let Some(entry) = top.remove(key) {
-            result.insert(key, entry.key_span, entry.node);
-        }
-    }
-    for (key, entry) in std::mem::take(top) {
-        if key.starts_with("x-") {
-            result.insert(key, entry.key_span, entry.node);
-        }
-    }
-    Node::new(Value::Mapping(result), span)
 }

@@ -1,144 +1,33 @@
-//! Paths become absolute, names and files are looked up.
+//! What is taken from variables and from files beside the stack file.
 
 use std::path::{Path as FilePath, PathBuf};
 
 use super::dotenv::{self, Format};
+use super::files::Files;
 use super::find::absolute;
+use super::print::Used;
 use super::variables::Variables;
-use super::{Loading, Values, template};
+use super::{Loading, template};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::source::Span;
 use crate::yaml::node::{Mapping, Node, Value};
-use crate::yaml::path::Pattern;
 
-/// Values that are paths of the host, relative to the directory of the file they stand in.
-const PATHS: &[Pattern] = &[
-    Pattern::new("services.*.env_file[].path"),
-    Pattern::new("processes.*.env_file[].path"),
-    Pattern::new("services.*.label_file[]"),
-    Pattern::new("services.*.develop.watch[].path"),
-    Pattern::new("processes.*.develop.watch[].path"),
-    Pattern::new("processes.*.working_dir"),
-    Pattern::new("processes.*.inputs[]"),
-    Pattern::new("processes.*.outputs[]"),
-    Pattern::new("processes.*.path[]"),
-    Pattern::new("processes.*.scratch[]"),
-    Pattern::new("processes.*.healthcheck.file"),
-    Pattern::new("secrets.*.file"),
-    Pattern::new("configs.*.file"),
-    Pattern::new("configs.*.template"),
-    Pattern::new("requires[].file"),
-    Pattern::new("owns[].paths"),
-];
-
-/// Makes the relative paths of one file's tree absolute.
-pub(super) fn paths(root: &mut Node, directory: &FilePath, home: Option<&str>) {
-    let make = |node: &mut Node| {
-        if let Some(text) = node.as_text() {
-            let expanded = match (text.strip_prefix('~'), home) {
-                (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => format!("{home}{rest}"),
-                _ => text.to_owned(),
-            };
-            node.value = Node::text(absolute(directory, FilePath::new(&expanded)).display().to_string(), node.span).value;
-        }
-    };
-    for pattern in PATHS {
-        pattern.for_each_mut(root, |_, node| make(node));
-    }
-    Pattern::new("services.*.build.context").for_each_mut(root, |_, node| {
-        if node.as_text().is_some_and(|text| !is_remote(text)) {
-            make(node);
-        }
-    });
-    Pattern::new("services.*.volumes[]").for_each_mut(root, |_, node| {
-        if node.get("type").and_then(Node::as_text) == Some("bind")
-            && let Some(source) = node.as_mapping_mut().and_then(|mount| mount.get_mut("source"))
-        {
-            make(source);
-        }
-    });
-}
-
-/// A build context that is no directory of this host.
-fn is_remote(text: &str) -> bool {
-    text.contains("://") || text.starts_with("git@") || text.starts_with("github.com/")
-}
-
-/// Everything that needs the whole stack: names, the default network, files of variables, contents.
-pub(super) fn resolve(root: &mut Node, directory: &FilePath, values: &Values, variables: &Variables, loading: &mut Loading<'_>) {
-    let env = values.env_id.as_str();
-    default_network(root);
-    names(root, env);
+/// Everything that needs the whole stack and files beside it: variables, labels, contents.
+pub(super) fn resolve(root: &mut Node, used: &Used, variables: &Variables, loading: &mut Loading<'_>) {
     for section in ["services", "processes"] {
         let Some(Value::Mapping(services)) = section_of(root, section) else { continue };
         for (_, entry) in services.iter_mut() {
             let Some(service) = entry.node.as_mapping_mut() else { continue };
             environment(service, variables, loading);
-            if section == "processes" && !service.contains("working_dir") {
-                let span = entry.key_span;
-                service.insert("working_dir", span, Node::text(directory.display().to_string(), span));
-            }
+            labels(service, variables, loading);
+            arguments(service, variables);
         }
     }
-    contents(root, variables, loading);
+    contents(root, used, variables, loading);
 }
 
 fn section_of<'a>(root: &'a mut Node, section: &str) -> Option<&'a mut Value> {
     root.as_mapping_mut()?.get_mut(section).map(|node| &mut node.value)
-}
-
-/// A container that names no network is in `default`.
-fn default_network(root: &mut Node) {
-    let mut used = None;
-    if let Some(Value::Mapping(services)) = section_of(root, "services") {
-        for (_, entry) in services.iter_mut() {
-            let span = entry.key_span;
-            let Some(service) = entry.node.as_mapping_mut() else { continue };
-            if service.contains("network_mode") || service.contains("provider") {
-                continue;
-            }
-            if service
-                .get("networks")
-                .is_none_or(|networks| networks.is_null() || networks.as_mapping().is_some_and(Mapping::is_empty))
-            {
-                let mut networks = Mapping::default();
-                networks.insert("default", span, Node::new(Value::Null, span));
-                service.insert("networks", span, Node::new(Value::Mapping(networks), span));
-            }
-            if service.get("networks").and_then(|networks| networks.get("default")).is_some() {
-                used = Some(span);
-            }
-        }
-    }
-    if let (Some(span), Some(top)) = (used, root.as_mapping_mut()) {
-        if top.get("networks").is_none_or(Node::is_null) {
-            top.insert("networks", span, Node::new(Value::Mapping(Mapping::default()), span));
-        }
-        if let Some(networks) = top.get_mut("networks").and_then(Node::as_mapping_mut)
-            && !networks.contains("default")
-        {
-            networks.insert("default", span, Node::new(Value::Mapping(Mapping::default()), span));
-        }
-    }
-}
-
-/// Each network and volume has its name in the engine; an empty definition is a definition.
-fn names(root: &mut Node, env: &str) {
-    for section in ["networks", "volumes", "secrets", "configs"] {
-        let Some(Value::Mapping(entries)) = section_of(root, section) else { continue };
-        for (key, entry) in entries.iter_mut() {
-            let span = entry.key_span;
-            if entry.node.is_null() {
-                entry.node.value = Value::Mapping(Mapping::default());
-            }
-            let Some(definition) = entry.node.as_mapping_mut() else { continue };
-            if matches!(section, "networks" | "volumes") && !definition.contains("name") {
-                let external = definition.get("external").and_then(Node::as_text) == Some("true");
-                let name = if external { key.to_owned() } else { format!("{env}_{key}") };
-                definition.insert("name", span, Node::text(name, span));
-            }
-        }
-    }
 }
 
 /// `env_file` under `environment`; a name without a value is taken from the variables.
@@ -182,8 +71,45 @@ fn environment(service: &mut Mapping, variables: &Variables, loading: &mut Loadi
     }
 }
 
-/// Configs and secrets: variables and templates become content; a file must be there.
-fn contents(root: &mut Node, variables: &Variables, loading: &mut Loading<'_>) {
+/// Lines of `label_file`, under what `labels` has.
+fn labels(service: &mut Mapping, variables: &Variables, loading: &mut Loading<'_>) {
+    let Some(files) = service.entry("label_file").cloned() else { return };
+    let mut result = Mapping::default();
+    for file in files.node.as_sequence().unwrap_or_default() {
+        let name = PathBuf::from(file.as_text().unwrap_or_default());
+        let Some((source, text)) = loading.read(&name, file.span, true, "label file") else { continue };
+        let inherited = |name: &str| variables.get(name).map(|variable| variable.value.as_str());
+        let format = Format::Compose;
+        let entries = dotenv::parse(source, &text, format, &inherited, &mut loading.interpolator, &mut loading.diagnostics);
+        for (name, entry) in entries {
+            result.insert(name, entry.span, Node::text(entry.value, entry.span));
+        }
+    }
+    if let Some(own) = service.remove("labels") {
+        for (name, entry) in own.node.as_mapping().cloned().unwrap_or_default() {
+            result.insert(name, entry.key_span, entry.node);
+        }
+    }
+    service.insert("labels", files.key_span, Node::new(Value::Mapping(result), files.node.span));
+}
+
+/// An argument of a build without a value is taken from the variables, or is none.
+fn arguments(service: &mut Mapping, variables: &Variables) {
+    let args = service.get_mut("build").and_then(Node::as_mapping_mut).and_then(|build| build.get_mut("args"));
+    if let Some(args) = args.and_then(Node::as_mapping_mut) {
+        args.retain(|name, entry| {
+            if entry.node.is_null()
+                && let Some(variable) = variables.get(name)
+            {
+                entry.node.value = Node::text(variable.value.clone(), entry.node.span).value;
+            }
+            !entry.node.is_null()
+        });
+    }
+}
+
+/// Configs and secrets: variables and templates become content; a file must be there before something starts.
+fn contents(root: &mut Node, used: &Used, variables: &Variables, loading: &mut Loading<'_>) {
     for section in ["configs", "secrets"] {
         let Some(Value::Mapping(entries)) = section_of(root, section) else { continue };
         for (name, entry) in entries.iter_mut() {
@@ -206,6 +132,9 @@ fn contents(root: &mut Node, variables: &Variables, loading: &mut Loading<'_>) {
                 );
                 continue;
             }
+            if !used.contains(section, name) {
+                continue;
+            }
             if let Some(content) = content_of(definition, section, name, variables, loading) {
                 definition.insert("content", span, Node::text(content, span));
             }
@@ -225,7 +154,7 @@ fn content_of(
         let value = variables.get(variable).map(|variable| variable.value.clone());
         if value.is_none() {
             let message = format!("`{section}.{name}` takes the variable `{variable}`, which is not set");
-            loading.diagnostics.push(Diagnostic::error("unknown-variable", message).at(node.span, ""));
+            loading.unstartable.push(Diagnostic::error("unknown-variable", message).at(node.span, ""));
         }
         return value;
     }
@@ -237,22 +166,23 @@ fn content_of(
     if let Some(node) = definition.get("file") {
         let path = PathBuf::from(node.as_text()?);
         if loading.files.kind(&path) != Some(super::files::FileKind::File) {
-            missing(&path, node.span, section.trim_end_matches('s'), loading);
+            let diagnostic = missing(&path, node.span, section.trim_end_matches('s'), loading.files);
+            loading.unstartable.push(diagnostic);
         }
     }
     None
 }
 
 /// A file that is not there, or is a directory.
-pub(super) fn missing(path: &FilePath, span: Span, what: &str, loading: &mut Loading<'_>) {
-    let message = match loading.files.kind(path) {
+pub(super) fn missing(path: &FilePath, span: Span, what: &str, files: &dyn Files) -> Diagnostic {
+    let message = match files.kind(path) {
         Some(super::files::FileKind::Directory) => format!("the {what} `{}` is a directory", path.display()),
         Some(super::files::FileKind::File | super::files::FileKind::Other) => {
             format!("the {what} `{}` cannot be read", path.display())
         }
         None => format!("there is no {what} `{}`", path.display()),
     };
-    loading.diagnostics.push(Diagnostic::error("no-file", message).at(span, ""));
+    Diagnostic::error("no-file", message).at(span, "")
 }
 
 /// The lines of `.env` files, under what the environment has.
