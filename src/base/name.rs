@@ -75,7 +75,7 @@ pub fn is_key(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
 }
 
-/// The name of an environment, which is also its Compose project name: `[a-z0-9][a-z0-9_-]*`, at most 63 characters.
+/// The name of an environment, which is also its Compose project name: `[a-z0-9][a-z0-9_-]*`, at most 200 characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EnvId(Arc<str>);
@@ -103,8 +103,8 @@ impl FromStr for EnvId {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        const KIND: &str = "environment name";
-        check(text, KIND, 63, "lower-case letters, digits, `_` and `-`", is_env_id_character)?;
+        const KIND: &str = "name of an environment";
+        check(text, KIND, 200, "lower-case letters, digits, `_` and `-`", is_env_id_character)?;
         if text.starts_with(['-', '_']) {
             return Err(NameError::First { kind: KIND, rule: "a lower-case letter or a digit" });
         }

@@ -8,6 +8,7 @@ use super::context::{Context, Purpose, Ready};
 use super::mask;
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
+use crate::load;
 use crate::plan::desired::Deployment;
 use crate::plan::hash::ConfigHash;
 use crate::supervisor;
@@ -110,11 +111,17 @@ fn text(args: &Args, ready: &Ready, context: &Context) -> Result<String, CliErro
         let mut tree = ready.tree.clone();
         if !args.services.is_empty() {
             keep(&mut tree, &supervisor::select(deployment, &args.services, false));
+            load::keep_used(&mut tree);
         }
         if !context.global.show_secrets {
             mask::tree(&mut tree, &ready.secrets);
         }
-        if args.format == "json" { emit::to_json(&tree) } else { emit::to_yaml(&tree) }
+        if args.format == "json" {
+            load::json_spelling(&mut tree);
+            emit::to_json(&tree)
+        } else {
+            emit::to_yaml(&tree)
+        }
     })
 }
 

@@ -88,7 +88,7 @@ impl Context {
         }
         // Before anything is made: a name that is none leaves nothing behind.
         if let Some(name) = &self.global.project_name {
-            name.parse::<EnvId>().map_err(|error: NameError| CliError::Usage(error.to_string()))?;
+            name.parse::<EnvId>().map_err(|error: NameError| CliError::Usage(format!("`-p {name}`: {error}")))?;
         }
         let state = self.state()?;
         let starts = purpose != Purpose::Read;

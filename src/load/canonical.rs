@@ -6,7 +6,7 @@
 
 use super::place::Place;
 use super::schema::forms::{flag, integer};
-use super::schema::{CONTAINER, CONTAINER_ONLY_HELP, Object, PROCESS, ROOT, Shape};
+use super::schema::{CONTAINER, CONTAINER_ONLY_HELP, EXTENDS_NAME, Object, PROCESS, ROOT, Shape};
 use super::told::{bad_value, unknown_key, wrong_kind};
 use crate::base::bytes;
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
@@ -158,6 +158,9 @@ fn stranger(known: &'static Object, key: &str, span: Span, diagnostics: &mut Dia
         let message = format!("`{key}` means nothing for a container");
         let diagnostic = Diagnostic::error("process-only", message).at(span, "only processes have it");
         diagnostics.push(diagnostic.help("put the service under `processes:`"));
+    } else if known.what == EXTENDS_NAME {
+        let message = format!("`extends` has no attribute `{key}`, which has no effect");
+        diagnostics.push(Diagnostic::warning("unknown-key", message).at(span, "").help("remove the line"));
     } else {
         unknown_key(known.what, key, span, known.attributes.iter().map(|attribute| attribute.name), diagnostics);
     }
@@ -192,8 +195,8 @@ fn boolean(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
     match &node.value {
         Value::Bool(_) => {}
         Value::Scalar(Scalar { text, kind: Kind::Text }) => match text.to_ascii_lowercase().as_str() {
-            "true" | "yes" | "on" | "y" | "1" | "t" => node.value = flag(true, node.span).value,
-            "false" | "no" | "off" | "n" | "0" | "f" => node.value = flag(false, node.span).value,
+            "true" | "yes" | "on" | "y" => node.value = flag(true, node.span).value,
+            "false" | "no" | "off" | "n" => node.value = flag(false, node.span).value,
             _ => {
                 let why = format!("`{text}` is neither true nor false");
                 bad_value(place, node.span, why, "write `true` or `false`", diagnostics);
@@ -258,7 +261,7 @@ fn size(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
     };
     let value = match kind {
         Kind::Int => scalar::integer(text),
-        Kind::Float => scalar::float(text).map(|value| value as i128),
+        Kind::Float => scalar::float(text).filter(|value| value.fract() == 0.0).map(|value| value as i128),
         Kind::Text => match text.strip_prefix('-') {
             Some(rest) => bytes::parse(rest).map(|size| -i128::from(size)),
             None => bytes::parse(text).map(i128::from),

@@ -109,7 +109,13 @@ fn source(name: &str, mount: &Node, diagnostics: &mut Diagnostics) {
         let message = format!("a mount of `{name}` has no `target`");
         diagnostics.push(Diagnostic::error("missing-key", message).at(mount.span, "").help("write the path inside"));
     }
-    if matches!(text("type"), Some("bind" | "npipe" | "image")) && text("source").is_none_or(str::is_empty) {
+    if let Some(size) = mount.get("tmpfs").and_then(|tmpfs| tmpfs.get("size"))
+        && size.as_text().is_some_and(|text| text.starts_with('-'))
+    {
+        let message = format!("a `tmpfs` of `{name}` has a negative `size`");
+        diagnostics.push(Diagnostic::error("bad-value", message).at(size.span, "").help("write bytes, or `64m`; 0 is no limit"));
+    }
+    if matches!(text("type"), Some("bind")) && text("source").is_none_or(str::is_empty) {
         let message = format!("a mount of `{name}` has no `source`");
         diagnostics.push(Diagnostic::error("missing-key", message).at(mount.span, "").help("write what is mounted"));
     }

@@ -6,7 +6,7 @@ use super::find::absolute;
 use super::formats::procfile;
 use super::merge::{make_unique, merge};
 use super::variables::{Origin, Variables};
-use super::{Loading, canonical, extends, paths, schema};
+use super::{Loading, canonical, extends, normal, paths, schema};
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::source::Span;
 use crate::yaml::node::{Mapping, Node, Value};
@@ -137,7 +137,8 @@ fn with_includes(mut tree: Node, directory: &FilePath, variables: &Variables, lo
         };
         let variables = included_variables(entry, &own_directory, directory, variables, loading);
         for (path, span) in &files {
-            if let Some(included) = whole(path, Some(*span), &own_directory, &variables, loading) {
+            if let Some(mut included) = whole(path, Some(*span), &own_directory, &variables, loading) {
+                normal::contexts(&mut included, &own_directory);
                 below = Some(match below {
                     None => included,
                     Some(known) => merge(known, included),

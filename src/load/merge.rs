@@ -22,7 +22,7 @@ fn shaped(shape: &'static Shape, rule: Merge, base: Node, over: Node) -> Node {
         None => {}
     }
     let (base_value, over_value) = match (base.value, over.value) {
-        (below, Value::Null) => return Node { value: below, tag: base.tag, span: base.span },
+        (below, Value::Null) if rule != Merge::Replace => return Node { value: below, tag: base.tag, span: base.span },
         (Value::Mapping(below), Value::Mapping(above)) => {
             let value = if apart(rule, &below, &above) { above } else { mappings(shape, rule, below, above) };
             return Node { value: Value::Mapping(value), tag: base.tag, span: over.span };
@@ -59,7 +59,7 @@ fn mappings(shape: &'static Shape, rule: Merge, mut below: Mapping, above: Mappi
             continue;
         };
         let (shape, inner) = within(shape, &key);
-        let replaces = key.starts_with("x-") || rule == Merge::NullCounts;
+        let replaces = rule == Merge::NullCounts;
         let taken = std::mem::replace(&mut old.node, Node::new(Value::Null, key_span));
         old.node = if replaces { untagged(node) } else { shaped(shape, inner, taken, node) };
         old.key_span = key_span;
@@ -174,6 +174,7 @@ fn identified(node: &Node, identity: Identity) -> Option<String> {
             let (ip, protocol) = (part("host_ip").unwrap_or("0.0.0.0"), part("protocol").unwrap_or("tcp"));
             Some(format!("{ip}:{}:{}/{protocol}", part("published").unwrap_or_default(), part("target")?))
         }
+        Identity::Path => part("path").map(str::to_owned),
         Identity::Target => part("target").or_else(|| part("source")).map(str::to_owned),
         Identity::Grant(directory) => {
             part("target").map(str::to_owned).or_else(|| Some(format!("{directory}/{}", part("source")?)))

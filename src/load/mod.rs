@@ -241,8 +241,9 @@ fn look_at(tree: Node, variables: &Variables, head: &mut Head) {
     let mut node = Node::new(Value::Mapping(part), tree.span);
     Interpolator::default().tree(&mut node, variables, &mut quiet);
     canonical::canonical(&mut node, &mut quiet);
-    if let Some(name) = node.get("name").and_then(Node::as_text).filter(|name| !name.is_empty()) {
-        head.name = Some(name.to_owned());
+    if let Some(name) = node.get("name").and_then(Node::as_text) {
+        // What is left of it without what a name cannot hold, as Compose does; nothing is the directory's name.
+        head.name = EnvId::normalized(name).map(|name| name.to_string());
     }
     if let Some(ports) = node.get("ports").and_then(|ports| typed::<IndexMap<String, NamedPort>>(ports, "bad-value", &mut quiet))
     {
@@ -259,6 +260,19 @@ fn give_environment(request: &Request, variables: &mut Variables) {
     for (name, value) in &request.environment {
         variables.give(name, value, Origin::Environment);
     }
+}
+
+/// Takes away what no service of a printed tree uses, as when only some services are printed.
+pub fn keep_used(tree: &mut Node) {
+    print::keep_used(tree);
+    if let Some(top) = tree.as_mapping_mut() {
+        top.retain(|key, entry| print::SECTIONS.iter().all(|section| *section != key) || entry.node.as_mapping().is_none_or(|all| !all.is_empty()));
+    }
+}
+
+/// Spells a printed tree as Compose does in JSON.
+pub fn json_spelling(tree: &mut Node) {
+    print::json_spelling(tree);
 }
 
 /// The whole stack.

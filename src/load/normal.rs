@@ -23,7 +23,13 @@ pub(super) fn normalize(root: &mut Node, directory: &Path, env: &str, diagnostic
         }
     }
     default_network(root);
-    for section in ["networks", "volumes", "secrets", "configs"] {
+    for section in ["networks", "volumes", "secrets", "configs", "models"] {
+        if let Some(section) = root.as_mapping_mut().and_then(|root| root.get_mut(section)).and_then(Node::as_mapping_mut) {
+            section.retain(|key, _| !key.starts_with("x-"));
+        }
+        if section == "models" {
+            continue;
+        }
         for (key, entry) in entries(root, section) {
             if entry.node.is_null() {
                 entry.node.value = Value::Mapping(Mapping::default());
@@ -46,11 +52,28 @@ fn default(mapping: &mut Mapping, key: &str, span: Span, node: impl FnOnce() -> 
     }
 }
 
+/// A build without a context has the directory of the stack, or of the file that was included.
+pub(super) fn contexts(root: &mut Node, directory: &Path) {
+    for (_, entry) in entries(root, "services") {
+        if let Some(service) = entry.node.as_mapping_mut() {
+            context(service, directory);
+        }
+    }
+}
+
+fn context(service: &mut Mapping, directory: &Path) {
+    let Some(build) = service.entry_mut("build") else { return };
+    let span = build.key_span;
+    if let Some(build) = build.node.as_mapping_mut() {
+        default(build, "context", span, || Node::text(directory.display().to_string(), span));
+    }
+}
+
 fn container(service: &mut Mapping, span: Span, directory: &Path) {
+    context(service, directory);
     if let Some(build) = service.entry_mut("build") {
         let span = build.key_span;
         if let Some(build) = build.node.as_mapping_mut() {
-            default(build, "context", span, || Node::text(directory.display().to_string(), span));
             if !build.contains("dockerfile_inline") {
                 default(build, "dockerfile", span, || Node::text("Dockerfile", span));
             }
@@ -84,7 +107,28 @@ fn container(service: &mut Mapping, span: Span, directory: &Path) {
             target.value = Node::text(clean(text), target.span).value;
         }
     }
+    before_start(service, span);
     implied_edges(service, span);
+}
+
+/// A hook before the start has the service's image and networks where it names none.
+fn before_start(service: &mut Mapping, span: Span) {
+    let image = service.get("image").cloned();
+    let networks = service.get("networks").cloned();
+    for hook in service.get_mut("pre_start").and_then(Node::as_sequence_mut).into_iter().flatten() {
+        let Some(hook) = hook.as_mapping_mut() else { continue };
+        if let Some(image) = &image {
+            default(hook, "image", span, || image.clone());
+        }
+        default(hook, "networks", span, || networks.clone().unwrap_or_else(|| only_default(span)));
+    }
+}
+
+/// `{default: }`.
+fn only_default(span: Span) -> Node {
+    let mut networks = Mapping::default();
+    networks.insert("default", span, Node::new(Value::Null, span));
+    Node::new(Value::Mapping(networks), span)
 }
 
 /// A path without `.`, `..` and double slashes, as Go's `path.Clean` has it.
@@ -166,9 +210,7 @@ fn default_network(root: &mut Node) {
             continue;
         }
         if service.get("networks").is_none_or(|networks| networks.is_null() || networks.as_mapping().is_some_and(Mapping::is_empty)) {
-            let mut networks = Mapping::default();
-            networks.insert("default", span, Node::new(Value::Null, span));
-            service.insert("networks", span, Node::new(Value::Mapping(networks), span));
+            service.insert("networks", span, only_default(span));
         }
         if service.get("networks").is_some_and(|networks| networks.as_mapping().is_some_and(|all| all.contains("default"))) {
             used = Some(span);
@@ -213,7 +255,7 @@ fn external_name(section: &str, key: &str, entry: &mut Entry, diagnostics: &mut 
 fn name(key: &str, entry: &mut Entry, env: &str) {
     let span = entry.key_span;
     let Some(definition) = entry.node.as_mapping_mut() else { return };
-    if definition.get("name").and_then(Node::as_text).is_none_or(str::is_empty) {
+    if !definition.contains("name") {
         let external = definition.get("external").and_then(Node::as_text) == Some("true");
         let name = if external { key.to_owned() } else { format!("{env}_{key}") };
         definition.insert("name", span, Node::text(name, span));

@@ -8,6 +8,7 @@ use super::schema::{Attribute, Empty, Object, PROCESS, ROOT, Shape};
 use crate::base::source::Span;
 use crate::model::process::REPLICA_MARK;
 use crate::yaml::node::{Kind, Mapping, Node, Scalar, Value};
+use crate::yaml::path::Pattern;
 
 /// What to leave as it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +104,7 @@ impl Used {
     }
 }
 
-const SECTIONS: [&str; 5] = ["networks", "volumes", "configs", "secrets", "models"];
+pub(super) const SECTIONS: [&str; 5] = ["networks", "volumes", "configs", "secrets", "models"];
 
 /// What one service uses of the top-level sections.
 pub(super) fn uses<'a>(service: &'a Node, mut visit: impl FnMut(&'static str, &'a str, Span)) {
@@ -126,11 +127,18 @@ pub(super) fn uses<'a>(service: &'a Node, mut visit: impl FnMut(&'static str, &'
             }
         }
     }
-    if let Some(spec) = service.get("credential_spec")
-        && let Some(config) = text(spec, "config")
-    {
-        visit("configs", config, spec.span);
-    }
+}
+
+/// In its JSON, and there alone, Compose writes these keys with capitals.
+pub(super) fn json_spelling(root: &mut Node) {
+    let capitals = |device: &mut Node| {
+        let Some(old) = device.as_mapping_mut() else { return };
+        for (key, entry) in std::mem::take(old) {
+            let capital: String = key[..1].to_uppercase() + &key[1..];
+            old.insert(capital, entry.key_span, entry.node);
+        }
+    };
+    Pattern::new("services.*.blkio_config.*[]").for_each_mut(root, |_, device| capitals(device));
 }
 
 fn prune(shape: &'static Shape, of_process: bool, node: &mut Node) {
@@ -171,7 +179,8 @@ fn members(object: &'static Object, of_process: bool, mapping: &mut Mapping, spa
 
 /// `extends` and files of variables have done their work.
 fn is_left_out(attribute: &Attribute, node: &Node) -> bool {
-    matches!(attribute.name, "extends" | "env_file") || attribute.empty == Empty::Omitted && is_empty(node)
+    let is_empty = is_empty(node) || matches!(attribute.shape, Shape::Bytes) && node.as_text() == Some("0");
+    matches!(attribute.name, "extends" | "env_file") || attribute.empty == Empty::Omitted && is_empty
 }
 
 fn is_empty(node: &Node) -> bool {
@@ -197,6 +206,14 @@ fn double(node: &mut Node) {
         }
         Value::Null | Value::Bool(_) | Value::Scalar(_) => {}
         Value::Sequence(items) => items.iter_mut().for_each(double),
-        Value::Mapping(mapping) => mapping.iter_mut().for_each(|(_, entry)| double(&mut entry.node)),
+        Value::Mapping(mapping) => {
+            mapping.iter_mut().for_each(|(_, entry)| double(&mut entry.node));
+            if mapping.iter().any(|(key, _)| key.contains('$')) {
+                let old = std::mem::take(mapping);
+                for (key, entry) in old {
+                    mapping.insert(key.replace('$', "$$"), entry.key_span, entry.node);
+                }
+            }
+        }
     }
 }

@@ -40,9 +40,17 @@ const RESERVATIONS: Object = Object {
     attributes: &[
         attribute("cpus", Shape::Number, "CPUs, in a cluster.").without_effect(),
         attribute("memory", Shape::Bytes, "Memory, such as `64m`."),
-        attribute("devices", Shape::List(&Shape::Object(&DEVICE_REQUEST)), "Devices such as graphics processors.").not_yet(),
+        attribute("devices", Shape::Forms(&DEVICES), "Devices such as graphics processors.").not_yet(),
         attribute("generic_resources", Shape::List(&Shape::Object(&GENERIC)), "Resources of a cluster's own.").without_effect(),
     ],
+};
+
+/// An entry that says neither how many nor which means all.
+const DEVICES: Forms = Forms {
+    wanted: "a list of mappings",
+    short: &[],
+    rewrite: forms::requests,
+    long: &Shape::List(&Shape::Object(&DEVICE_REQUEST)),
 };
 
 const GENERIC: Object = Object {

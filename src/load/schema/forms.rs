@@ -89,6 +89,14 @@ pub(super) fn one_to_list(_: &Place<'_>, node: &mut Node, _: &mut Diagnostics) {
     }
 }
 
+/// `a` → `[a]`, `""` → `[]`.
+pub(super) fn addresses(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
+    one_to_list(place, node, diagnostics);
+    if let Value::Sequence(items) = &mut node.value {
+        items.retain(|item| item.as_text() != Some(""));
+    }
+}
+
 /// `1` → `[1]`, also `a` and `true`.
 pub(super) fn any_to_list(_: &Place<'_>, node: &mut Node, _: &mut Diagnostics) {
     if matches!(node.value, Value::Scalar(_) | Value::Bool(_)) {
@@ -184,7 +192,7 @@ pub(super) fn mode(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnos
         Kind::Float => None,
     };
     match value {
-        Some(value) => node.value = Node::text(format!("{value:#06o}").replacen("0o", "0", 1), node.span).value,
+        Some(value) => node.value = Node::text(format!("0{value:o}"), node.span).value,
         None => bad_value(place, node.span, format!("`{text}` is not a mode"), "write digits from 0 to 7: `0440`", diagnostics),
     }
 }
@@ -244,19 +252,22 @@ pub(super) fn ssh(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnost
 }
 
 /// `all` → `[{count: -1}]`; an entry that says neither how many nor which means all.
-pub(super) fn gpus(_: &Place<'_>, node: &mut Node, _: &mut Diagnostics) {
-    let all = |span| integer(-1, span);
+pub(super) fn gpus(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
     if node.as_text() == Some("all") {
-        let request = mapping([("count", all(node.span))], node.span);
-        node.value = Value::Sequence(vec![Node::new(request, node.span)]);
+        node.value = Value::Sequence(vec![Node::new(Value::Mapping(Mapping::default()), node.span)]);
     }
+    requests(place, node, diagnostics);
+}
+
+/// A request for devices that says neither how many nor which means all.
+pub(super) fn requests(_: &Place<'_>, node: &mut Node, _: &mut Diagnostics) {
     for item in node.as_sequence_mut().into_iter().flatten() {
         let span = item.span;
         if let Some(request) = item.as_mapping_mut()
             && !request.contains("count")
             && !request.contains("device_ids")
         {
-            request.insert("count", span, all(span));
+            request.insert("count", span, integer(-1, span));
         }
     }
 }
@@ -279,15 +290,20 @@ pub(super) fn extra_hosts(place: &Place<'_>, node: &mut Node, diagnostics: &mut 
     };
     match &mut node.value {
         Value::Sequence(items) => {
-            for item in items.iter_mut() {
-                let Some(text) = item.as_text().filter(|_| is_text(item)) else { continue };
+            let mut hosts = Vec::with_capacity(items.len());
+            for item in std::mem::take(items) {
+                let Some(text) = item.as_text().filter(|_| is_text(&item)) else {
+                    hosts.push(item);
+                    continue;
+                };
                 match text.split_once('=').or_else(|| text.split_once(':')) {
-                    Some((host, address)) if !host.is_empty() && !address.is_empty() => {
-                        item.value = line(host, address, item.span).value;
+                    Some((host, addresses)) if !host.is_empty() && !addresses.is_empty() => {
+                        hosts.extend(addresses.split(',').map(|address| line(host, address, item.span)));
                     }
                     _ => bad_value(place, item.span, format!("`{text}` names no address"), "write `NAME=ADDRESS`", diagnostics),
                 }
             }
+            *items = hosts;
         }
         Value::Mapping(mapping) => {
             let mut hosts = Vec::new();

@@ -19,7 +19,7 @@ use super::place::Place;
 use crate::base::diagnostic::Diagnostics;
 use crate::yaml::node::Node;
 
-pub(super) use service::{CONTAINER, CONTAINER_ONLY_HELP};
+pub(super) use service::{CONTAINER, CONTAINER_ONLY_HELP, EXTENDS_NAME};
 pub(super) use process::PROCESS;
 pub(super) use top::{OWN_KEYS, ROOT};
 
@@ -128,6 +128,8 @@ pub(super) enum Identity {
     Port,
     /// `target`.
     Target,
+    /// `path`.
+    Path,
     /// `target`, or the directory and `source`.
     Grant(&'static str),
 }

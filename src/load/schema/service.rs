@@ -40,6 +40,10 @@ pub(super) const OPTIONS: Forms = Forms {
 pub(super) const ONE_OR_MORE: Forms =
     Forms { wanted: "a text or a list of texts", short: &[Shape::Text], rewrite: forms::one_to_list, long: &TEXTS };
 
+/// As [`ONE_OR_MORE`]; an empty text is none.
+const ADDRESSES: Forms =
+    Forms { wanted: "a text or a list of texts", short: &[Shape::Text], rewrite: forms::addresses, long: &TEXTS };
+
 /// One path, or several.
 pub(super) const PATHS: Forms = Forms {
     wanted: "a path or a list of paths",
@@ -84,8 +88,11 @@ const EXTENDS: Forms = Forms {
     long: &Shape::Object(&EXTENDS_ENTRY),
 };
 
+/// Here alone Compose passes over keys that it does not know.
+pub(in crate::load) const EXTENDS_NAME: &str = "`extends`";
+
 const EXTENDS_ENTRY: Object = Object {
-    what: "`extends`",
+    what: EXTENDS_NAME,
     attributes: &[
         attribute("service", Shape::Text, "The service that this one begins with.").required(),
         attribute("file", Shape::Text, "The file that it stands in; this one when absent."),
@@ -138,7 +145,8 @@ pub(super) const ENVIRONMENT_ROW: Attribute =
     attribute("environment", Shape::Forms(&ENVIRONMENT), "Variables; a name alone takes the value that you have.")
         .merged(Merge::NullCounts);
 pub(super) const ENV_FILE_ROW: Attribute =
-    attribute("env_file", Shape::Forms(&ENV_FILE), "Files of variables; `environment` beats them.");
+    attribute("env_file", Shape::Forms(&ENV_FILE), "Files of variables; `environment` beats them.")
+        .unique(Identity::Path);
 pub(super) const HEALTHCHECK_ROW: Attribute =
     attribute("healthcheck", Shape::Object(&HEALTHCHECK), "How it is found out whether it works.");
 pub(super) const RESTART_ROW: Attribute =
@@ -248,7 +256,7 @@ const CONTAINER_ROWS: &[Attribute] = &[
         .not_yet(),
     attribute("device_cgroup_rules", TEXTS, "Rules for devices, as the kernel writes them.").unique(Identity::Text).not_yet(),
     attribute("devices", Shape::Forms(&forms::DEVICES), "Devices of the host that it may use.").unique(Identity::Target),
-    attribute("dns", Shape::Forms(&ONE_OR_MORE), "Name servers."),
+    attribute("dns", Shape::Forms(&ADDRESSES), "Name servers."),
     attribute("dns_opt", TEXTS, "Options of the resolver."),
     attribute("dns_search", Shape::Forms(&ONE_OR_MORE), "Domains that names are sought in."),
     attribute("domainname", Shape::Text, "Its domain's name."),
@@ -264,7 +272,7 @@ const CONTAINER_ROWS: &[Attribute] = &[
     attribute("links", TEXTS, "Services that it can name, `service:alias`.").unique(Identity::Name),
     attribute("mac_address", Shape::Text, "The hardware address on its main network."),
     attribute("mem_reservation", Shape::Bytes, "Memory that is kept for it."),
-    attribute("mem_swappiness", WHOLE, "How willingly its memory is swapped out, 0 to 100.").not_yet(),
+    attribute("mem_swappiness", Shape::Bytes, "How willingly its memory is swapped out, 0 to 100.").not_yet(),
     attribute("memswap_limit", Shape::Bytes, "Memory and swap together; -1 is no limit."),
     attribute("models", Shape::Forms(&MODELS), "Language models that it uses.").not_yet(),
     attribute("network_mode", Shape::Text, "`host`, `none`, `bridge`, `service:NAME`, `container:NAME`."),
@@ -293,7 +301,7 @@ const CONTAINER_ROWS: &[Attribute] = &[
     attribute("volumes_from", TEXTS, "Services and containers whose mounts it gets too.").unique(Identity::Text).not_yet(),
 ];
 
-const NETWORKS: Forms = Forms {
+pub(super) const NETWORKS: Forms = Forms {
     wanted: "a list of networks or a mapping",
     short: &[TEXTS],
     rewrite: forms::names,

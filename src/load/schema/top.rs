@@ -15,7 +15,7 @@ const ROWS: &[Attribute] = &[
     attribute("version", Shape::Text, "Has no effect any more.").nullable(),
     attribute("name", Shape::Text, "The environment's name, unless one is given."),
     attribute("include", Shape::List(&Shape::Forms(&INCLUDE)), "Files that belong to the stack too."),
-    attribute("services", Shape::Named(&Shape::Object(&CONTAINER)), "Containers.").nullable(),
+    attribute("services", Shape::Named(&Shape::Object(&CONTAINER)), "Containers."),
     attribute("networks", Shape::Named(&Shape::Object(&NETWORK)), "Networks.").nullable(),
     attribute("volumes", Shape::Named(&Shape::Object(&VOLUME)), "Volumes.").nullable(),
     attribute("secrets", Shape::Named(&Shape::Object(&SECRET)), "Secrets.").nullable(),
