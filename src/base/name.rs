@@ -70,7 +70,8 @@ impl FromStr for ServiceName {
     }
 }
 
-/// The name of an environment, which is also its Compose project name: `[a-z0-9][a-z0-9_-]*`, at most 63 characters.
+/// The name of an environment, which is also its Compose project name: `[a-z0-9][a-z0-9_-]*`, at most 200 characters, so that
+/// it can be a directory's.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EnvId(Arc<str>);
@@ -99,7 +100,7 @@ impl FromStr for EnvId {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         const KIND: &str = "environment name";
-        check(text, KIND, 63, "lower-case letters, digits, `_` and `-`", is_env_id_character)?;
+        check(text, KIND, 200, "lower-case letters, digits, `_` and `-`", is_env_id_character)?;
         if text.starts_with(['-', '_']) {
             return Err(NameError::First { kind: KIND, rule: "a lower-case letter or a digit" });
         }

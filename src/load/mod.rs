@@ -10,6 +10,8 @@ mod extends;
 mod fields;
 mod file;
 mod find;
+mod head;
+mod include;
 mod merge;
 mod profiles;
 mod resolve;
@@ -30,6 +32,8 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+pub use head::head;
+
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::name::EnvId;
 use crate::base::source::{SourceId, SourceMap, Span};
@@ -39,7 +43,6 @@ use crate::model::value::Generated;
 use crate::yaml::node::{Mapping, Node, Value};
 use crate::yaml::parse;
 use crate::yaml::path::Pattern;
-use crate::yaml::typed::typed;
 use files::Files;
 use interpolate::Interpolator;
 use profiles::Selection;
@@ -62,6 +65,42 @@ pub struct Request {
     pub services: Vec<String>,
     /// The caller's environment.
     pub environment: IndexMap<String, String>,
+    /// What the stack is loaded for.
+    pub aim: Aim,
+    /// Steps that are left out.
+    pub omit: Omit,
+}
+
+/// What a stack is loaded for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Aim {
+    /// To be run: all that its configs and secrets are made of must be there.
+    #[default]
+    Run,
+    /// To be looked at: it may be read on a host that could not run it.
+    Look,
+}
+
+/// Steps that `config` can be told to leave out. What comes of it is a tree to be printed, and no stack to be run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Omit {
+    /// Variables stay as they are written.
+    pub interpolation: bool,
+    /// Nothing is added: neither names in the engine nor the default network.
+    pub normalization: bool,
+    /// Relative paths stay relative.
+    pub path_resolution: bool,
+    /// Files of variables and labels are not read, names without a value stay without one.
+    pub env_resolution: bool,
+    /// Whether the parts fit together is not looked at.
+    pub consistency: bool,
+}
+
+impl Omit {
+    /// Whether anything is left out without which there is no stack.
+    pub(crate) fn leaves_a_tree_only(self) -> bool {
+        self.interpolation || self.normalization || self.path_resolution || self.env_resolution
+    }
 }
 
 /// What the first look finds.
@@ -120,6 +159,10 @@ pub(crate) struct Loading<'a> {
     /// Files that are being included, to find circles.
     open: Vec<PathBuf>,
     working_dir: PathBuf,
+    /// The stack's.
+    directory: PathBuf,
+    aim: Aim,
+    omit: Omit,
 }
 
 impl<'a> Loading<'a> {
@@ -132,7 +175,16 @@ impl<'a> Loading<'a> {
             texts: HashMap::new(),
             open: Vec::new(),
             working_dir: request.working_dir.clone(),
+            directory: PathBuf::new(),
+            aim: request.aim,
+            omit: request.omit,
         }
+    }
+
+    /// Tells of a file's faults. What a value is that still has to be filled in cannot be said.
+    fn tell_of(&mut self, found: Diagnostics) {
+        let is_open = |fault: &Diagnostic| fault.labels.iter().any(|label| self.sources.covered(label.span).contains('$'));
+        self.diagnostics.extend(found.into_iter().filter(|fault| !(self.omit.interpolation && is_open(fault))));
     }
 
     /// A file's text; one that is not there is told at the place that names it, unless it need not be there.
@@ -181,67 +233,6 @@ impl<'a> Loading<'a> {
     }
 }
 
-/// The first look.
-pub fn head(request: &Request, files: &dyn Files) -> (Head, SourceMap, Diagnostics) {
-    let mut loading = Loading::new(request, files);
-    let mut head = Head::default();
-    match find::files(request, files) {
-        Ok((paths, directory)) => (head.files, head.directory) = (paths, directory),
-        Err(diagnostic) => {
-            loading.diagnostics.push(diagnostic);
-            return (head, loading.sources, loading.diagnostics);
-        }
-    }
-    let mut variables = Variables::default();
-    give_environment(request, &mut variables);
-    resolve::env_files(request, &head.directory.clone(), &mut variables, &mut loading);
-    head.environment = variables.iter().map(|(name, variable)| (name.to_owned(), variable.value.clone())).collect();
-    for path in head.files.clone() {
-        if file::is_procfile(&path) {
-            head.has_own_keys = true;
-            continue;
-        }
-        let Some((source, text)) = loading.read_unplaced(&path, "stack file") else { continue };
-        // Faults of the text are told by the second look, which reads it whole.
-        let trees = parse::parse(source, &text, &mut Diagnostics::default()).unwrap_or_default();
-        for tree in trees {
-            look_at(tree, &variables, &mut head);
-        }
-    }
-    let has_errors = loading.diagnostics.has_errors();
-    let found = if has_errors { loading.diagnostics } else { Diagnostics::default() };
-    (head, loading.sources, found)
-}
-
-fn look_at(tree: Node, variables: &Variables, head: &mut Head) {
-    let Value::Mapping(top) = tree.value else { return };
-    let mut part = Mapping::default();
-    for (key, entry) in top {
-        let ours = fields::OURS.iter().any(|own| key == *own || key.strip_prefix("x-") == Some(own));
-        head.has_own_keys |= ours;
-        if matches!(key.as_str(), "name" | "ports" | "x-ports" | "generate" | "x-generate") {
-            part.insert(key, entry.key_span, entry.node);
-        }
-    }
-    let mut quiet = Diagnostics::default();
-    file::own_spelling(&mut part, &mut quiet);
-    let mut node = Node::new(Value::Mapping(part), tree.span);
-    Interpolator::default().tree(&mut node, variables, &mut quiet);
-    canonical::canonical(&mut node, &mut quiet);
-    if let Some(name) = node.get("name").and_then(Node::as_text).filter(|name| !name.is_empty()) {
-        head.name = Some(name.to_owned());
-    }
-    if let Some(ports) = node.get("ports").and_then(|ports| typed::<IndexMap<String, NamedPort>>(ports, "bad-value", &mut quiet))
-    {
-        head.named_ports.extend(ports);
-    }
-    if let Some(generate) =
-        node.get("generate").and_then(|values| typed::<IndexMap<String, Generated>>(values, "bad-value", &mut quiet))
-    {
-        head.generate.extend(generate);
-    }
-}
-
 fn give_environment(request: &Request, variables: &mut Variables) {
     for (name, value) in &request.environment {
         variables.give(name, value, Origin::Environment);
@@ -251,7 +242,8 @@ fn give_environment(request: &Request, variables: &mut Variables) {
 /// The whole stack.
 pub fn stack(request: &Request, head: &Head, values: &Values, files: &dyn Files) -> Loaded {
     let mut loading = Loading::new(request, files);
-    let variables = all_variables(request, head, values, &mut loading);
+    loading.directory.clone_from(&head.directory);
+    let variables = all_variables(request, values, &mut loading);
     let mut root: Option<Node> = None;
     for path in &head.files {
         if let Some(tree) = file::whole(path, None, &head.directory, &variables, &mut loading) {
@@ -270,25 +262,35 @@ pub fn stack(request: &Request, head: &Head, values: &Values, files: &dyn Files)
         return Loaded { stack: Stack::default(), tree, sources: loading.sources, diagnostics: loading.diagnostics };
     };
     let mut root = merge::untagged(root);
-    resolve::resolve(&mut root, &head.directory, values, &variables, &mut loading);
     let active = active_profiles(request, head);
-    let selection = Selection::of(&root, &active, &request.services);
+    let selection = if request.omit.interpolation {
+        Selection::all(&root)
+    } else {
+        Selection::of(&root, &active, &request.services)
+    };
+    resolve::resolve(&mut root, &head.directory, values, &variables, &selection, &mut loading);
     let directory = head.directory.display().to_string();
-    validate::check(&root, &selection, values.env_id.as_str(), &directory, &mut loading.diagnostics);
-    let stack = convert::stack(&root, &selection, head.directory.clone(), head.files.clone(), &mut loading.diagnostics);
+    if !request.omit.consistency && !request.omit.leaves_a_tree_only() {
+        validate::check(&root, &selection, values.env_id.as_str(), &directory, &mut loading.diagnostics);
+    }
+    let mut unfit = Diagnostics::default();
+    let told = if request.omit.leaves_a_tree_only() { &mut unfit } else { &mut loading.diagnostics };
+    let stack = convert::stack(&root, &selection, head.directory.clone(), head.files.clone(), told);
+    let selection = selection.only(&request.services, &root);
     let tree = printed(root, &selection, values);
     let diagnostics = variables.explain(loading.diagnostics, &loading.sources);
     Loaded { stack, tree, sources: loading.sources, diagnostics }
 }
 
 /// Of a name's values the first wins: predefined, the caller's, `.env`, named port, generated.
-fn all_variables(request: &Request, head: &Head, values: &Values, loading: &mut Loading<'_>) -> Variables {
+fn all_variables(request: &Request, values: &Values, loading: &mut Loading<'_>) -> Variables {
     let mut variables = Variables::default();
     for (name, value) in &values.predefined {
         variables.give(name, value, Origin::Predefined);
     }
     give_environment(request, &mut variables);
-    resolve::env_files(request, &head.directory, &mut variables, loading);
+    // Where the files are is known; a fault is the first look's to tell.
+    let _ = find::stack(request, &mut variables, loading);
     variables.give("COMPOSE_PROJECT_NAME", values.env_id.as_str(), Origin::Predefined);
     for (name, value) in &values.ports {
         variables.give(name, value, Origin::NamedPort);
@@ -310,6 +312,7 @@ fn active_profiles(request: &Request, head: &Head) -> Vec<String> {
 /// The tree as `config` prints it: what is on, under the environment's name, without what only the loader reads.
 fn printed(mut root: Node, selection: &Selection, values: &Values) -> Node {
     let span = root.span;
+    selection.drop_unused(&mut root);
     for section in ["services", "processes"] {
         if let Some(services) = root.as_mapping_mut().and_then(|top| top.get_mut(section)).and_then(Node::as_mapping_mut) {
             services.retain(|name, _| selection.is_on(name));
@@ -328,6 +331,9 @@ fn printed(mut root: Node, selection: &Selection, values: &Values) -> Node {
     let Some(top) = root.as_mapping_mut() else { return root };
     let mut result = Mapping::default();
     result.insert("name", span, Node::text(values.env_id.as_str(), span));
+    if !top.contains("processes") && !top.contains("services") {
+        result.insert("services", span, Node::new(Value::Mapping(Mapping::default()), span));
+    }
     for key in
         ["services", "processes", "networks", "volumes", "secrets", "configs"].into_iter().chain(fields::OURS.into_iter().skip(1))
     {
