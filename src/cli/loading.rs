@@ -80,6 +80,11 @@ impl Context {
         self.load_from(request, purpose, services)
     }
 
+    /// Loads the stack to print it, without some of the steps.
+    pub fn load_without(&self, omit: load::Omit, services: &[ServiceName]) -> Result<Ready, CliError> {
+        self.load_from(load::Request { omit, ..self.load_request(services) }, Purpose::Read, services)
+    }
+
     fn load_from(&self, request: load::Request, purpose: Purpose, services: &[ServiceName]) -> Result<Ready, CliError> {
         let files = Sources::default();
         let (head, sources, found) = load::head(&request, &files);
@@ -88,7 +93,7 @@ impl Context {
         }
         // Before anything is made: a name that is none leaves nothing behind.
         if let Some(name) = &self.global.project_name {
-            name.parse::<EnvId>().map_err(|error: NameError| CliError::Usage(format!("`-p {name}`: {error}")))?;
+            env_id_of(name, "`-p`")?;
         }
         let state = self.state()?;
         let starts = purpose != Purpose::Read;
@@ -125,7 +130,9 @@ impl Context {
         variables.extend(values.ports.clone());
         variables.extend(values.predefined.clone());
         let deployment = Deployment { env, stack: loaded.stack, caller: Caller { environment: self.caller.clone() }, places };
-        self.known(&deployment, services)?;
+        if !request.omit.leaves_a_tree_only() {
+            self.known(&deployment, services)?;
+        }
         Ok(Ready {
             deployment,
             tree: loaded.tree,
@@ -175,7 +182,7 @@ impl Context {
     /// The environment that a command is about which needs no more than that: named, or that of the stack here.
     pub fn env_id(&self) -> Result<EnvId, CliError> {
         if let Some(name) = &self.global.project_name {
-            return name.parse().map_err(|error: NameError| CliError::Usage(error.to_string()));
+            return env_id_of(name, "`-p`");
         }
         let request = self.load_request(&[]);
         let (head, sources, found) = load::head(&request, &Sources::default());
@@ -183,9 +190,10 @@ impl Context {
             // The record lies beside the file: one that is broken is no reason not to stop what runs.
             return self.env_of(&head, envid::Purpose::Use);
         }
-        let variable = |name: &str| self.caller.get(name).filter(|text| !text.is_empty());
-        if let Some(name) = variable("BAISTACK_ENVID").or_else(|| variable("COMPOSE_PROJECT_NAME")) {
-            return name.parse().map_err(|error: NameError| CliError::Usage(error.to_string()));
+        for origin in ["BAISTACK_ENVID", "COMPOSE_PROJECT_NAME"] {
+            if let Some(name) = self.caller.get(origin).filter(|text| !text.is_empty()) {
+                return env_id_of(name, origin);
+            }
         }
         // A stack file that was deleted leaves its record.
         for directory in self.working_dir.ancestors() {
@@ -266,6 +274,7 @@ impl Context {
             profiles: self.global.profile.clone(),
             services: services.iter().map(ToString::to_string).collect(),
             environment: self.caller.clone(),
+            ..load::Request::default()
         }
     }
 
@@ -281,6 +290,11 @@ impl Context {
             self.printer.say(text.trim_end());
         }
     }
+}
+
+/// A name as it was given, which has to be one already.
+fn env_id_of(name: &str, origin: &str) -> Result<EnvId, CliError> {
+    name.parse().map_err(|error: NameError| CliError::Usage(format!("`{name}` (from {origin}) is no name of an environment: {error}")))
 }
 
 /// The real files. Both looks may ask for stdin, which can be read once.

@@ -11,7 +11,9 @@ mod expression;
 mod extends;
 mod file;
 mod find;
+mod head;
 mod honour;
+mod include;
 mod merge;
 mod normal;
 mod paths;
@@ -38,6 +40,8 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+pub use head::head;
+
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::name::EnvId;
 use crate::base::source::{SourceId, SourceMap, Span};
@@ -46,7 +50,6 @@ use crate::model::stack::Stack;
 use crate::model::value::Generated;
 use crate::yaml::node::{Mapping, Node, Value};
 use crate::yaml::parse;
-use crate::yaml::typed::typed;
 use files::Files;
 use interpolate::Interpolator;
 use profiles::Selection;
@@ -69,6 +72,30 @@ pub struct Request {
     pub services: Vec<String>,
     /// The caller's environment.
     pub environment: IndexMap<String, String>,
+    /// Steps that are left out.
+    pub omit: Omit,
+}
+
+/// Steps that `config` can be told to leave out. What comes of it is a tree to be printed, and no stack to be run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Omit {
+    /// Variables stay as they are written.
+    pub interpolation: bool,
+    /// Nothing is added: neither names in the engine nor the default network.
+    pub normalization: bool,
+    /// Relative paths stay relative.
+    pub path_resolution: bool,
+    /// Files of variables and labels are not read, names without a value stay without one.
+    pub env_resolution: bool,
+    /// Whether the parts fit together is not looked at.
+    pub consistency: bool,
+}
+
+impl Omit {
+    /// Whether anything is left out without which there is no stack.
+    pub(crate) fn leaves_a_tree_only(self) -> bool {
+        self.interpolation || self.normalization || self.path_resolution || self.env_resolution
+    }
 }
 
 /// What the first look finds.
@@ -132,6 +159,9 @@ pub(crate) struct Loading<'a> {
     /// Files that are being included, to find circles.
     open: Vec<PathBuf>,
     working_dir: PathBuf,
+    /// The stack's.
+    directory: PathBuf,
+    omit: Omit,
 }
 
 impl<'a> Loading<'a> {
@@ -145,7 +175,15 @@ impl<'a> Loading<'a> {
             texts: HashMap::new(),
             open: Vec::new(),
             working_dir: request.working_dir.clone(),
+            directory: PathBuf::new(),
+            omit: request.omit,
         }
+    }
+
+    /// Tells of a file's faults. What a value is that still has to be filled in cannot be said.
+    fn tell_of(&mut self, found: Diagnostics) {
+        let is_open = |fault: &Diagnostic| fault.labels.iter().any(|label| self.sources.covered(label.span).contains('$'));
+        self.diagnostics.extend(found.into_iter().filter(|fault| !(self.omit.interpolation && is_open(fault))));
     }
 
     /// A file's text; one that is not there is told at the place that names it, unless it need not be there.
@@ -194,79 +232,9 @@ impl<'a> Loading<'a> {
     }
 }
 
-/// The first look.
-pub fn head(request: &Request, files: &dyn Files) -> (Head, SourceMap, Diagnostics) {
-    let mut loading = Loading::new(request, files);
-    let mut head = Head::default();
-    match find::files(request, files) {
-        Ok((paths, directory)) => (head.files, head.directory) = (paths, directory),
-        Err(diagnostic) => {
-            loading.diagnostics.push(diagnostic);
-            return (head, loading.sources, loading.diagnostics);
-        }
-    }
-    let mut variables = Variables::default();
-    give_environment(request, &mut variables);
-    resolve::env_files(request, &head.directory.clone(), &mut variables, &mut loading);
-    head.environment = variables.iter().map(|(name, variable)| (name.to_owned(), variable.value.clone())).collect();
-    for path in head.files.clone() {
-        if file::is_procfile(&path) {
-            head.has_own_keys = true;
-            continue;
-        }
-        let Some((source, text)) = loading.read_unplaced(&path, "stack file") else { continue };
-        // Faults of the text are told by the second look, which reads it whole.
-        let trees = parse::parse(source, &text, &mut Diagnostics::default()).unwrap_or_default();
-        for tree in trees {
-            look_at(tree, &variables, &mut head);
-        }
-    }
-    let has_errors = loading.diagnostics.has_errors();
-    let found = if has_errors { loading.diagnostics } else { Diagnostics::default() };
-    (head, loading.sources, found)
-}
-
-fn look_at(tree: Node, variables: &Variables, head: &mut Head) {
-    let Value::Mapping(top) = tree.value else { return };
-    let mut part = Mapping::default();
-    for (key, entry) in top {
-        let ours = schema::OWN_KEYS.iter().any(|own| key == *own || key.strip_prefix("x-") == Some(own));
-        head.has_own_keys |= ours;
-        if matches!(key.as_str(), "name" | "ports" | "x-ports" | "generate" | "x-generate") {
-            part.insert(key, entry.key_span, entry.node);
-        }
-    }
-    let mut quiet = Diagnostics::default();
-    file::own_spelling(&mut part, &mut quiet);
-    let mut node = Node::new(Value::Mapping(part), tree.span);
-    Interpolator::default().tree(&mut node, variables, &mut quiet);
-    canonical::canonical(&mut node, &mut quiet);
-    if let Some(name) = node.get("name").and_then(Node::as_text) {
-        // What is left of it without what a name cannot hold, as Compose does; nothing is the directory's name.
-        head.name = EnvId::normalized(name).map(|name| name.to_string());
-    }
-    if let Some(ports) = node.get("ports").and_then(|ports| typed::<IndexMap<String, NamedPort>>(ports, "bad-value", &mut quiet))
-    {
-        head.named_ports.extend(ports);
-    }
-    if let Some(generate) =
-        node.get("generate").and_then(|values| typed::<IndexMap<String, Generated>>(values, "bad-value", &mut quiet))
-    {
-        head.generate.extend(generate);
-    }
-}
-
 fn give_environment(request: &Request, variables: &mut Variables) {
     for (name, value) in &request.environment {
         variables.give(name, value, Origin::Environment);
-    }
-}
-
-/// Takes away what no service of a printed tree uses, as when only some services are printed.
-pub fn keep_used(tree: &mut Node) {
-    print::keep_used(tree);
-    if let Some(top) = tree.as_mapping_mut() {
-        top.retain(|key, entry| print::SECTIONS.iter().all(|section| *section != key) || entry.node.as_mapping().is_none_or(|all| !all.is_empty()));
     }
 }
 
@@ -278,7 +246,8 @@ pub fn json_spelling(tree: &mut Node) {
 /// The whole stack.
 pub fn stack(request: &Request, head: &Head, values: &Values, files: &dyn Files) -> Loaded {
     let mut loading = Loading::new(request, files);
-    let variables = all_variables(request, head, values, &mut loading);
+    loading.directory.clone_from(&head.directory);
+    let variables = all_variables(request, values, &mut loading);
     let mut root: Option<Node> = None;
     for path in &head.files {
         if let Some(tree) = file::whole(path, None, &head.directory, &variables, &mut loading) {
@@ -298,37 +267,50 @@ pub fn stack(request: &Request, head: &Head, values: &Values, files: &dyn Files)
         return Loaded { stack: Stack::default(), tree, sources, diagnostics, unstartable: Diagnostics::default() };
     };
     let mut root = merge::untagged(root);
-    complete::check(&root, &mut loading.diagnostics);
-    normal::normalize(&mut root, &head.directory, values.env_id.as_str(), &mut loading.diagnostics);
+    let mut found = Diagnostics::default();
+    complete::check(&root, &mut found);
+    loading.tell_of(found);
+    let env = values.env_id.as_str();
+    if !request.omit.normalization {
+        normal::normalize(&mut root, &head.directory, env, &mut loading.diagnostics);
+    }
     let active = active_profiles(request, head);
-    let selection = Selection::of(&root, &active, &request.services);
-    let used = print::Used::by(&root, &selection);
-    resolve::resolve(&mut root, &used, &variables, &mut loading);
-    let directory = head.directory.display().to_string();
-    let Loading { mut diagnostics, mut unstartable, sources, .. } = loading;
-    let found = &mut told::Found { wrong: &mut diagnostics, unstartable: &mut unstartable };
-    validate::check(&root, &selection, values.env_id.as_str(), &directory, found);
-    honour::check(&root, &selection, found.unstartable);
-    // What is wrong already would only be told again, in the words of the model.
-    let stack = if found.wrong.has_errors() {
-        Stack::default()
+    let selection = if request.omit.interpolation {
+        Selection::all(&root)
     } else {
-        convert::stack(&root, &selection, head.directory.clone(), head.files.clone(), found)
+        Selection::of(&root, &active, &request.services)
     };
-    let tree = print::printed(root, &selection, values.env_id.as_str(), print::Dollars::Doubled);
+    resolve::resolve(&mut root, &head.directory, &variables, &selection, &mut loading);
+    let Loading { mut diagnostics, mut unstartable, sources, .. } = loading;
+    let mut stack = Stack::default();
+    if !request.omit.leaves_a_tree_only() {
+        let found = &mut told::Found { wrong: &mut diagnostics, unstartable: &mut unstartable };
+        if !request.omit.consistency {
+            let directory = head.directory.display().to_string();
+            validate::check(&root, &selection, env, &directory, found);
+        }
+        honour::check(&root, &selection, found.unstartable);
+        // What is wrong already would only be told again, in the words of the model.
+        if !found.wrong.has_errors() {
+            stack = convert::stack(&root, &selection, head.directory.clone(), head.files.clone(), found);
+        }
+    }
+    let selection = selection.only(&request.services, &root);
+    let tree = print::printed(root, &selection, env);
     let diagnostics = variables.explain(diagnostics, &sources);
     let unstartable = variables.explain(unstartable, &sources);
     Loaded { stack, tree, sources, diagnostics, unstartable }
 }
 
 /// Of a name's values the first wins: predefined, the caller's, `.env`, named port, generated.
-fn all_variables(request: &Request, head: &Head, values: &Values, loading: &mut Loading<'_>) -> Variables {
+fn all_variables(request: &Request, values: &Values, loading: &mut Loading<'_>) -> Variables {
     let mut variables = Variables::default();
     for (name, value) in &values.predefined {
         variables.give(name, value, Origin::Predefined);
     }
     give_environment(request, &mut variables);
-    resolve::env_files(request, &head.directory, &mut variables, loading);
+    // Where the files are is known; a fault is the first look's to tell.
+    let _ = find::stack(request, &mut variables, loading);
     variables.give("COMPOSE_PROJECT_NAME", values.env_id.as_str(), Origin::Predefined);
     for (name, value) in &values.ports {
         variables.give(name, value, Origin::NamedPort);

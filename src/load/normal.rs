@@ -15,8 +15,6 @@ pub(super) fn normalize(root: &mut Node, directory: &Path, env: &str, diagnostic
             let Some(service) = entry.node.as_mapping_mut() else { continue };
             if section == "services" {
                 container(service, span, directory);
-            } else if !service.contains("working_dir") {
-                service.insert("working_dir", span, Node::text(directory.display().to_string(), span));
             }
             edges(service);
             ports(service);

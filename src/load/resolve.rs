@@ -1,29 +1,56 @@
 //! What is taken from variables and from files beside the stack file.
 
 use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
 
 use super::dotenv::{self, Format};
 use super::files::Files;
 use super::find::absolute;
-use super::print::Used;
+use super::profiles::Selection;
 use super::variables::Variables;
 use super::{Loading, template};
 use crate::base::diagnostic::Diagnostic;
-use crate::base::source::Span;
+use crate::base::source::{SourceId, Span};
 use crate::yaml::node::{Mapping, Node, Value};
 
 /// Everything that needs the whole stack and files beside it: variables, labels, contents.
-pub(super) fn resolve(root: &mut Node, used: &Used, variables: &Variables, loading: &mut Loading<'_>) {
+pub(super) fn resolve(
+    root: &mut Node,
+    directory: &FilePath,
+    variables: &Variables,
+    selection: &Selection,
+    loading: &mut Loading<'_>,
+) {
     for section in ["services", "processes"] {
         let Some(Value::Mapping(services)) = section_of(root, section) else { continue };
-        for (_, entry) in services.iter_mut() {
+        for (name, entry) in services.iter_mut() {
             let Some(service) = entry.node.as_mapping_mut() else { continue };
-            environment(service, variables, loading);
-            labels(service, variables, loading);
-            arguments(service, variables);
+            if !loading.omit.env_resolution && !loading.omit.interpolation {
+                // A service that is off may lack its files.
+                let is_on = selection.is_on(name);
+                environment(service, is_on, directory, variables, loading);
+                labels(service, is_on, directory, loading);
+            }
+            if !loading.omit.normalization && !loading.omit.interpolation {
+                arguments(service, variables);
+            }
         }
     }
-    contents(root, used, variables, loading);
+    if !loading.omit.path_resolution {
+        working_directories(root, directory);
+    }
+    contents(root, variables, selection, loading);
+}
+
+/// A process that names no directory runs in the one of its stack, which of an included one is its own.
+pub(super) fn working_directories(root: &mut Node, directory: &FilePath) {
+    let Some(Value::Mapping(processes)) = section_of(root, "processes") else { return };
+    for (_, entry) in processes.iter_mut() {
+        let span = entry.key_span;
+        if let Some(process) = entry.node.as_mapping_mut().filter(|process| !process.contains("working_dir")) {
+            process.insert("working_dir", span, Node::text(directory.display().to_string(), span));
+        }
+    }
 }
 
 fn section_of<'a>(root: &'a mut Node, section: &str) -> Option<&'a mut Value> {
@@ -31,39 +58,47 @@ fn section_of<'a>(root: &'a mut Node, section: &str) -> Option<&'a mut Value> {
 }
 
 /// `env_file` under `environment`; a name without a value is taken from the variables.
-fn environment(service: &mut Mapping, variables: &Variables, loading: &mut Loading<'_>) {
+fn environment(
+    service: &mut Mapping,
+    is_on: bool,
+    directory: &FilePath,
+    variables: &Variables,
+    loading: &mut Loading<'_>,
+) {
+    let outer = |name: &str| variables.get(name).map(|variable| variable.value.as_str());
+    let span = service.iter().next().map(|(_, entry)| entry.key_span);
+    let mut own = Mapping::default();
+    for (name, entry) in service.remove("environment").and_then(|own| own.node.into_mapping()).unwrap_or_default() {
+        if name.trim_end() != name {
+            let message = format!("the variable `{name}` has a space after its name");
+            loading.diagnostics.push(Diagnostic::error("bad-name", message).at(entry.key_span, "").help("remove the space"));
+        }
+        let node = match outer(&name) {
+            Some(value) if entry.node.is_null() => Node::text(value, entry.node.span),
+            Some(_) | None => entry.node,
+        };
+        own.insert(name, entry.key_span, node);
+    }
     let mut result = Mapping::default();
     if let Some(files) = service.remove("env_file") {
         for file in files.node.as_sequence().unwrap_or_default() {
             let Some(path) = file.get("path") else { continue };
-            let required = file.get("required").and_then(Node::as_text) != Some("false");
-            let raw = file.get("format").and_then(Node::as_text) == Some("raw");
-            let name = PathBuf::from(path.as_text().unwrap_or_default());
+            let required = is_on && file.get("required").and_then(Node::as_text) != Some("false");
+            let format = if file.get("format").and_then(Node::as_text) == Some("raw") { Format::Raw } else { Format::Compose };
+            let name = absolute(directory, FilePath::new(path.as_text().unwrap_or_default()));
             let Some((source, text)) = loading.read(&name, path.span, required, "env file") else { continue };
-            let own: Vec<(String, String)> =
-                (result.iter()).filter_map(|(name, entry)| Some((name.to_owned(), entry.node.as_text()?.to_owned()))).collect();
-            let inherited = |name: &str| {
-                let outer = variables.get(name).map(|variable| variable.value.as_str());
-                outer.or_else(|| own.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str()))
-            };
-            let format = if raw { Format::Raw } else { Format::Compose };
-            let entries = dotenv::parse(source, &text, format, &inherited, &mut loading.interpolator, &mut loading.diagnostics);
-            for (name, entry) in entries {
+            let inherited =
+                |name: &str| outer(name).or_else(|| own.get(name)?.as_text()).or_else(|| result.get(name)?.as_text());
+            let (interpolator, diagnostics) = (&mut loading.interpolator, &mut loading.diagnostics);
+            for (name, entry) in dotenv::parse(source, &text, format, &inherited, interpolator, diagnostics) {
                 result.insert(name, entry.span, Node::text(entry.value, entry.span));
             }
         }
     }
-    let span = service.iter().next().map(|(_, entry)| entry.key_span);
-    if let Some(own) = service.remove("environment") {
-        for (name, entry) in own.node.as_mapping().cloned().unwrap_or_default() {
-            let node = match variables.get(&name) {
-                Some(variable) if entry.node.is_null() => Node::text(variable.value.clone(), entry.node.span),
-                Some(_) | None => entry.node,
-            };
-            // A bare name that finds nothing leaves what a file said.
-            if !(node.is_null() && result.contains(&name)) {
-                result.insert(name, entry.key_span, node);
-            }
+    for (name, entry) in own {
+        // A bare name that finds nothing leaves what a file said.
+        if !(entry.node.is_null() && result.contains(&name)) {
+            result.insert(name, entry.key_span, entry.node);
         }
     }
     if let (Some(span), false) = (span, result.is_empty()) {
@@ -71,46 +106,45 @@ fn environment(service: &mut Mapping, variables: &Variables, loading: &mut Loadi
     }
 }
 
-/// Lines of `label_file`, under what `labels` has.
-fn labels(service: &mut Mapping, variables: &Variables, loading: &mut Loading<'_>) {
-    let Some(files) = service.entry("label_file").cloned() else { return };
+/// The lines of `label_file` under `labels`.
+fn labels(service: &mut Mapping, is_on: bool, directory: &FilePath, loading: &mut Loading<'_>) {
+    let files: Vec<(PathBuf, Span)> = (service.get("label_file").and_then(Node::as_sequence).unwrap_or_default().iter())
+        .filter_map(|file| Some((absolute(directory, FilePath::new(file.as_text()?)), file.span)))
+        .collect();
     let mut result = Mapping::default();
-    for file in files.node.as_sequence().unwrap_or_default() {
-        let name = PathBuf::from(file.as_text().unwrap_or_default());
-        let Some((source, text)) = loading.read(&name, file.span, true, "label file") else { continue };
-        let inherited = |name: &str| variables.get(name).map(|variable| variable.value.as_str());
-        let format = Format::Compose;
-        let entries = dotenv::parse(source, &text, format, &inherited, &mut loading.interpolator, &mut loading.diagnostics);
-        for (name, entry) in entries {
+    for (path, span) in &files {
+        let Some((source, text)) = loading.read(path, *span, is_on, "label file") else { continue };
+        let inherited = |name: &str| result.get(name)?.as_text();
+        let (interpolator, diagnostics) = (&mut loading.interpolator, &mut loading.diagnostics);
+        for (name, entry) in dotenv::parse(source, &text, Format::Compose, &inherited, interpolator, diagnostics) {
             result.insert(name, entry.span, Node::text(entry.value, entry.span));
         }
     }
-    if let Some(own) = service.remove("labels") {
-        for (name, entry) in own.node.as_mapping().cloned().unwrap_or_default() {
-            result.insert(name, entry.key_span, entry.node);
-        }
+    let Some((_, span)) = files.first().filter(|_| !result.is_empty()) else { return };
+    for (name, entry) in service.remove("labels").and_then(|own| own.node.into_mapping()).unwrap_or_default() {
+        result.insert(name, entry.key_span, entry.node);
     }
-    service.insert("labels", files.key_span, Node::new(Value::Mapping(result), files.node.span));
+    service.insert("labels", *span, Node::new(Value::Mapping(result), *span));
 }
 
-/// An argument of a build without a value is taken from the variables, or is none.
+/// An argument of a build without a value is taken from the variables; one that finds nothing is left out.
 fn arguments(service: &mut Mapping, variables: &Variables) {
-    let args = service.get_mut("build").and_then(Node::as_mapping_mut).and_then(|build| build.get_mut("args"));
-    if let Some(args) = args.and_then(Node::as_mapping_mut) {
-        args.retain(|name, entry| {
-            if entry.node.is_null()
-                && let Some(variable) = variables.get(name)
-            {
-                entry.node.value = Node::text(variable.value.clone(), entry.node.span).value;
-            }
-            !entry.node.is_null()
-        });
-    }
+    let build = service.get_mut("build").and_then(Node::as_mapping_mut);
+    let Some(arguments) = build.and_then(|build| build.get_mut("args")).and_then(Node::as_mapping_mut) else { return };
+    arguments.retain(|name, entry| {
+        if entry.node.is_null()
+            && let Some(variable) = variables.get(name)
+        {
+            entry.node = Node::text(variable.value.clone(), entry.node.span);
+        }
+        !entry.node.is_null()
+    });
 }
 
-/// Configs and secrets: variables and templates become content; a file must be there before something starts.
-fn contents(root: &mut Node, used: &Used, variables: &Variables, loading: &mut Loading<'_>) {
+/// Configs and secrets: variables and templates become content; a file must be there, if a service that is on is to have it.
+fn contents(root: &mut Node, variables: &Variables, selection: &Selection, loading: &mut Loading<'_>) {
     for section in ["configs", "secrets"] {
+        let used = selection.used(root, section);
         let Some(Value::Mapping(entries)) = section_of(root, section) else { continue };
         for (name, entry) in entries.iter_mut() {
             let span = entry.key_span;
@@ -132,10 +166,10 @@ fn contents(root: &mut Node, used: &Used, variables: &Variables, loading: &mut L
                 );
                 continue;
             }
-            if !used.contains(section, name) {
-                continue;
-            }
-            if let Some(content) = content_of(definition, section, name, variables, loading) {
+            if !loading.omit.leaves_a_tree_only()
+                && used.contains(name)
+                && let Some(content) = content_of(definition, section, name, variables, loading)
+            {
                 definition.insert("content", span, Node::text(content, span));
             }
         }
@@ -158,9 +192,8 @@ fn content_of(
         }
         return value;
     }
-    if let Some(node) = definition.get("template") {
-        let path = PathBuf::from(node.as_text()?);
-        let (source, text) = loading.read(&path, node.span, true, "template")?;
+    if definition.contains("template") {
+        let (source, text) = template_of(definition, loading)?;
         return template::render(source, &text, variables, &mut loading.diagnostics);
     }
     if let Some(node) = definition.get("file") {
@@ -173,6 +206,12 @@ fn content_of(
     None
 }
 
+/// The template that a config is made from.
+fn template_of(definition: &Mapping, loading: &mut Loading<'_>) -> Option<(SourceId, Arc<str>)> {
+    let node = definition.get("template")?;
+    loading.read(FilePath::new(node.as_text()?), node.span, true, "template")
+}
+
 /// A file that is not there, or is a directory.
 pub(super) fn missing(path: &FilePath, span: Span, what: &str, files: &dyn Files) -> Diagnostic {
     let message = match files.kind(path) {
@@ -183,31 +222,4 @@ pub(super) fn missing(path: &FilePath, span: Span, what: &str, files: &dyn Files
         None => format!("there is no {what} `{}`", path.display()),
     };
     Diagnostic::error("no-file", message).at(span, "")
-}
-
-/// The lines of `.env` files, under what the environment has.
-pub(super) fn env_files(request: &super::Request, directory: &FilePath, variables: &mut Variables, loading: &mut Loading<'_>) {
-    let off = |name: &str| variables.get(name).is_some_and(|variable| matches!(variable.value.as_str(), "1" | "true"));
-    let explicit = !request.env_files.is_empty();
-    let paths: Vec<PathBuf> = if explicit {
-        request.env_files.iter().map(|path| absolute(&request.working_dir, path)).collect()
-    } else if off("COMPOSE_DISABLE_ENV_FILE") {
-        Vec::new()
-    } else {
-        vec![directory.join(".env")]
-    };
-    let mut lines = indexmap::IndexMap::new();
-    for path in paths {
-        if !explicit && loading.files.kind(&path) != Some(super::files::FileKind::File) {
-            continue;
-        }
-        let Some((source, text)) = loading.read_unplaced(&path, "env file") else { continue };
-        let inherited = |name: &str| variables.get(name).map(|variable| variable.value.as_str());
-        let entries =
-            dotenv::parse(source, &text, Format::Compose, &inherited, &mut loading.interpolator, &mut loading.diagnostics);
-        lines.extend(entries);
-    }
-    for (name, entry) in lines {
-        variables.give(name, entry.value, super::variables::Origin::File(entry.span));
-    }
 }

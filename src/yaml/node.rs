@@ -181,6 +181,11 @@ impl Node {
         if let Value::Mapping(mapping) = &mut self.value { Some(mapping) } else { None }
     }
 
+    /// The mapping itself, if it is one.
+    pub fn into_mapping(self) -> Option<Mapping> {
+        if let Value::Mapping(mapping) = self.value { Some(mapping) } else { None }
+    }
+
     /// The sequence, if it is one.
     pub fn as_sequence(&self) -> Option<&[Node]> {
         if let Value::Sequence(items) = &self.value { Some(items) } else { None }
