@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::{
-    build, completions, config, down, env, exec, kill, logs, ls, plan, port, ps, pull, restart, rm, run, start, stop, supervise,
-    up, version, why,
+    build, completions, config, down, env, exec, kill, logs, ls, plan, port, ps, pull, restart, rm, run, schema, start, stop,
+    supervise, up, version, why,
 };
 use crate::view::progress;
 use crate::view::term::Ansi;
@@ -113,6 +113,8 @@ pub enum Verb {
     Pull(pull::Args),
     /// Print the version
     Version(version::Args),
+    /// Print the JSON Schema of a stack file, for editors
+    Schema(schema::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// The background supervisor of one environment
@@ -143,7 +145,6 @@ const NOT_YET: &[(&str, &str, bool)] = &[
     ("purge", "", false),
     ("push", "", false),
     ("scale", "", false),
-    ("schema", "", false),
     ("stats", "", false),
     ("switch", "", false),
     ("top", "", false),

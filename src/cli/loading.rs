@@ -33,6 +33,8 @@ use crate::yaml::node::Node;
 pub enum Purpose {
     /// To be looked at: nothing is recorded, no port is probed.
     Read,
+    /// To see what would be started: as to be looked at, and what cannot be started is refused.
+    Forecast,
     /// To be started: a new environment is named and recorded, its ports and values are found and kept.
     Start {
         /// A preferred port that is taken is an error.
@@ -96,7 +98,7 @@ impl Context {
             env_id_of(name, "`-p`")?;
         }
         let state = self.state()?;
-        let starts = purpose != Purpose::Read;
+        let starts = matches!(purpose, Purpose::Start { .. });
         // Two `up` at once must not find the same name, values or ports.
         let host_lock = if starts { Some(state.host_lock().map_err(CliError::failed)?) } else { None };
         let env = self.env_of(&head, if starts { envid::Purpose::Run } else { envid::Purpose::Show })?;
@@ -105,7 +107,9 @@ impl Context {
         let program = std::env::current_exe().map_err(|error| CliError::Failed(format!("find our own program: {error}")))?;
         let places = dir.places(&head.directory, &self.caller, program);
         let (numbers, generated) = match purpose {
-            Purpose::Read => (dir.ports().map_err(CliError::failed)?, dir.values().map_err(CliError::failed)?),
+            Purpose::Read | Purpose::Forecast => {
+                (dir.ports().map_err(CliError::failed)?, dir.values().map_err(CliError::failed)?)
+            }
             Purpose::Start { strict_ports } => {
                 let numbers = self.allot_ports(&head, &state, &dir, strict_ports)?;
                 (numbers, dir.make_values(&head.generate).map_err(CliError::failed)?)
@@ -119,7 +123,7 @@ impl Context {
             generated: with_stand_ins(generated, &head),
         };
         let mut loaded = load::stack(&request, &head, &values, &files);
-        if starts {
+        if purpose != Purpose::Read {
             loaded.diagnostics.extend(std::mem::take(&mut loaded.unstartable));
         }
         if loaded.diagnostics.has_errors() {
@@ -294,7 +298,8 @@ impl Context {
 
 /// A name as it was given, which has to be one already.
 fn env_id_of(name: &str, origin: &str) -> Result<EnvId, CliError> {
-    name.parse().map_err(|error: NameError| CliError::Usage(format!("`{name}` (from {origin}) is no name of an environment: {error}")))
+    name.parse()
+        .map_err(|error: NameError| CliError::Usage(format!("`{name}` (from {origin}) is no name of an environment: {error}")))
 }
 
 /// The real files. Both looks may ask for stdin, which can be read once.

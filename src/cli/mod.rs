@@ -30,6 +30,7 @@ pub mod pull;
 pub mod restart;
 pub mod rm;
 pub mod run;
+pub mod schema;
 pub mod start;
 pub mod stop;
 pub mod supervise;
@@ -151,6 +152,7 @@ fn perform(verb: Verb, context: &Context) -> Result<Exit, CliError> {
         Verb::Build(args) => build::run(args, context),
         Verb::Pull(args) => pull::run(args, context),
         Verb::Version(args) => version::run(&args, context),
+        Verb::Schema(args) => schema::run(&args, context),
         Verb::Completions(args) => completions::run(&args, context),
         Verb::Supervise(args) => supervise::run(&args, context),
     }

@@ -80,6 +80,6 @@ mod tests {
         assert!(read("./a:/app:ro").read_only);
         let published: Vec<_> = ports("127.0.0.1:8080-8081:80-81").unwrap().into_iter().map(|port| port.published).collect();
         assert_eq!(published, [Some("8080".to_owned()), Some("8081".to_owned())]);
-        assert!(ports("x:y").is_err() && mount("a:b:c:d", FsPath::new("/"), None).is_err());
+        assert!(ports("x:y").is_err() && mount("aa:bb:cc:dd", FsPath::new("/"), None).is_err());
     }
 }

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use super::include;
 use super::variables::Variables;
-use super::{Head, Loading, Request, canonical, file, find, schema, give_environment};
+use super::{Head, Loading, Request, canonical, file, find, give_environment, schema};
 use crate::base::diagnostic::Diagnostics;
 use crate::base::source::{SourceMap, Span};
 use crate::model::port::NamedPort;

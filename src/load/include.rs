@@ -24,9 +24,10 @@ pub(super) struct Included {
 pub(super) fn with_includes(mut tree: Node, directory: &FilePath, variables: &Variables, loading: &mut Loading<'_>) -> Node {
     let mut below: Option<Node> = None;
     for included in entries(&mut tree, directory, variables, loading) {
-        let layers = included.files.iter().filter_map(|(path, span)| {
-            file::whole(path, Some(*span), &included.directory, &included.variables, loading)
-        });
+        let layers = included
+            .files
+            .iter()
+            .filter_map(|(path, span)| file::whole(path, Some(*span), &included.directory, &included.variables, loading));
         let Some(mut stack) = layers.reduce(merge) else { continue };
         // A name is the whole stack's business.
         if let Some(top) = stack.as_mapping_mut() {

@@ -26,6 +26,11 @@ mod short;
 mod told;
 mod validate;
 
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+pub(crate) mod testing;
+
 pub mod dotenv;
 pub mod files;
 pub mod flags;
@@ -238,6 +243,11 @@ fn give_environment(request: &Request, variables: &mut Variables) {
     }
 }
 
+/// The JSON Schema of a stack file.
+pub fn json_schema() -> serde_json::Value {
+    schema::export::json_schema()
+}
+
 /// Spells a printed tree as Compose does in JSON.
 pub fn json_spelling(tree: &mut Node) {
     print::json_spelling(tree);
@@ -275,11 +285,8 @@ pub fn stack(request: &Request, head: &Head, values: &Values, files: &dyn Files)
         normal::normalize(&mut root, &head.directory, env, &mut loading.diagnostics);
     }
     let active = active_profiles(request, head);
-    let selection = if request.omit.interpolation {
-        Selection::all(&root)
-    } else {
-        Selection::of(&root, &active, &request.services)
-    };
+    let selection =
+        if request.omit.interpolation { Selection::all(&root) } else { Selection::of(&root, &active, &request.services) };
     resolve::resolve(&mut root, &head.directory, &variables, &selection, &mut loading);
     let Loading { mut diagnostics, mut unstartable, sources, .. } = loading;
     let mut stack = Stack::default();

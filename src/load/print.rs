@@ -26,7 +26,9 @@ pub(super) fn printed(mut root: Node, selection: &Selection, env: &str) -> Node 
         services.value = Value::Mapping(Mapping::default());
     }
     result.insert("services", services_span, services);
-    for attribute in ROOT.attributes.iter().filter(|attribute| !matches!(attribute.name, "version" | "name" | "include" | "services")) {
+    for attribute in
+        ROOT.attributes.iter().filter(|attribute| !matches!(attribute.name, "version" | "name" | "include" | "services"))
+    {
         if let Some(entry) = top.remove(attribute.name)
             && !is_empty(&entry.node)
         {
@@ -64,7 +66,9 @@ pub(super) fn uses<'a>(service: &'a Node, mut visit: impl FnMut(&'static str, &'
         }
     }
     let build_secrets = service.get("build").and_then(|build| build.get("secrets"));
-    for (section, grants) in [("configs", service.get("configs")), ("secrets", service.get("secrets")), ("secrets", build_secrets)] {
+    for (section, grants) in
+        [("configs", service.get("configs")), ("secrets", service.get("secrets")), ("secrets", build_secrets)]
+    {
         for grant in grants.and_then(Node::as_sequence).unwrap_or_default() {
             if let Some(source) = text(grant, "source") {
                 visit(section, source, grant.span);

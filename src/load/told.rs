@@ -26,7 +26,8 @@ pub(super) fn wrong_kind(place: &Place<'_>, node: &Node, wanted: &str, diagnosti
 
 /// A value that cannot be read.
 pub(super) fn bad_value(place: &Place<'_>, span: Span, why: impl Display, help: &str, diagnostics: &mut Diagnostics) {
-    diagnostics.push(Diagnostic::error("bad-value", format!("`{place}`: {why}")).at(span, "").help(help));
+    let diagnostic = Diagnostic::error("bad-value", format!("`{place}`: {why}")).at(span, "");
+    diagnostics.push(if help.is_empty() { diagnostic } else { diagnostic.help(help) });
 }
 
 /// A key that is none.

@@ -149,11 +149,7 @@ fn sorted<'a>(services: &HashMap<&'a str, (&'a Entry, bool)>) -> Vec<&'a str> {
     names
 }
 
-fn circles(
-    services: &[(&str, &Entry, bool)],
-    by_name: &HashMap<&str, (&Entry, bool)>,
-    diagnostics: &mut Diagnostics,
-) {
+fn circles(services: &[(&str, &Entry, bool)], by_name: &HashMap<&str, (&Entry, bool)>, diagnostics: &mut Diagnostics) {
     let edges = |name: &str| -> Vec<&str> {
         by_name
             .get(name)
