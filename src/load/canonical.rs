@@ -98,7 +98,7 @@ fn fits(shape: &Shape, node: &Node) -> bool {
         | (Shape::List(_), Value::Sequence(_))
         | (Shape::Map(_) | Shape::Named(_) | Shape::Object(_), Value::Mapping(_))
         | (Shape::Flag, Value::Bool(_) | Value::Scalar(_)) => true,
-        (Shape::List(_) | Shape::Map(_) | Shape::Named(_) | Shape::Object(_), _) | (Shape::Flag, _) => false,
+        (Shape::List(_) | Shape::Map(_) | Shape::Named(_) | Shape::Object(_) | Shape::Flag, _) => false,
         (Shape::Forms(forms), _) => fits(forms.long, node),
         _ => matches!(node.value, Value::Bool(_) | Value::Scalar(_)),
     }

@@ -71,10 +71,10 @@ fn container(service: &mut Mapping, span: Span, directory: &Path) {
     context(service, directory);
     if let Some(build) = service.entry_mut("build") {
         let span = build.key_span;
-        if let Some(build) = build.node.as_mapping_mut() {
-            if !build.contains("dockerfile_inline") {
-                default(build, "dockerfile", span, || Node::text("Dockerfile", span));
-            }
+        if let Some(build) = build.node.as_mapping_mut()
+            && !build.contains("dockerfile_inline")
+        {
+            default(build, "dockerfile", span, || Node::text("Dockerfile", span));
         }
     }
     if let Some(policy) = service.get_mut("pull_policy")
