@@ -70,8 +70,12 @@ impl FromStr for ServiceName {
     }
 }
 
-/// The name of an environment, which is also its Compose project name: `[a-z0-9][a-z0-9_-]*`, at most 200 characters, so that
-/// it can be a directory's.
+/// Whether a text can be a key of `services`, `networks` and the like: `[a-zA-Z0-9._-]+` (the Compose Specification's schema).
+pub fn is_key(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
+}
+
+/// The name of an environment, which is also its Compose project name: `[a-z0-9][a-z0-9_-]*`, at most 200 characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EnvId(Arc<str>);
@@ -99,7 +103,7 @@ impl FromStr for EnvId {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        const KIND: &str = "environment name";
+        const KIND: &str = "name of an environment";
         check(text, KIND, 200, "lower-case letters, digits, `_` and `-`", is_env_id_character)?;
         if text.starts_with(['-', '_']) {
             return Err(NameError::First { kind: KIND, rule: "a lower-case letter or a digit" });

@@ -13,9 +13,9 @@ use super::context::{Context, Ready};
 use super::mask;
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
-use crate::load::Omit;
+use crate::load::{self, Omit};
 use crate::load::interpolate::{self, Mention};
-use crate::model::process::{REPLICA_MARK, fill_replica};
+use crate::model::process::fill_replica;
 use crate::plan::desired::Deployment;
 use crate::plan::hash::ConfigHash;
 use crate::supervisor;
@@ -172,55 +172,13 @@ fn text(args: &Args, ready: &Ready, context: &Context) -> Result<String, CliErro
             mask::tree(&mut tree, &ready.secrets);
         }
         let text = if args.format == "json" {
-            drop_extensions(&mut tree);
+            load::json_spelling(&mut tree);
             emit::to_json(&tree)
         } else {
             emit::to_yaml(&tree)
         };
-        let text = if args.without.no_interpolate { text } else { text.replace('$', "$$") };
-        fill_replica(&text.replace(REPLICA_MARK, "${REPLICA}"), 1).into_owned()
+        fill_replica(&text, 1).into_owned()
     })
-}
-
-/// Keys above names of the user's own, among which `x-` says nothing.
-const FREE: &[&str] = &[
-    "additional_contexts",
-    "annotations",
-    "args",
-    "aux_addresses",
-    "configs",
-    "depends_on",
-    "driver_opts",
-    "environment",
-    "generate",
-    "labels",
-    "models",
-    "networks",
-    "options",
-    "ports",
-    "processes",
-    "secrets",
-    "services",
-    "storage_opt",
-    "sysctls",
-    "ulimits",
-    "volumes",
-];
-
-/// Compose's JSON has the `x-` keys of the top alone.
-fn drop_extensions(tree: &mut Node) {
-    fn below(key: &str, node: &mut Node) {
-        match &mut node.value {
-            Value::Mapping(mapping) => {
-                mapping.retain(|inside, _| FREE.contains(&key) || !inside.starts_with("x-"));
-                mapping.iter_mut().for_each(|(key, entry)| below(key, &mut entry.node));
-            }
-            Value::Sequence(items) => items.iter_mut().for_each(|item| below("", item)),
-            Value::Null | Value::Bool(_) | Value::Scalar(_) => {}
-        }
-    }
-    let top = tree.as_mapping_mut().into_iter().flat_map(Mapping::iter_mut);
-    top.filter(|(key, _)| !key.starts_with("x-")).for_each(|(key, entry)| below(key, &mut entry.node));
 }
 
 /// The variables that a tree mentions which nothing has been filled in of.

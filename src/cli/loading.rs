@@ -85,8 +85,7 @@ impl Context {
         self.load_from(load::Request { omit, ..self.load_request(services) }, Purpose::Read, services)
     }
 
-    fn load_from(&self, mut request: load::Request, purpose: Purpose, services: &[ServiceName]) -> Result<Ready, CliError> {
-        request.aim = if purpose == Purpose::Read { load::Aim::Look } else { load::Aim::Run };
+    fn load_from(&self, request: load::Request, purpose: Purpose, services: &[ServiceName]) -> Result<Ready, CliError> {
         let files = Sources::default();
         let (head, sources, found) = load::head(&request, &files);
         if found.has_errors() {
@@ -119,7 +118,10 @@ impl Context {
             ports: ports::variables(&head.named_ports, |name| numbers.get(name).copied()),
             generated: with_stand_ins(generated, &head),
         };
-        let loaded = load::stack(&request, &head, &values, &files);
+        let mut loaded = load::stack(&request, &head, &values, &files);
+        if starts {
+            loaded.diagnostics.extend(std::mem::take(&mut loaded.unstartable));
+        }
         if loaded.diagnostics.has_errors() {
             return Err(self.refuse(&loaded.diagnostics, &loaded.sources));
         }

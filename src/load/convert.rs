@@ -6,7 +6,9 @@ use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
 
 use super::profiles::Selection;
-use crate::base::diagnostic::Diagnostics;
+use super::told::Found;
+use super::schema::forms::{integer, mapping};
+use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::name::ServiceName;
 use crate::model::container::Container;
 use crate::model::depends::Condition;
@@ -26,14 +28,14 @@ pub(super) fn stack(
     selection: &Selection,
     directory: PathBuf,
     files: Vec<PathBuf>,
-    diagnostics: &mut Diagnostics,
+    found: &mut Found<'_>,
 ) -> Stack {
     let mut stack = Stack { directory, files, ..Stack::default() };
     let mut all: IndexMap<ServiceName, Service> = IndexMap::new();
     for section in ["services", "processes"] {
         for (name, entry) in root.get(section).and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter) {
             let at = Path::root().key(section).key(name);
-            let (Ok(name), Some(service)) = (name.parse::<ServiceName>(), service(&at, &entry.node, section, diagnostics)) else {
+            let (Ok(name), Some(service)) = (name.parse::<ServiceName>(), service(&at, &entry.node, section, found)) else {
                 continue;
             };
             all.insert(name, service);
@@ -42,7 +44,7 @@ pub(super) fn stack(
     mark_tasks(&mut all, root);
     (stack.services, stack.disabled) = all.into_iter().partition(|(name, _)| selection.is_on(name.as_str()));
     sort_by_dependency(&mut stack.services);
-    let mut section = Sections { root, diagnostics };
+    let mut section = Sections { root, diagnostics: found.wrong };
     stack.networks = section.map("networks");
     stack.volumes = section.map("volumes");
     stack.secrets = section.map("secrets");
@@ -78,40 +80,57 @@ impl Sections<'_> {
     }
 }
 
-fn service(at: &Path, node: &Node, section: &str, diagnostics: &mut Diagnostics) -> Option<Service> {
+fn service(at: &Path, node: &Node, section: &str, found: &mut Found<'_>) -> Option<Service> {
     let mut flat = node.clone();
     if let Some(mapping) = flat.as_mapping_mut() {
         flatten(mapping);
+        restart(mapping, found.unstartable);
     }
-    let mut common: Common = typed_at(at, &flat, CODE, diagnostics)?;
+    let mut common: Common = typed_at(at, &flat, CODE, found.wrong)?;
     if let Some(restart) = deploy_restart(node) {
         common.restart = restart;
     }
     let kind = if section == "processes" {
-        Kind::Process(Box::new(typed_at::<Process>(at, &flat, CODE, diagnostics)?))
+        Kind::Process(Box::new(typed_at::<Process>(at, &flat, CODE, found.wrong)?))
     } else {
-        Kind::Container(Box::new(typed_at::<Container>(at, &flat, CODE, diagnostics)?))
+        Kind::Container(Box::new(typed_at::<Container>(at, &flat, CODE, found.wrong)?))
     };
     Some(Service { common, kind })
 }
 
-/// What `deploy` says outside of Swarm is said by plain attributes too. A null means that nothing was said.
+/// What `deploy` says outside of Swarm is said by plain attributes too; a limit in one number is both limits. A null means that
+/// nothing was said.
 fn flatten(service: &mut Mapping) {
     service.retain(|_, entry| !entry.node.is_null());
+    for (_, entry) in service.get_mut("ulimits").and_then(Node::as_mapping_mut).into_iter().flat_map(Mapping::iter_mut) {
+        if let Some(limit) = entry.node.as_text() {
+            let span = entry.node.span;
+            entry.node.value = mapping([("soft", integer(limit, span)), ("hard", integer(limit, span))], span);
+        }
+    }
     let Some(deploy) = service.get("deploy").cloned() else { return };
-    let limits = deploy.get("resources").and_then(|resources| resources.get("limits")).cloned();
-    let reservations = deploy.get("resources").and_then(|resources| resources.get("reservations")).cloned();
+    let limits = deploy.get("resources").and_then(|resources| resources.get("limits"));
+    let reservations = deploy.get("resources").and_then(|resources| resources.get("reservations"));
     let found = [
-        ("scale", deploy.get("replicas").cloned()),
-        ("mem_limit", limits.as_ref().and_then(|limits| limits.get("memory")).cloned()),
-        ("cpus", limits.as_ref().and_then(|limits| limits.get("cpus")).cloned()),
-        ("pids_limit", limits.as_ref().and_then(|limits| limits.get("pids")).cloned()),
-        ("mem_reservation", reservations.as_ref().and_then(|reservations| reservations.get("memory")).cloned()),
+        ("scale", deploy.get("replicas")),
+        ("mem_limit", limits.and_then(|limits| limits.get("memory"))),
+        ("cpus", limits.and_then(|limits| limits.get("cpus"))),
+        ("pids_limit", limits.and_then(|limits| limits.get("pids"))),
+        ("mem_reservation", reservations.and_then(|reservations| reservations.get("memory"))),
     ];
     for (key, node) in found {
         if let Some(node) = node {
-            service.insert(key, node.span, node);
+            service.insert(key, node.span, node.clone());
         }
+    }
+}
+
+/// Compose loads any policy, and the engine refuses it later.
+fn restart(service: &mut Mapping, unstartable: &mut Diagnostics) {
+    let Some(policy) = service.get("restart") else { return };
+    if let Some(Err(why)) = policy.as_text().map(str::parse::<RestartPolicy>) {
+        unstartable.push(Diagnostic::error("bad-value", why).at(policy.span, ""));
+        service.remove("restart");
     }
 }
 

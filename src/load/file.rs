@@ -5,7 +5,7 @@ use std::path::Path as FilePath;
 use super::formats::procfile;
 use super::merge::{make_unique, merge};
 use super::variables::Variables;
-use super::{Loading, canonical, extends, fields, include, resolve};
+use super::{Loading, canonical, extends, include, paths, schema};
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::source::Span;
 use crate::yaml::node::{Mapping, Node};
@@ -83,14 +83,13 @@ fn documents(
             loading.interpolator.tree(&mut tree, variables, &mut loading.diagnostics);
         }
         let mut found = Diagnostics::default();
-        fields::check(&tree, &mut found);
         canonical::canonical(&mut tree, &mut found);
         loading.tell_of(found);
         let home = variables.get("HOME").map(|variable| variable.value.as_str());
         match (loading.omit.path_resolution, directory.strip_prefix(&loading.directory)) {
-            (false, _) | (true, Err(_)) => resolve::paths(&mut tree, directory, home),
+            (false, _) | (true, Err(_)) => paths::paths(&mut tree, directory, home),
             // Relative to the stack's directory, those of an included file too.
-            (true, Ok(below)) if !below.as_os_str().is_empty() => resolve::paths(&mut tree, below, None),
+            (true, Ok(below)) if !below.as_os_str().is_empty() => paths::paths(&mut tree, below, None),
             (true, Ok(_)) => {}
         }
         make_unique(&mut tree);
@@ -105,7 +104,7 @@ pub(super) fn is_procfile(path: &FilePath) -> bool {
 
 /// `x-processes:` is `processes:`; both in one file is a mistake.
 pub(super) fn own_spelling(top: &mut Mapping, diagnostics: &mut Diagnostics) {
-    for key in fields::OURS {
+    for key in schema::OWN_KEYS {
         let Some(entry) = top.remove(&format!("x-{key}")) else { continue };
         if let Some(other) = top.entry(key) {
             let message = format!("`{key}` and `x-{key}` mean the same; a file has one of them");

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use super::include;
 use super::variables::Variables;
-use super::{Head, Loading, Request, canonical, fields, file, find, give_environment};
+use super::{Head, Loading, Request, canonical, file, find, give_environment, schema};
 use crate::base::diagnostic::Diagnostics;
 use crate::base::source::{SourceMap, Span};
 use crate::model::port::NamedPort;
@@ -83,7 +83,7 @@ fn part_of(tree: Node, variables: &Variables, head: &mut Head, loading: &mut Loa
     let Value::Mapping(top) = tree.value else { return None };
     let mut part = Mapping::default();
     for (key, entry) in top {
-        let ours = fields::OURS.iter().any(|own| key == *own || key.strip_prefix("x-") == Some(own));
+        let ours = schema::OWN_KEYS.iter().any(|own| key == *own || key.strip_prefix("x-") == Some(own));
         head.has_own_keys |= ours;
         if matches!(key.as_str(), "name" | "ports" | "x-ports" | "generate" | "x-generate" | "include") {
             part.insert(key, entry.key_span, entry.node);
@@ -98,8 +98,9 @@ fn part_of(tree: Node, variables: &Variables, head: &mut Head, loading: &mut Loa
 
 fn take(part: &Node, is_of_the_stack: bool, head: &mut Head) {
     let mut quiet = Diagnostics::default();
-    let name = part.get("name").and_then(Node::as_text).filter(|name| !name.is_empty() && is_of_the_stack);
-    head.name = name.map(str::to_owned).or(head.name.take());
+    if let Some(name) = part.get("name").and_then(Node::as_text).filter(|name| !name.is_empty() && is_of_the_stack) {
+        head.name = Some(name.to_owned());
+    }
     if let Some(ports) = part.get("ports").and_then(|ports| typed::<IndexMap<String, NamedPort>>(ports, "bad-value", &mut quiet))
     {
         head.named_ports.extend(ports);

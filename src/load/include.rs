@@ -5,7 +5,7 @@ use std::path::{Path as FilePath, PathBuf};
 use super::find::{absolute, env_files};
 use super::merge::merge;
 use super::variables::Variables;
-use super::{Loading, file, resolve};
+use super::{Loading, file, normal, resolve};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::source::Span;
 use crate::yaml::node::{Node, Value};
@@ -32,7 +32,9 @@ pub(super) fn with_includes(mut tree: Node, directory: &FilePath, variables: &Va
         if let Some(top) = stack.as_mapping_mut() {
             top.remove("name");
         }
-        resolve::working_directories(&mut stack, &included.directory);
+        if !loading.omit.path_resolution {
+            normal::directories(&mut stack, &included.directory);
+        }
         below = Some(match below {
             None => stack,
             Some(known) => merge(known, stack),
@@ -94,7 +96,7 @@ fn worked_out(entry: &Node, directory: &FilePath, variables: &Variables, loading
                 .filter(|(path, span)| {
                     let is_there = loading.files.kind(path) == Some(super::files::FileKind::File);
                     if !is_there {
-                        resolve::missing(path, *span, "env file", loading);
+                        loading.diagnostics.push(resolve::missing(path, *span, "env file", loading.files));
                     }
                     is_there
                 })

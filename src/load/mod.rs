@@ -4,18 +4,26 @@
 //! generate), so that the caller can find the environment and its numbers; [`stack`] does the rest.
 
 mod canonical;
+mod complete;
+mod consistent;
 mod convert;
 mod expression;
 mod extends;
-mod fields;
 mod file;
 mod find;
 mod head;
+mod honour;
 mod include;
 mod merge;
+mod normal;
+mod paths;
+mod place;
+mod print;
 mod profiles;
 mod resolve;
+mod schema;
 mod short;
+mod told;
 mod validate;
 
 pub mod dotenv;
@@ -42,7 +50,6 @@ use crate::model::stack::Stack;
 use crate::model::value::Generated;
 use crate::yaml::node::{Mapping, Node, Value};
 use crate::yaml::parse;
-use crate::yaml::path::Pattern;
 use files::Files;
 use interpolate::Interpolator;
 use profiles::Selection;
@@ -65,20 +72,8 @@ pub struct Request {
     pub services: Vec<String>,
     /// The caller's environment.
     pub environment: IndexMap<String, String>,
-    /// What the stack is loaded for.
-    pub aim: Aim,
     /// Steps that are left out.
     pub omit: Omit,
-}
-
-/// What a stack is loaded for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Aim {
-    /// To be run: all that its configs and secrets are made of must be there.
-    #[default]
-    Run,
-    /// To be looked at: it may be read on a host that could not run it.
-    Look,
 }
 
 /// Steps that `config` can be told to leave out. What comes of it is a tree to be printed, and no stack to be run.
@@ -146,6 +141,9 @@ pub struct Loaded {
     pub sources: SourceMap,
     /// All that is to be said.
     pub diagnostics: Diagnostics,
+    /// What is no mistake of the files, but with which nothing can be started here: attributes that this version does not
+    /// honour, a file that is not there. Whoever starts something tells it.
+    pub unstartable: Diagnostics,
 }
 
 /// What a load carries through its phases.
@@ -153,6 +151,8 @@ pub(crate) struct Loading<'a> {
     files: &'a dyn Files,
     sources: SourceMap,
     diagnostics: Diagnostics,
+    /// See [`Loaded::unstartable`].
+    unstartable: Diagnostics,
     interpolator: Interpolator,
     /// Texts that were read already: an anchor of two services, a base of two extensions.
     texts: HashMap<PathBuf, (SourceId, Arc<str>)>,
@@ -161,7 +161,6 @@ pub(crate) struct Loading<'a> {
     working_dir: PathBuf,
     /// The stack's.
     directory: PathBuf,
-    aim: Aim,
     omit: Omit,
 }
 
@@ -171,12 +170,12 @@ impl<'a> Loading<'a> {
             files,
             sources: SourceMap::default(),
             diagnostics: Diagnostics::default(),
+            unstartable: Diagnostics::default(),
             interpolator: Interpolator::default(),
             texts: HashMap::new(),
             open: Vec::new(),
             working_dir: request.working_dir.clone(),
             directory: PathBuf::new(),
-            aim: request.aim,
             omit: request.omit,
         }
     }
@@ -184,7 +183,8 @@ impl<'a> Loading<'a> {
     /// Tells of a file's faults. What a value is that still has to be filled in cannot be said.
     fn tell_of(&mut self, found: Diagnostics) {
         let is_open = |fault: &Diagnostic| fault.labels.iter().any(|label| self.sources.covered(label.span).contains('$'));
-        self.diagnostics.extend(found.into_iter().filter(|fault| !(self.omit.interpolation && is_open(fault))));
+        let told: Vec<_> = found.into_iter().filter(|fault| !(self.omit.interpolation && is_open(fault))).collect();
+        self.diagnostics.extend(told);
     }
 
     /// A file's text; one that is not there is told at the place that names it, unless it need not be there.
@@ -195,7 +195,7 @@ impl<'a> Loading<'a> {
         match self.read_text(path) {
             Ok(text) => Some(text),
             Err(None) => {
-                resolve::missing(path, place, what, self);
+                self.diagnostics.push(resolve::missing(path, place, what, self.files));
                 None
             }
             Err(Some(diagnostic)) => {
@@ -239,6 +239,11 @@ fn give_environment(request: &Request, variables: &mut Variables) {
     }
 }
 
+/// Spells a printed tree as Compose does in JSON.
+pub fn json_spelling(tree: &mut Node) {
+    print::json_spelling(tree);
+}
+
 /// The whole stack.
 pub fn stack(request: &Request, head: &Head, values: &Values, files: &dyn Files) -> Loaded {
     let mut loading = Loading::new(request, files);
@@ -259,27 +264,40 @@ pub fn stack(request: &Request, head: &Head, values: &Values, files: &dyn Files)
             loading.diagnostics.push(Diagnostic::error("empty-stack", "the stack file is empty"));
         }
         let tree = Node::new(Value::Mapping(Mapping::default()), span);
-        return Loaded { stack: Stack::default(), tree, sources: loading.sources, diagnostics: loading.diagnostics };
+        let (sources, diagnostics) = (loading.sources, loading.diagnostics);
+        return Loaded { stack: Stack::default(), tree, sources, diagnostics, unstartable: Diagnostics::default() };
     };
     let mut root = merge::untagged(root);
-    let active = active_profiles(request, head);
-    let selection = if request.omit.interpolation {
-        Selection::all(&root)
-    } else {
-        Selection::of(&root, &active, &request.services)
-    };
-    resolve::resolve(&mut root, &head.directory, values, &variables, &selection, &mut loading);
-    let directory = head.directory.display().to_string();
-    if !request.omit.consistency && !request.omit.leaves_a_tree_only() {
-        validate::check(&root, &selection, values.env_id.as_str(), &directory, &mut loading.diagnostics);
+    let omit = request.omit;
+    if !omit.leaves_a_tree_only() {
+        complete::check(&root, &mut loading.diagnostics);
     }
-    let mut unfit = Diagnostics::default();
-    let told = if request.omit.leaves_a_tree_only() { &mut unfit } else { &mut loading.diagnostics };
-    let stack = convert::stack(&root, &selection, head.directory.clone(), head.files.clone(), told);
+    if !omit.normalization {
+        let directory = if omit.path_resolution { Path::new(".") } else { &head.directory };
+        normal::normalize(&mut root, directory, values.env_id.as_str(), &mut loading.diagnostics);
+    }
+    let active = active_profiles(request, head);
+    let selection = if omit.interpolation { Selection::all(&root) } else { Selection::of(&root, &active, &request.services) };
+    let used = print::Used::by(&root, &selection);
+    resolve::resolve(&mut root, &used, &selection, &variables, &mut loading);
+    let directory = head.directory.display().to_string();
+    let Loading { mut diagnostics, mut unstartable, sources, .. } = loading;
+    let found = &mut told::Found { wrong: &mut diagnostics, unstartable: &mut unstartable };
+    if !omit.consistency && !omit.leaves_a_tree_only() {
+        validate::check(&root, &selection, values.env_id.as_str(), &directory, found);
+        honour::check(&root, &selection, found.unstartable);
+    }
+    // What is wrong already would only be told again, in the words of the model.
+    let stack = if found.wrong.has_errors() || omit.leaves_a_tree_only() {
+        Stack::default()
+    } else {
+        convert::stack(&root, &selection, head.directory.clone(), head.files.clone(), found)
+    };
     let selection = selection.only(&request.services, &root);
-    let tree = printed(root, &selection, values);
-    let diagnostics = variables.explain(loading.diagnostics, &loading.sources);
-    Loaded { stack, tree, sources: loading.sources, diagnostics }
+    let tree = print::printed(root, &selection, values.env_id.as_str(), omit);
+    let diagnostics = variables.explain(diagnostics, &sources);
+    let unstartable = variables.explain(unstartable, &sources);
+    Loaded { stack, tree, sources, diagnostics, unstartable }
 }
 
 /// Of a name's values the first wins: predefined, the caller's, `.env`, named port, generated.
@@ -307,44 +325,4 @@ fn active_profiles(request: &Request, head: &Head) -> Vec<String> {
     }
     let list = head.environment.get("COMPOSE_PROFILES").cloned().unwrap_or_default();
     list.split(',').map(str::trim).filter(|profile| !profile.is_empty()).map(str::to_owned).collect()
-}
-
-/// The tree as `config` prints it: what is on, under the environment's name, without what only the loader reads.
-fn printed(mut root: Node, selection: &Selection, values: &Values) -> Node {
-    let span = root.span;
-    selection.drop_unused(&mut root);
-    for section in ["services", "processes"] {
-        if let Some(services) = root.as_mapping_mut().and_then(|top| top.get_mut(section)).and_then(Node::as_mapping_mut) {
-            services.retain(|name, _| selection.is_on(name));
-            services.sort_keys();
-        }
-    }
-    for pattern in [Pattern::new("services.*"), Pattern::new("processes.*")] {
-        pattern.for_each_mut(&mut root, |_, node| {
-            if let Some(service) = node.as_mapping_mut() {
-                service
-                    .retain(|key, entry| key != "extends" && (!entry.node.is_null() || matches!(key, "command" | "entrypoint")));
-                service.sort_keys();
-            }
-        });
-    }
-    let Some(top) = root.as_mapping_mut() else { return root };
-    let mut result = Mapping::default();
-    result.insert("name", span, Node::text(values.env_id.as_str(), span));
-    if !top.contains("processes") && !top.contains("services") {
-        result.insert("services", span, Node::new(Value::Mapping(Mapping::default()), span));
-    }
-    for key in
-        ["services", "processes", "networks", "volumes", "secrets", "configs"].into_iter().chain(fields::OURS.into_iter().skip(1))
-    {
-        if let Some(entry) = top.remove(key) {
-            result.insert(key, entry.key_span, entry.node);
-        }
-    }
-    for (key, entry) in std::mem::take(top) {
-        if key.starts_with("x-") {
-            result.insert(key, entry.key_span, entry.node);
-        }
-    }
-    Node::new(Value::Mapping(result), span)
 }

@@ -90,6 +90,11 @@ impl Mapping {
         self.entries.get(key)
     }
 
+    /// Key span and value of a key, to be changed.
+    pub fn entry_mut(&mut self, key: &str) -> Option<&mut Entry> {
+        self.entries.get_mut(key)
+    }
+
     /// Whether the key is there.
     pub fn contains(&self, key: &str) -> bool {
         self.entries.contains_key(key)
