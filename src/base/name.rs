@@ -75,7 +75,8 @@ pub fn is_key(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
 }
 
-/// The name of an environment, which is also its Compose project name: `[a-z0-9][a-z0-9_-]*`, at most 200 characters.
+/// The name of an environment, which is also its Compose project name: `[a-z0-9][a-z0-9_-]*`, at most 200 characters, so that
+/// it can be a directory's.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EnvId(Arc<str>);

@@ -15,7 +15,7 @@ use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
 use crate::load::{self, Omit};
 use crate::load::interpolate::{self, Mention};
-use crate::model::process::fill_replica;
+use crate::model::process::{REPLICA_MARK, fill_replica};
 use crate::plan::desired::Deployment;
 use crate::plan::hash::ConfigHash;
 use crate::supervisor;
@@ -177,7 +177,8 @@ fn text(args: &Args, ready: &Ready, context: &Context) -> Result<String, CliErro
         } else {
             emit::to_yaml(&tree)
         };
-        fill_replica(&text, 1).into_owned()
+        let text = if args.without.no_interpolate { text } else { text.replace('$', "$$") };
+        fill_replica(&text.replace(REPLICA_MARK, "${REPLICA}"), 1).into_owned()
     })
 }
 

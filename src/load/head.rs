@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use super::include;
 use super::variables::Variables;
-use super::{Head, Loading, Request, canonical, file, find, give_environment, schema};
+use super::{Head, Loading, Request, canonical, file, find, schema, give_environment};
 use crate::base::diagnostic::Diagnostics;
 use crate::base::source::{SourceMap, Span};
 use crate::model::port::NamedPort;
@@ -98,9 +98,8 @@ fn part_of(tree: Node, variables: &Variables, head: &mut Head, loading: &mut Loa
 
 fn take(part: &Node, is_of_the_stack: bool, head: &mut Head) {
     let mut quiet = Diagnostics::default();
-    if let Some(name) = part.get("name").and_then(Node::as_text).filter(|name| !name.is_empty() && is_of_the_stack) {
-        head.name = Some(name.to_owned());
-    }
+    let name = part.get("name").and_then(Node::as_text).filter(|name| !name.is_empty() && is_of_the_stack);
+    head.name = name.map(str::to_owned).or(head.name.take());
     if let Some(ports) = part.get("ports").and_then(|ports| typed::<IndexMap<String, NamedPort>>(ports, "bad-value", &mut quiet))
     {
         head.named_ports.extend(ports);

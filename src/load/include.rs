@@ -32,9 +32,8 @@ pub(super) fn with_includes(mut tree: Node, directory: &FilePath, variables: &Va
         if let Some(top) = stack.as_mapping_mut() {
             top.remove("name");
         }
-        if !loading.omit.path_resolution {
-            normal::directories(&mut stack, &included.directory);
-        }
+        resolve::working_directories(&mut stack, &included.directory);
+        normal::contexts(&mut stack, &included.directory);
         below = Some(match below {
             None => stack,
             Some(known) => merge(known, stack),
@@ -96,7 +95,8 @@ fn worked_out(entry: &Node, directory: &FilePath, variables: &Variables, loading
                 .filter(|(path, span)| {
                     let is_there = loading.files.kind(path) == Some(super::files::FileKind::File);
                     if !is_there {
-                        loading.diagnostics.push(resolve::missing(path, *span, "env file", loading.files));
+                        let fault = resolve::missing(path, *span, "env file", loading.files);
+                        loading.diagnostics.push(fault);
                     }
                     is_there
                 })

@@ -183,8 +183,7 @@ impl<'a> Loading<'a> {
     /// Tells of a file's faults. What a value is that still has to be filled in cannot be said.
     fn tell_of(&mut self, found: Diagnostics) {
         let is_open = |fault: &Diagnostic| fault.labels.iter().any(|label| self.sources.covered(label.span).contains('$'));
-        let told: Vec<_> = found.into_iter().filter(|fault| !(self.omit.interpolation && is_open(fault))).collect();
-        self.diagnostics.extend(told);
+        self.diagnostics.extend(found.into_iter().filter(|fault| !(self.omit.interpolation && is_open(fault))));
     }
 
     /// A file's text; one that is not there is told at the place that names it, unless it need not be there.
@@ -268,33 +267,36 @@ pub fn stack(request: &Request, head: &Head, values: &Values, files: &dyn Files)
         return Loaded { stack: Stack::default(), tree, sources, diagnostics, unstartable: Diagnostics::default() };
     };
     let mut root = merge::untagged(root);
-    let omit = request.omit;
-    if !omit.leaves_a_tree_only() {
-        complete::check(&root, &mut loading.diagnostics);
-    }
-    if !omit.normalization {
-        let directory = if omit.path_resolution { Path::new(".") } else { &head.directory };
-        normal::normalize(&mut root, directory, values.env_id.as_str(), &mut loading.diagnostics);
+    let mut found = Diagnostics::default();
+    complete::check(&root, &mut found);
+    loading.tell_of(found);
+    let env = values.env_id.as_str();
+    if !request.omit.normalization {
+        normal::normalize(&mut root, &head.directory, env, &mut loading.diagnostics);
     }
     let active = active_profiles(request, head);
-    let selection = if omit.interpolation { Selection::all(&root) } else { Selection::of(&root, &active, &request.services) };
-    let used = print::Used::by(&root, &selection);
-    resolve::resolve(&mut root, &used, &selection, &variables, &mut loading);
-    let directory = head.directory.display().to_string();
-    let Loading { mut diagnostics, mut unstartable, sources, .. } = loading;
-    let found = &mut told::Found { wrong: &mut diagnostics, unstartable: &mut unstartable };
-    if !omit.consistency && !omit.leaves_a_tree_only() {
-        validate::check(&root, &selection, values.env_id.as_str(), &directory, found);
-        honour::check(&root, &selection, found.unstartable);
-    }
-    // What is wrong already would only be told again, in the words of the model.
-    let stack = if found.wrong.has_errors() || omit.leaves_a_tree_only() {
-        Stack::default()
+    let selection = if request.omit.interpolation {
+        Selection::all(&root)
     } else {
-        convert::stack(&root, &selection, head.directory.clone(), head.files.clone(), found)
+        Selection::of(&root, &active, &request.services)
     };
+    resolve::resolve(&mut root, &head.directory, &variables, &selection, &mut loading);
+    let Loading { mut diagnostics, mut unstartable, sources, .. } = loading;
+    let mut stack = Stack::default();
+    if !request.omit.leaves_a_tree_only() {
+        let found = &mut told::Found { wrong: &mut diagnostics, unstartable: &mut unstartable };
+        if !request.omit.consistency {
+            let directory = head.directory.display().to_string();
+            validate::check(&root, &selection, env, &directory, found);
+        }
+        honour::check(&root, &selection, found.unstartable);
+        // What is wrong already would only be told again, in the words of the model.
+        if !found.wrong.has_errors() {
+            stack = convert::stack(&root, &selection, head.directory.clone(), head.files.clone(), found);
+        }
+    }
     let selection = selection.only(&request.services, &root);
-    let tree = print::printed(root, &selection, values.env_id.as_str(), omit);
+    let tree = print::printed(root, &selection, env);
     let diagnostics = variables.explain(diagnostics, &sources);
     let unstartable = variables.explain(unstartable, &sources);
     Loaded { stack, tree, sources, diagnostics, unstartable }

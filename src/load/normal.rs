@@ -15,8 +15,6 @@ pub(super) fn normalize(root: &mut Node, directory: &Path, env: &str, diagnostic
             let Some(service) = entry.node.as_mapping_mut() else { continue };
             if section == "services" {
                 container(service, span, directory);
-            } else {
-                working_directory(service, span, directory);
             }
             edges(service);
             ports(service);
@@ -52,23 +50,13 @@ fn default(mapping: &mut Mapping, key: &str, span: Span, node: impl FnOnce() -> 
     }
 }
 
-/// What an included stack has by its own directory: a build without a context, a process without a directory.
-pub(super) fn directories(root: &mut Node, directory: &Path) {
+/// A build without a context has the directory of the stack, or of the file that was included.
+pub(super) fn contexts(root: &mut Node, directory: &Path) {
     for (_, entry) in entries(root, "services") {
         if let Some(service) = entry.node.as_mapping_mut() {
             context(service, directory);
         }
     }
-    for (_, entry) in entries(root, "processes") {
-        let span = entry.key_span;
-        if let Some(process) = entry.node.as_mapping_mut() {
-            working_directory(process, span, directory);
-        }
-    }
-}
-
-fn working_directory(process: &mut Mapping, span: Span, directory: &Path) {
-    default(process, "working_dir", span, || Node::text(directory.display().to_string(), span));
 }
 
 fn context(service: &mut Mapping, directory: &Path) {

@@ -1,18 +1,13 @@
-//! The tree as `config` prints it: what is on and what that uses, without what is empty, every `$` doubled so that the output
-//! can be read again.
+//! The tree as `config` prints it: what is on and what that uses, without what is empty.
 
-use std::collections::HashSet;
-
-use super::Omit;
 use super::profiles::Selection;
 use super::schema::{Attribute, Empty, Object, PROCESS, ROOT, Shape};
 use crate::base::source::Span;
-use crate::model::process::REPLICA_MARK;
 use crate::yaml::node::{Kind, Mapping, Node, Scalar, Value};
 use crate::yaml::path::Pattern;
 
 /// Makes the printed tree.
-pub(super) fn printed(mut root: Node, selection: &Selection, env: &str, omit: Omit) -> Node {
+pub(super) fn printed(mut root: Node, selection: &Selection, env: &str) -> Node {
     let span = root.span;
     for section in ["services", "processes"] {
         if let Some(services) = section_mut(&mut root, section) {
@@ -20,9 +15,7 @@ pub(super) fn printed(mut root: Node, selection: &Selection, env: &str, omit: Om
             services.sort_keys();
         }
     }
-    if !omit.interpolation {
-        keep_used(&mut root);
-    }
+    selection.drop_unused(&mut root);
     let Some(top) = root.as_mapping_mut() else { return root };
     let mut result = Mapping::default();
     result.insert("name", span, Node::text(env, span));
@@ -47,60 +40,15 @@ pub(super) fn printed(mut root: Node, selection: &Selection, env: &str, omit: Om
     }
     for (key, entry) in result.iter_mut() {
         if let Some(attribute) = ROOT.get(key) {
-            Printed { omit, of_process: false }.prune(&attribute.shape, &mut entry.node);
+            prune(&attribute.shape, false, &mut entry.node);
         }
     }
-    let mut root = Node::new(Value::Mapping(result), span);
-    if !omit.interpolation {
-        double(&mut root);
-    }
-    root
+    Node::new(Value::Mapping(result), span)
 }
 
 fn section_mut<'a>(root: &'a mut Node, section: &str) -> Option<&'a mut Mapping> {
     root.as_mapping_mut()?.get_mut(section)?.as_mapping_mut()
 }
-
-/// Takes away networks, volumes, configs, secrets and models that no service of the tree uses, as Compose does.
-fn keep_used(root: &mut Node) {
-    let used = Used::by_services(root, |_| true);
-    for section in SECTIONS {
-        if let Some(entries) = section_mut(root, section) {
-            entries.retain(|key, _| used.contains(section, key));
-        }
-    }
-}
-
-/// What services use of the top-level sections.
-#[derive(Debug, Default)]
-pub(super) struct Used(HashSet<(&'static str, String)>);
-
-impl Used {
-    /// By the services that are on.
-    pub(super) fn by(root: &Node, selection: &Selection) -> Self {
-        Self::by_services(root, |name| selection.is_on(name))
-    }
-
-    fn by_services(root: &Node, is_on: impl Fn(&str) -> bool) -> Self {
-        let mut used = HashSet::new();
-        for section in ["services", "processes"] {
-            let services = root.get(section).and_then(Node::as_mapping);
-            for (_, entry) in services.into_iter().flat_map(Mapping::iter).filter(|(name, _)| is_on(name)) {
-                uses(&entry.node, |section, key, _| {
-                    used.insert((section, key.to_owned()));
-                });
-            }
-        }
-        Self(used)
-    }
-
-    /// Whether an entry is used.
-    pub(super) fn contains(&self, section: &str, key: &str) -> bool {
-        SECTIONS.iter().any(|known| *known == section && self.0.contains(&(*known, key.to_owned())))
-    }
-}
-
-const SECTIONS: [&str; 5] = ["networks", "volumes", "configs", "secrets", "models"];
 
 /// What one service uses of the top-level sections.
 pub(super) fn uses<'a>(service: &'a Node, mut visit: impl FnMut(&'static str, &'a str, Span)) {
@@ -125,7 +73,7 @@ pub(super) fn uses<'a>(service: &'a Node, mut visit: impl FnMut(&'static str, &'
     }
 }
 
-/// Compose's JSON is not quite its YAML: it writes some keys with capitals, and has the `x-` keys of the top alone.
+/// In its JSON, and there alone, Compose has the `x-` keys of the top alone and writes some keys with capitals.
 pub(super) fn json_spelling(root: &mut Node) {
     for (key, entry) in root.as_mapping_mut().into_iter().flat_map(Mapping::iter_mut) {
         if let Some(attribute) = ROOT.get(key) {
@@ -148,66 +96,64 @@ fn without_extensions(shape: &'static Shape, node: &mut Node) {
         (Shape::Map(values) | Shape::Named(values), Value::Mapping(mapping)) => {
             mapping.iter_mut().for_each(|(_, entry)| without_extensions(values, &mut entry.node));
         }
-        (Shape::Object(object), Value::Mapping(mapping)) => mapping.retain(|key, entry| {
-            let attribute = object.get(key);
-            attribute.into_iter().for_each(|attribute| without_extensions(&attribute.shape, &mut entry.node));
-            attribute.is_some()
-        }),
+        (Shape::Object(object), Value::Mapping(mapping)) => {
+            mapping.retain(|key, entry| match object.get(key) {
+                Some(attribute) => {
+                    without_extensions(&attribute.shape, &mut entry.node);
+                    true
+                }
+                None => false,
+            });
+        }
         _ => {}
     }
 }
 
-/// How what is below is printed.
-#[derive(Debug, Clone, Copy)]
-struct Printed {
-    omit: Omit,
-    of_process: bool,
+fn prune(shape: &'static Shape, of_process: bool, node: &mut Node) {
+    match (shape.long(), &mut node.value) {
+        (Shape::List(items), Value::Sequence(list)) => list.iter_mut().for_each(|item| prune(items, of_process, item)),
+        (Shape::Map(values) | Shape::Named(values), Value::Mapping(mapping)) => {
+            mapping.iter_mut().for_each(|(_, entry)| prune(values, of_process, &mut entry.node));
+        }
+        (Shape::Object(object), Value::Mapping(mapping)) => {
+            let of_process = of_process || object.is(&PROCESS);
+            members(object, of_process, mapping, node.span);
+        }
+        _ => {}
+    }
 }
 
-impl Printed {
-    fn prune(self, shape: &'static Shape, node: &mut Node) {
-        match (shape.long(), &mut node.value) {
-            (Shape::List(items), Value::Sequence(list)) => list.iter_mut().for_each(|item| self.prune(items, item)),
-            (Shape::Map(values) | Shape::Named(values), Value::Mapping(mapping)) => {
-                mapping.iter_mut().for_each(|(_, entry)| self.prune(values, &mut entry.node));
+fn members(object: &'static Object, of_process: bool, mapping: &mut Mapping, span: Span) {
+    // What a variable or a template has filled in is not the file's.
+    let is_filled_in = mapping.contains("environment") || mapping.contains("template");
+    if is_filled_in && object.get("content").is_some() {
+        mapping.remove("content");
+    }
+    mapping.retain(|key, entry| {
+        let Some(attribute) = object.get(key) else { return true };
+        prune(&attribute.shape, of_process, &mut entry.node);
+        !is_left_out(attribute, &entry.node)
+    });
+    if !of_process {
+        for attribute in object.attributes.iter().filter(|attribute| attribute.empty == Empty::Always) {
+            if mapping.contains(attribute.name) {
+                continue;
             }
-            (Shape::Object(object), Value::Mapping(mapping)) => {
-                let of_process = self.of_process || object.is(&PROCESS);
-                Self { of_process, ..self }.members(object, mapping, node.span);
+            let is_mapping = matches!(attribute.shape, Shape::Object(_));
+            let mut value = if is_mapping { Value::Mapping(Mapping::default()) } else { Value::Null };
+            if let (Shape::Object(inner), Value::Mapping(inside)) = (&attribute.shape, &mut value) {
+                members(inner, of_process, inside, span);
             }
-            _ => {}
+            mapping.insert(attribute.name, span, Node::new(value, span));
         }
     }
+    mapping.sort_keys();
+}
 
-    fn members(self, object: &'static Object, mapping: &mut Mapping, span: Span) {
-        mapping.retain(|key, entry| {
-            let Some(attribute) = object.get(key) else { return key.starts_with("x-") };
-            self.prune(&attribute.shape, &mut entry.node);
-            !self.leaves_out(attribute, &entry.node)
-        });
-        if !self.of_process {
-            for attribute in object.attributes.iter().filter(|attribute| attribute.empty == Empty::Always) {
-                if mapping.contains(attribute.name) {
-                    continue;
-                }
-                let is_mapping = matches!(attribute.shape, Shape::Object(_));
-                let mut value = if is_mapping { Value::Mapping(Mapping::default()) } else { Value::Null };
-                if let (Shape::Object(inner), Value::Mapping(inside)) = (&attribute.shape, &mut value) {
-                    self.members(inner, inside, span);
-                }
-                mapping.insert(attribute.name, span, Node::new(value, span));
-            }
-        }
-        mapping.sort_keys();
-    }
-
-    /// `extends` and files of variables have done their work.
-    fn leaves_out(self, attribute: &Attribute, node: &Node) -> bool {
-        let is_empty = is_empty(node) || matches!(attribute.shape, Shape::Bytes) && node.as_text() == Some("0");
-        let are_files_read = !self.omit.env_resolution && !self.omit.interpolation;
-        let is_done = attribute.name == "extends" || attribute.name == "env_file" && are_files_read;
-        is_done || attribute.empty == Empty::Omitted && is_empty
-    }
+/// `extends` and files of variables have done their work.
+fn is_left_out(attribute: &Attribute, node: &Node) -> bool {
+    let is_empty = is_empty(node) || matches!(attribute.shape, Shape::Bytes) && node.as_text() == Some("0");
+    matches!(attribute.name, "extends" | "env_file") || attribute.empty == Empty::Omitted && is_empty
 }
 
 fn is_empty(node: &Node) -> bool {
@@ -218,29 +164,5 @@ fn is_empty(node: &Node) -> bool {
         Value::Scalar(Scalar { text, .. }) => crate::yaml::scalar::number(text) == Some(0.0),
         Value::Sequence(items) => items.is_empty(),
         Value::Mapping(mapping) => mapping.is_empty(),
-    }
-}
-
-fn double(node: &mut Node) {
-    match &mut node.value {
-        Value::Scalar(Scalar { text, kind: Kind::Text }) => {
-            if text.contains('$') {
-                *text = text.replace('$', "$$");
-            }
-            if text.contains(REPLICA_MARK) {
-                *text = text.replace(REPLICA_MARK, "${REPLICA}");
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Scalar(_) => {}
-        Value::Sequence(items) => items.iter_mut().for_each(double),
-        Value::Mapping(mapping) => {
-            mapping.iter_mut().for_each(|(_, entry)| double(&mut entry.node));
-            if mapping.iter().any(|(key, _)| key.contains('$')) {
-                let old = std::mem::take(mapping);
-                for (key, entry) in old {
-                    mapping.insert(key.replace('$', "$$"), entry.key_span, entry.node);
-                }
-            }
-        }
     }
 }

@@ -1,44 +1,55 @@
 //! What is taken from variables and from files beside the stack file.
 
 use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
 
 use super::dotenv::{self, Format};
 use super::files::Files;
 use super::find::absolute;
-use super::print::Used;
 use super::profiles::Selection;
 use super::variables::Variables;
 use super::{Loading, template};
 use crate::base::diagnostic::Diagnostic;
-use crate::base::source::Span;
+use crate::base::source::{SourceId, Span};
 use crate::yaml::node::{Mapping, Node, Value};
 
 /// Everything that needs the whole stack and files beside it: variables, labels, contents.
 pub(super) fn resolve(
     root: &mut Node,
-    used: &Used,
-    selection: &Selection,
+    directory: &FilePath,
     variables: &Variables,
+    selection: &Selection,
     loading: &mut Loading<'_>,
 ) {
-    let omit = loading.omit;
     for section in ["services", "processes"] {
         let Some(Value::Mapping(services)) = section_of(root, section) else { continue };
         for (name, entry) in services.iter_mut() {
             let Some(service) = entry.node.as_mapping_mut() else { continue };
-            if !omit.env_resolution && !omit.interpolation {
+            if !loading.omit.env_resolution && !loading.omit.interpolation {
                 // A service that is off may lack its files.
                 let is_on = selection.is_on(name);
-                environment(service, is_on, variables, loading);
-                labels(service, is_on, loading);
+                environment(service, is_on, directory, variables, loading);
+                labels(service, is_on, directory, loading);
             }
-            if !omit.normalization && !omit.interpolation {
+            if !loading.omit.normalization && !loading.omit.interpolation {
                 arguments(service, variables);
             }
         }
     }
-    if !omit.leaves_a_tree_only() {
-        contents(root, used, variables, loading);
+    if !loading.omit.path_resolution {
+        working_directories(root, directory);
+    }
+    contents(root, variables, selection, loading);
+}
+
+/// A process that names no directory runs in the one of its stack, which of an included one is its own.
+pub(super) fn working_directories(root: &mut Node, directory: &FilePath) {
+    let Some(Value::Mapping(processes)) = section_of(root, "processes") else { return };
+    for (_, entry) in processes.iter_mut() {
+        let span = entry.key_span;
+        if let Some(process) = entry.node.as_mapping_mut().filter(|process| !process.contains("working_dir")) {
+            process.insert("working_dir", span, Node::text(directory.display().to_string(), span));
+        }
     }
 }
 
@@ -50,6 +61,7 @@ fn section_of<'a>(root: &'a mut Node, section: &str) -> Option<&'a mut Value> {
 fn environment(
     service: &mut Mapping,
     is_on: bool,
+    directory: &FilePath,
     variables: &Variables,
     loading: &mut Loading<'_>,
 ) {
@@ -73,7 +85,7 @@ fn environment(
             let Some(path) = file.get("path") else { continue };
             let required = is_on && file.get("required").and_then(Node::as_text) != Some("false");
             let format = if file.get("format").and_then(Node::as_text) == Some("raw") { Format::Raw } else { Format::Compose };
-            let name = absolute(&loading.directory, FilePath::new(path.as_text().unwrap_or_default()));
+            let name = absolute(directory, FilePath::new(path.as_text().unwrap_or_default()));
             let Some((source, text)) = loading.read(&name, path.span, required, "env file") else { continue };
             let inherited =
                 |name: &str| outer(name).or_else(|| own.get(name)?.as_text()).or_else(|| result.get(name)?.as_text());
@@ -95,9 +107,9 @@ fn environment(
 }
 
 /// The lines of `label_file` under `labels`.
-fn labels(service: &mut Mapping, is_on: bool, loading: &mut Loading<'_>) {
+fn labels(service: &mut Mapping, is_on: bool, directory: &FilePath, loading: &mut Loading<'_>) {
     let files: Vec<(PathBuf, Span)> = (service.get("label_file").and_then(Node::as_sequence).unwrap_or_default().iter())
-        .filter_map(|file| Some((absolute(&loading.directory, FilePath::new(file.as_text()?)), file.span)))
+        .filter_map(|file| Some((absolute(directory, FilePath::new(file.as_text()?)), file.span)))
         .collect();
     let mut result = Mapping::default();
     for (path, span) in &files {
@@ -115,24 +127,24 @@ fn labels(service: &mut Mapping, is_on: bool, loading: &mut Loading<'_>) {
     service.insert("labels", *span, Node::new(Value::Mapping(result), *span));
 }
 
-/// An argument of a build without a value is taken from the variables, or is none.
+/// An argument of a build without a value is taken from the variables; one that finds nothing is left out.
 fn arguments(service: &mut Mapping, variables: &Variables) {
-    let args = service.get_mut("build").and_then(Node::as_mapping_mut).and_then(|build| build.get_mut("args"));
-    if let Some(args) = args.and_then(Node::as_mapping_mut) {
-        args.retain(|name, entry| {
-            if entry.node.is_null()
-                && let Some(variable) = variables.get(name)
-            {
-                entry.node.value = Node::text(variable.value.clone(), entry.node.span).value;
-            }
-            !entry.node.is_null()
-        });
-    }
+    let build = service.get_mut("build").and_then(Node::as_mapping_mut);
+    let Some(arguments) = build.and_then(|build| build.get_mut("args")).and_then(Node::as_mapping_mut) else { return };
+    arguments.retain(|name, entry| {
+        if entry.node.is_null()
+            && let Some(variable) = variables.get(name)
+        {
+            entry.node = Node::text(variable.value.clone(), entry.node.span);
+        }
+        !entry.node.is_null()
+    });
 }
 
-/// Configs and secrets: variables and templates become content; a file must be there before something starts.
-fn contents(root: &mut Node, used: &Used, variables: &Variables, loading: &mut Loading<'_>) {
+/// Configs and secrets: variables and templates become content; a file must be there, if a service that is on is to have it.
+fn contents(root: &mut Node, variables: &Variables, selection: &Selection, loading: &mut Loading<'_>) {
     for section in ["configs", "secrets"] {
+        let used = selection.used(root, section);
         let Some(Value::Mapping(entries)) = section_of(root, section) else { continue };
         for (name, entry) in entries.iter_mut() {
             let span = entry.key_span;
@@ -154,10 +166,10 @@ fn contents(root: &mut Node, used: &Used, variables: &Variables, loading: &mut L
                 );
                 continue;
             }
-            if !used.contains(section, name) {
-                continue;
-            }
-            if let Some(content) = content_of(definition, section, name, variables, loading) {
+            if !loading.omit.leaves_a_tree_only()
+                && used.contains(name)
+                && let Some(content) = content_of(definition, section, name, variables, loading)
+            {
                 definition.insert("content", span, Node::text(content, span));
             }
         }
@@ -180,9 +192,8 @@ fn content_of(
         }
         return value;
     }
-    if let Some(node) = definition.get("template") {
-        let path = PathBuf::from(node.as_text()?);
-        let (source, text) = loading.read(&path, node.span, true, "template")?;
+    if definition.contains("template") {
+        let (source, text) = template_of(definition, loading)?;
         return template::render(source, &text, variables, &mut loading.diagnostics);
     }
     if let Some(node) = definition.get("file") {
@@ -193,6 +204,12 @@ fn content_of(
         }
     }
     None
+}
+
+/// The template that a config is made from.
+fn template_of(definition: &Mapping, loading: &mut Loading<'_>) -> Option<(SourceId, Arc<str>)> {
+    let node = definition.get("template")?;
+    loading.read(FilePath::new(node.as_text()?), node.span, true, "template")
 }
 
 /// A file that is not there, or is a directory.
