@@ -63,16 +63,19 @@ impl FromStr for ServiceName {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        check(text, "service name", 200, "letters, digits, `.`, `_` and `-`", |c| {
-            c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
-        })?;
+        check(text, "service name", 200, "letters, digits, `.`, `_` and `-`", is_key_character)?;
         Ok(Self(text.into()))
     }
 }
 
-/// Whether a text can be a key of `services`, `networks` and the like: `[a-zA-Z0-9._-]+` (the Compose Specification's schema).
-pub fn is_key(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
+/// Checks a key of `networks`, `configs` and the like, which may become part of a path: `[a-zA-Z0-9._-]+` (the Compose
+/// Specification's schema), and no directory's name.
+pub fn check_key(text: &str) -> Result<(), NameError> {
+    check(text, "name", usize::MAX, "letters, digits, `.`, `_` and `-`", is_key_character)
+}
+
+fn is_key_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
 }
 
 /// The name of an environment, which is also its Compose project name: `[a-z0-9][a-z0-9_-]*`, at most 200 characters, so that

@@ -10,8 +10,9 @@ use super::schema::{CONTAINER, CONTAINER_ONLY_HELP, EXTENDS_NAME, Object, PROCES
 use super::told::{bad_value, unknown_key, wrong_kind};
 use crate::base::bytes;
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
+use crate::base::duration;
+use crate::base::name::{self, ServiceName};
 use crate::base::source::Span;
-use crate::base::{duration, name};
 use crate::yaml::node::{Kind, Mapping, Node, Scalar, Tag, Value};
 use crate::yaml::scalar;
 
@@ -69,7 +70,7 @@ fn shaped(shape: &'static Shape, place: &Place<'_>, node: &mut Node, diagnostics
         Shape::Named(values) => match node.as_mapping_mut() {
             Some(mapping) => {
                 for (key, entry) in mapping.iter_mut() {
-                    name_of(key, entry.key_span, place, diagnostics);
+                    name_of(values, key, entry.key_span, place, diagnostics);
                     shaped(values, &place.key(key), &mut entry.node, diagnostics);
                 }
             }
@@ -169,9 +170,11 @@ fn stranger(known: &'static Object, key: &str, span: Span, diagnostics: &mut Dia
     }
 }
 
-fn name_of(key: &str, span: Span, place: &Place<'_>, diagnostics: &mut Diagnostics) {
-    if !name::is_key(key) {
-        let message = format!("`{key}` in `{place}` is not a name: names are made of letters, digits, `.`, `_` and `-`");
+fn name_of(values: &Shape, key: &str, span: Span, place: &Place<'_>, diagnostics: &mut Diagnostics) {
+    let is_service = matches!(values, Shape::Object(known) if known.is(&CONTAINER) || known.is(&PROCESS));
+    let checked = if is_service { key.parse::<ServiceName>().map(|_| ()) } else { name::check_key(key) };
+    if let Err(error) = checked {
+        let message = format!("`{key}` in `{place}` is not a name: {error}");
         diagnostics.push(Diagnostic::error("bad-name", message).at(span, ""));
     }
 }

@@ -89,6 +89,10 @@ fn container(service: &mut Mapping, span: Span, directory: &Path) {
             default(grant, "target", span, || Node::text(target, span));
         }
     }
+    if let Some(hosts) = service.get_mut("extra_hosts").and_then(Node::as_sequence_mut) {
+        let host = |line: &Node| line.as_text().and_then(|text| text.split('=').next()).unwrap_or_default().to_owned();
+        hosts.sort_by_key(host);
+    }
     for device in service.get_mut("devices").and_then(Node::as_sequence_mut).into_iter().flatten() {
         let span = device.span;
         let source = device.get("source").and_then(Node::as_text).unwrap_or_default().to_owned();

@@ -157,7 +157,12 @@ fn members(object: &'static Object, of_process: bool, mapping: &mut Mapping, spa
 /// `extends` and files of variables have done their work.
 fn is_left_out(attribute: &Attribute, node: &Node) -> bool {
     let is_empty = is_empty(node) || matches!(attribute.shape, Shape::Bytes) && node.as_text() == Some("0");
-    matches!(attribute.name, "extends" | "env_file") || attribute.empty == Empty::Omitted && is_empty
+    let is_omitted = match attribute.empty {
+        Empty::Omitted => is_empty,
+        Empty::True => matches!(node.value, Value::Bool(true)),
+        Empty::Shown | Empty::Always => false,
+    };
+    is_omitted || matches!(attribute.name, "extends" | "env_file")
 }
 
 fn is_empty(node: &Node) -> bool {

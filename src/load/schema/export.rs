@@ -88,14 +88,47 @@ fn shape(of: &Shape) -> Value {
         }
         Shape::Object(known) => object(known),
         Shape::Forms(forms) => {
-            let short = forms.short.iter().map(shape);
-            let all: Vec<Value> = short.chain([shape(forms.long)]).collect();
-            if let [one] = all.as_slice() { one.clone() } else { json!({ "anyOf": all }) }
+            let (lists, others): (Vec<&Shape>, Vec<&Shape>) =
+                forms.short.iter().chain([forms.long]).partition(|form| matches!(form, Shape::List(_)));
+            let items: Vec<Value> =
+                lists.iter().filter_map(|list| if let Shape::List(items) = list { Some(shape(items)) } else { None }).collect();
+            // Short and long entries may stand in one list.
+            let list = (!items.is_empty()).then(|| json!({ "type": "array", "items": one_of(items) }));
+            one_of(others.into_iter().map(shape).chain(list).collect())
         }
     }
+}
+
+fn one_of(mut all: Vec<Value>) -> Value {
+    if all.len() == 1 { all.remove(0) } else { json!({ "anyOf": all }) }
 }
 
 /// A service that says nothing is none.
 fn known_services(values: &Shape) -> bool {
     matches!(values.long(), Shape::Object(known) if known.is(&super::CONTAINER) || known.is(&super::PROCESS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_and_long_entries_may_stand_in_one_list() {
+        let schema = json_schema();
+        let volumes = &schema["properties"]["services"]["additionalProperties"]["properties"]["volumes"];
+        let kinds: Vec<&str> =
+            (volumes["items"]["anyOf"].as_array().into_iter().flatten()).filter_map(|form| form["type"].as_str()).collect();
+        assert_eq!((volumes["type"].as_str(), kinds), (Some("array"), vec!["string", "object"]));
+    }
+
+    #[test]
+    fn an_editor_is_told_what_there_is_what_it_means_and_what_has_to_be_there() {
+        let schema = json_schema();
+        let web = &schema["properties"]["services"]["additionalProperties"];
+        assert_eq!(web["additionalProperties"], false);
+        assert_eq!(web["properties"]["tty"]["description"], "A terminal of its own.");
+        let edge = &web["properties"]["depends_on"]["anyOf"][0]["additionalProperties"];
+        assert_eq!(edge["required"], json!(["condition"]));
+        assert!(schema["properties"]["x-processes"].is_object() && schema["properties"]["processes"].is_object());
+    }
 }

@@ -457,7 +457,7 @@ const BIND: Object = Object {
     attributes: &[
         attribute("propagation", Shape::Text, "How mounts below it spread."),
         attribute("create_host_path", Shape::Flag, "Makes the path when it is not there; true when absent.")
-            .shown(super::Empty::Shown),
+            .shown(super::Empty::True),
         attribute(
             "recursive",
             Shape::Word(&["enabled", "disabled", "writable", "readonly"]),

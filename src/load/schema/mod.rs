@@ -179,6 +179,8 @@ pub(super) enum Empty {
     Shown,
     /// `{}`, also where it is not there.
     Always,
+    /// Nothing when it is `true`, which is what it is when absent.
+    True,
 }
 
 /// A row with the usual answers.
