@@ -70,9 +70,10 @@ impl FromStr for ServiceName {
     }
 }
 
-/// Whether a text can be a key of `services`, `networks` and the like: `[a-zA-Z0-9._-]+` (the Compose Specification's schema).
+/// Whether a text can be a key of `services`, `networks` and the like: `[a-zA-Z0-9._-]+` (the Compose Specification's schema), and no directory.
 pub fn is_key(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
+    // `.` and `..` mean directories, and names become parts of paths.
+    !matches!(text, "" | "." | "..") && text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
 }
 
 /// The name of an environment, which is also its Compose project name: `[a-z0-9][a-z0-9_-]*`, at most 200 characters, so that

@@ -13,8 +13,8 @@ use super::context::{Context, Ready};
 use super::mask;
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
-use crate::load::{self, Omit};
 use crate::load::interpolate::{self, Mention};
+use crate::load::{self, Omit};
 use crate::model::process::{REPLICA_MARK, fill_replica};
 use crate::plan::desired::Deployment;
 use crate::plan::hash::ConfigHash;
@@ -217,12 +217,7 @@ fn variables(tree: &Node, format: &str) -> String {
     let mut table = Table::new(["NAME", "REQUIRED", "DEFAULT VALUE", "ALTERNATE VALUE"]);
     for mention in found.values() {
         let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-        table.row([
-            mention.name.to_owned(),
-            mention.is_required.to_string(),
-            text(mention.default),
-            text(mention.alternative),
-        ]);
+        table.row([mention.name.to_owned(), mention.is_required.to_string(), text(mention.default), text(mention.alternative)]);
     }
     table.render()
 }

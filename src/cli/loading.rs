@@ -294,7 +294,8 @@ impl Context {
 
 /// A name as it was given, which has to be one already.
 fn env_id_of(name: &str, origin: &str) -> Result<EnvId, CliError> {
-    name.parse().map_err(|error: NameError| CliError::Usage(format!("`{name}` (from {origin}) is no name of an environment: {error}")))
+    name.parse()
+        .map_err(|error: NameError| CliError::Usage(format!("`{name}` (from {origin}) is no name of an environment: {error}")))
 }
 
 /// The real files. Both looks may ask for stdin, which can be read once.

@@ -151,7 +151,10 @@ fn renamed(known: &'static Object, mapping: &mut Mapping) {
 
 fn stranger(known: &'static Object, key: &str, span: Span, diagnostics: &mut Diagnostics) {
     if known.is(&PROCESS) && CONTAINER.get(key).is_some() {
-        let help = CONTAINER_ONLY_HELP.iter().find(|(name, _)| *name == key).map_or("it is an attribute of containers", |(_, help)| help);
+        let help = CONTAINER_ONLY_HELP
+            .iter()
+            .find(|(name, _)| *name == key)
+            .map_or("it is an attribute of containers", |(_, help)| help);
         let message = format!("`{key}` means nothing for a process");
         diagnostics.push(Diagnostic::error("container-only", message).at(span, "only containers have it").help(help));
     } else if known.is(&CONTAINER) && PROCESS.get(key).is_some() {
@@ -181,9 +184,8 @@ fn text<'n>(place: &Place<'_>, node: &'n Node, diagnostics: &mut Diagnostics) ->
     if quoted {
         let written = node.as_text().unwrap_or_default();
         let message = format!("`{place}` must be a text, not {} `{written}`", node.kind_name());
-        diagnostics.push(
-            Diagnostic::error("wrong-kind", message).at(node.span, "").help(format!("put it in quotes: `\"{written}\"`")),
-        );
+        diagnostics
+            .push(Diagnostic::error("wrong-kind", message).at(node.span, "").help(format!("put it in quotes: `\"{written}\"`")));
     } else {
         wrong_kind(place, node, "a text", diagnostics);
     }

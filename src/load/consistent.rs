@@ -32,16 +32,15 @@ pub(super) fn service(name: &str, entry: &Entry, process: bool, diagnostics: &mu
     devices(name, service, diagnostics);
     mounts(name, service, diagnostics);
     build(name, service, diagnostics);
-    if let (Some(mode), Some(networks)) = (service.get("network_mode"), service.as_mapping().and_then(|all| all.entry("networks")))
+    if let (Some(mode), Some(networks)) =
+        (service.get("network_mode"), service.as_mapping().and_then(|all| all.entry("networks")))
         && networks.node.as_mapping().is_some_and(|networks| !networks.is_empty())
     {
         let message = format!("`{name}` has both `network_mode` and `networks`");
         let diagnostic = Diagnostic::error("two-networks", message).at(mode.span, "").at(networks.key_span, "the other one");
         diagnostics.push(diagnostic.help("a service shares another network, or is in networks of its own"));
     }
-    if process
-        && let Some(limit) = service.get("ulimits").and_then(Node::as_mapping).and_then(|limits| limits.entry("rttime"))
-    {
+    if process && let Some(limit) = service.get("ulimits").and_then(Node::as_mapping).and_then(|limits| limits.entry("rttime")) {
         let message = "`ulimits.rttime` is used by the supervisor itself, to find what a service leaves behind";
         diagnostics.push(Diagnostic::error("reserved-limit", message).at(limit.key_span, ""));
     }
@@ -69,10 +68,9 @@ fn replicas_of_a_name(name: &str, service: &Node, diagnostics: &mut Diagnostics)
 
 fn devices(name: &str, service: &Node, diagnostics: &mut Diagnostics) {
     let reserved = ["deploy", "resources", "reservations", "devices"].iter().try_fold(service, |node, key| node.get(key));
-    for (request, reserves) in [(reserved, true), (service.get("gpus"), false)]
-        .into_iter()
-        .flat_map(|(list, reserves)| list.and_then(Node::as_sequence).unwrap_or_default().iter().map(move |item| (item, reserves)))
-    {
+    for (request, reserves) in [(reserved, true), (service.get("gpus"), false)].into_iter().flat_map(|(list, reserves)| {
+        list.and_then(Node::as_sequence).unwrap_or_default().iter().map(move |item| (item, reserves))
+    }) {
         if request.get("count").is_some() && request.get("device_ids").is_some() {
             let message = format!("`{name}` asks for devices by `count` and by `device_ids`");
             diagnostics.push(Diagnostic::error("two-values", message).at(request.span, "").help("use one of them"));

@@ -6,8 +6,8 @@ use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
 
 use super::profiles::Selection;
-use super::told::Found;
 use super::schema::forms::{integer, mapping};
+use super::told::Found;
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::name::ServiceName;
 use crate::model::container::Container;
@@ -23,21 +23,20 @@ use crate::yaml::typed::typed_at;
 const CODE: &str = "bad-value";
 
 /// Makes the model. Findings name the value that does not fit.
-pub(super) fn stack(
-    root: &Node,
-    selection: &Selection,
-    directory: PathBuf,
-    files: Vec<PathBuf>,
-    found: &mut Found<'_>,
-) -> Stack {
+pub(super) fn stack(root: &Node, selection: &Selection, directory: PathBuf, files: Vec<PathBuf>, found: &mut Found<'_>) -> Stack {
     let mut stack = Stack { directory, files, ..Stack::default() };
     let mut all: IndexMap<ServiceName, Service> = IndexMap::new();
     for section in ["services", "processes"] {
         for (name, entry) in root.get(section).and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter) {
             let at = Path::root().key(section).key(name);
-            let (Ok(name), Some(service)) = (name.parse::<ServiceName>(), service(&at, &entry.node, section, found)) else {
-                continue;
+            let name = match name.parse::<ServiceName>() {
+                Ok(name) => name,
+                Err(error) => {
+                    found.wrong.push(Diagnostic::error("bad-name", error.to_string()).at(entry.key_span, ""));
+                    continue;
+                }
             };
+            let Some(service) = service(&at, &entry.node, section, found) else { continue };
             all.insert(name, service);
         }
     }

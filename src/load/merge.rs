@@ -217,8 +217,16 @@ mod tests {
                 "{services: {w: {volumes: [{target: /a, source: y}, {target: /b}]}}}",
             ),
             ("{services: {w: {ports: [1]}}}", "{services: {w: {ports: !override [2]}}}", "{services: {w: {ports: [2]}}}"),
-            ("{services: {w: {ports: ['1:1']}}}", "{services: {w: {ports: ['0.0.0.0:1:1']}}}", "{services: {w: {ports: ['0.0.0.0:1:1']}}}"),
-            ("{services: {w: {build: a}}}", "{services: {w: {build: {target: t}}}}", "{services: {w: {build: {context: a, target: t}}}}"),
+            (
+                "{services: {w: {ports: ['1:1']}}}",
+                "{services: {w: {ports: ['0.0.0.0:1:1']}}}",
+                "{services: {w: {ports: ['0.0.0.0:1:1']}}}",
+            ),
+            (
+                "{services: {w: {build: a}}}",
+                "{services: {w: {build: {target: t}}}}",
+                "{services: {w: {build: {context: a, target: t}}}}",
+            ),
             (
                 "{services: {w: {logging: {driver: a, options: {x: 1}}}}}",
                 "{services: {w: {logging: {options: {y: 2}}}}}",

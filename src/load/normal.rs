@@ -207,7 +207,10 @@ fn default_network(root: &mut Node) {
         if service.contains("network_mode") || service.contains("provider") {
             continue;
         }
-        if service.get("networks").is_none_or(|networks| networks.is_null() || networks.as_mapping().is_some_and(Mapping::is_empty)) {
+        if service
+            .get("networks")
+            .is_none_or(|networks| networks.is_null() || networks.as_mapping().is_some_and(Mapping::is_empty))
+        {
             service.insert("networks", span, only_default(span));
         }
         if service.get("networks").is_some_and(|networks| networks.as_mapping().is_some_and(|all| all.contains("default"))) {

@@ -65,7 +65,9 @@ impl Paths<'_> {
         let is_local = volume.get("driver").and_then(Node::as_text) == Some("local");
         let Some(options) = volume.as_mapping_mut().and_then(|volume| volume.get_mut("driver_opts")) else { return };
         let is_bind = options.get("o").and_then(Node::as_text) == Some("bind");
-        if let (true, true, Some(device)) = (is_local, is_bind, options.as_mapping_mut().and_then(|options| options.get_mut("device"))) {
+        if let (true, true, Some(device)) =
+            (is_local, is_bind, options.as_mapping_mut().and_then(|options| options.get_mut("device")))
+        {
             self.make(device);
         }
     }

@@ -26,7 +26,9 @@ pub(super) fn printed(mut root: Node, selection: &Selection, env: &str) -> Node 
         services.value = Value::Mapping(Mapping::default());
     }
     result.insert("services", services_span, services);
-    for attribute in ROOT.attributes.iter().filter(|attribute| !matches!(attribute.name, "version" | "name" | "include" | "services")) {
+    for attribute in
+        ROOT.attributes.iter().filter(|attribute| !matches!(attribute.name, "version" | "name" | "include" | "services"))
+    {
         if let Some(entry) = top.remove(attribute.name)
             && !is_empty(&entry.node)
         {
@@ -64,7 +66,9 @@ pub(super) fn uses<'a>(service: &'a Node, mut visit: impl FnMut(&'static str, &'
         }
     }
     let build_secrets = service.get("build").and_then(|build| build.get("secrets"));
-    for (section, grants) in [("configs", service.get("configs")), ("secrets", service.get("secrets")), ("secrets", build_secrets)] {
+    for (section, grants) in
+        [("configs", service.get("configs")), ("secrets", service.get("secrets")), ("secrets", build_secrets)]
+    {
         for grant in grants.and_then(Node::as_sequence).unwrap_or_default() {
             if let Some(source) = text(grant, "source") {
                 visit(section, source, grant.span);
@@ -153,7 +157,7 @@ fn members(object: &'static Object, of_process: bool, mapping: &mut Mapping, spa
 /// `extends` and files of variables have done their work.
 fn is_left_out(attribute: &Attribute, node: &Node) -> bool {
     let is_empty = is_empty(node) || matches!(attribute.shape, Shape::Bytes) && node.as_text() == Some("0");
-    matches!(attribute.name, "extends" | "env_file") || attribute.empty == Empty::Omitted && is_empty
+    attribute.name == "extends" || attribute.empty == Empty::Omitted && is_empty
 }
 
 fn is_empty(node: &Node) -> bool {

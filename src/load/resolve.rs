@@ -58,13 +58,7 @@ fn section_of<'a>(root: &'a mut Node, section: &str) -> Option<&'a mut Value> {
 }
 
 /// `env_file` under `environment`; a name without a value is taken from the variables.
-fn environment(
-    service: &mut Mapping,
-    is_on: bool,
-    directory: &FilePath,
-    variables: &Variables,
-    loading: &mut Loading<'_>,
-) {
+fn environment(service: &mut Mapping, is_on: bool, directory: &FilePath, variables: &Variables, loading: &mut Loading<'_>) {
     let outer = |name: &str| variables.get(name).map(|variable| variable.value.as_str());
     let span = service.iter().next().map(|(_, entry)| entry.key_span);
     let mut own = Mapping::default();
@@ -87,8 +81,7 @@ fn environment(
             let format = if file.get("format").and_then(Node::as_text) == Some("raw") { Format::Raw } else { Format::Compose };
             let name = absolute(directory, FilePath::new(path.as_text().unwrap_or_default()));
             let Some((source, text)) = loading.read(&name, path.span, required, "env file") else { continue };
-            let inherited =
-                |name: &str| outer(name).or_else(|| own.get(name)?.as_text()).or_else(|| result.get(name)?.as_text());
+            let inherited = |name: &str| outer(name).or_else(|| own.get(name)?.as_text()).or_else(|| result.get(name)?.as_text());
             let (interpolator, diagnostics) = (&mut loading.interpolator, &mut loading.diagnostics);
             for (name, entry) in dotenv::parse(source, &text, format, &inherited, interpolator, diagnostics) {
                 result.insert(name, entry.span, Node::text(entry.value, entry.span));

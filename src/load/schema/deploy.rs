@@ -60,10 +60,7 @@ const GENERIC: Object = Object {
 
 const DISCRETE: Object = Object {
     what: "a counted resource",
-    attributes: &[
-        attribute("kind", Shape::Text, "Its name."),
-        attribute("value", WHOLE, "How many.").shown(Empty::Shown),
-    ],
+    attributes: &[attribute("kind", Shape::Text, "Its name."), attribute("value", WHOLE, "How many.").shown(Empty::Shown)],
 };
 
 pub(super) const DEVICE_REQUEST: Object = Object {
@@ -101,10 +98,8 @@ const PLACEMENT: Object = Object {
     ],
 };
 
-const PREFERENCE: Object = Object {
-    what: "a preference",
-    attributes: &[attribute("spread", Shape::Text, "A label whose values it is spread over.")],
-};
+const PREFERENCE: Object =
+    Object { what: "a preference", attributes: &[attribute("spread", Shape::Text, "A label whose values it is spread over.")] };
 
 const UPDATE: Object = Object {
     what: "the rules of an update",

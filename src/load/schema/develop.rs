@@ -13,12 +13,8 @@ const WATCH: Object = Object {
     what: "an entry of `watch`",
     attributes: &[
         attribute("path", Shape::Path, "A file or directory.").required(),
-        attribute(
-            "action",
-            Shape::Word(&["rebuild", "sync", "restart", "sync+restart", "sync+exec"]),
-            "What a change causes.",
-        )
-        .required(),
+        attribute("action", Shape::Word(&["rebuild", "sync", "restart", "sync+restart", "sync+exec"]), "What a change causes.")
+            .required(),
         attribute("target", Shape::Text, "Where `sync` puts the files."),
         attribute("ignore", Shape::Forms(&ONE_OR_MORE), "Patterns of what does not count."),
         attribute("include", Shape::Forms(&ONE_OR_MORE), "Patterns of what alone counts."),

@@ -332,8 +332,7 @@ pub(super) fn named_port(place: &Place<'_>, node: &mut Node, diagnostics: &mut D
         Ok((first, last)) if first > 0 => {
             let span = node.span;
             let is_range = flag(text.contains('-'), span);
-            node.value =
-                mapping([("first", integer(first, span)), ("last", integer(last, span)), ("range", is_range)], span);
+            node.value = mapping([("first", integer(first, span)), ("last", integer(last, span)), ("range", is_range)], span);
         }
         Ok(_) => bad_value(place, node.span, "0 is no port that can be preferred", "write a number from 1 to 65535", diagnostics),
         Err(why) => {
@@ -385,9 +384,9 @@ pub(super) fn is_pull_policy(text: &str) -> bool {
 /// What the engine takes for a container's name, as far as Compose checks it: somewhere two such characters.
 pub(super) fn is_container_name(text: &str) -> bool {
     let letters = text.as_bytes();
-    letters.windows(2).any(|pair| {
-        pair[0].is_ascii_alphanumeric() && (pair[1].is_ascii_alphanumeric() || matches!(pair[1], b'_' | b'.' | b'-'))
-    })
+    letters
+        .windows(2)
+        .any(|pair| pair[0].is_ascii_alphanumeric() && (pair[1].is_ascii_alphanumeric() || matches!(pair[1], b'_' | b'.' | b'-')))
 }
 
 const PORT: Object = Object {
@@ -418,12 +417,8 @@ pub(super) const CONTAINER_PORTS: Forms = ports_as(short::ports);
 pub(super) const PROCESS_PORTS: Forms = ports_as(short::process_ports);
 
 /// `/dev/a:/dev/b:rw`.
-pub(super) const DEVICES: Forms = Forms {
-    wanted: "a list of devices",
-    short: &[TEXTS],
-    rewrite: short::devices,
-    long: &Shape::List(&Shape::Object(&DEVICE)),
-};
+pub(super) const DEVICES: Forms =
+    Forms { wanted: "a list of devices", short: &[TEXTS], rewrite: short::devices, long: &Shape::List(&Shape::Object(&DEVICE)) };
 
 const DEVICE: Object = Object {
     what: "a device",
@@ -463,7 +458,11 @@ const BIND: Object = Object {
         attribute("propagation", Shape::Text, "How mounts below it spread."),
         attribute("create_host_path", Shape::Flag, "Makes the path when it is not there; true when absent.")
             .shown(super::Empty::Shown),
-        attribute("recursive", Shape::Word(&["enabled", "disabled", "writable", "readonly"]), "Whether mounts below it come along."),
+        attribute(
+            "recursive",
+            Shape::Word(&["enabled", "disabled", "writable", "readonly"]),
+            "Whether mounts below it come along.",
+        ),
         attribute("selinux", Shape::Word(&["z", "Z"]), "Relabels it: `z` shared, `Z` private."),
     ],
 };
@@ -479,11 +478,7 @@ const VOLUME: Object = Object {
 
 const TMPFS: Object = Object {
     what: "`tmpfs`",
-    attributes: &[
-        attribute("size", Shape::Bytes, "Its size."),
-        attribute("mode", super::WHOLE, "The mode of its directory."),
-    ],
+    attributes: &[attribute("size", Shape::Bytes, "Its size."), attribute("mode", super::WHOLE, "The mode of its directory.")],
 };
 
-const IMAGE: Object =
-    Object { what: "`image`", attributes: &[attribute("subpath", Shape::Text, "A directory of the image.")] };
+const IMAGE: Object = Object { what: "`image`", attributes: &[attribute("subpath", Shape::Text, "A directory of the image.")] };

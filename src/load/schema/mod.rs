@@ -19,8 +19,8 @@ use super::place::Place;
 use crate::base::diagnostic::Diagnostics;
 use crate::yaml::node::Node;
 
-pub(super) use service::{CONTAINER, CONTAINER_ONLY_HELP, EXTENDS_NAME};
 pub(super) use process::PROCESS;
+pub(super) use service::{CONTAINER, CONTAINER_ONLY_HELP, EXTENDS_NAME};
 pub(super) use top::{OWN_KEYS, ROOT};
 
 /// What a value may look like.

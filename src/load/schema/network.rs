@@ -5,12 +5,8 @@ use super::service::{LABELS, OPTIONS};
 use super::{Empty, Forms, Merge, Object, Shape, TEXTS, WHOLE, attribute, forms};
 
 /// `true`, or `{name: …}` of old files.
-pub(super) const EXTERNAL: Forms = Forms {
-    wanted: "`true` or `false`",
-    short: &[Shape::Object(&EXTERNAL_ENTRY)],
-    rewrite: forms::external,
-    long: &Shape::Flag,
-};
+pub(super) const EXTERNAL: Forms =
+    Forms { wanted: "`true` or `false`", short: &[Shape::Object(&EXTERNAL_ENTRY)], rewrite: forms::external, long: &Shape::Flag };
 
 const EXTERNAL_ENTRY: Object =
     Object { what: "`external`", attributes: &[attribute("name", Shape::Text, "Its name; write `name` beside it instead.")] };

@@ -21,19 +21,11 @@ const TEST: Attribute = attribute("test", Shape::Forms(&TEST_FORMS), "A command 
     .merged(Merge::Replace)
     .shown(Empty::Omitted);
 
-const TEST_FORMS: Forms = Forms {
-    wanted: "a text or a list of texts",
-    short: &[Shape::Text],
-    rewrite: forms::test,
-    long: &TEXTS,
-};
+const TEST_FORMS: Forms =
+    Forms { wanted: "a text or a list of texts", short: &[Shape::Text], rewrite: forms::test, long: &TEXTS };
 
-const HTTP_FORMS: Forms = Forms {
-    wanted: "a URL, or a mapping with `url`",
-    short: &[Shape::Text],
-    rewrite: forms::http,
-    long: &Shape::Object(&HTTP),
-};
+const HTTP_FORMS: Forms =
+    Forms { wanted: "a URL, or a mapping with `url`", short: &[Shape::Text], rewrite: forms::http, long: &Shape::Object(&HTTP) };
 
 const STATUS_FORMS: Forms = Forms {
     wanted: "a status, or a list of them",
@@ -98,8 +90,7 @@ pub(super) const GRANT: Object = Object {
 };
 
 /// A mode: digits to the base of eight, with or without quotes.
-const MODE: Forms =
-    Forms { wanted: "a mode such as `0440`", short: &[WHOLE], rewrite: forms::mode, long: &Shape::Text };
+const MODE: Forms = Forms { wanted: "a mode such as `0440`", short: &[WHOLE], rewrite: forms::mode, long: &Shape::Text };
 
 pub(super) const CREDENTIAL_SPEC: Object = Object {
     what: "`credential_spec`",
@@ -126,18 +117,12 @@ pub(super) const BLKIO: Object = Object {
 
 const BLKIO_LIMIT: Object = Object {
     what: "a limit of a device",
-    attributes: &[
-        attribute("path", Shape::Text, "The device."),
-        attribute("rate", Shape::Bytes, "So many in a second."),
-    ],
+    attributes: &[attribute("path", Shape::Text, "The device."), attribute("rate", Shape::Bytes, "So many in a second.")],
 };
 
 const BLKIO_WEIGHT: Object = Object {
     what: "a weight of a device",
-    attributes: &[
-        attribute("path", Shape::Text, "The device."),
-        attribute("weight", WHOLE, "The weight, 10 to 1000."),
-    ],
+    attributes: &[attribute("path", Shape::Text, "The device."), attribute("weight", WHOLE, "The weight, 10 to 1000.")],
 };
 
 pub(super) const PROVIDER: Object = Object {
@@ -164,9 +149,8 @@ pub(super) const MODEL_GRANT: Object = Object {
 };
 
 /// A command of a hook.
-pub(super) const HOOK_COMMAND: Attribute = attribute("command", Shape::Forms(&COMMAND), "Program and arguments.")
-    .merged(Merge::Replace)
-    .shown(Empty::Always);
+pub(super) const HOOK_COMMAND: Attribute =
+    attribute("command", Shape::Forms(&COMMAND), "Program and arguments.").merged(Merge::Replace).shown(Empty::Always);
 
 /// The identity of a list of texts that is no more than a set.
 pub(super) const SET: Merge = Merge::Unique(Identity::Name);

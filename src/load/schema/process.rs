@@ -10,12 +10,8 @@ pub(in crate::load) const PROCESS: Object = Object { what: "a process", attribut
 const TEXT_OR_WORDS: Forms =
     Forms { wanted: "a text or a list of texts", short: &[Shape::Text], rewrite: forms::leave, long: &TEXTS };
 
-const INHERIT: Forms = Forms {
-    wanted: "`true`, `false` or a list of names",
-    short: &[Shape::Flag],
-    rewrite: forms::leave,
-    long: &TEXTS,
-};
+const INHERIT: Forms =
+    Forms { wanted: "`true`, `false` or a list of names", short: &[Shape::Flag], rewrite: forms::leave, long: &TEXTS };
 
 const RESTART_ON: Object =
     Object { what: "an entry of `restart_on`", attributes: &[attribute("image_pulled", Shape::Text, "An image, a glob.")] };

@@ -145,8 +145,7 @@ pub(super) const ENVIRONMENT_ROW: Attribute =
     attribute("environment", Shape::Forms(&ENVIRONMENT), "Variables; a name alone takes the value that you have.")
         .merged(Merge::NullCounts);
 pub(super) const ENV_FILE_ROW: Attribute =
-    attribute("env_file", Shape::Forms(&ENV_FILE), "Files of variables; `environment` beats them.")
-        .unique(Identity::Path);
+    attribute("env_file", Shape::Forms(&ENV_FILE), "Files of variables; `environment` beats them.").unique(Identity::Path);
 pub(super) const HEALTHCHECK_ROW: Attribute =
     attribute("healthcheck", Shape::Object(&HEALTHCHECK), "How it is found out whether it works.");
 pub(super) const RESTART_ROW: Attribute =
@@ -157,14 +156,12 @@ pub(super) const STOP_GRACE_PERIOD_ROW: Attribute =
         .shown(Empty::Shown);
 pub(super) const PROFILES_ROW: Attribute =
     attribute("profiles", TEXTS, "It is on only when one of these profiles is.").unique(Identity::Name);
-pub(super) const SCALE_ROW: Attribute =
-    attribute("scale", Shape::Whole(0, i64::MAX), "How many of it run.").shown(Empty::Shown);
+pub(super) const SCALE_ROW: Attribute = attribute("scale", Shape::Whole(0, i64::MAX), "How many of it run.").shown(Empty::Shown);
 pub(super) const DEPLOY_ROW: Attribute =
     attribute("deploy", Shape::Object(&DEPLOY), "Replicas, resources, and what only clusters read.").nullable();
 pub(super) const MEM_LIMIT_ROW: Attribute = attribute("mem_limit", Shape::Bytes, "The most memory that it may use.");
 pub(super) const CPUS_ROW: Attribute = attribute("cpus", Shape::Number, "How many CPUs it may use, also fractions.");
-pub(super) const PIDS_LIMIT_ROW: Attribute =
-    attribute("pids_limit", WHOLE, "How many processes it may have; -1 is no limit.");
+pub(super) const PIDS_LIMIT_ROW: Attribute = attribute("pids_limit", WHOLE, "How many processes it may have; -1 is no limit.");
 pub(super) const ULIMITS_ROW: Attribute = attribute("ulimits", ULIMITS, "Limits of the kernel by name, such as `nofile`.");
 pub(super) const OOM_SCORE_ADJ_ROW: Attribute = attribute(
     "oom_score_adj",
@@ -172,28 +169,26 @@ pub(super) const OOM_SCORE_ADJ_ROW: Attribute = attribute(
     "How willingly the kernel ends it when memory is short, from -1000 to 1000.",
 );
 pub(super) const USER_ROW: Attribute = attribute("user", Shape::Text, "The user, and after a colon the group.");
-pub(super) const GROUP_ADD_ROW: Attribute = attribute("group_add", Shape::List(&Shape::Single), "Further groups.").unique(Identity::Text);
+pub(super) const GROUP_ADD_ROW: Attribute =
+    attribute("group_add", Shape::List(&Shape::Single), "Further groups.").unique(Identity::Text);
 pub(super) const TTY_ROW: Attribute = attribute("tty", Shape::Flag, "A terminal of its own.");
 pub(super) const STDIN_OPEN_ROW: Attribute = attribute("stdin_open", Shape::Flag, "Its input stays open.");
 pub(super) const LABELS_ROW: Attribute = attribute("labels", Shape::Forms(&LABELS), "Labels.");
 pub(super) const ANNOTATIONS_ROW: Attribute = attribute("annotations", Shape::Forms(&LABELS), "Annotations.");
 pub(super) const LOGGING_ROW: Attribute =
     attribute("logging", Shape::Object(&LOGGING), "Where its output goes.").merged(Merge::SameKey("driver"));
-pub(super) const SECRETS_ROW: Attribute = attribute("secrets", Shape::Forms(&GRANTS), "Secrets that it may read.")
-    .unique(Identity::Grant("/run/secrets"));
+pub(super) const SECRETS_ROW: Attribute =
+    attribute("secrets", Shape::Forms(&GRANTS), "Secrets that it may read.").unique(Identity::Grant("/run/secrets"));
 pub(super) const CONFIGS_ROW: Attribute =
     attribute("configs", Shape::Forms(&GRANTS), "Configs that it gets.").unique(Identity::Grant(""));
 pub(super) const POST_START_ROW: Attribute =
     attribute("post_start", Shape::List(&Shape::Object(&HOOK)), "Commands run inside after each start.");
 pub(super) const PRE_STOP_ROW: Attribute =
     attribute("pre_stop", Shape::List(&Shape::Object(&HOOK)), "Commands run inside before we stop it.");
-pub(super) const DEVELOP_ROW: Attribute =
-    attribute("develop", Shape::Object(&DEVELOP), "What a saved file causes.").nullable();
+pub(super) const DEVELOP_ROW: Attribute = attribute("develop", Shape::Object(&DEVELOP), "What a saved file causes.").nullable();
 pub(super) const EXTENDS_ROW: Attribute = attribute("extends", Shape::Forms(&EXTENDS), "A service that this one begins with.");
-pub(super) const ATTACH_ROW: Attribute =
-    attribute("attach", Shape::Flag, "Whether `up` follows its log.").shown(Empty::Shown);
-pub(super) const CAP_ADD_ROW: Attribute =
-    attribute("cap_add", TEXTS, "Capabilities that it gets.").unique(Identity::Name);
+pub(super) const ATTACH_ROW: Attribute = attribute("attach", Shape::Flag, "Whether `up` follows its log.").shown(Empty::Shown);
+pub(super) const CAP_ADD_ROW: Attribute = attribute("cap_add", TEXTS, "Capabilities that it gets.").unique(Identity::Name);
 
 const CONTAINER_ROWS: &[Attribute] = &[
     DEPENDS_ON_ROW,
@@ -283,8 +278,7 @@ const CONTAINER_ROWS: &[Attribute] = &[
     attribute("pre_start", Shape::List(&Shape::Object(&PRE_START)), "Commands run in containers of their own before it starts.")
         .not_yet(),
     attribute("privileged", Shape::Flag, "All capabilities and devices."),
-    attribute("provider", Shape::Object(&super::objects::PROVIDER), "A program that looks after this service instead.")
-        .not_yet(),
+    attribute("provider", Shape::Object(&super::objects::PROVIDER), "A program that looks after this service instead.").not_yet(),
     attribute("pull_policy", Shape::Checked(&PULL_POLICY), "When its image is pulled."),
     attribute("pull_refresh_after", Shape::Text, "How old an image may be before it is pulled again.").not_yet(),
     attribute("read_only", Shape::Flag, "Its file system cannot be written."),

@@ -115,7 +115,10 @@ mod tests {
             ("v:/v", r#"{"type":"volume","target":"v:/v","volume":{}}"#),
             ("data:/d:nocopy", r#"{"type":"volume","source":"data","target":"/d","volume":{"nocopy":true}}"#),
             ("data:/d:z", r#"{"type":"volume","source":"data","target":"/d","bind":{"selinux":"z"},"volume":{}}"#),
-            ("./a:/b:ro,rslave", r#"{"type":"bind","source":"./a","target":"/b","read_only":true,"bind":{"propagation":"rslave"}}"#),
+            (
+                "./a:/b:ro,rslave",
+                r#"{"type":"bind","source":"./a","target":"/b","read_only":true,"bind":{"propagation":"rslave"}}"#,
+            ),
             (r"C:\a:/b", r#"{"type":"bind","source":"C:\\a","target":"/b","bind":{}}"#),
         ] {
             let long = mount(text, span).map(|value| json_value(&Node::new(value, span)).to_string());
