@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::{
-    build, completions, config, down, env, exec, kill, logs, ls, plan, port, ps, pull, restart, rm, run, schema, start, stop,
-    supervise, up, version, why,
+    build, completions, config, down, env, exec, explain, init, kill, logs, ls, plan, port, ps, pull, restart, rm, run, schema,
+    start, stop, supervise, up, version, why,
 };
 use crate::view::progress;
 use crate::view::term::Ansi;
@@ -111,6 +111,10 @@ pub enum Verb {
     Build(build::Args),
     /// Pull images
     Pull(pull::Args),
+    /// Write a stack file, from a Compose file, a Procfile or a process-compose.yaml that is here
+    Init(init::Args),
+    /// Explain what the code of an error or a warning means
+    Explain(explain::Args),
     /// Print the version
     Version(version::Args),
     /// Print the JSON Schema of a stack file, for editors
@@ -135,11 +139,9 @@ const NOT_YET: &[(&str, &str, bool)] = &[
     ("create", "", false),
     ("doctor", "", false),
     ("events", "", false),
-    ("explain", "", false),
     ("export", "", false),
     ("graph", "", false),
     ("images", "", false),
-    ("init", "", false),
     ("pause", "", false),
     ("publish", "", false),
     ("purge", "", false),

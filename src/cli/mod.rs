@@ -11,7 +11,9 @@ pub mod down;
 pub mod env;
 pub mod environments;
 pub mod exec;
+pub mod explain;
 pub mod follow;
+pub mod init;
 pub mod inside;
 
 pub mod images;
@@ -151,6 +153,8 @@ fn perform(verb: Verb, context: &Context) -> Result<Exit, CliError> {
         Verb::Ls(args) => ls::run(&args, context),
         Verb::Build(args) => build::run(args, context),
         Verb::Pull(args) => pull::run(args, context),
+        Verb::Init(args) => init::run(&args, context),
+        Verb::Explain(args) => explain::run(&args, context),
         Verb::Version(args) => version::run(&args, context),
         Verb::Schema(args) => schema::run(&args, context),
         Verb::Completions(args) => completions::run(&args, context),

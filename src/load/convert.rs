@@ -29,9 +29,14 @@ pub(super) fn stack(root: &Node, selection: &Selection, directory: PathBuf, file
     for section in ["services", "processes"] {
         for (name, entry) in root.get(section).and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter) {
             let at = Path::root().key(section).key(name);
-            let (Ok(name), Some(service)) = (name.parse::<ServiceName>(), service(&at, &entry.node, section, found)) else {
-                continue;
+            let name = match name.parse::<ServiceName>() {
+                Ok(name) => name,
+                Err(error) => {
+                    found.wrong.push(Diagnostic::error("bad-name", error.to_string()).at(entry.key_span, ""));
+                    continue;
+                }
             };
+            let Some(service) = service(&at, &entry.node, section, found) else { continue };
             all.insert(name, service);
         }
     }

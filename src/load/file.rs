@@ -2,14 +2,13 @@
 
 use std::path::Path as FilePath;
 
-use super::formats::procfile;
+use super::formats::{Format, procfile};
 use super::merge::{make_unique, merge};
 use super::variables::Variables;
-use super::{Loading, canonical, extends, include, paths, schema};
+use super::{Loading, canonical, extends, include, paths, schema, short};
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::source::Span;
 use crate::yaml::node::{Mapping, Node};
-use crate::yaml::parse;
 
 /// A file of the stack with all that it extends and includes.
 pub(super) fn whole(
@@ -62,12 +61,8 @@ fn documents(
         None => loading.read_unplaced(path, "stack file"),
     };
     let Some((source, text)) = read else { return Vec::new() };
-    let trees = if is_procfile(path) {
-        let first = variables.get("PORT").and_then(|variable| variable.value.parse().ok()).unwrap_or(procfile::FIRST_PORT);
-        vec![procfile::parse(source, &text, first, &mut loading.diagnostics)]
-    } else {
-        parse::parse(source, &text, &mut loading.diagnostics).unwrap_or_default()
-    };
+    let first = variables.get("PORT").and_then(|variable| variable.value.parse().ok()).unwrap_or(procfile::FIRST_PORT);
+    let trees = Format::of(path).read(source, &text, first, &mut loading.diagnostics);
     let mut result = Vec::new();
     for mut tree in trees {
         if tree.is_null() {
@@ -83,8 +78,15 @@ fn documents(
             loading.interpolator.tree(&mut tree, variables, &mut loading.diagnostics);
         }
         let mut found = Diagnostics::default();
+        // A range of ports is a few letters and may be thousands of ports.
+        if !loading.spend(short::count_ports(&tree), &tree) {
+            continue;
+        }
         canonical::canonical(&mut tree, &mut found);
         loading.tell_of(found);
+        if !loading.spend(tree.count(), &tree) {
+            continue;
+        }
         let home = variables.get("HOME").map(|variable| variable.value.as_str());
         match (loading.omit.path_resolution, directory.strip_prefix(&loading.directory)) {
             (false, _) | (true, Err(_)) => paths::paths(&mut tree, directory, home),
@@ -96,10 +98,6 @@ fn documents(
         result.push(tree);
     }
     result
-}
-
-pub(super) fn is_procfile(path: &FilePath) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("Procfile"))
 }
 
 /// `x-processes:` is `processes:`; both in one file is a mistake.

@@ -13,8 +13,17 @@ use super::{Loading, Request};
 use crate::base::diagnostic::Diagnostic;
 
 /// Sought in this order, in the working directory and then in its parents.
-const NAMES: [&str; 7] =
-    ["stack.yaml", "stack.yml", "compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml", "Procfile"];
+const NAMES: [&str; 9] = [
+    "stack.yaml",
+    "stack.yml",
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yml",
+    "docker-compose.yaml",
+    "Procfile",
+    "process-compose.yaml",
+    "process-compose.yml",
+];
 
 /// The stack's files in order, and its directory; all absolute.
 #[derive(Debug, Clone, Default)]

@@ -4,6 +4,7 @@ use std::path::Path as FilePath;
 
 use indexmap::IndexMap;
 
+use super::formats::Format;
 use super::include;
 use super::variables::Variables;
 use super::{Head, Loading, Request, canonical, file, find, give_environment, schema};
@@ -53,7 +54,7 @@ fn look_at_file(
     head: &mut Head,
     loading: &mut Loading<'_>,
 ) {
-    if file::is_procfile(path) {
+    if Format::of(path) != Format::Stack {
         head.has_own_keys = true;
         return;
     }

@@ -10,6 +10,10 @@ use crate::base::diagnostic::Diagnostic;
 use crate::base::source::Span;
 use crate::yaml::node::{Node, Value};
 
+/// The most files that one stack includes, and how deep; both far from what anybody writes.
+const MAX_FILES: usize = 1_000;
+const MAX_DEPTH: usize = 64;
+
 /// An entry of `include`, worked out.
 pub(super) struct Included {
     /// Its files, absolute, each with the place that names it.
@@ -75,6 +79,12 @@ fn worked_out(entry: &Node, directory: &FilePath, variables: &Variables, loading
         loading.diagnostics.push(fault.at(entry.span, "").help("write a path, or `{path: …}`"));
         return None;
     };
+    loading.included += files.len();
+    if loading.included > MAX_FILES || loading.open.len() > MAX_DEPTH {
+        let message = format!("more than {MAX_FILES} files are included, or more than {MAX_DEPTH} in each other");
+        loading.diagnostics.push(Diagnostic::error("too-large", message).at(entry.span, "too many from here on"));
+        return None;
+    }
     let remote = paths.iter().find(|node| node.as_text().is_some_and(|text| text.contains("://") || text.starts_with("git@")));
     if let Some(node) = remote {
         let fault = Diagnostic::error("not-yet", "only a file of this host can be included");

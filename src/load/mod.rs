@@ -31,6 +31,7 @@ mod contract;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub mod codes;
 pub mod dotenv;
 pub mod files;
 pub mod flags;
@@ -151,6 +152,9 @@ pub struct Loaded {
     pub unstartable: Diagnostics,
 }
 
+/// The most keys and values in one load, each counted wherever it is repeated.
+const MAX_NODES: usize = 400_000;
+
 /// What a load carries through its phases.
 pub(crate) struct Loading<'a> {
     files: &'a dyn Files,
@@ -163,6 +167,10 @@ pub(crate) struct Loading<'a> {
     texts: HashMap<PathBuf, (SourceId, Arc<str>)>,
     /// Files that are being included, to find circles.
     open: Vec<PathBuf>,
+    /// How many files were included.
+    included: usize,
+    /// How many keys and values all trees hold.
+    nodes: usize,
     working_dir: PathBuf,
     /// The stack's.
     directory: PathBuf,
@@ -179,10 +187,26 @@ impl<'a> Loading<'a> {
             interpolator: Interpolator::default(),
             texts: HashMap::new(),
             open: Vec::new(),
+            included: 0,
+            nodes: 0,
             working_dir: request.working_dir.clone(),
             directory: PathBuf::new(),
             omit: request.omit,
         }
+    }
+
+    /// Counts so many keys and values of a tree; false when the load has grown too large, which is told once.
+    fn spend(&mut self, nodes: usize, tree: &Node) -> bool {
+        let was_within = self.nodes <= MAX_NODES;
+        self.nodes = self.nodes.saturating_add(nodes);
+        if self.nodes <= MAX_NODES {
+            return true;
+        }
+        if was_within {
+            let message = "the files hold more than 400,000 keys and values, with what they include and extend";
+            self.diagnostics.push(Diagnostic::error("too-large", message).at(tree.span, "too many with this"));
+        }
+        false
     }
 
     /// Tells of a file's faults. What a value is that still has to be filled in cannot be said.
@@ -226,6 +250,9 @@ impl<'a> Loading<'a> {
             return Ok(known.clone());
         }
         let bytes = self.files.read(path).map_err(|_| None)?;
+        if bytes.len() > files::MAX_BYTES {
+            return Err(Some(Diagnostic::error("too-large", format!("`{}` is longer than 4 MiB", path.display()))));
+        }
         let text = parse::decode(&bytes)
             .map_err(|error| Some(Diagnostic::error("bad-text", format!("`{}`: {error}", path.display()))))?;
         let name = path.strip_prefix(&self.working_dir).map_or_else(|_| path.to_owned(), Path::to_owned);

@@ -162,7 +162,7 @@ fn is_left_out(attribute: &Attribute, node: &Node) -> bool {
         Empty::True => matches!(node.value, Value::Bool(true)),
         Empty::Shown | Empty::Always => false,
     };
-    is_omitted || matches!(attribute.name, "extends" | "env_file")
+    is_omitted || attribute.name == "extends"
 }
 
 fn is_empty(node: &Node) -> bool {

@@ -55,6 +55,10 @@ fn two_kinds(root: &Node, diagnostics: &mut Diagnostics) {
 
 fn has_something_to_run(name: &str, entry: &Entry, process: bool, diagnostics: &mut Diagnostics) {
     let has = |key: &str| entry.node.get(key).is_some_and(|node| !node.is_null());
+    if has("extends") {
+        // What it was to be made from had a fault, which is told.
+        return;
+    }
     if process && !has("command") && !has("entrypoint") {
         diagnostics
             .push(Diagnostic::error("nothing-to-run", format!("the process `{name}` has no `command`")).at(entry.key_span, ""));

@@ -171,6 +171,15 @@ impl Node {
         }
     }
 
+    /// How many keys and values there are, this one included.
+    pub fn count(&self) -> usize {
+        1 + match &self.value {
+            Value::Null | Value::Bool(_) | Value::Scalar(_) => 0,
+            Value::Sequence(items) => items.iter().map(Node::count).sum::<usize>(),
+            Value::Mapping(mapping) => mapping.iter().map(|(_, entry)| 1 + entry.node.count()).sum(),
+        }
+    }
+
     /// The mapping, if it is one.
     pub fn as_mapping(&self) -> Option<&Mapping> {
         if let Value::Mapping(mapping) = &self.value { Some(mapping) } else { None }

@@ -6,6 +6,7 @@ use crate::load::place::Place;
 use crate::load::schema::forms::{integer, mapping};
 use crate::load::told::{bad_value, wrong_kind};
 use crate::yaml::node::{Kind, Node, Scalar, Value};
+use crate::yaml::path::Pattern;
 
 /// `127.0.0.1:8080-8081:80-81/udp` → one long form for each port.
 pub(in crate::load) fn ports(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
@@ -44,6 +45,20 @@ fn long_ports(process: bool, place: &Place<'_>, node: &mut Node, diagnostics: &m
         }
     }
     *items = long;
+}
+
+/// How many ports the short forms of a file stand for, which have not been written out yet.
+pub(in crate::load) fn count(root: &Node) -> usize {
+    let mut count = 0;
+    for pattern in [Pattern::new("services.*.ports[]"), Pattern::new("processes.*.ports[]")] {
+        pattern.for_each(root, |_, port| {
+            let text = port.as_text().unwrap_or_default();
+            let target = text.rsplit_once(':').map_or(text, |(_, target)| target);
+            let ends = range(target.split('/').next().unwrap_or_default());
+            count += ends.map_or(0, |(first, last)| usize::from(last - first) + 1);
+        });
+    }
+    count
 }
 
 #[derive(Debug, PartialEq, Eq)]
