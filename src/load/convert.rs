@@ -213,7 +213,8 @@ mod tests {
 
     #[test]
     fn a_chain_may_be_long() {
-        let chain: String = (1..5000).map(|n| format!("  s{n}: {{image: x, depends_on: [s{}]}}\n", n - 1)).collect();
+        let link = |n: u32| format!("  s{n}: {{image: x, depends_on: [s{}]}}\n", n - 1);
+        let chain = (1..5000).map(link).collect::<Vec<_>>().concat();
         let names = order(&format!("services:\n{chain}  s0: {{image: x}}\n"));
         assert!(names.starts_with("s0 s1 s2 ") && names.ends_with(" s4999"));
     }
