@@ -445,3 +445,22 @@ fn the_reader_of_rust_sees_what_it_must() {
     assert_eq!(code.split_whitespace().collect::<Vec<_>>(), ["a", "c", "d"]);
     assert_eq!(declared, ["sim"]);
 }
+
+/// `explain` knows every code that a message may have.
+#[test]
+fn every_code_is_explained() {
+    let mut missing = Vec::new();
+    for path in rust_files(&root().join("src")) {
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for call in ["Diagnostic::error(", "Diagnostic::warning("] {
+            for (at, _) in code.match_indices(call) {
+                let name = code[at + call.len()..].trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next());
+                if let Some(name) = name.filter(|name| baistack::load::codes::Code::of(name).is_none()) {
+                    missing.push(format!("{}: `{name}` has no entry in src/load/codes.rs", shown(&path)));
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}

@@ -91,6 +91,11 @@ impl Diagnostics {
         self.list.iter().any(|d| d.severity == Severity::Error)
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
     /// Whether there are none at all.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()

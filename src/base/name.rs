@@ -67,14 +67,23 @@ impl FromStr for ServiceName {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        check(text, "service name", 200, "letters, digits, `.`, `_` and `-`", |c| {
-            c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
-        })?;
+        check(text, "service name", 200, "letters, digits, `.`, `_` and `-`", is_key_character)?;
         Ok(Self(text.into()))
     }
 }
 
-/// The name of an environment, which is also its Compose project name: `[a-z0-9][a-z0-9_-]*`, at most 63 characters.
+/// Checks a key of `networks`, `configs` and the like, which may become part of a path: `[a-zA-Z0-9._-]+` (the Compose
+/// Specification's schema), and no directory's name.
+pub fn check_key(text: &str) -> Result<(), NameError> {
+    check(text, "name", usize::MAX, "letters, digits, `.`, `_` and `-`", is_key_character)
+}
+
+fn is_key_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+}
+
+/// The name of an environment, which is also its Compose project name: `[a-z0-9][a-z0-9_-]*`, at most 200 characters, so that
+/// it can be a directory's.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EnvId(Arc<str>);
@@ -102,8 +111,8 @@ impl FromStr for EnvId {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        const KIND: &str = "environment name";
-        check(text, KIND, 63, "lower-case letters, digits, `_` and `-`", is_env_id_character)?;
+        const KIND: &str = "name of an environment";
+        check(text, KIND, 200, "lower-case letters, digits, `_` and `-`", is_env_id_character)?;
         if text.starts_with(['-', '_']) {
             return Err(NameError::First { kind: KIND, rule: "a lower-case letter or a digit" });
         }

@@ -53,6 +53,11 @@ impl SourceMap {
         &self.sources[id.0 as usize]
     }
 
+    /// What a span covers.
+    pub fn covered(&self, span: Span) -> &str {
+        self.get(span.source).text.get(span.start as usize..span.end as usize).unwrap_or_default()
+    }
+
     /// Line and column of a span's start, both from 1; columns count characters.
     pub fn position(&self, span: Span) -> (usize, usize) {
         let text = &self.get(span.source).text;

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::{
-    build, completions, config, down, env, exec, isolate, kill, logs, ls, plan, port, ps, pull, restart, rm, run, start, stop,
-    supervise, up, version, why,
+    build, completions, config, down, env, exec, explain, init, isolate, kill, logs, ls, plan, port, ps, pull, restart, rm, run,
+    schema, start, stop, supervise, up, version, why,
 };
 use crate::view::progress;
 use crate::view::term::Ansi;
@@ -111,8 +111,14 @@ pub enum Verb {
     Build(build::Args),
     /// Pull images
     Pull(pull::Args),
+    /// Write a stack file, from a Compose file, a Procfile or a process-compose.yaml that is here
+    Init(init::Args),
+    /// Explain what the code of an error or a warning means
+    Explain(explain::Args),
     /// Print the version
     Version(version::Args),
+    /// Print the JSON Schema of a stack file, for editors
+    Schema(schema::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// The first process of a PID namespace
@@ -136,17 +142,14 @@ const NOT_YET: &[(&str, &str, bool)] = &[
     ("create", "", false),
     ("doctor", "", false),
     ("events", "", false),
-    ("explain", "", false),
     ("export", "", false),
     ("graph", "", false),
     ("images", "", false),
-    ("init", "", false),
     ("pause", "", false),
     ("publish", "", false),
     ("purge", "", false),
     ("push", "", false),
     ("scale", "", false),
-    ("schema", "", false),
     ("stats", "", false),
     ("switch", "", false),
     ("top", "", false),
@@ -165,14 +168,7 @@ const NOT_YET: &[(&str, &str, bool)] = &[
     ("build", "sbom", true),
     ("build", "ssh", true),
     ("config", "lock-image-digests", false),
-    ("config", "models", false),
-    ("config", "no-consistency", false),
-    ("config", "no-env-resolution", false),
-    ("config", "no-interpolate", false),
-    ("config", "no-normalize", false),
-    ("config", "no-path-resolution", false),
     ("config", "resolve-image-digests", false),
-    ("config", "variables", false),
     ("down", "dry-run", false),
     ("kill", "remove-orphans", false),
     ("run", "build", false),

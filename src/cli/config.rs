@@ -1,17 +1,26 @@
 //! `config`: the stack as it was understood, or one aspect of it.
+//!
+//! What is printed is a stack file again: a `$` is written `$$`, so that it comes to the same when it is read.
 
 use std::fs;
 use std::path::PathBuf;
 
+use indexmap::IndexMap;
+use serde_json::json;
+
 use super::CliError;
-use super::context::{Context, Purpose, Ready};
+use super::context::{Context, Ready};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
+use crate::load::interpolate::{self, Mention};
+use crate::load::{self, Omit};
+use crate::model::process::{REPLICA_MARK, fill_replica};
 use crate::plan::desired::Deployment;
 use crate::plan::hash::ConfigHash;
 use crate::supervisor;
+use crate::view::table::Table;
 use crate::yaml::emit;
-use crate::yaml::node::Node;
+use crate::yaml::node::{Mapping, Node, Value};
 
 /// Flags of `config`.
 #[derive(Debug, clap::Args)]
@@ -21,7 +30,7 @@ use crate::yaml::node::Node;
                         Shows all errors of the files at once; exit 3 when there are any."
 )]
 pub struct Args {
-    /// Services [default: all]
+    /// Services, with what they depend on [default: all]
     pub services: Vec<ServiceName>,
     /// `yaml` or `json`
     #[arg(long, value_name = "FORMAT", value_parser = ["yaml", "json"], default_value = "yaml")]
@@ -35,11 +44,13 @@ pub struct Args {
     /// One aspect
     #[command(flatten)]
     pub aspect: Aspect,
+    /// Steps that are left out
+    #[command(flatten)]
+    pub without: Without,
 }
 
-/// What to print instead of the whole.
+/// What to print instead of the whole; of several the first.
 #[derive(Debug, Default, clap::Args)]
-#[group(multiple = false)]
 pub struct Aspect {
     /// Names of services
     #[arg(long = "services", id = "services only")]
@@ -50,23 +61,61 @@ pub struct Aspect {
     /// Names of networks
     #[arg(long)]
     pub networks: bool,
-    /// Images
+    /// Names of models
     #[arg(long)]
-    pub images: bool,
-    /// Names of profiles
-    #[arg(long)]
-    pub profiles: bool,
+    pub models: bool,
     /// Hashes of services, `*` for all
     #[arg(long, value_name = "SERVICES")]
     pub hash: Option<String>,
+    /// Names of profiles
+    #[arg(long)]
+    pub profiles: bool,
+    /// Images
+    #[arg(long)]
+    pub images: bool,
+    /// Variables that the files mention, with their defaults
+    #[arg(long)]
+    pub variables: bool,
     /// Variables that interpolation sees
     #[arg(long)]
     pub environment: bool,
 }
 
+/// Steps of the load that are left out.
+#[derive(Debug, Default, clap::Args)]
+pub struct Without {
+    /// Leave variables as they are written; shows services of all profiles
+    #[arg(long)]
+    pub no_interpolate: bool,
+    /// Add nothing: neither names in the engine nor the default network
+    #[arg(long)]
+    pub no_normalize: bool,
+    /// Leave relative paths relative
+    #[arg(long)]
+    pub no_path_resolution: bool,
+    /// Do not read `env_file` and `label_file`
+    #[arg(long)]
+    pub no_env_resolution: bool,
+    /// Do not check whether the parts fit together
+    #[arg(long)]
+    pub no_consistency: bool,
+}
+
+impl Without {
+    fn omit(&self, aspect: &Aspect) -> Omit {
+        Omit {
+            interpolation: self.no_interpolate || aspect.variables,
+            normalization: self.no_normalize,
+            path_resolution: self.no_path_resolution,
+            env_resolution: self.no_env_resolution,
+            consistency: self.no_consistency,
+        }
+    }
+}
+
 /// Prints the stack.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
-    let ready = context.load(Purpose::Read, &args.services)?;
+    let ready = context.load_without(args.without.omit(&args.aspect), &args.services)?;
     if args.quiet {
         return Ok(Exit::Success);
     }
@@ -83,46 +132,91 @@ fn text(args: &Args, ready: &Ready, context: &Context) -> Result<String, CliErro
     let stack = &deployment.stack;
     let aspect = &args.aspect;
     let lines = |names: Vec<String>| names.into_iter().map(|name| name + "\n").collect::<String>();
+    let keys = |section: &str| {
+        let section = ready.tree.get(section).and_then(Node::as_mapping);
+        section.into_iter().flat_map(Mapping::iter).map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+    };
     Ok(if aspect.services {
-        lines(stack.services.keys().map(ToString::to_string).collect())
+        lines([keys("services"), keys("processes")].concat())
     } else if aspect.volumes {
-        lines(stack.volumes.keys().cloned().collect())
+        lines(keys("volumes"))
     } else if aspect.networks {
-        lines(stack.networks.keys().cloned().collect())
-    } else if aspect.images {
-        let mut images: Vec<String> = stack.services.keys().filter_map(|name| deployment.image_of(name)).collect();
-        images.extend(stack.images.iter().cloned());
-        lines(images)
+        lines(keys("networks"))
+    } else if aspect.models {
+        lines(keys("models"))
+    } else if let Some(which) = &aspect.hash {
+        hashes(deployment, which)?
     } else if aspect.profiles {
         let services = stack.services.values().chain(stack.disabled.values());
         let mut profiles: Vec<String> = services.flat_map(|service| service.common.profiles.clone()).collect();
         profiles.sort();
         profiles.dedup();
         lines(profiles)
-    } else if let Some(which) = &aspect.hash {
-        hashes(deployment, which)?
+    } else if aspect.images {
+        let wanted = supervisor::select(deployment, &args.services, false);
+        let mut images: Vec<String> = wanted.iter().filter_map(|name| deployment.image_of(name)).collect();
+        images.extend(stack.images.iter().filter(|_| args.services.is_empty()).cloned());
+        lines(images)
+    } else if aspect.variables {
+        variables(&ready.tree, &args.format)
     } else if aspect.environment {
         let mut variables: Vec<String> = ready.variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        variables.push(format!("COMPOSE_PROJECT_NAME={}", deployment.env));
         variables.sort();
+        variables.dedup();
         lines(variables)
     } else {
         let mut tree = ready.tree.clone();
-        if !args.services.is_empty() {
-            keep(&mut tree, &supervisor::select(deployment, &args.services, false));
-        }
         context.mask_of(&ready.secrets).tree(&mut tree);
-        if args.format == "json" { emit::to_json(&tree) } else { emit::to_yaml(&tree) }
+        let text = if args.format == "json" {
+            load::json_spelling(&mut tree);
+            emit::to_json(&tree)
+        } else {
+            emit::to_yaml(&tree)
+        };
+        let text = if args.without.no_interpolate { text } else { text.replace('$', "$$") };
+        fill_replica(&text.replace(REPLICA_MARK, "${REPLICA}"), 1).into_owned()
     })
 }
 
-/// Leaves these services only.
-fn keep(tree: &mut Node, services: &[ServiceName]) {
-    for section in ["services", "processes"] {
-        let section = tree.as_mapping_mut().and_then(|root| root.get_mut(section)).and_then(Node::as_mapping_mut);
-        if let Some(section) = section {
-            section.retain(|name, _| services.iter().any(|kept| kept.as_str() == name));
+/// The variables that a tree mentions which nothing has been filled in of.
+fn variables(tree: &Node, format: &str) -> String {
+    fn collect<'a>(node: &'a Node, found: &mut IndexMap<&'a str, Mention<'a>>) {
+        match &node.value {
+            Value::Scalar(scalar) => {
+                for mention in interpolate::mentions(&scalar.text) {
+                    let known = found.entry(mention.name).or_insert_with(|| Mention { name: mention.name, ..Mention::default() });
+                    known.is_required |= mention.is_required;
+                    known.default = known.default.or(mention.default);
+                    known.alternative = known.alternative.or(mention.alternative);
+                }
+            }
+            Value::Sequence(items) => items.iter().for_each(|item| collect(item, found)),
+            Value::Mapping(mapping) => mapping.iter().for_each(|(_, entry)| collect(&entry.node, found)),
+            Value::Null | Value::Bool(_) => {}
         }
     }
+    let mut found = IndexMap::new();
+    collect(tree, &mut found);
+    found.sort_keys();
+    if format == "json" {
+        let one = |mention: &Mention<'_>| {
+            json!({
+                "Name": mention.name,
+                "DefaultValue": mention.default.unwrap_or_default(),
+                "PresenceValue": mention.alternative.unwrap_or_default(),
+                "Required": mention.is_required,
+            })
+        };
+        let all: serde_json::Map<_, _> = found.values().map(|mention| (mention.name.to_owned(), one(mention))).collect();
+        return format!("{:#}\n", serde_json::Value::Object(all));
+    }
+    let mut table = Table::new(["NAME", "REQUIRED", "DEFAULT VALUE", "ALTERNATE VALUE"]);
+    for mention in found.values() {
+        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+        table.row([mention.name.to_owned(), mention.is_required.to_string(), text(mention.default), text(mention.alternative)]);
+    }
+    table.render()
 }
 
 fn hashes(deployment: &Deployment, which: &str) -> Result<String, CliError> {

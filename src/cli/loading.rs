@@ -33,6 +33,8 @@ use crate::yaml::node::Node;
 pub enum Purpose {
     /// To be looked at: nothing is recorded, no port is probed.
     Read,
+    /// To see what would be started: as to be looked at, and what cannot be started is refused.
+    Forecast,
     /// To be started: a new environment is named and recorded, its ports and values are found and kept.
     Start {
         /// A preferred port that is taken is an error.
@@ -80,6 +82,11 @@ impl Context {
         self.load_from(request, purpose, services)
     }
 
+    /// Loads the stack to print it, without some of the steps.
+    pub fn load_without(&self, omit: load::Omit, services: &[ServiceName]) -> Result<Ready, CliError> {
+        self.load_from(load::Request { omit, ..self.load_request(services) }, Purpose::Read, services)
+    }
+
     fn load_from(&self, request: load::Request, purpose: Purpose, services: &[ServiceName]) -> Result<Ready, CliError> {
         let files = Sources::default();
         let (head, sources, found) = load::head(&request, &files);
@@ -88,10 +95,10 @@ impl Context {
         }
         // Before anything is made: a name that is none leaves nothing behind.
         if let Some(name) = &self.global.project_name {
-            name.parse::<EnvId>().map_err(|error: NameError| CliError::Usage(error.to_string()))?;
+            env_id_of(name, "`-p`")?;
         }
         let state = self.state()?;
-        let starts = purpose != Purpose::Read;
+        let starts = matches!(purpose, Purpose::Start { .. });
         // Two `up` at once must not find the same name, values or ports.
         let host_lock = if starts { Some(state.host_lock().map_err(CliError::failed)?) } else { None };
         let env = self.env_of(&head, if starts { envid::Purpose::Run } else { envid::Purpose::Show })?;
@@ -100,7 +107,9 @@ impl Context {
         let program = std::env::current_exe().map_err(|error| CliError::Failed(format!("find our own program: {error}")))?;
         let places = dir.places(&head.directory, &self.caller, program);
         let (numbers, generated) = match purpose {
-            Purpose::Read => (dir.ports().map_err(CliError::failed)?, dir.values().map_err(CliError::failed)?),
+            Purpose::Read | Purpose::Forecast => {
+                (dir.ports().map_err(CliError::failed)?, dir.values().map_err(CliError::failed)?)
+            }
             Purpose::Start { strict_ports } => {
                 let numbers = self.allot_ports(&head, &state, &dir, strict_ports)?;
                 (numbers, dir.make_values(&head.generate).map_err(CliError::failed)?)
@@ -113,7 +122,10 @@ impl Context {
             ports: ports::variables(&head.named_ports, |name| numbers.get(name).copied()),
             generated: with_stand_ins(generated, &head),
         };
-        let loaded = load::stack(&request, &head, &values, &files);
+        let mut loaded = load::stack(&request, &head, &values, &files);
+        if purpose != Purpose::Read {
+            loaded.diagnostics.extend(std::mem::take(&mut loaded.unstartable));
+        }
         if loaded.diagnostics.has_errors() {
             return Err(self.refuse(&loaded.diagnostics, &loaded.sources));
         }
@@ -122,7 +134,9 @@ impl Context {
         variables.extend(values.ports.clone());
         variables.extend(values.predefined.clone());
         let deployment = Deployment { env, stack: loaded.stack, caller: Caller { environment: self.caller.clone() }, places };
-        self.known(&deployment, services)?;
+        if !request.omit.leaves_a_tree_only() {
+            self.known(&deployment, services)?;
+        }
         Ok(Ready {
             deployment,
             tree: loaded.tree,
@@ -176,9 +190,8 @@ impl Context {
 
     /// The same, with what is to be said of the files where no environment is found; nothing has been said.
     fn find_env(&self) -> Result<Result<EnvId, Box<Unfound>>, CliError> {
-        let named = |name: &str| name.parse().map(Ok).map_err(|error: NameError| CliError::Usage(error.to_string()));
         if let Some(name) = &self.global.project_name {
-            return named(name);
+            return env_id_of(name, "`-p`").map(Ok);
         }
         let request = self.load_request(&[]);
         let (head, sources, found) = load::head(&request, &Sources::default());
@@ -186,9 +199,10 @@ impl Context {
             // The record lies beside the file: one that is broken is no reason not to stop what runs.
             return self.env_of(&head, envid::Purpose::Use).map(Ok);
         }
-        let variable = |name: &str| self.caller.get(name).filter(|text| !text.is_empty());
-        if let Some(name) = variable("BAISTACK_ENVID").or_else(|| variable("COMPOSE_PROJECT_NAME")) {
-            return named(name);
+        for origin in ["BAISTACK_ENVID", "COMPOSE_PROJECT_NAME"] {
+            if let Some(name) = self.caller.get(origin).filter(|text| !text.is_empty()) {
+                return env_id_of(name, origin).map(Ok);
+            }
         }
         // A stack file that was deleted leaves its record.
         for directory in self.working_dir.ancestors() {
@@ -269,6 +283,7 @@ impl Context {
             profiles: self.global.profile.clone(),
             services: services.iter().map(ToString::to_string).collect(),
             environment: self.caller.clone(),
+            ..load::Request::default()
         }
     }
 
@@ -290,6 +305,12 @@ impl Context {
 struct Unfound {
     found: Diagnostics,
     sources: SourceMap,
+}
+
+/// A name as it was given, which has to be one already.
+fn env_id_of(name: &str, origin: &str) -> Result<EnvId, CliError> {
+    name.parse()
+        .map_err(|error: NameError| CliError::Usage(format!("`{name}` (from {origin}) is no name of an environment: {error}")))
 }
 
 /// The real files. Both looks may ask for stdin, which can be read once.

@@ -11,7 +11,9 @@ pub mod down;
 pub mod env;
 pub mod environments;
 pub mod exec;
+pub mod explain;
 pub mod follow;
+pub mod init;
 pub mod inside;
 
 pub mod images;
@@ -31,6 +33,7 @@ pub mod pull;
 pub mod restart;
 pub mod rm;
 pub mod run;
+pub mod schema;
 pub mod start;
 pub mod stop;
 pub mod supervise;
@@ -156,7 +159,10 @@ fn perform(verb: Verb, context: &Context) -> Result<Exit, CliError> {
         Verb::Ls(args) => ls::run(&args, context),
         Verb::Build(args) => build::run(args, context),
         Verb::Pull(args) => pull::run(args, context),
+        Verb::Init(args) => init::run(&args, context),
+        Verb::Explain(args) => explain::run(&args, context),
         Verb::Version(args) => version::run(&args, context),
+        Verb::Schema(args) => schema::run(&args, context),
         Verb::Completions(args) => completions::run(&args, context),
         Verb::Isolate(args) => isolate::run(args),
         Verb::Supervise(args) => supervise::run(&args, context),

@@ -35,7 +35,7 @@ pub enum Format {
 
 /// Shows what `up` would do.
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
-    let ready = context.load(Purpose::Read, &args.services)?;
+    let ready = context.load(Purpose::Forecast, &args.services)?;
     let up = Up { services: args.services, ..Up::of(ready.deployment.clone()) };
     show(up, &ready, args.format, context)
 }

@@ -128,7 +128,7 @@ pub struct Logs {
 /// Brings services up.
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     if args.dry_run {
-        let ready = context.load(Purpose::Read, &args.services)?;
+        let ready = context.load(Purpose::Forecast, &args.services)?;
         return plan::show(request(&args, &ready, context), &ready, plan::Format::Text, context);
     }
     let mut ready = context.load(Purpose::Start { strict_ports: args.strict_ports }, &args.services)?;

@@ -1,251 +1,292 @@
-//! Short forms → long forms, so that every later phase knows one shape.
+//! One file's tree against the table: every key known, every value of its kind, every short form made long.
 //!
-//! A const table of path pattern → function. What a function makes has the span of what it was made from, and a tag stays on
-//! the node it was on.
+//! What a rewrite makes has the span of what it was made from, and a tag stays on the node that it was on. Nothing (`key:`) passes
+//! here: a later file may have something in its place, or this one may only repeat an earlier one; [`super::complete`] looks at
+//! what is left of it.
 
-use super::short;
+use super::place::Place;
+use super::schema::forms::{flag, integer};
+use super::schema::{CONTAINER, CONTAINER_ONLY_HELP, EXTENDS_NAME, Object, PROCESS, ROOT, Shape};
+use super::told::{bad_value, unknown_key, wrong_kind};
+use crate::base::bytes;
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
+use crate::base::duration;
+use crate::base::name::{self, ServiceName};
 use crate::base::source::Span;
-use crate::yaml::node::{Kind, Mapping, Node, Scalar, Value};
-use crate::yaml::path::{Path, Pattern};
-
-type Rewrite = fn(&Path, &mut Node, &mut Diagnostics);
-
-/// In this order: an outer form before what is inside of it.
-const TABLE: &[(&str, Rewrite)] = &[
-    ("build", build),
-    ("build.args", list_to_map),
-    ("build.labels", list_to_text_map),
-    ("build.cache_from", one_to_list),
-    ("build.extra_hosts", short::extra_hosts),
-    ("environment", list_to_map),
-    ("labels", list_to_text_map),
-    ("annotations", list_to_text_map),
-    ("sysctls", list_to_text_map),
-    ("env_file", short::env_file),
-    ("label_file", one_to_list),
-    ("depends_on", short::depends_on),
-    ("ports", short::ports),
-    ("volumes", short::volumes),
-    ("devices", short::devices),
-    ("networks", names_to_map),
-    ("extra_hosts", short::extra_hosts),
-    ("dns", one_to_list),
-    ("dns_search", one_to_list),
-    ("tmpfs", one_to_list),
-    ("secrets", short::grants),
-    ("configs", short::grants),
-    ("ulimits.*", short::ulimit),
-    ("healthcheck.test", short::test),
-    ("healthcheck.http", short::http),
-    ("logging.options", texts),
-    ("develop.watch[].ignore", one_to_list),
-    ("develop.watch[].include", one_to_list),
-    ("post_start[].command", short::words),
-    ("pre_stop[].command", short::words),
-    ("post_start[].environment", list_to_map),
-    ("pre_stop[].environment", list_to_map),
-    ("group_add", texts),
-    ("expose", texts),
-    ("healthcheck.disable", boolean),
-    ("tty", boolean),
-    ("stdin_open", boolean),
-    ("privileged", boolean),
-    ("read_only", boolean),
-    ("init", boolean),
-    ("attach", boolean),
-    ("scale", number),
-    ("deploy.replicas", number),
-    ("deploy.resources.limits.pids", number),
-    ("healthcheck.retries", number),
-    ("cpus", number),
-    ("deploy.resources.limits.cpus", number),
-    ("cpu_shares", number),
-    ("pids_limit", number),
-    ("oom_score_adj", number),
-];
-
-const SERVICES: &[(Pattern, Rewrite)] = &[
-    (Pattern::new("services.*.command"), short::words),
-    (Pattern::new("services.*.entrypoint"), short::words),
-    (Pattern::new("processes.*.inputs"), one_to_list),
-    (Pattern::new("processes.*.outputs"), one_to_list),
-    (Pattern::new("processes.*.path"), one_to_list),
-    (Pattern::new("processes.*.scratch"), one_to_list),
-    (Pattern::new("processes.*.keep"), one_to_list),
-    (Pattern::new("processes.*.sockets[].backlog"), number),
-    (Pattern::new("networks.*.labels"), list_to_text_map),
-    (Pattern::new("networks.*.driver_opts"), texts),
-    (Pattern::new("networks.*.external"), short::external),
-    (Pattern::new("volumes.*.labels"), list_to_text_map),
-    (Pattern::new("volumes.*.driver_opts"), texts),
-    (Pattern::new("volumes.*.external"), short::external),
-    (Pattern::new("secrets.*.external"), short::external),
-    (Pattern::new("configs.*.external"), short::external),
-    (Pattern::new("ports.*"), short::named_port),
-    (Pattern::new("requires[]"), short::requirement),
-];
+use crate::yaml::node::{Kind, Mapping, Node, Scalar, Tag, Value};
+use crate::yaml::scalar;
 
 /// Rewrites a whole file's tree.
 pub(super) fn canonical(root: &mut Node, diagnostics: &mut Diagnostics) {
-    for section in ["services", "processes"] {
-        let Some(Value::Mapping(services)) =
-            root.as_mapping_mut().and_then(|root| root.get_mut(section)).map(|node| &mut node.value)
-        else {
-            continue;
-        };
-        for (name, entry) in services.iter_mut() {
-            let base = Path::root().key(section).key(name);
-            for (pattern, rewrite) in TABLE {
-                rewrite_at(&base, pattern, &mut entry.node, *rewrite, diagnostics);
+    object(&ROOT, &Place::ROOT, root, diagnostics);
+}
+
+fn shaped(shape: &'static Shape, place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
+    if node.is_null() || node.tag == Some(Tag::Reset) {
+        return;
+    }
+    match shape {
+        Shape::Any => {}
+        Shape::Text | Shape::Path | Shape::PathOrUrl => {
+            text(place, node, diagnostics);
+        }
+        Shape::Word(words) => {
+            if let Some(found) = text(place, node, diagnostics)
+                && !words.contains(&found)
+            {
+                let help = format!("it is one of `{}`", words.join("`, `"));
+                bad_value(place, node.span, format!("`{found}` is not known"), &help, diagnostics);
             }
         }
-    }
-    for (pattern, rewrite) in SERVICES {
-        pattern.for_each_mut(root, |path, node| rewrite(path, node, diagnostics));
-    }
-}
-
-/// Applies a rewrite below a service. The table's texts are constants, so each is a pattern.
-fn rewrite_at(base: &Path, pattern: &'static str, service: &mut Node, rewrite: Rewrite, diagnostics: &mut Diagnostics) {
-    Pattern::new(pattern).for_each_mut(service, |below, node| {
-        let whole: Path = base.segments().iter().chain(below.segments()).cloned().collect();
-        rewrite(&whole, node, diagnostics);
-    });
-}
-
-// ── what the rewrites are made of ──────────────────────────────────────────────────────────────────────────────────────────
-
-/// A value of the wrong kind.
-pub(super) fn wrong_kind(path: &Path, node: &Node, wanted: &str, diagnostics: &mut Diagnostics) {
-    let message = format!("`{path}` must be {wanted}, not {}", node.kind_name());
-    diagnostics.push(Diagnostic::error("wrong-kind", message).at(node.span, ""));
-}
-
-/// A value that cannot be read.
-pub(super) fn bad_value(path: &Path, span: Span, why: impl std::fmt::Display, help: &str, diagnostics: &mut Diagnostics) {
-    diagnostics.push(Diagnostic::error("bad-value", format!("`{path}`: {why}")).at(span, "").help(help));
-}
-
-/// A mapping of these keys, all with one span.
-pub(super) fn mapping(entries: impl IntoIterator<Item = (&'static str, Node)>, span: Span) -> Value {
-    let mut mapping = Mapping::default();
-    for (key, node) in entries {
-        mapping.insert(key, span, node);
-    }
-    Value::Mapping(mapping)
-}
-
-/// An integer.
-pub(super) fn integer(number: impl std::fmt::Display, span: Span) -> Node {
-    Node::new(Value::Scalar(Scalar { text: number.to_string(), kind: Kind::Int }), span)
-}
-
-fn build(_: &Path, node: &mut Node, _: &mut Diagnostics) {
-    if let Some(context) = node.as_text() {
-        node.value = mapping([("context", Node::text(context, node.span))], node.span);
-    } else if let Some(mapping) = node.as_mapping_mut()
-        && !mapping.contains("context")
-    {
-        let span = mapping.iter().next().map(|(_, entry)| entry.key_span);
-        if let Some(span) = span {
-            mapping.insert("context", span, Node::text(".", span));
-        }
-    }
-}
-
-/// `[A=1, B]` → `{A: "1", B: null}`; values of a mapping become texts.
-fn list_to_map(path: &Path, node: &mut Node, diagnostics: &mut Diagnostics) {
-    match &mut node.value {
-        Value::Sequence(items) => {
-            let mut mapping = Mapping::default();
-            for item in std::mem::take(items) {
-                let Some(text) = item.as_text() else {
-                    wrong_kind(path, &item, "a list of `NAME=value`", diagnostics);
-                    continue;
-                };
-                match text.split_once('=') {
-                    Some((key, value)) => mapping.insert(key, item.span, Node::text(value, item.span)),
-                    None => mapping.insert(text, item.span, Node::new(Value::Null, item.span)),
-                };
+        Shape::Checked(check) => {
+            if let Some(found) = text(place, node, diagnostics)
+                && !(check.accepts)(found)
+            {
+                bad_value(place, node.span, format!("`{found}` is not {}", check.wanted), "", diagnostics);
             }
-            node.value = Value::Mapping(mapping);
         }
-        Value::Mapping(_) => texts(path, node, diagnostics),
-        Value::Null => {}
-        Value::Bool(_) | Value::Scalar(_) => wrong_kind(path, node, "a mapping or a list of `NAME=value`", diagnostics),
-    }
-}
-
-/// As [`list_to_map`], a name alone has an empty value.
-fn list_to_text_map(path: &Path, node: &mut Node, diagnostics: &mut Diagnostics) {
-    list_to_map(path, node, diagnostics);
-    if let Some(mapping) = node.as_mapping_mut() {
-        for (_, entry) in mapping.iter_mut() {
-            if entry.node.is_null() {
-                entry.node = Node::text("", entry.node.span);
+        Shape::Flag => boolean(place, node, diagnostics),
+        Shape::Whole(least, most) => whole(*least, *most, place, node, diagnostics),
+        Shape::Number => number(place, node, diagnostics),
+        Shape::Duration => span_of_time(place, node, diagnostics),
+        Shape::Bytes => size(place, node, diagnostics),
+        Shape::Single | Shape::SingleOrNull => single(place, node, diagnostics),
+        Shape::List(items) => match node.as_sequence_mut() {
+            Some(list) => {
+                for (index, item) in list.iter_mut().enumerate() {
+                    shaped(items, &place.index(index), item, diagnostics);
+                }
+            }
+            None => wrong_kind(place, node, "a list", diagnostics),
+        },
+        Shape::Map(values) => match node.as_mapping_mut() {
+            Some(mapping) => {
+                for (key, entry) in mapping.iter_mut() {
+                    shaped(values, &place.key(key), &mut entry.node, diagnostics);
+                }
+            }
+            None => wrong_kind(place, node, "a mapping", diagnostics),
+        },
+        Shape::Named(values) => match node.as_mapping_mut() {
+            Some(mapping) => {
+                for (key, entry) in mapping.iter_mut() {
+                    name_of(values, key, entry.key_span, place, diagnostics);
+                    shaped(values, &place.key(key), &mut entry.node, diagnostics);
+                }
+            }
+            None => wrong_kind(place, node, "a mapping of names", diagnostics),
+        },
+        Shape::Object(known) => object(known, place, node, diagnostics),
+        Shape::Forms(forms) => {
+            let before = diagnostics.len();
+            (forms.rewrite)(place, node, diagnostics);
+            let long = forms.long.long();
+            let fits = fits(long, node);
+            if fits {
+                shaped(forms.long, place, node, diagnostics);
+            } else if !forms.short.iter().any(|short| as_short(short, place, node, diagnostics)) && diagnostics.len() == before {
+                wrong_kind(place, node, forms.wanted, diagnostics);
             }
         }
     }
 }
 
-/// Numbers and booleans inside become texts.
-fn texts(path: &Path, node: &mut Node, diagnostics: &mut Diagnostics) {
-    let mut turn = |node: &mut Node| match &node.value {
-        Value::Null | Value::Scalar(Scalar { kind: Kind::Text, .. }) => {}
-        Value::Scalar(scalar) => node.value = Value::Scalar(Scalar { text: scalar.printed(), kind: Kind::Text }),
-        Value::Bool(flag) => node.value = Value::Scalar(Scalar { text: flag.to_string(), kind: Kind::Text }),
-        Value::Sequence(_) | Value::Mapping(_) => wrong_kind(path, node, "made of single values", diagnostics),
+/// Whether a value is of a shape's kind, whatever is inside.
+fn fits(shape: &Shape, node: &Node) -> bool {
+    match (shape, &node.value) {
+        (Shape::Any, _)
+        | (_, Value::Null)
+        | (Shape::List(_), Value::Sequence(_))
+        | (Shape::Map(_) | Shape::Named(_) | Shape::Object(_), Value::Mapping(_))
+        | (Shape::Flag, Value::Bool(_) | Value::Scalar(_)) => true,
+        (Shape::List(_) | Shape::Map(_) | Shape::Named(_) | Shape::Object(_) | Shape::Flag, _) => false,
+        (Shape::Forms(forms), _) => fits(forms.long, node),
+        _ => matches!(node.value, Value::Bool(_) | Value::Scalar(_)),
+    }
+}
+
+/// A short form that stays as it is.
+fn as_short(short: &'static Shape, place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) -> bool {
+    let is_text = matches!(node.value, Value::Scalar(Scalar { kind: Kind::Text, .. }));
+    let is = match short {
+        Shape::Text | Shape::Word(_) | Shape::Path | Shape::PathOrUrl => is_text,
+        Shape::Flag => matches!(node.value, Value::Bool(_)),
+        Shape::Whole(..) => matches!(node.value, Value::Scalar(Scalar { kind: Kind::Int, .. })),
+        Shape::Object(_) => node.as_mapping().is_some(),
+        _ => false,
     };
-    match &mut node.value {
-        Value::Sequence(items) => items.iter_mut().for_each(&mut turn),
-        Value::Mapping(mapping) => mapping.iter_mut().for_each(|(_, entry)| turn(&mut entry.node)),
-        Value::Null | Value::Bool(_) | Value::Scalar(_) => {}
+    if is {
+        shaped(short, place, node, diagnostics);
     }
+    is
 }
 
-fn one_to_list(path: &Path, node: &mut Node, diagnostics: &mut Diagnostics) {
-    if let Some(text) = node.as_text() {
-        node.value = Value::Sequence(vec![Node::text(text, node.span)]);
-    } else if node.as_mapping().is_some() {
-        wrong_kind(path, node, "a text or a list", diagnostics);
-    }
-}
-
-/// `[a, b]` → `{a: null, b: null}`.
-fn names_to_map(path: &Path, node: &mut Node, diagnostics: &mut Diagnostics) {
-    let Some(items) = node.as_sequence_mut() else { return };
-    let mut mapping = Mapping::default();
-    for item in std::mem::take(items) {
-        match item.as_text() {
-            Some(name) => {
-                mapping.insert(name, item.span, Node::new(Value::Null, item.span));
-            }
-            None => wrong_kind(path, &item, "a list of names", diagnostics),
+fn object(known: &'static Object, place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
+    let Some(mapping) = node.as_mapping_mut() else {
+        let wanted = if known.is(&ROOT) { "a mapping with `services` or `processes`" } else { "a mapping" };
+        return wrong_kind(place, node, wanted, diagnostics);
+    };
+    renamed(known, mapping);
+    for (key, entry) in mapping.iter_mut() {
+        match known.get(key) {
+            Some(attribute) => shaped(&attribute.shape, &place.key(key), &mut entry.node, diagnostics),
+            None if key.starts_with("x-") => {}
+            None => stranger(known, key, entry.key_span, diagnostics),
         }
     }
-    node.value = Value::Mapping(mapping);
+}
+
+/// Spellings from before an attribute was one.
+fn renamed(known: &'static Object, mapping: &mut Mapping) {
+    const OLD: [(&str, &str); 2] = [("x-develop", "develop"), ("x-initialSync", "initial_sync")];
+    for (old, new) in OLD {
+        if mapping.contains(old)
+            && known.get(new).is_some()
+            && !mapping.contains(new)
+            && let Some(entry) = mapping.remove(old)
+        {
+            mapping.insert(new, entry.key_span, entry.node);
+        }
+    }
+}
+
+fn stranger(known: &'static Object, key: &str, span: Span, diagnostics: &mut Diagnostics) {
+    if known.is(&PROCESS) && CONTAINER.get(key).is_some() {
+        let help = CONTAINER_ONLY_HELP
+            .iter()
+            .find(|(name, _)| *name == key)
+            .map_or("it is an attribute of containers", |(_, help)| help);
+        let message = format!("`{key}` means nothing for a process");
+        diagnostics.push(Diagnostic::error("container-only", message).at(span, "only containers have it").help(help));
+    } else if known.is(&CONTAINER) && PROCESS.get(key).is_some() {
+        let message = format!("`{key}` means nothing for a container");
+        let diagnostic = Diagnostic::error("process-only", message).at(span, "only processes have it");
+        diagnostics.push(diagnostic.help("put the service under `processes:`"));
+    } else if known.what == EXTENDS_NAME {
+        let message = format!("`extends` has no attribute `{key}`, which has no effect");
+        diagnostics.push(Diagnostic::warning("unknown-key", message).at(span, "").help("remove the line"));
+    } else {
+        unknown_key(known.what, key, span, known.attributes.iter().map(|attribute| attribute.name), diagnostics);
+    }
+}
+
+fn name_of(values: &Shape, key: &str, span: Span, place: &Place<'_>, diagnostics: &mut Diagnostics) {
+    let is_service = matches!(values, Shape::Object(known) if known.is(&CONTAINER) || known.is(&PROCESS));
+    let checked = if is_service { key.parse::<ServiceName>().map(|_| ()) } else { name::check_key(key) };
+    if let Err(error) = checked {
+        let message = format!("`{key}` in `{place}` is not a name: {error}");
+        diagnostics.push(Diagnostic::error("bad-name", message).at(span, ""));
+    }
+}
+
+fn text<'n>(place: &Place<'_>, node: &'n Node, diagnostics: &mut Diagnostics) -> Option<&'n str> {
+    if let Value::Scalar(Scalar { text, kind: Kind::Text }) = &node.value {
+        return Some(text);
+    }
+    let quoted = matches!(node.value, Value::Scalar(_) | Value::Bool(_));
+    if quoted {
+        let written = node.as_text().unwrap_or_default();
+        let message = format!("`{place}` must be a text, not {} `{written}`", node.kind_name());
+        diagnostics
+            .push(Diagnostic::error("wrong-kind", message).at(node.span, "").help(format!("put it in quotes: `\"{written}\"`")));
+    } else {
+        wrong_kind(place, node, "a text", diagnostics);
+    }
+    None
 }
 
 /// What a variable can stand for where a boolean is wanted.
-fn boolean(path: &Path, node: &mut Node, diagnostics: &mut Diagnostics) {
-    let Value::Scalar(Scalar { text, .. }) = &node.value else { return };
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "yes" | "on" | "y" | "1" | "t" => node.value = Value::Bool(true),
-        "false" | "no" | "off" | "n" | "0" | "f" => node.value = Value::Bool(false),
-        _ => bad_value(path, node.span, format!("`{text}` is neither true nor false"), "write `true` or `false`", diagnostics),
+fn boolean(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
+    match &node.value {
+        Value::Bool(_) => {}
+        Value::Scalar(Scalar { text, kind: Kind::Text }) => match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "y" => node.value = flag(true, node.span).value,
+            "false" | "no" | "off" | "n" => node.value = flag(false, node.span).value,
+            _ => {
+                let why = format!("`{text}` is neither true nor false");
+                bad_value(place, node.span, why, "write `true` or `false`", diagnostics);
+            }
+        },
+        _ => wrong_kind(place, node, "`true` or `false`", diagnostics),
     }
 }
 
-/// What a variable can stand for where a number is wanted.
-fn number(path: &Path, node: &mut Node, diagnostics: &mut Diagnostics) {
-    let Value::Scalar(Scalar { text, kind: Kind::Text }) = &node.value else { return };
+fn whole(least: i64, most: i64, place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
+    let Value::Scalar(Scalar { text, kind }) = &node.value else {
+        return wrong_kind(place, node, "a whole number", diagnostics);
+    };
+    let value = match kind {
+        Kind::Int => scalar::integer(text),
+        Kind::Text => text.parse::<i64>().ok().map(i128::from),
+        // `1e3` and `5.` are whole numbers as well.
+        Kind::Float => scalar::float(text).filter(|value| value.fract() == 0.0 && value.abs() < 1e15).map(|value| value as i128),
+    };
+    match value {
+        Some(value) if value < i128::from(least) || value > i128::from(most) => {
+            let range = match (least, most) {
+                (least, i64::MAX) => format!("at least {least}"),
+                (least, most) => format!("from {least} to {most}"),
+            };
+            bad_value(place, node.span, format!("{value} is out of range"), &format!("write a number {range}"), diagnostics);
+        }
+        Some(value) => node.value = integer(value, node.span).value,
+        None => wrong_kind(place, node, "a whole number", diagnostics),
+    }
+}
+
+fn number(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
+    let Value::Scalar(Scalar { text, kind: Kind::Text }) = &node.value else {
+        if !matches!(node.value, Value::Scalar(_)) {
+            wrong_kind(place, node, "a number", diagnostics);
+        }
+        return;
+    };
     let kind = match (text.parse::<i64>(), text.parse::<f64>()) {
         (Ok(_), _) => Kind::Int,
-        (Err(_), Ok(_)) => Kind::Float,
-        (Err(_), Err(_)) => {
-            return bad_value(path, node.span, format!("`{text}` is not a number"), "write a number", diagnostics);
-        }
+        (Err(_), Ok(value)) if value.is_finite() => Kind::Float,
+        (Err(_), _) => return wrong_kind(place, node, "a number", diagnostics),
     };
     node.value = Value::Scalar(Scalar { text: text.clone(), kind });
+}
+
+fn span_of_time(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
+    let Some(found) = text(place, node, diagnostics) else { return };
+    match duration::parse(found) {
+        Some(value) => node.value = Node::text(duration::format(value), node.span).value,
+        None => {
+            let why = format!("`{found}` is not a duration");
+            bad_value(place, node.span, why, "write a number with a unit, such as `90s` or `1m30s`", diagnostics);
+        }
+    }
+}
+
+fn size(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
+    let Value::Scalar(Scalar { text, kind }) = &node.value else {
+        return wrong_kind(place, node, "a size such as `64m`", diagnostics);
+    };
+    let value = match kind {
+        Kind::Int => scalar::integer(text),
+        Kind::Float => scalar::float(text).filter(|value| value.fract() == 0.0).map(|value| value as i128),
+        Kind::Text => match text.strip_prefix('-') {
+            Some(rest) => bytes::parse(rest).map(|size| -i128::from(size)),
+            None => bytes::parse(text).map(i128::from),
+        },
+    };
+    match value {
+        Some(value) => node.value = Node::text(value.to_string(), node.span).value,
+        None => {
+            let why = format!("`{text}` is not a size");
+            bad_value(place, node.span, why, "write bytes, or a number with a unit, such as `64m` or `1.5gb`", diagnostics);
+        }
+    }
+}
+
+fn single(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
+    let text = match &node.value {
+        Value::Scalar(Scalar { kind: Kind::Text, .. }) => return,
+        Value::Scalar(scalar) => scalar.printed(),
+        Value::Bool(value) => value.to_string(),
+        _ => return wrong_kind(place, node, "a single value", diagnostics),
+    };
+    node.value = Node::text(text, node.span).value;
 }

@@ -1,12 +1,15 @@
 //! The canonical tree → the model's types.
 
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
 
 use super::profiles::Selection;
-use crate::base::diagnostic::Diagnostics;
+use super::schema::forms::{integer, mapping};
+use super::told::Found;
+use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::name::ServiceName;
 use crate::model::container::Container;
 use crate::model::depends::Condition;
@@ -21,28 +24,27 @@ use crate::yaml::typed::typed_at;
 const CODE: &str = "bad-value";
 
 /// Makes the model. Findings name the value that does not fit.
-pub(super) fn stack(
-    root: &Node,
-    selection: &Selection,
-    directory: PathBuf,
-    files: Vec<PathBuf>,
-    diagnostics: &mut Diagnostics,
-) -> Stack {
+pub(super) fn stack(root: &Node, selection: &Selection, directory: PathBuf, files: Vec<PathBuf>, found: &mut Found<'_>) -> Stack {
     let mut stack = Stack { directory, files, ..Stack::default() };
     let mut all: IndexMap<ServiceName, Service> = IndexMap::new();
     for section in ["services", "processes"] {
         for (name, entry) in root.get(section).and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter) {
             let at = Path::root().key(section).key(name);
-            let (Ok(name), Some(service)) = (name.parse::<ServiceName>(), service(&at, &entry.node, section, diagnostics)) else {
-                continue;
+            let name = match name.parse::<ServiceName>() {
+                Ok(name) => name,
+                Err(error) => {
+                    found.wrong.push(Diagnostic::error("bad-name", error.to_string()).at(entry.key_span, ""));
+                    continue;
+                }
             };
+            let Some(service) = service(&at, &entry.node, section, found) else { continue };
             all.insert(name, service);
         }
     }
     mark_tasks(&mut all, root);
     (stack.services, stack.disabled) = all.into_iter().partition(|(name, _)| selection.is_on(name.as_str()));
     sort_by_dependency(&mut stack.services);
-    let mut section = Sections { root, diagnostics };
+    let mut section = Sections { root, diagnostics: found.wrong };
     stack.networks = section.map("networks");
     stack.volumes = section.map("volumes");
     stack.secrets = section.map("secrets");
@@ -78,40 +80,57 @@ impl Sections<'_> {
     }
 }
 
-fn service(at: &Path, node: &Node, section: &str, diagnostics: &mut Diagnostics) -> Option<Service> {
+fn service(at: &Path, node: &Node, section: &str, found: &mut Found<'_>) -> Option<Service> {
     let mut flat = node.clone();
     if let Some(mapping) = flat.as_mapping_mut() {
         flatten(mapping);
+        restart(mapping, found.unstartable);
     }
-    let mut common: Common = typed_at(at, &flat, CODE, diagnostics)?;
+    let mut common: Common = typed_at(at, &flat, CODE, found.wrong)?;
     if let Some(restart) = deploy_restart(node) {
         common.restart = restart;
     }
     let kind = if section == "processes" {
-        Kind::Process(Box::new(typed_at::<Process>(at, &flat, CODE, diagnostics)?))
+        Kind::Process(Box::new(typed_at::<Process>(at, &flat, CODE, found.wrong)?))
     } else {
-        Kind::Container(Box::new(typed_at::<Container>(at, &flat, CODE, diagnostics)?))
+        Kind::Container(Box::new(typed_at::<Container>(at, &flat, CODE, found.wrong)?))
     };
     Some(Service { common, kind })
 }
 
-/// What `deploy` says outside of Swarm is said by plain attributes too. A null means that nothing was said.
+/// What `deploy` says outside of Swarm is said by plain attributes too; a limit in one number is both limits. A null means that
+/// nothing was said.
 fn flatten(service: &mut Mapping) {
     service.retain(|_, entry| !entry.node.is_null());
+    for (_, entry) in service.get_mut("ulimits").and_then(Node::as_mapping_mut).into_iter().flat_map(Mapping::iter_mut) {
+        if let Some(limit) = entry.node.as_text() {
+            let span = entry.node.span;
+            entry.node.value = mapping([("soft", integer(limit, span)), ("hard", integer(limit, span))], span);
+        }
+    }
     let Some(deploy) = service.get("deploy").cloned() else { return };
-    let limits = deploy.get("resources").and_then(|resources| resources.get("limits")).cloned();
-    let reservations = deploy.get("resources").and_then(|resources| resources.get("reservations")).cloned();
+    let limits = deploy.get("resources").and_then(|resources| resources.get("limits"));
+    let reservations = deploy.get("resources").and_then(|resources| resources.get("reservations"));
     let found = [
-        ("scale", deploy.get("replicas").cloned()),
-        ("mem_limit", limits.as_ref().and_then(|limits| limits.get("memory")).cloned()),
-        ("cpus", limits.as_ref().and_then(|limits| limits.get("cpus")).cloned()),
-        ("pids_limit", limits.as_ref().and_then(|limits| limits.get("pids")).cloned()),
-        ("mem_reservation", reservations.as_ref().and_then(|reservations| reservations.get("memory")).cloned()),
+        ("scale", deploy.get("replicas")),
+        ("mem_limit", limits.and_then(|limits| limits.get("memory"))),
+        ("cpus", limits.and_then(|limits| limits.get("cpus"))),
+        ("pids_limit", limits.and_then(|limits| limits.get("pids"))),
+        ("mem_reservation", reservations.and_then(|reservations| reservations.get("memory"))),
     ];
     for (key, node) in found {
         if let Some(node) = node {
-            service.insert(key, node.span, node);
+            service.insert(key, node.span, node.clone());
         }
+    }
+}
+
+/// Compose loads any policy, and the engine refuses it later.
+fn restart(service: &mut Mapping, unstartable: &mut Diagnostics) {
+    let Some(policy) = service.get("restart") else { return };
+    if let Some(Err(why)) = policy.as_text().map(str::parse::<RestartPolicy>) {
+        unstartable.push(Diagnostic::error("bad-value", why).at(policy.span, ""));
+        service.remove("restart");
     }
 }
 
@@ -128,7 +147,7 @@ fn deploy_restart(service: &Node) -> Option<RestartPolicy> {
 
 /// A process is a task when it has `check`, `inputs`, `outputs` or `schedule`, or when something waits for its completion.
 fn mark_tasks(services: &mut IndexMap<ServiceName, Service>, root: &Node) {
-    let waited_for: Vec<ServiceName> = (services.values())
+    let waited_for: HashSet<ServiceName> = (services.values())
         .flat_map(|service| &service.common.depends_on)
         .filter(|(_, dependency)| dependency.condition == Condition::Completed)
         .map(|(name, _)| name.clone())
@@ -144,26 +163,59 @@ fn mark_tasks(services: &mut IndexMap<ServiceName, Service>, root: &Node) {
 
 /// Dependencies first, else in the order of the files: effects, plans and lists then read in the order in which things start.
 fn sort_by_dependency(services: &mut IndexMap<ServiceName, Service>) {
-    let mut sorted: IndexMap<ServiceName, ()> = IndexMap::new();
-    fn visit(
-        name: &ServiceName,
-        services: &IndexMap<ServiceName, Service>,
-        open: &mut Vec<ServiceName>,
-        sorted: &mut IndexMap<ServiceName, ()>,
-    ) {
-        let Some(service) = services.get(name) else { return };
-        if sorted.contains_key(name) || open.contains(name) {
-            return;
+    let edges: Vec<Vec<usize>> = (services.values())
+        .map(|service| service.common.depends_on.keys().filter_map(|name| services.get_index_of(name)).collect())
+        .collect();
+    let mut rank: Vec<Option<usize>> = vec![None; edges.len()];
+    let mut is_open = vec![false; edges.len()];
+    let mut next_rank = 0..;
+    for first in 0..edges.len() {
+        // Depth first, without recursion: a chain may be long. One that goes round has been told.
+        let mut stack = vec![(first, edges[first].iter())];
+        if rank[first].is_some() {
+            continue;
         }
-        open.push(name.clone());
-        for dependency in service.common.depends_on.keys() {
-            visit(dependency, services, open, sorted);
+        is_open[first] = true;
+        while let Some((here, rest)) = stack.last_mut() {
+            let here = *here;
+            match rest.next() {
+                Some(&below) if rank[below].is_some() || is_open[below] => {}
+                Some(&below) => {
+                    is_open[below] = true;
+                    stack.push((below, edges[below].iter()));
+                }
+                None => {
+                    rank[here] = next_rank.next();
+                    stack.pop();
+                }
+            }
         }
-        open.pop();
-        sorted.insert(name.clone(), ());
     }
-    for name in services.keys() {
-        visit(name, services, &mut Vec::new(), &mut sorted);
+    let ranks: HashMap<ServiceName, Option<usize>> = services.keys().cloned().zip(rank).collect();
+    services.sort_by_cached_key(|name, _| ranks.get(name).copied().flatten());
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::load::testing::load;
+
+    fn order(text: &str) -> String {
+        let loaded = load(&[("compose.yaml", text)]);
+        assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
+        loaded.stack.services.keys().map(ToString::to_string).collect::<Vec<_>>().join(" ")
     }
-    services.sort_by_cached_key(|name, _| sorted.get_index_of(name));
+
+    #[test]
+    fn dependencies_come_first_and_else_the_order_of_the_files_stays() {
+        let text = "services:\n  d: {image: x, depends_on: [b, a]}\n  a: {image: x}\n  c: {image: x}\n  b: {image: x, depends_on: [c]}\n";
+        assert_eq!(order(text), "c b a d");
+    }
+
+    #[test]
+    fn a_chain_may_be_long() {
+        let link = |n: u32| format!("  s{n}: {{image: x, depends_on: [s{}]}}\n", n - 1);
+        let chain = (1..5000).map(link).collect::<Vec<_>>().concat();
+        let names = order(&format!("services:\n{chain}  s0: {{image: x}}\n"));
+        assert!(names.starts_with("s0 s1 s2 ") && names.ends_with(" s4999"));
+    }
 }

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use super::interpolate::Mention;
+
 /// How deep expressions may stand in each other.
 const MAX_DEPTH: usize = 64;
 
@@ -198,19 +200,25 @@ pub(super) fn evaluate<'a, 'v>(
     Ok(out)
 }
 
-/// The names that pieces mention, the outer before the inner.
-pub(super) fn names<'a>(pieces: &[Piece<'a>]) -> Vec<&'a str> {
-    let mut names = Vec::new();
+/// What the pieces of a text say about variables, the outer before the inner.
+pub(super) fn mentions<'a>(pieces: &[Piece<'a>], text: &'a str) -> Vec<Mention<'a>> {
+    let mut mentions = Vec::new();
     for piece in pieces {
-        match piece {
-            Piece::Literal(_) => {}
-            Piece::Variable { name, operator, .. } => {
-                names.push(*name);
-                names.extend(operator.iter().flat_map(|operator| self::names(&operator.word)));
+        let Piece::Variable { name, operator, at } = piece else { continue };
+        let mut mention = Mention { name, ..Mention::default() };
+        if let Some(operator) = operator {
+            // After `${`, the name, the sign and perhaps a colon; before `}`.
+            let word = at.start + 2 + name.len() + 1 + usize::from(operator.empty_counts_as_unset)..at.end - 1;
+            match operator.kind {
+                OperatorKind::Default => mention.default = text.get(word),
+                OperatorKind::Alternative => mention.alternative = text.get(word),
+                OperatorKind::Required => mention.is_required = true,
             }
         }
+        mentions.push(mention);
+        mentions.extend(operator.iter().flat_map(|operator| self::mentions(&operator.word, text)));
     }
-    names
+    mentions
 }
 
 #[cfg(test)]

@@ -3,9 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// The longest text that a load reads, in bytes.
+pub const MAX_BYTES: usize = 4 << 20;
+
 /// What the loader asks of a file system.
 pub trait Files {
-    /// A file's bytes; `-` is stdin.
+    /// A file's bytes; `-` is stdin. Of a longer one than [`MAX_BYTES`] no more is needed than one byte beyond: devices never end.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// The path with all links resolved.
     fn canonical(&self, path: &Path) -> io::Result<PathBuf>;

@@ -1,31 +1,62 @@
-//! Which files describe the stack, and which directory is its own.
+//! Which files describe the stack, which directory is its own, and which files of variables belong to it.
+//!
+//! The three hang together: a `.env` may name the stack's files, and where those lie decides which `.env` is read.
 
 use std::path::{Path, PathBuf};
 
-use super::Request;
+use indexmap::IndexMap;
+
+use super::dotenv::{self, Format};
 use super::files::{FileKind, Files};
+use super::variables::{Origin, Variables};
+use super::{Loading, Request};
 use crate::base::diagnostic::Diagnostic;
 
 /// Sought in this order, in the working directory and then in its parents.
-const NAMES: [&str; 7] =
-    ["stack.yaml", "stack.yml", "compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml", "Procfile"];
+const NAMES: [&str; 9] = [
+    "stack.yaml",
+    "stack.yml",
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yml",
+    "docker-compose.yaml",
+    "Procfile",
+    "process-compose.yaml",
+    "process-compose.yml",
+];
 
 /// The stack's files in order, and its directory; all absolute.
-pub(super) fn files(request: &Request, files: &dyn Files) -> Result<(Vec<PathBuf>, PathBuf), Diagnostic> {
-    let named = named(request);
-    let found = if named.is_empty() { sought(request, files)? } else { named };
-    let first = found.first().expect("one is named or found");
-    let directory = match &request.project_directory {
-        Some(directory) => absolute(&request.working_dir, directory),
-        None if first == Path::new("-") => request.working_dir.clone(),
-        None => {
-            // A link to a stack file leads to the stack, not to the link's neighbours.
-            let real = files.canonical(first).unwrap_or_else(|_| first.clone());
-            real.parent().map_or_else(|| request.working_dir.clone(), Path::to_owned)
-        }
+#[derive(Debug, Clone, Default)]
+pub(super) struct Found {
+    pub(super) files: Vec<PathBuf>,
+    pub(super) directory: PathBuf,
+}
+
+/// Finds the stack. `variables` holds those of the caller, and gets those of `--env-file` or `.env`.
+///
+/// As in Compose, the `.env` of the directory from which the search starts is read before the one beside the stack file, and wins:
+/// it may hold `COMPOSE_FILE`.
+pub(super) fn stack(request: &Request, variables: &mut Variables, loading: &mut Loading<'_>) -> Result<Found, Diagnostic> {
+    let explicit = named_env_files(request);
+    let start = match (&request.project_directory, request.files.first()) {
+        (Some(directory), _) => absolute(&request.working_dir, directory),
+        (None, Some(first)) if first != Path::new("-") => home_of(&absolute(&request.working_dir, first), request, loading.files),
+        (None, Some(_) | None) => request.working_dir.clone(),
     };
-    for path in found.iter().filter(|path| *path != Path::new("-")) {
-        match files.kind(path) {
+    if explicit.is_empty() {
+        dotenv_of(&start, variables, loading);
+    } else {
+        env_files(&explicit, variables, loading);
+    }
+    let named = named(request, variables);
+    let files = if named.is_empty() { sought(&start, loading.files)? } else { named };
+    let first = files.first().expect("one is named or found");
+    let directory = match &request.project_directory {
+        Some(_) => start.clone(),
+        None => home_of(first, request, loading.files),
+    };
+    for path in files.iter().filter(|path| *path != Path::new("-")) {
+        match loading.files.kind(path) {
             Some(FileKind::File | FileKind::Other) => {}
             Some(FileKind::Directory) => {
                 return Err(Diagnostic::error("no-stack-file", format!("`{}` is a directory, not a stack file", path.display())));
@@ -33,24 +64,76 @@ pub(super) fn files(request: &Request, files: &dyn Files) -> Result<(Vec<PathBuf
             None => return Err(Diagnostic::error("no-stack-file", format!("there is no file `{}`", path.display()))),
         }
     }
-    Ok((found, directory))
+    if explicit.is_empty() && directory != start {
+        dotenv_of(&directory, variables, loading);
+    }
+    Ok(Found { files, directory })
+}
+
+/// The directory that a stack has by its first file. A link to a stack file leads to the stack, not to the link's neighbours.
+fn home_of(first: &Path, request: &Request, files: &dyn Files) -> PathBuf {
+    if first == Path::new("-") {
+        return request.working_dir.clone();
+    }
+    let real = files.canonical(first).unwrap_or_else(|_| first.to_owned());
+    real.parent().map_or_else(|| request.working_dir.clone(), Path::to_owned)
 }
 
 /// What `-f`, `$BAISTACK_FILE` or `$COMPOSE_FILE` name.
-fn named(request: &Request) -> Vec<PathBuf> {
+fn named(request: &Request, variables: &Variables) -> Vec<PathBuf> {
     if !request.files.is_empty() {
         return request.files.iter().map(|path| absolute(&request.working_dir, path)).collect();
     }
-    let variable = |name: &str| request.environment.get(name).filter(|value| !value.is_empty());
-    let separator = variable("COMPOSE_PATH_SEPARATOR").map_or(":", String::as_str);
+    let variable = |name: &str| variables.get(name).map(|variable| variable.value.as_str()).filter(|value| !value.is_empty());
+    let separator = variable("COMPOSE_PATH_SEPARATOR").unwrap_or(":");
     let list = variable("BAISTACK_FILE").or_else(|| variable("COMPOSE_FILE"));
     let paths = list.map(|list| list.split(separator).map(|path| absolute(&request.working_dir, Path::new(path))).collect());
     paths.unwrap_or_default()
 }
 
-fn sought(request: &Request, files: &dyn Files) -> Result<Vec<PathBuf>, Diagnostic> {
-    let start =
-        request.project_directory.as_ref().map_or_else(|| request.working_dir.clone(), |dir| absolute(&request.working_dir, dir));
+/// What `--env-file` or the caller's `$COMPOSE_ENV_FILES` name.
+fn named_env_files(request: &Request) -> Vec<PathBuf> {
+    let in_working_dir = |path: &Path| absolute(&request.working_dir, path);
+    if !request.env_files.is_empty() {
+        return request.env_files.iter().map(|path| in_working_dir(path)).collect();
+    }
+    let list = request.environment.get("COMPOSE_ENV_FILES").map(String::as_str).unwrap_or_default();
+    list.split(',').filter(|path| !path.is_empty()).map(|path| in_working_dir(Path::new(path))).collect()
+}
+
+/// The `.env` of a directory, if there is one and nobody has turned it off.
+fn dotenv_of(directory: &Path, variables: &mut Variables, loading: &mut Loading<'_>) {
+    let off = variables.get("COMPOSE_DISABLE_ENV_FILE").is_some_and(|variable| is_true(&variable.value));
+    let path = directory.join(".env");
+    if !off && loading.files.kind(&path) == Some(FileKind::File) {
+        env_files(&[path], variables, loading);
+    }
+}
+
+/// What Go's `strconv.ParseBool` calls true.
+fn is_true(text: &str) -> bool {
+    matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True")
+}
+
+/// Gives the lines of files of variables: a later file wins over an earlier one, and what is given already over all of them.
+pub(super) fn env_files(paths: &[PathBuf], variables: &mut Variables, loading: &mut Loading<'_>) {
+    let mut lines: IndexMap<String, dotenv::Entry> = IndexMap::new();
+    for path in paths {
+        let Some((source, text)) = loading.read_unplaced(path, "env file") else { continue };
+        let inherited = |name: &str| {
+            let outer = variables.get(name).map(|variable| variable.value.as_str());
+            outer.or_else(|| lines.get(name).map(|entry| entry.value.as_str()))
+        };
+        let (interpolator, diagnostics) = (&mut loading.interpolator, &mut loading.diagnostics);
+        let entries = dotenv::parse(source, &text, Format::Compose, &inherited, interpolator, diagnostics);
+        lines.extend(entries);
+    }
+    for (name, entry) in lines {
+        variables.give(name, entry.value, Origin::File(entry.span));
+    }
+}
+
+fn sought(start: &Path, files: &dyn Files) -> Result<Vec<PathBuf>, Diagnostic> {
     for directory in start.ancestors() {
         for name in NAMES {
             let path = directory.join(name);

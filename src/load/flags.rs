@@ -4,17 +4,17 @@ use std::path::{Component, Path as FsPath, PathBuf};
 
 use serde::de::DeserializeOwned;
 
+use super::place::Place;
 use super::short;
 use crate::base::diagnostic::Diagnostics;
 use crate::base::source::{SourceMap, Span};
 use crate::model::mount::{Mount, MountKind};
 use crate::model::port::Port;
 use crate::yaml::node::{Node, Value};
-use crate::yaml::path::Path;
 use crate::yaml::typed::typed;
 
 /// Turns short forms into long ones, in place.
-type LongForm = fn(&Path, &mut Node, &mut Diagnostics);
+type LongForm = fn(&Place<'_>, &mut Node, &mut Diagnostics);
 
 /// `SOURCE:TARGET[:OPTIONS]`. A relative path is relative to `directory`, one with `~` to `home`.
 pub fn mount(text: &str, directory: &FsPath, home: Option<&str>) -> Result<Mount, String> {
@@ -47,7 +47,7 @@ fn read<T: DeserializeOwned>(text: &str, long: LongForm) -> Result<T, String> {
     let span = Span { source, start: 0, end: u32::try_from(text.len()).unwrap_or(u32::MAX) };
     let mut list = Node::new(Value::Sequence(vec![Node::text(text, span)]), span);
     let mut diagnostics = Diagnostics::default();
-    long(&Path::default(), &mut list, &mut diagnostics);
+    long(&Place::ROOT, &mut list, &mut diagnostics);
     let read = if diagnostics.has_errors() { None } else { typed(&list, "bad-flag", &mut diagnostics) };
     read.ok_or_else(|| diagnostics.sorted().first().map_or_else(|| format!("`{text}` cannot be read"), |d| d.message.clone()))
 }
@@ -80,6 +80,6 @@ mod tests {
         assert!(read("./a:/app:ro").read_only);
         let published: Vec<_> = ports("127.0.0.1:8080-8081:80-81").unwrap().into_iter().map(|port| port.published).collect();
         assert_eq!(published, [Some("8080".to_owned()), Some("8081".to_owned())]);
-        assert!(ports("x:y").is_err() && mount("a:b:c:d", FsPath::new("/"), None).is_err());
+        assert!(ports("x:y").is_err() && mount("aa:bb:cc:dd", FsPath::new("/"), None).is_err());
     }
 }

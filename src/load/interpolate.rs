@@ -111,7 +111,25 @@ pub(super) fn no_value(fault: NoValue) -> Diagnostic {
 
 /// The names of variables that a text mentions; none if it has a fault.
 pub fn names(text: &str) -> Vec<&str> {
-    expression::parse(text, Dialect::Compose).map(|pieces| expression::names(&pieces)).unwrap_or_default()
+    mentions(text).into_iter().map(|mention| mention.name).collect()
+}
+
+/// What a text says about a variable.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Mention<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The word of `-`, as it is written.
+    pub default: Option<&'a str>,
+    /// The word of `+`, as it is written.
+    pub alternative: Option<&'a str>,
+    /// `?`: it must have a value.
+    pub is_required: bool,
+}
+
+/// What a text says about the variables that it mentions, also inside of others; nothing if it has a fault.
+pub fn mentions(text: &str) -> Vec<Mention<'_>> {
+    expression::parse(text, Dialect::Compose).map(|pieces| expression::mentions(&pieces, text)).unwrap_or_default()
 }
 
 /// An expression, cut so that it fits into a line.

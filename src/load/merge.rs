@@ -1,145 +1,186 @@
-//! Lays one tree over another by Compose's rules.
+//! Lays one tree over another by Compose's rules, which stand in the table of attributes.
 //!
 //! Both are in their long forms already, so that the rules are few: mappings merge by key, lists are appended and then made
-//! unique by what identifies an entry, everything else is replaced. `!reset` takes away, `!override` replaces.
+//! unique by what identifies an entry, everything else is replaced. `!reset` takes away, `!override` replaces, nothing (`key:`)
+//! changes nothing.
 
+use std::collections::HashMap;
+
+use super::schema::{Attribute, Identity, Merge, ROOT, Shape};
 use crate::yaml::node::{Entry, Mapping, Node, Tag, Value};
-use crate::yaml::path::{Path, Pattern};
-
-/// How lists meet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rule {
-    /// The later one stands alone.
-    Replace,
-    /// Entries with the same value of these keys are one; the later stays, in the place of the earlier.
-    Unique(&'static [&'static str]),
-    /// Texts that are the same up to `=` are one.
-    UniqueText,
-}
-
-const RULES: &[(Pattern, Rule)] = &[
-    (Pattern::new("services.*.command"), Rule::Replace),
-    (Pattern::new("services.*.entrypoint"), Rule::Replace),
-    (Pattern::new("services.*.healthcheck.test"), Rule::Replace),
-    (Pattern::new("processes.*.command"), Rule::Replace),
-    (Pattern::new("processes.*.entrypoint"), Rule::Replace),
-    (Pattern::new("processes.*.check"), Rule::Replace),
-    (Pattern::new("processes.*.shell"), Rule::Replace),
-    (Pattern::new("processes.*.healthcheck.test"), Rule::Replace),
-    (Pattern::new("services.*.ports"), Rule::Unique(&["host_ip", "target", "published", "protocol"])),
-    (Pattern::new("processes.*.ports"), Rule::Unique(&["host_ip", "target", "published", "protocol"])),
-    (Pattern::new("processes.*.sockets"), Rule::Unique(&["tcp", "unix"])),
-    (Pattern::new("services.*.volumes"), Rule::Unique(&["target"])),
-    (Pattern::new("services.*.devices"), Rule::Unique(&["target"])),
-    (Pattern::new("services.*.secrets"), Rule::Unique(&["target", "source"])),
-    (Pattern::new("services.*.configs"), Rule::Unique(&["target", "source"])),
-    (Pattern::new("processes.*.secrets"), Rule::Unique(&["target", "source"])),
-    (Pattern::new("processes.*.configs"), Rule::Unique(&["target", "source"])),
-    (Pattern::new("services.*.expose"), Rule::UniqueText),
-    (Pattern::new("services.*.cap_add"), Rule::UniqueText),
-    (Pattern::new("services.*.cap_drop"), Rule::UniqueText),
-    (Pattern::new("processes.*.cap_add"), Rule::UniqueText),
-    (Pattern::new("services.*.profiles"), Rule::UniqueText),
-    (Pattern::new("processes.*.profiles"), Rule::UniqueText),
-    (Pattern::new("services.*.extra_hosts"), Rule::UniqueText),
-    (Pattern::new("images"), Rule::UniqueText),
-];
-
-/// In these a null is a value: the variable is taken from the environment.
-const NULL_IS_A_VALUE: &[Pattern] = &[
-    Pattern::new("services.*.environment.*"),
-    Pattern::new("processes.*.environment.*"),
-    Pattern::new("services.*.build.args.*"),
-];
 
 /// `over` laid over `base`.
 pub(super) fn merge(base: Node, over: Node) -> Node {
-    at(&mut Path::root(), base, over)
+    static WHOLE: Shape = Shape::Object(&ROOT);
+    shaped(&WHOLE, Merge::Natural, base, over)
 }
 
-fn at(path: &mut Path, base: Node, over: Node) -> Node {
-    if over.tag == Some(Tag::Override) {
-        return Node { tag: None, ..over };
+fn shaped(shape: &'static Shape, rule: Merge, base: Node, over: Node) -> Node {
+    match over.tag {
+        Some(Tag::Override) => return Node { tag: None, ..untagged(over) },
+        Some(Tag::Reset) => return Node { value: Value::Null, ..over },
+        None => {}
     }
-    match (base.value, over.value) {
-        (Value::Mapping(mut below), Value::Mapping(above)) => {
-            for (key, Entry { key_span, node }) in above {
-                *path = path.key(&key);
-                if node.tag == Some(Tag::Reset) {
-                    below.remove(&key);
-                } else if let Some(old) = below.get_mut(&key) {
-                    let taken = std::mem::replace(old, Node::new(Value::Null, key_span));
-                    *old = at(path, taken, node);
-                } else {
-                    below.insert(key, key_span, untagged(node));
-                }
-                path.pop();
+    let (base_value, over_value) = match (base.value, over.value) {
+        (below, Value::Null) if rule != Merge::Replace => return Node { value: below, tag: base.tag, span: base.span },
+        (Value::Mapping(below), Value::Mapping(above)) => {
+            let value = if apart(rule, &below, &above) { above } else { mappings(shape, rule, below, above) };
+            return Node { value: Value::Mapping(value), tag: base.tag, span: over.span };
+        }
+        values => values,
+    };
+    let value = match (base_value, over_value) {
+        (Value::Sequence(below), Value::Sequence(above)) => Value::Sequence(match rule {
+            Merge::Replace => above,
+            Merge::Natural | Merge::SameKey(_) | Merge::NullCounts => below.into_iter().chain(above).collect(),
+            Merge::Unique(identity) => unique(below.into_iter().chain(above).collect(), identity),
+            Merge::ByKey(key) => by_key(shape, key, below, above),
+        }),
+        (_, above) => above,
+    };
+    untagged(Node { value, tag: base.tag, span: over.span })
+}
+
+/// Whether two mappings are of different kinds, so that the later one stands alone.
+fn apart(rule: Merge, below: &Mapping, above: &Mapping) -> bool {
+    let Merge::SameKey(key) = rule else { return false };
+    let (below, above) = (below.get(key).and_then(Node::as_text), above.get(key).and_then(Node::as_text));
+    below.is_some() && above.is_some() && below != above
+}
+
+fn mappings(shape: &'static Shape, rule: Merge, mut below: Mapping, above: Mapping) -> Mapping {
+    for (key, Entry { key_span, node }) in above {
+        if node.tag == Some(Tag::Reset) {
+            below.remove(&key);
+            continue;
+        }
+        let Some(old) = below.entry_mut(&key) else {
+            below.insert(key, key_span, untagged(node));
+            continue;
+        };
+        let (shape, inner) = within(shape, &key);
+        let replaces = rule == Merge::NullCounts;
+        let taken = std::mem::replace(&mut old.node, Node::new(Value::Null, key_span));
+        old.node = if replaces { untagged(node) } else { shaped(shape, inner, taken, node) };
+        old.key_span = key_span;
+    }
+    below
+}
+
+/// What the table says of a key: its shape and how it merges.
+fn within(shape: &'static Shape, key: &str) -> (&'static Shape, Merge) {
+    match shape.long() {
+        Shape::Object(object) => object.get(key).map_or((&Shape::Any, Merge::Natural), |row: &Attribute| (&row.shape, row.merge)),
+        Shape::Map(values) | Shape::Named(values) => (values, Merge::Natural),
+        _ => (&Shape::Any, Merge::Natural),
+    }
+}
+
+fn by_key(shape: &'static Shape, key: &str, below: Vec<Node>, above: Vec<Node>) -> Vec<Node> {
+    let item_shape = if let Shape::List(items) = shape.long() { items } else { &Shape::Any };
+    let mut result = below;
+    for item in above {
+        let identity = item.get(key).and_then(Node::as_text);
+        let known = result.iter().position(|old| identity.is_some() && old.get(key).and_then(Node::as_text) == identity);
+        match known {
+            Some(at) => {
+                let old = std::mem::replace(&mut result[at], Node::new(Value::Null, item.span));
+                result[at] = shaped(item_shape, Merge::Natural, old, item);
             }
-            Node { value: Value::Mapping(below), tag: base.tag, span: over.span }
+            None => result.push(item),
         }
-        (Value::Sequence(below), Value::Sequence(above)) => {
-            let rule = RULES.iter().find(|(pattern, _)| pattern.matches(path)).map(|(_, rule)| *rule);
-            let items = if rule == Some(Rule::Replace) { above } else { below.into_iter().chain(above).collect() };
-            Node { value: Value::Sequence(unique(items, rule)), tag: base.tag, span: over.span }
-        }
-        (below, Value::Null) if !NULL_IS_A_VALUE.iter().any(|pattern| pattern.matches(path)) => {
-            Node { value: below, tag: base.tag, span: base.span }
-        }
-        (_, above) => Node { value: above, tag: base.tag, span: over.span },
     }
+    result
 }
 
 /// A tree that met no other: what was to be taken away is not there, what was to replace stands.
 pub(super) fn untagged(mut node: Node) -> Node {
     node.tag = None;
+    strip(&mut node);
+    node
+}
+
+fn strip(node: &mut Node) {
     match &mut node.value {
         Value::Mapping(mapping) => {
-            let old = std::mem::take(mapping);
-            for (key, entry) in old {
-                if entry.node.tag != Some(Tag::Reset) {
-                    mapping.insert(key, entry.key_span, untagged(entry.node));
-                }
+            if mapping.iter().any(|(_, entry)| entry.node.tag == Some(Tag::Reset)) {
+                mapping.retain(|_, entry| entry.node.tag != Some(Tag::Reset));
+            }
+            for (_, entry) in mapping.iter_mut() {
+                entry.node.tag = None;
+                strip(&mut entry.node);
             }
         }
         Value::Sequence(items) => {
-            let old = std::mem::take(items);
-            items.extend(old.into_iter().filter(|item| item.tag != Some(Tag::Reset)).map(untagged));
+            items.retain(|item| item.tag != Some(Tag::Reset));
+            for item in items {
+                item.tag = None;
+                strip(item);
+            }
         }
         Value::Null | Value::Bool(_) | Value::Scalar(_) => {}
     }
-    node
 }
 
 /// Applies the uniqueness of lists to a tree that stands alone: Compose does so within one file too.
 pub(super) fn make_unique(root: &mut Node) {
-    for (pattern, rule) in RULES.iter().filter(|(_, rule)| *rule != Rule::Replace) {
-        pattern.for_each_mut(root, |_, node| {
-            if let Some(items) = node.as_sequence_mut() {
-                *items = unique(std::mem::take(items), Some(*rule));
+    static WHOLE: Shape = Shape::Object(&ROOT);
+    unique_below(&WHOLE, Merge::Natural, root);
+}
+
+fn unique_below(shape: &'static Shape, rule: Merge, node: &mut Node) {
+    match (&mut node.value, shape.long()) {
+        (Value::Mapping(mapping), _) => {
+            for (key, entry) in mapping.iter_mut() {
+                let (shape, rule) = within(shape, key);
+                unique_below(shape, rule, &mut entry.node);
             }
-        });
+        }
+        (Value::Sequence(items), Shape::List(inner)) => {
+            items.iter_mut().for_each(|item| unique_below(inner, Merge::Natural, item));
+            if let Merge::Unique(identity) = rule {
+                *items = unique(std::mem::take(items), identity);
+            }
+        }
+        _ => {}
     }
 }
 
-fn unique(items: Vec<Node>, rule: Option<Rule>) -> Vec<Node> {
-    type Identity = Box<dyn Fn(&Node) -> Option<String>>;
-    let identity: Identity = match rule {
-        Some(Rule::Unique(keys)) => Box::new(|node| {
-            let mapping: &Mapping = node.as_mapping()?;
-            Some(keys.iter().map(|key| mapping.get(key).and_then(Node::as_text).unwrap_or("\0")).collect::<Vec<_>>().join("\n"))
-        }),
-        Some(Rule::UniqueText) => Box::new(|node| Some(node.as_text()?.to_owned())),
-        Some(Rule::Replace) | None => return items,
-    };
-    let mut result: Vec<(Option<String>, Node)> = Vec::new();
+fn unique(items: Vec<Node>, identity: Identity) -> Vec<Node> {
+    let mut known: HashMap<String, usize> = HashMap::with_capacity(items.len());
+    let mut result: Vec<Node> = Vec::with_capacity(items.len());
     for item in items {
-        let key = identity(&item);
-        match result.iter_mut().find(|(known, _)| key.is_some() && *known == key) {
-            Some((_, old)) => *old = item,
-            None => result.push((key, item)),
+        match identified(&item, identity).map(|key| known.entry(key)) {
+            Some(std::collections::hash_map::Entry::Occupied(old)) => result[*old.get()] = item,
+            Some(std::collections::hash_map::Entry::Vacant(free)) => {
+                free.insert(result.len());
+                result.push(item);
+            }
+            None => result.push(item),
         }
     }
-    result.into_iter().map(|(_, item)| item).collect()
+    result
+}
+
+fn identified(node: &Node, identity: Identity) -> Option<String> {
+    let part = |key: &str| node.get(key).and_then(Node::as_text);
+    match identity {
+        Identity::Text => node.as_text().map(str::to_owned),
+        Identity::Name => {
+            let text = node.as_text()?;
+            Some(text.split_once('=').map_or(text, |(name, _)| name).to_owned())
+        }
+        Identity::Port => {
+            let (ip, protocol) = (part("host_ip").unwrap_or("0.0.0.0"), part("protocol").unwrap_or("tcp"));
+            Some(format!("{ip}:{}:{}/{protocol}", part("published").unwrap_or_default(), part("target")?))
+        }
+        Identity::Address => part("tcp").or_else(|| part("unix")).map(str::to_owned),
+        Identity::Path => part("path").map(str::to_owned),
+        Identity::Target => part("target").or_else(|| part("source")).map(str::to_owned),
+        Identity::Grant(directory) => {
+            part("target").map(str::to_owned).or_else(|| Some(format!("{directory}/{}", part("source")?)))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -147,12 +188,15 @@ mod tests {
     use super::*;
     use crate::base::diagnostic::Diagnostics;
     use crate::base::source::SourceMap;
+    use crate::load::canonical::canonical;
     use crate::yaml::{emit, parse};
 
     fn tree(text: &str) -> Node {
         let mut sources = SourceMap::default();
         let source = sources.add("a.yaml", text);
-        parse::parse(source, text, &mut Diagnostics::default()).unwrap().remove(0)
+        let mut node = parse::parse(source, text, &mut Diagnostics::default()).unwrap().remove(0);
+        canonical(&mut node, &mut Diagnostics::default());
+        node
     }
 
     #[test]
@@ -166,7 +210,7 @@ mod tests {
                 "{services: {w: {environment: {A: }}}}",
             ),
             ("{services: {w: {command: [a]}}}", "{services: {w: {command: [b]}}}", "{services: {w: {command: [b]}}}"),
-            ("{services: {w: {dns: [a]}}}", "{services: {w: {dns: [b]}}}", "{services: {w: {dns: [a, b]}}}"),
+            ("{services: {w: {dns: [a]}}}", "{services: {w: {dns: b}}}", "{services: {w: {dns: [a, b]}}}"),
             ("{services: {w: {cap_add: [A, B]}}}", "{services: {w: {cap_add: [B, C]}}}", "{services: {w: {cap_add: [A, B, C]}}}"),
             (
                 "{services: {w: {volumes: [{target: /a, source: x}, {target: /b}]}}}",
@@ -174,6 +218,31 @@ mod tests {
                 "{services: {w: {volumes: [{target: /a, source: y}, {target: /b}]}}}",
             ),
             ("{services: {w: {ports: [1]}}}", "{services: {w: {ports: !override [2]}}}", "{services: {w: {ports: [2]}}}"),
+            (
+                "{services: {w: {ports: ['1:1']}}}",
+                "{services: {w: {ports: ['0.0.0.0:1:1']}}}",
+                "{services: {w: {ports: ['0.0.0.0:1:1']}}}",
+            ),
+            (
+                "{services: {w: {build: a}}}",
+                "{services: {w: {build: {target: t}}}}",
+                "{services: {w: {build: {context: a, target: t}}}}",
+            ),
+            (
+                "{services: {w: {logging: {driver: a, options: {x: 1}}}}}",
+                "{services: {w: {logging: {options: {y: 2}}}}}",
+                "{services: {w: {logging: {driver: a, options: {x: 1, y: 2}}}}}",
+            ),
+            (
+                "{services: {w: {logging: {driver: a, options: {x: 1}}}}}",
+                "{services: {w: {logging: {driver: b}}}}",
+                "{services: {w: {logging: {driver: b}}}}",
+            ),
+            (
+                "{networks: {n: {ipam: {config: [{subnet: a, gateway: b}]}}}}",
+                "{networks: {n: {ipam: {config: [{subnet: a, ip_range: c}]}}}}",
+                "{networks: {n: {ipam: {config: [{subnet: a, gateway: b, ip_range: c}]}}}}",
+            ),
             ("{images: [a], b: 1}", "{images: !reset []}", "{b: 1}"),
             ("{requires: [{file: a}]}", "{requires: [{file: b}]}", "{requires: [{file: a}, {file: b}]}"),
         ] {

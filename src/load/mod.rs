@@ -4,19 +4,35 @@
 //! generate), so that the caller can find the environment and its numbers; [`stack`] does the rest.
 
 mod canonical;
+mod complete;
+mod consistent;
 mod convert;
 mod expression;
 mod extends;
-mod fields;
 mod file;
 mod find;
+mod head;
+mod honour;
+mod include;
 mod merge;
+mod normal;
+mod paths;
+mod place;
+mod print;
 mod profiles;
 mod resolve;
+mod schema;
 mod short;
 mod supervised;
+mod told;
 mod validate;
 
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub mod codes;
 pub mod dotenv;
 pub mod files;
 pub mod flags;
@@ -31,6 +47,8 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+pub use head::head;
+
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::name::EnvId;
 use crate::base::source::{SourceId, SourceMap, Span};
@@ -39,8 +57,6 @@ use crate::model::stack::Stack;
 use crate::model::value::Generated;
 use crate::yaml::node::{Mapping, Node, Value};
 use crate::yaml::parse;
-use crate::yaml::path::Pattern;
-use crate::yaml::typed::typed;
 use files::Files;
 use interpolate::Interpolator;
 use profiles::Selection;
@@ -63,6 +79,30 @@ pub struct Request {
     pub services: Vec<String>,
     /// The caller's environment.
     pub environment: IndexMap<String, String>,
+    /// Steps that are left out.
+    pub omit: Omit,
+}
+
+/// Steps that `config` can be told to leave out. What comes of it is a tree to be printed, and no stack to be run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Omit {
+    /// Variables stay as they are written.
+    pub interpolation: bool,
+    /// Nothing is added: neither names in the engine nor the default network.
+    pub normalization: bool,
+    /// Relative paths stay relative.
+    pub path_resolution: bool,
+    /// Files of variables and labels are not read, names without a value stay without one.
+    pub env_resolution: bool,
+    /// Whether the parts fit together is not looked at.
+    pub consistency: bool,
+}
+
+impl Omit {
+    /// Whether anything is left out without which there is no stack.
+    pub(crate) fn leaves_a_tree_only(self) -> bool {
+        self.interpolation || self.normalization || self.path_resolution || self.env_resolution
+    }
 }
 
 /// What the first look finds.
@@ -108,19 +148,34 @@ pub struct Loaded {
     pub sources: SourceMap,
     /// All that is to be said.
     pub diagnostics: Diagnostics,
+    /// What is no mistake of the files, but with which nothing can be started here: attributes that this version does not
+    /// honour, a file that is not there. Whoever starts something tells it.
+    pub unstartable: Diagnostics,
 }
+
+/// The most keys and values in one load, each counted wherever it is repeated.
+const MAX_NODES: usize = 400_000;
 
 /// What a load carries through its phases.
 pub(crate) struct Loading<'a> {
     files: &'a dyn Files,
     sources: SourceMap,
     diagnostics: Diagnostics,
+    /// See [`Loaded::unstartable`].
+    unstartable: Diagnostics,
     interpolator: Interpolator,
     /// Texts that were read already: an anchor of two services, a base of two extensions.
     texts: HashMap<PathBuf, (SourceId, Arc<str>)>,
     /// Files that are being included, to find circles.
     open: Vec<PathBuf>,
+    /// How many files were included.
+    included: usize,
+    /// How many keys and values all trees hold.
+    nodes: usize,
     working_dir: PathBuf,
+    /// The stack's.
+    directory: PathBuf,
+    omit: Omit,
 }
 
 impl<'a> Loading<'a> {
@@ -129,11 +184,36 @@ impl<'a> Loading<'a> {
             files,
             sources: SourceMap::default(),
             diagnostics: Diagnostics::default(),
+            unstartable: Diagnostics::default(),
             interpolator: Interpolator::default(),
             texts: HashMap::new(),
             open: Vec::new(),
+            included: 0,
+            nodes: 0,
             working_dir: request.working_dir.clone(),
+            directory: PathBuf::new(),
+            omit: request.omit,
         }
+    }
+
+    /// Counts so many keys and values of a tree; false when the load has grown too large, which is told once.
+    fn spend(&mut self, nodes: usize, tree: &Node) -> bool {
+        let was_within = self.nodes <= MAX_NODES;
+        self.nodes = self.nodes.saturating_add(nodes);
+        if self.nodes <= MAX_NODES {
+            return true;
+        }
+        if was_within {
+            let message = "the files hold more than 400,000 keys and values, with what they include and extend";
+            self.diagnostics.push(Diagnostic::error("too-large", message).at(tree.span, "too many with this"));
+        }
+        false
+    }
+
+    /// Tells of a file's faults. What a value is that still has to be filled in cannot be said.
+    fn tell_of(&mut self, found: Diagnostics) {
+        let is_open = |fault: &Diagnostic| fault.labels.iter().any(|label| self.sources.covered(label.span).contains('$'));
+        self.diagnostics.extend(found.into_iter().filter(|fault| !(self.omit.interpolation && is_open(fault))));
     }
 
     /// A file's text; one that is not there is told at the place that names it, unless it need not be there.
@@ -144,7 +224,7 @@ impl<'a> Loading<'a> {
         match self.read_text(path) {
             Ok(text) => Some(text),
             Err(None) => {
-                resolve::missing(path, place, what, self);
+                self.diagnostics.push(resolve::missing(path, place, what, self.files));
                 None
             }
             Err(Some(diagnostic)) => {
@@ -171,6 +251,9 @@ impl<'a> Loading<'a> {
             return Ok(known.clone());
         }
         let bytes = self.files.read(path).map_err(|_| None)?;
+        if bytes.len() > files::MAX_BYTES {
+            return Err(Some(Diagnostic::error("too-large", format!("`{}` is longer than 4 MiB", path.display()))));
+        }
         let text = parse::decode(&bytes)
             .map_err(|error| Some(Diagnostic::error("bad-text", format!("`{}`: {error}", path.display()))))?;
         let name = path.strip_prefix(&self.working_dir).map_or_else(|_| path.to_owned(), Path::to_owned);
@@ -182,77 +265,27 @@ impl<'a> Loading<'a> {
     }
 }
 
-/// The first look.
-pub fn head(request: &Request, files: &dyn Files) -> (Head, SourceMap, Diagnostics) {
-    let mut loading = Loading::new(request, files);
-    let mut head = Head::default();
-    match find::files(request, files) {
-        Ok((paths, directory)) => (head.files, head.directory) = (paths, directory),
-        Err(diagnostic) => {
-            loading.diagnostics.push(diagnostic);
-            return (head, loading.sources, loading.diagnostics);
-        }
-    }
-    let mut variables = Variables::default();
-    give_environment(request, &mut variables);
-    resolve::env_files(request, &head.directory.clone(), &mut variables, &mut loading);
-    head.environment = variables.iter().map(|(name, variable)| (name.to_owned(), variable.value.clone())).collect();
-    for path in head.files.clone() {
-        if file::is_procfile(&path) {
-            head.has_own_keys = true;
-            continue;
-        }
-        let Some((source, text)) = loading.read_unplaced(&path, "stack file") else { continue };
-        // Faults of the text are told by the second look, which reads it whole.
-        let trees = parse::parse(source, &text, &mut Diagnostics::default()).unwrap_or_default();
-        for tree in trees {
-            look_at(tree, &variables, &mut head);
-        }
-    }
-    let has_errors = loading.diagnostics.has_errors();
-    let found = if has_errors { loading.diagnostics } else { Diagnostics::default() };
-    (head, loading.sources, found)
-}
-
-fn look_at(tree: Node, variables: &Variables, head: &mut Head) {
-    let Value::Mapping(top) = tree.value else { return };
-    let mut part = Mapping::default();
-    for (key, entry) in top {
-        let ours = fields::OURS.iter().any(|own| key == *own || key.strip_prefix("x-") == Some(own));
-        head.has_own_keys |= ours;
-        if matches!(key.as_str(), "name" | "ports" | "x-ports" | "generate" | "x-generate") {
-            part.insert(key, entry.key_span, entry.node);
-        }
-    }
-    let mut quiet = Diagnostics::default();
-    file::own_spelling(&mut part, &mut quiet);
-    let mut node = Node::new(Value::Mapping(part), tree.span);
-    Interpolator::default().tree(&mut node, variables, &mut quiet);
-    canonical::canonical(&mut node, &mut quiet);
-    if let Some(name) = node.get("name").and_then(Node::as_text).filter(|name| !name.is_empty()) {
-        head.name = Some(name.to_owned());
-    }
-    if let Some(ports) = node.get("ports").and_then(|ports| typed::<IndexMap<String, NamedPort>>(ports, "bad-value", &mut quiet))
-    {
-        head.named_ports.extend(ports);
-    }
-    if let Some(generate) =
-        node.get("generate").and_then(|values| typed::<IndexMap<String, Generated>>(values, "bad-value", &mut quiet))
-    {
-        head.generate.extend(generate);
-    }
-}
-
 fn give_environment(request: &Request, variables: &mut Variables) {
     for (name, value) in &request.environment {
         variables.give(name, value, Origin::Environment);
     }
 }
 
+/// The JSON Schema of a stack file.
+pub fn json_schema() -> serde_json::Value {
+    schema::export::json_schema()
+}
+
+/// Spells a printed tree as Compose does in JSON.
+pub fn json_spelling(tree: &mut Node) {
+    print::json_spelling(tree);
+}
+
 /// The whole stack.
 pub fn stack(request: &Request, head: &Head, values: &Values, files: &dyn Files) -> Loaded {
     let mut loading = Loading::new(request, files);
-    let variables = all_variables(request, head, values, &mut loading);
+    loading.directory.clone_from(&head.directory);
+    let variables = all_variables(request, values, &mut loading);
     let mut root: Option<Node> = None;
     for path in &head.files {
         if let Some(tree) = file::whole(path, None, &head.directory, &variables, &mut loading) {
@@ -268,28 +301,51 @@ pub fn stack(request: &Request, head: &Head, values: &Values, files: &dyn Files)
             loading.diagnostics.push(Diagnostic::error("empty-stack", "the stack file is empty"));
         }
         let tree = Node::new(Value::Mapping(Mapping::default()), span);
-        return Loaded { stack: Stack::default(), tree, sources: loading.sources, diagnostics: loading.diagnostics };
+        let (sources, diagnostics) = (loading.sources, loading.diagnostics);
+        return Loaded { stack: Stack::default(), tree, sources, diagnostics, unstartable: Diagnostics::default() };
     };
     let mut root = merge::untagged(root);
-    resolve::resolve(&mut root, &head.directory, values, &variables, &mut loading);
+    let mut found = Diagnostics::default();
+    complete::check(&root, &mut found);
+    loading.tell_of(found);
+    let env = values.env_id.as_str();
+    if !request.omit.normalization {
+        normal::normalize(&mut root, &head.directory, env, &mut loading.diagnostics);
+    }
     let active = active_profiles(request, head);
-    let selection = Selection::of(&root, &active, &request.services);
-    let directory = head.directory.display().to_string();
-    validate::check(&root, &selection, values.env_id.as_str(), &directory, &mut loading.diagnostics);
-    let stack = convert::stack(&root, &selection, head.directory.clone(), head.files.clone(), &mut loading.diagnostics);
-    let tree = printed(root, &selection, values);
-    let diagnostics = variables.explain(loading.diagnostics, &loading.sources);
-    Loaded { stack, tree, sources: loading.sources, diagnostics }
+    let selection =
+        if request.omit.interpolation { Selection::all(&root) } else { Selection::of(&root, &active, &request.services) };
+    resolve::resolve(&mut root, &head.directory, &variables, &selection, &mut loading);
+    let Loading { mut diagnostics, mut unstartable, sources, .. } = loading;
+    let mut stack = Stack::default();
+    if !request.omit.leaves_a_tree_only() {
+        let found = &mut told::Found { wrong: &mut diagnostics, unstartable: &mut unstartable };
+        if !request.omit.consistency {
+            let directory = head.directory.display().to_string();
+            validate::check(&root, &selection, env, &directory, found);
+        }
+        honour::check(&root, &selection, found.unstartable);
+        // What is wrong already would only be told again, in the words of the model.
+        if !found.wrong.has_errors() {
+            stack = convert::stack(&root, &selection, head.directory.clone(), head.files.clone(), found);
+        }
+    }
+    let selection = selection.only(&request.services, &root);
+    let tree = print::printed(root, &selection, env);
+    let diagnostics = variables.explain(diagnostics, &sources);
+    let unstartable = variables.explain(unstartable, &sources);
+    Loaded { stack, tree, sources, diagnostics, unstartable }
 }
 
 /// Of a name's values the first wins: predefined, the caller's, `.env`, named port, generated.
-fn all_variables(request: &Request, head: &Head, values: &Values, loading: &mut Loading<'_>) -> Variables {
+fn all_variables(request: &Request, values: &Values, loading: &mut Loading<'_>) -> Variables {
     let mut variables = Variables::default();
     for (name, value) in &values.predefined {
         variables.give(name, value, Origin::Predefined);
     }
     give_environment(request, &mut variables);
-    resolve::env_files(request, &head.directory, &mut variables, loading);
+    // Where the files are is known; a fault is the first look's to tell.
+    let _ = find::stack(request, &mut variables, loading);
     variables.give("COMPOSE_PROJECT_NAME", values.env_id.as_str(), Origin::Predefined);
     for (name, value) in &values.ports {
         variables.give(name, value, Origin::NamedPort);
@@ -306,40 +362,4 @@ fn active_profiles(request: &Request, head: &Head) -> Vec<String> {
     }
     let list = head.environment.get("COMPOSE_PROFILES").cloned().unwrap_or_default();
     list.split(',').map(str::trim).filter(|profile| !profile.is_empty()).map(str::to_owned).collect()
-}
-
-/// The tree as `config` prints it: what is on, under the environment's name, without what only the loader reads.
-fn printed(mut root: Node, selection: &Selection, values: &Values) -> Node {
-    let span = root.span;
-    for section in ["services", "processes"] {
-        if let Some(services) = root.as_mapping_mut().and_then(|top| top.get_mut(section)).and_then(Node::as_mapping_mut) {
-            services.retain(|name, _| selection.is_on(name));
-            services.sort_keys();
-        }
-    }
-    for pattern in [Pattern::new("services.*"), Pattern::new("processes.*")] {
-        pattern.for_each_mut(&mut root, |_, node| {
-            if let Some(service) = node.as_mapping_mut() {
-                service
-                    .retain(|key, entry| key != "extends" && (!entry.node.is_null() || matches!(key, "command" | "entrypoint")));
-                service.sort_keys();
-            }
-        });
-    }
-    let Some(top) = root.as_mapping_mut() else { return root };
-    let mut result = Mapping::default();
-    result.insert("name", span, Node::text(values.env_id.as_str(), span));
-    for key in
-        ["services", "processes", "networks", "volumes", "secrets", "configs"].into_iter().chain(fields::OURS.into_iter().skip(1))
-    {
-        if let Some(entry) = top.remove(key) {
-            result.insert(key, entry.key_span, entry.node);
-        }
-    }
-    for (key, entry) in std::mem::take(top) {
-        if key.starts_with("x-") {
-            result.insert(key, entry.key_span, entry.node);
-        }
-    }
-    Node::new(Value::Mapping(result), span)
 }

@@ -2,36 +2,108 @@
 
 use std::collections::BTreeSet;
 
-use crate::yaml::node::{Mapping, Node};
+use crate::yaml::node::{Mapping, Node, Value};
+use crate::yaml::path::{Pattern, Segment};
+
+/// Where a service names something of a section at the top.
+const USES: &[(&str, &[Pattern])] = &[
+    ("networks", &[Pattern::new("services.*.networks.*")]),
+    ("volumes", &[Pattern::new("services.*.volumes[].source")]),
+    (
+        "secrets",
+        &[
+            Pattern::new("services.*.secrets[].source"),
+            Pattern::new("services.*.build.secrets[].source"),
+            Pattern::new("processes.*.secrets[].source"),
+        ],
+    ),
+    ("configs", &[Pattern::new("services.*.configs[].source"), Pattern::new("processes.*.configs[].source")]),
+    ("models", &[Pattern::new("services.*.models.*")]),
+];
 
 /// What is on.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Selection {
     on: BTreeSet<String>,
+    /// Nothing is left out, whatever is on.
+    whole: bool,
 }
 
 impl Selection {
-    /// Decides for every service of a tree.
+    /// Decides for every service of a tree. A service that is named turns its own profiles on, and with them others.
     pub(super) fn of(root: &Node, active: &[String], named: &[String]) -> Self {
-        let mut on = BTreeSet::new();
-        for section in ["services", "processes"] {
-            for (name, entry) in root.get(section).and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter) {
-                let profiles = of_service(&entry.node);
-                let is_active = profiles.is_empty()
-                    || active.iter().any(|profile| profile == "*" || profiles.contains(&profile.as_str()))
-                    || named.iter().any(|service| service == name);
-                if is_active {
-                    on.insert(name.to_owned());
-                }
+        let is_named = |name: &str| named.iter().any(|service| service == name);
+        let by_name = services(root).filter(|(name, _)| is_named(name)).flat_map(|(_, service)| of_service(service));
+        let active: BTreeSet<&str> = active.iter().map(String::as_str).chain(by_name).collect();
+        let is_active = |service: &Node| {
+            let profiles = of_service(service);
+            profiles.is_empty() || active.contains("*") || profiles.iter().any(|profile| active.contains(profile))
+        };
+        let on = services(root).filter(|(_, service)| is_active(service)).map(|(name, _)| name.to_owned()).collect();
+        Self { on, whole: false }
+    }
+
+    /// All services, and all that is defined beside them.
+    pub(super) fn all(root: &Node) -> Self {
+        Self { on: services(root).map(|(name, _)| name.to_owned()).collect(), whole: true }
+    }
+
+    /// Of what is on, these services and what they depend on; all of it if none is named.
+    pub(super) fn only(mut self, named: &[String], root: &Node) -> Self {
+        if named.is_empty() || self.whole {
+            return self;
+        }
+        let mut kept = BTreeSet::new();
+        let mut queue: Vec<&str> = named.iter().map(String::as_str).collect();
+        while let Some(name) = queue.pop() {
+            let Some((_, service)) = services(root).find(|(known, _)| *known == name && self.is_on(name)) else { continue };
+            if kept.insert(name.to_owned()) {
+                let dependencies = service.get("depends_on").and_then(Node::as_mapping);
+                queue.extend(dependencies.into_iter().flat_map(Mapping::iter).map(|(name, _)| name));
             }
         }
-        Self { on }
+        self.on = kept;
+        self
     }
 
     /// Whether a service is on.
     pub(super) fn is_on(&self, name: &str) -> bool {
         self.on.contains(name)
     }
+
+    /// What services that are on name of a section at the top: networks, volumes and the like.
+    pub(super) fn used(&self, root: &Node, section: &str) -> BTreeSet<String> {
+        let mut used = BTreeSet::new();
+        let by_key = matches!(section, "networks" | "models");
+        for pattern in USES.iter().filter(|(used, _)| *used == section).flat_map(|(_, uses)| *uses) {
+            pattern.for_each(root, |path, node| {
+                let is_on = |service: &Segment| matches!(service, Segment::Key(name) if self.is_on(name));
+                if path.segments().get(1).is_some_and(is_on) {
+                    used.extend(if by_key { path.last_key() } else { node.as_text() }.map(str::to_owned));
+                }
+            });
+        }
+        used
+    }
+
+    /// Drops what nobody uses, as Compose does, and sections that are empty then.
+    pub(super) fn drop_unused(&self, root: &mut Node) {
+        for (section, _) in USES {
+            let used = self.used(root, section);
+            let Some(top) = root.as_mapping_mut() else { return };
+            let Some(Value::Mapping(entries)) = top.get_mut(section).map(|node| &mut node.value) else { continue };
+            entries.retain(|name, _| self.whole || used.contains(name));
+            if entries.is_empty() {
+                top.remove(section);
+            }
+        }
+    }
+}
+
+/// The services of both kinds.
+fn services(root: &Node) -> impl Iterator<Item = (&str, &Node)> {
+    let sections = ["services", "processes"].into_iter().filter_map(|section| root.get(section).and_then(Node::as_mapping));
+    sections.flat_map(Mapping::iter).map(|(name, entry)| (name, &entry.node))
 }
 
 /// The profiles that a service names.

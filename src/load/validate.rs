@@ -1,29 +1,39 @@
 //! What only the whole can tell: dependencies that are not there, circles, one name for two things.
 
+use std::collections::{HashMap, HashSet};
+
+use super::consistent;
+use super::print::uses;
 use super::profiles::Selection;
+use super::told::Found;
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::source::Span;
 use crate::base::suggest::closest;
 use crate::yaml::node::{Entry, Mapping, Node};
 
 /// Looks at the whole, merged tree.
-pub(super) fn check(root: &Node, selection: &Selection, env: &str, directory: &str, diagnostics: &mut Diagnostics) {
+pub(super) fn check(root: &Node, selection: &Selection, env: &str, directory: &str, found: &mut Found<'_>) {
     let services: Vec<(&str, &Entry, bool)> = (["services", "processes"].into_iter())
         .flat_map(|section| {
             let entries = root.get(section).and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter);
             entries.map(move |(name, entry)| (name, entry, section == "processes"))
         })
+        .filter(|(_, entry, _)| !entry.node.is_null())
         .collect();
-    two_kinds(root, diagnostics);
+    let by_name: HashMap<&str, (&Entry, bool)> =
+        services.iter().map(|(name, entry, process)| (*name, (*entry, *process))).collect();
+    two_kinds(root, found.wrong);
     for (name, entry, process) in services.iter().filter(|(name, ..)| selection.is_on(name)) {
-        has_something_to_run(name, entry, *process, diagnostics);
-        dependencies(name, entry, &services, selection, diagnostics);
-        references(name, entry, root, diagnostics);
-        super::supervised::check(name, entry, diagnostics);
+        has_something_to_run(name, entry, *process, found.wrong);
+        dependencies(name, entry, &by_name, selection, found.wrong);
+        references(name, entry, root, found.wrong);
+        consistent::service(name, entry, *process, found.wrong);
+        super::supervised::check(name, entry, found.wrong);
     }
-    circles(&services, diagnostics);
-    fixed_ports(&services, selection, diagnostics);
-    owned(root, env, directory, diagnostics);
+    consistent::stack(&services, root, selection, found.wrong);
+    circles(&services, &by_name, found.wrong);
+    fixed_ports(&services, selection, found.unstartable);
+    owned(root, env, directory, found.wrong);
 }
 
 fn two_kinds(root: &Node, diagnostics: &mut Diagnostics) {
@@ -46,6 +56,10 @@ fn two_kinds(root: &Node, diagnostics: &mut Diagnostics) {
 
 fn has_something_to_run(name: &str, entry: &Entry, process: bool, diagnostics: &mut Diagnostics) {
     let has = |key: &str| entry.node.get(key).is_some_and(|node| !node.is_null());
+    if has("extends") {
+        // What it was to be made from had a fault, which is told.
+        return;
+    }
     if process && !has("command") && !has("entrypoint") {
         diagnostics
             .push(Diagnostic::error("nothing-to-run", format!("the process `{name}` has no `command`")).at(entry.key_span, ""));
@@ -62,23 +76,23 @@ fn has_something_to_run(name: &str, entry: &Entry, process: bool, diagnostics: &
 fn dependencies(
     name: &str,
     entry: &Entry,
-    services: &[(&str, &Entry, bool)],
+    services: &HashMap<&str, (&Entry, bool)>,
     selection: &Selection,
     diagnostics: &mut Diagnostics,
 ) {
     for (dependency, edge) in entry.node.get("depends_on").and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter) {
         let required = edge.node.get("required").and_then(Node::as_text) != Some("false");
-        let known = services.iter().find(|(name, ..)| *name == dependency);
+        let known = services.get(dependency);
         match known {
             None if required => {
                 let message = format!("`{name}` depends on `{dependency}`, which is not a service");
                 let mut diagnostic = Diagnostic::error("unknown-service", message).at(edge.key_span, "no service of this name");
-                if let Some(near) = closest(dependency, services.iter().map(|(name, ..)| *name)) {
+                if let Some(near) = closest(dependency, sorted(services)) {
                     diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
                 }
                 diagnostics.push(diagnostic);
             }
-            Some((_, target, _)) if required && !selection.is_on(dependency) => {
+            Some((target, _)) if required && !selection.is_on(dependency) => {
                 let profiles = super::profiles::of_service(&target.node);
                 let message = format!("`{name}` depends on `{dependency}`, whose profile `{}` is off", profiles.join("`, `"));
                 diagnostics.push(
@@ -90,7 +104,7 @@ fn dependencies(
                     ),
                 );
             }
-            Some((_, target, process)) => health(name, dependency, edge, target, *process, diagnostics),
+            Some((target, process)) => health(name, dependency, edge, target, *process, diagnostics),
             None => {}
         }
     }
@@ -116,7 +130,7 @@ fn health(name: &str, dependency: &str, edge: &Entry, target: &Entry, process: b
 
 /// Networks, volumes, configs and secrets that a service names have to be defined.
 fn references(name: &str, entry: &Entry, root: &Node, diagnostics: &mut Diagnostics) {
-    let mut look = |section: &str, key: &str, span: Span| {
+    let mut look = |section: &'static str, key: &str, span: Span| {
         let defined = root.get(section).and_then(Node::as_mapping);
         if defined.is_some_and(|defined| defined.contains(key)) {
             return;
@@ -130,50 +144,40 @@ fn references(name: &str, entry: &Entry, root: &Node, diagnostics: &mut Diagnost
         };
         diagnostics.push(diagnostic);
     };
-    for (key, network) in entry.node.get("networks").and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter) {
-        look("networks", key, network.key_span);
-    }
-    for section in ["configs", "secrets"] {
-        for grant in entry.node.get(section).and_then(Node::as_sequence).unwrap_or_default() {
-            if let Some(source) = grant.get("source").and_then(Node::as_text) {
-                look(section, source, grant.span);
-            }
-        }
-    }
-    for mount in entry.node.get("volumes").and_then(Node::as_sequence).unwrap_or_default() {
-        if mount.get("type").and_then(Node::as_text) == Some("volume")
-            && let Some(source) = mount.get("source").and_then(Node::as_text)
-        {
-            look("volumes", source, mount.span);
-        }
-    }
+    uses(&entry.node, &mut look);
 }
 
-fn circles(services: &[(&str, &Entry, bool)], diagnostics: &mut Diagnostics) {
+/// Names in an order that does not change from run to run.
+fn sorted<'a>(services: &HashMap<&'a str, (&'a Entry, bool)>) -> Vec<&'a str> {
+    let mut names: Vec<&str> = services.keys().copied().collect();
+    names.sort_unstable();
+    names
+}
+
+fn circles(services: &[(&str, &Entry, bool)], by_name: &HashMap<&str, (&Entry, bool)>, diagnostics: &mut Diagnostics) {
     let edges = |name: &str| -> Vec<&str> {
-        let entry = services.iter().find(|(known, ..)| *known == name);
-        entry
-            .and_then(|(_, entry, _)| entry.node.get("depends_on")?.as_mapping())
+        by_name
+            .get(name)
+            .and_then(|(entry, _)| entry.node.get("depends_on")?.as_mapping())
             .into_iter()
             .flat_map(Mapping::iter)
             .map(|(name, _)| name)
             .collect()
     };
-    let mut done: Vec<&str> = Vec::new();
+    let mut done: HashSet<&str> = HashSet::new();
     for (name, ..) in services {
         // Depth first, without recursion: a chain may be long.
         let mut stack = vec![(*name, edges(name).into_iter())];
         while let Some((here, rest)) = stack.last_mut() {
             let here = *here;
             match rest.next() {
-                Some(next) if done.contains(&next) => {}
+                Some(next) if done.contains(next) => {}
                 Some(next) => match stack.iter().position(|(open, _)| *open == next) {
                     Some(at) => {
                         let names: Vec<&str> = stack[at..].iter().map(|(name, _)| *name).chain([next]).collect();
-                        let span = services
-                            .iter()
-                            .find(|(known, ..)| *known == here)
-                            .and_then(|(_, entry, _)| Some(entry.node.get("depends_on")?.as_mapping()?.entry(next)?.key_span));
+                        let span = by_name
+                            .get(here)
+                            .and_then(|(entry, _)| Some(entry.node.get("depends_on")?.as_mapping()?.entry(next)?.key_span));
                         let message = format!("dependencies go round in a circle: {}", names.join(" → "));
                         let diagnostic = Diagnostic::error("cycle", message).help("one of these edges has to go");
                         diagnostics.push(span.into_iter().fold(diagnostic, |diagnostic, span| diagnostic.at(span, "")));
@@ -181,7 +185,7 @@ fn circles(services: &[(&str, &Entry, bool)], diagnostics: &mut Diagnostics) {
                     None => stack.push((next, edges(next).into_iter())),
                 },
                 None => {
-                    done.push(here);
+                    done.insert(here);
                     stack.pop();
                 }
             }
@@ -191,7 +195,7 @@ fn circles(services: &[(&str, &Entry, bool)], diagnostics: &mut Diagnostics) {
 
 /// Two services cannot have one port of the host.
 fn fixed_ports(services: &[(&str, &Entry, bool)], selection: &Selection, diagnostics: &mut Diagnostics) {
-    let mut taken: Vec<(String, &str, Span)> = Vec::new();
+    let mut taken: HashMap<String, (&str, Span)> = HashMap::new();
     for (name, entry, _) in services.iter().filter(|(name, ..)| selection.is_on(name)) {
         for port in entry.node.get("ports").and_then(Node::as_sequence).unwrap_or_default() {
             let text = |key: &str| port.get(key).and_then(Node::as_text).unwrap_or_default();
@@ -200,13 +204,15 @@ fn fixed_ports(services: &[(&str, &Entry, bool)], selection: &Selection, diagnos
                 continue;
             }
             let key = format!("{}:{published}/{}", text("host_ip"), text("protocol"));
-            match taken.iter().find(|(known, owner, _)| *known == key && owner != name) {
-                Some((_, owner, span)) => diagnostics.push(
+            match taken.get(&key).filter(|(owner, _)| owner != name) {
+                Some((owner, span)) => diagnostics.push(
                     Diagnostic::error("port-twice", format!("`{name}` and `{owner}` both take port {published} of the host"))
                         .at(port.span, "")
                         .at(*span, "taken here"),
                 ),
-                None => taken.push((key, name, port.span)),
+                None => {
+                    taken.insert(key, (name, port.span));
+                }
             }
         }
     }

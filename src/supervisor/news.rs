@@ -38,7 +38,9 @@ impl Supervisor {
                 if self.owned == Owned::Busy(ticket.serial) {
                     self.owned = Owned::Left;
                     match result {
-                        Ok(Outcome::Kept(reason)) => self.say(Level::Warning, format!("what the services made was kept: {reason}")),
+                        Ok(Outcome::Kept(reason)) => {
+                            self.say(Level::Warning, format!("what the services made was kept: {reason}"))
+                        }
                         Ok(_) => {}
                         Err(fault) => {
                             let reason = format!("what the services made could not be removed: {fault}");

@@ -14,3 +14,6 @@ pub mod style;
 pub mod table;
 pub mod term;
 pub mod variables;
+
+#[cfg(test)]
+mod messages;

@@ -5,20 +5,25 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::load::files::{FileKind, Files};
+use crate::load::files::{self, FileKind, Files};
 
 /// The file system of the host.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Disk;
 
+/// What is to be read, up to the first byte that is too many.
+fn all_but_endless(text: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    text.take(files::MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 impl Files for Disk {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         if path == Path::new("-") {
-            let mut text = Vec::new();
-            io::stdin().lock().read_to_end(&mut text)?;
-            return Ok(text);
+            return all_but_endless(io::stdin().lock());
         }
-        fs::read(path)
+        all_but_endless(fs::File::open(path)?)
     }
 
     fn canonical(&self, path: &Path) -> io::Result<PathBuf> {

@@ -154,7 +154,9 @@ fn find(state: &StateDir, asked: &Asked<'_>, purpose: Purpose) -> Result<Identit
         return known(id);
     }
     if let Some(text) = asked.name.filter(|text| !text.is_empty()) {
-        return known(not_elsewhere(state, parse(text, "`name:`")?, asked.directory)?);
+        // A name in a file is made to fit, as Compose does; those that the caller gives have to be right.
+        let id = EnvId::normalized(text).map_or_else(|| parse(text, "`name:`"), Ok)?;
+        return known(not_elsewhere(state, id, asked.directory)?);
     }
     if let Some(id) = recorded(state, asked.directory)? {
         return known(id);

@@ -16,7 +16,7 @@ const MAX_BYTES: usize = 4 << 20;
 /// The deepest nesting of lists and mappings.
 pub(super) const MAX_DEPTH: usize = 256;
 /// The most keys and values in one file, aliases filled in.
-pub(super) const MAX_NODES: usize = 100_000;
+pub(super) const MAX_NODES: usize = 300_000;
 /// How many bytes may be read again for what [`Padding`] makes up for.
 const MAX_REREAD_BYTES: usize = 16 << 20;
 
@@ -120,7 +120,7 @@ impl Attempt<'_> {
                 }
             }
             if nodes > MAX_NODES {
-                let diagnostic = too_large("holds more than 100,000 keys and values", span, "the first that is too many");
+                let diagnostic = too_large("holds more than 300,000 keys and values", span, "the first that is too many");
                 return Err(Refusal::Budget(Box::new(diagnostic)));
             }
             events.push(Located { event, span });

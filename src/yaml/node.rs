@@ -90,6 +90,11 @@ impl Mapping {
         self.entries.get(key)
     }
 
+    /// Key span and value of a key, to be changed.
+    pub fn entry_mut(&mut self, key: &str) -> Option<&mut Entry> {
+        self.entries.get_mut(key)
+    }
+
     /// Whether the key is there.
     pub fn contains(&self, key: &str) -> bool {
         self.entries.contains_key(key)
@@ -166,6 +171,15 @@ impl Node {
         }
     }
 
+    /// How many keys and values there are, this one included.
+    pub fn count(&self) -> usize {
+        1 + match &self.value {
+            Value::Null | Value::Bool(_) | Value::Scalar(_) => 0,
+            Value::Sequence(items) => items.iter().map(Node::count).sum::<usize>(),
+            Value::Mapping(mapping) => mapping.iter().map(|(_, entry)| 1 + entry.node.count()).sum(),
+        }
+    }
+
     /// The mapping, if it is one.
     pub fn as_mapping(&self) -> Option<&Mapping> {
         if let Value::Mapping(mapping) = &self.value { Some(mapping) } else { None }
@@ -174,6 +188,11 @@ impl Node {
     /// The mapping, if it is one, to be changed.
     pub fn as_mapping_mut(&mut self) -> Option<&mut Mapping> {
         if let Value::Mapping(mapping) = &mut self.value { Some(mapping) } else { None }
+    }
+
+    /// The mapping itself, if it is one.
+    pub fn into_mapping(self) -> Option<Mapping> {
+        if let Value::Mapping(mapping) = self.value { Some(mapping) } else { None }
     }
 
     /// The sequence, if it is one.

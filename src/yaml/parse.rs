@@ -94,7 +94,7 @@ impl<'a> Builder<'a> {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
             let place = self.alias.unwrap_or(span);
-            let message = "holds more than 100,000 keys and values once its aliases are filled in";
+            let message = "holds more than 300,000 keys and values once its aliases are filled in";
             self.diagnostics.push(too_large(message, place, "filling in this alias makes it too large"));
             return Err(Stop);
         }
@@ -495,7 +495,7 @@ mod tests {
             let below = format!("*x{}", level - 1);
             writeln!(bomb, "x{level}: &x{level} [{}]", vec![below; 9].join(", ")).unwrap();
         }
-        assert!(faults(&bomb).contains("6:10 \"*x4\""), "{}", faults(&bomb));
+        assert!(faults(&bomb).contains("6:20 \"*x4\""), "{}", faults(&bomb));
         let deep = |open: &str| faults(&open.repeat(1 << 20));
         for told in [
             deep("["),

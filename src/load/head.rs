@@ -1,0 +1,113 @@
+//! The first look: what must be known before variables can be filled in.
+
+use std::path::Path as FilePath;
+
+use indexmap::IndexMap;
+
+use super::formats::Format;
+use super::include;
+use super::variables::Variables;
+use super::{Head, Loading, Request, canonical, file, find, give_environment, schema};
+use crate::base::diagnostic::Diagnostics;
+use crate::base::source::{SourceMap, Span};
+use crate::model::port::NamedPort;
+use crate::model::value::Generated;
+use crate::yaml::node::{Mapping, Node, Value};
+use crate::yaml::parse;
+use crate::yaml::typed::typed;
+
+/// The first look.
+pub fn head(request: &Request, files: &dyn super::files::Files) -> (Head, SourceMap, Diagnostics) {
+    let mut loading = Loading::new(request, files);
+    let mut head = Head::default();
+    let mut variables = Variables::default();
+    give_environment(request, &mut variables);
+    let found = find::stack(request, &mut variables, &mut loading);
+    head.environment = variables.iter().map(|(name, variable)| (name.to_owned(), variable.value.clone())).collect();
+    match found {
+        Ok(found) => (head.files, head.directory) = (found.files, found.directory),
+        Err(diagnostic) => {
+            loading.diagnostics.push(diagnostic);
+            return (head, loading.sources, loading.diagnostics);
+        }
+    }
+    for path in head.files.clone() {
+        // What is wrong inside of the files is told by the second look, which reads them whole.
+        if loading.read_unplaced(&path, "stack file").is_some() {
+            let found = std::mem::take(&mut loading.diagnostics);
+            let directory = head.directory.clone();
+            look_at_file(&path, None, &directory, &variables, &mut head, &mut loading);
+            loading.diagnostics = found;
+        }
+    }
+    let has_errors = loading.diagnostics.has_errors();
+    let found = if has_errors { loading.diagnostics } else { Diagnostics::default() };
+    (head, loading.sources, found)
+}
+
+/// Looks at a file, and first at what it includes, over which it wins. `place` names it, for one that is included.
+fn look_at_file(
+    path: &FilePath,
+    place: Option<Span>,
+    directory: &FilePath,
+    variables: &Variables,
+    head: &mut Head,
+    loading: &mut Loading<'_>,
+) {
+    if Format::of(path) != Format::Stack {
+        head.has_own_keys = true;
+        return;
+    }
+    if loading.open.iter().any(|open| open == path) {
+        return;
+    }
+    let read = match place {
+        Some(span) => loading.read(path, span, true, "stack file"),
+        None => loading.read_unplaced(path, "stack file"),
+    };
+    let Some((source, text)) = read else { return };
+    loading.open.push(path.to_owned());
+    for tree in parse::parse(source, &text, &mut Diagnostics::default()).unwrap_or_default() {
+        let Some(mut part) = part_of(tree, variables, head, loading) else { continue };
+        for included in include::entries(&mut part, directory, variables, loading) {
+            for (path, span) in &included.files {
+                look_at_file(path, Some(*span), &included.directory, &included.variables, head, loading);
+            }
+        }
+        take(&part, place.is_none(), head);
+    }
+    loading.open.pop();
+}
+
+/// What the first look needs of a file's tree, filled in and in its long forms.
+fn part_of(tree: Node, variables: &Variables, head: &mut Head, loading: &mut Loading<'_>) -> Option<Node> {
+    let Value::Mapping(top) = tree.value else { return None };
+    let mut part = Mapping::default();
+    for (key, entry) in top {
+        let ours = schema::OWN_KEYS.iter().any(|own| key == *own || key.strip_prefix("x-") == Some(own));
+        head.has_own_keys |= ours;
+        if matches!(key.as_str(), "name" | "ports" | "x-ports" | "generate" | "x-generate" | "include") {
+            part.insert(key, entry.key_span, entry.node);
+        }
+    }
+    file::own_spelling(&mut part, &mut loading.diagnostics);
+    let mut node = Node::new(Value::Mapping(part), tree.span);
+    loading.interpolator.tree(&mut node, variables, &mut loading.diagnostics);
+    canonical::canonical(&mut node, &mut loading.diagnostics);
+    Some(node)
+}
+
+fn take(part: &Node, is_of_the_stack: bool, head: &mut Head) {
+    let mut quiet = Diagnostics::default();
+    let name = part.get("name").and_then(Node::as_text).filter(|name| !name.is_empty() && is_of_the_stack);
+    head.name = name.map(str::to_owned).or(head.name.take());
+    if let Some(ports) = part.get("ports").and_then(|ports| typed::<IndexMap<String, NamedPort>>(ports, "bad-value", &mut quiet))
+    {
+        head.named_ports.extend(ports);
+    }
+    if let Some(generate) =
+        part.get("generate").and_then(|values| typed::<IndexMap<String, Generated>>(values, "bad-value", &mut quiet))
+    {
+        head.generate.extend(generate);
+    }
+}

@@ -1,0 +1,46 @@
+//! Findings that every walk through a tree may make.
+
+use std::fmt::Display;
+
+use super::place::Place;
+use crate::base::diagnostic::{Diagnostic, Diagnostics};
+use crate::base::source::Span;
+use crate::base::suggest::closest;
+use crate::yaml::node::Node;
+
+/// Where findings about the whole go.
+pub(super) struct Found<'a> {
+    /// Mistakes of the files.
+    pub wrong: &'a mut Diagnostics,
+    /// What only forbids a start.
+    pub unstartable: &'a mut Diagnostics,
+}
+
+/// A value of the wrong kind.
+pub(super) fn wrong_kind(place: &Place<'_>, node: &Node, wanted: &str, diagnostics: &mut Diagnostics) {
+    let shown = node.as_text().filter(|text| text.len() <= 40 && !text.contains('\n'));
+    let found = shown.map_or_else(|| node.kind_name().to_owned(), |text| format!("{} `{text}`", node.kind_name()));
+    let message = format!("`{place}` must be {wanted}, not {found}");
+    diagnostics.push(Diagnostic::error("wrong-kind", message).at(node.span, ""));
+}
+
+/// A value that cannot be read.
+pub(super) fn bad_value(place: &Place<'_>, span: Span, why: impl Display, help: &str, diagnostics: &mut Diagnostics) {
+    let diagnostic = Diagnostic::error("bad-value", format!("`{place}`: {why}")).at(span, "");
+    diagnostics.push(if help.is_empty() { diagnostic } else { diagnostic.help(help) });
+}
+
+/// A key that is none.
+pub(super) fn unknown_key<'a>(
+    what: &str,
+    key: &str,
+    span: Span,
+    known: impl IntoIterator<Item = &'a str>,
+    diagnostics: &mut Diagnostics,
+) {
+    let diagnostic = Diagnostic::error("unknown-key", format!("{what} has no attribute `{key}`")).at(span, "");
+    diagnostics.push(match closest(key, known) {
+        Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+        None => diagnostic.help("names of your own begin with `x-`"),
+    });
+}
