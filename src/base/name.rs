@@ -111,7 +111,7 @@ impl FromStr for EnvId {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        const KIND: &str = "name of an environment";
+        const KIND: &str = "environment name";
         check(text, KIND, 200, "lower-case letters, digits, `_` and `-`", is_env_id_character)?;
         if text.starts_with(['-', '_']) {
             return Err(NameError::First { kind: KIND, rule: "a lower-case letter or a digit" });

@@ -31,7 +31,10 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         None => {
             let width = CODES.iter().map(|code| code.name.len()).max().unwrap_or_default();
             let first = |code: &Code| code.meaning.split_inclusive(". ").next().unwrap_or_default().trim().to_owned();
-            CODES.iter().map(|code| format!("{:width$}   {}\n", code.name, first(code))).collect()
+            CODES.iter().fold(String::new(), |mut text, code| {
+                let _ = writeln!(text, "{:width$}   {}", code.name, first(code));
+                text
+            })
         }
     };
     context.printer.data(text)?;
@@ -50,8 +53,10 @@ fn explained(code: &Code, context: &Context) -> String {
         return text;
     }
     for (name, content) in code.example {
-        let content: String = content.lines().map(|line| format!("    {line}\n")).collect();
-        let _ = write!(text, "\n{name}:\n\n{content}");
+        let _ = write!(text, "\n{name}:\n\n");
+        for line in content.lines() {
+            let _ = writeln!(text, "    {line}");
+        }
     }
     let (found, sources) = code.findings();
     let look = Look { directory: Path::new("/example"), color: context.printer.paint.is_on(), width: term::stderr_width() };

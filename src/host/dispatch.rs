@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use indexmap::IndexMap;
 use tokio::runtime::{Builder, Runtime};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinError};
 
 use super::run_loop::HostError;
 use crate::base::name::UnitId;
@@ -290,10 +290,10 @@ impl Edges {
         let work = self.runtime().spawn(work);
         let handle = work.abort_handle();
         self.runtime().spawn(async move {
-            let result = work.await.map_err(|error| match error.is_cancelled() {
-                true => "it was called off".to_owned(),
-                false => format!("a fault of our own: {error}"),
-            });
+            let why = |error: JoinError| {
+                if error.is_cancelled() { "it was called off".to_owned() } else { format!("a fault of our own: {error}") }
+            };
+            let result = work.await.map_err(why);
             // The loop may have ended; then nobody waits.
             let _ = events.send(event(result));
         });

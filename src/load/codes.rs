@@ -87,6 +87,18 @@ pub const CODES: &[Code] = &[
         ],
     ),
     code(
+        "bad-schedule",
+        "A task runs by itself at the times of `cron` (minute, hour, day, month, weekday, in local time) or so long after its last \
+         run began (`every`): one of the two, and not more often than every second.",
+        &[("stack.yaml", "processes:\n  clean: {command: ./clean, schedule: {cron: '61 * * * *'}}\n")],
+    ),
+    code(
+        "bad-socket",
+        "A socket that is held for a process needs an address to listen at, `tcp` or `unix`, and a name that fits into a list with \
+         colons.",
+        &[("stack.yaml", "processes:\n  web: {command: ./web, sockets: [{name: web, tcp: '8000'}]}\n")],
+    ),
+    code(
         "bad-tag",
         "A `!!tag` of YAML says what a value is to be taken for, and the value cannot be that.",
         &[("compose.yaml", "services:\n  web:\n    image: nginx\n    scale: !!int many\n")],

@@ -6,6 +6,7 @@ use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::duration;
 use crate::base::suggest::closest;
 use crate::model::process::fill_replica;
+use crate::model::schedule::Cron;
 use crate::yaml::node::{Entry, Mapping, Node};
 
 /// The kernel's limit is 108 bytes with the zero at the end (unix(7)).
@@ -30,7 +31,10 @@ fn fault_of_schedule(schedule: &Node) -> Option<Diagnostic> {
         return Some(bad(format!("`schedule` must be a mapping, not {}", schedule.kind_name())).at(schedule.span, ""));
     };
     match (keys.entry("cron"), keys.entry("every")) {
-        (Some(_), None) => None,
+        (Some(cron), None) => {
+            let fault = cron.node.as_text()?.parse::<Cron>().err()?;
+            Some(bad(fault).at(cron.node.span, ""))
+        }
         (None, Some(every)) => {
             let gap = every.node.as_text().and_then(duration::parse)?;
             (gap < SHORTEST).then(|| bad("a task cannot run more often than every second".to_owned()).at(every.node.span, ""))

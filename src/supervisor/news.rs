@@ -39,7 +39,7 @@ impl Supervisor {
                     self.owned = Owned::Left;
                     match result {
                         Ok(Outcome::Kept(reason)) => {
-                            self.say(Level::Warning, format!("what the services made was kept: {reason}"))
+                            self.say(Level::Warning, format!("what the services made was kept: {reason}"));
                         }
                         Ok(_) => {}
                         Err(fault) => {

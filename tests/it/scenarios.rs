@@ -109,3 +109,50 @@ fn an_interrupted_run_leaves_no_container() {
     assert_eq!(run.end(), 130);
     assert!(sandbox.engine().containers().is_empty());
 }
+
+#[test]
+fn stop_and_start_keep_the_container() {
+    let Some(sandbox) = Sandbox::with_engine("stop", SLEEPER) else { return };
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let id = sandbox.engine().id("web-1");
+    sandbox.ok(&["stop"]);
+    assert!(!sandbox.engine().is_running("web-1"));
+    assert!(sandbox.ok(&["ps", "-a", "--format", "json"]).contains("exited"));
+    sandbox.ok(&["start"]);
+    assert!(sandbox.engine().is_running("web-1"));
+    assert_eq!(sandbox.engine().id("web-1"), id);
+    sandbox.ok(&["up", "-d"]);
+    assert_eq!(sandbox.engine().id("web-1"), id, "nothing changed, so nothing is made again");
+}
+
+#[test]
+fn a_container_waits_for_its_healthy_dependency_and_stops_before_it() {
+    let stack = "
+services:
+  web:
+    image: IMAGE
+    command: [sleep, '1000']
+    init: true
+    depends_on: {db: {condition: service_healthy}}
+  db:
+    image: IMAGE
+    command: [sh, -c, 'sleep 0.5; touch /ready; exec sleep 1000']
+    init: true
+    healthcheck: {test: [CMD, test, -f, /ready], interval: 100ms, retries: 100}
+";
+    let Some(sandbox) = Sandbox::with_engine("healthy", stack) else { return };
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let state = |unit: &str| {
+        sandbox.engine().ask(async |api| {
+            let name = sandbox.engine().container(unit);
+            let found = api.inspect_container(&name, None::<bollard::query_parameters::InspectContainerOptions>).await;
+            found.unwrap().state.unwrap()
+        })
+    };
+    let time = |text: Option<String>| humantime::parse_rfc3339(&text.unwrap()).unwrap();
+    let started = |unit| time(state(unit).started_at);
+    let finished = |unit| time(state(unit).finished_at);
+    assert!(started("db-1") < started("web-1"));
+    sandbox.ok(&["stop"]);
+    assert!(finished("web-1") < finished("db-1"));
+}

@@ -456,6 +456,7 @@ impl World {
                 Outcome::Removed { anonymous: indexmap::IndexMap::new() }
             }
             Action::Assess { .. } => Outcome::Assessed(if self.random.chance(50) {
+                self.held.remove(&unit);
                 Assessment::UpToDate
             } else {
                 self.held.insert(unit);

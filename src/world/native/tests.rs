@@ -285,7 +285,7 @@ fn each_life_gets_the_same_sockets_in_their_order_with_their_names_and_its_own_p
     // More than the descriptors that were free when they were opened, so that their places overlap.
     let mut sockets: Vec<_> = (0..8).map(|_| (Some("tcp"), SocketAddress::Tcp(free_address()))).collect();
     sockets.push((None, SocketAddress::Unix(path.clone())));
-    let script = "echo $LISTEN_FDS $LISTEN_FDNAMES; [ $LISTEN_PID = $$ ] && echo mine; ls -l /proc/$$/fd | sed -n 's/.* \\([0-9]*\\) -> \\(socket.*\\)/\\1 \\2/p'; echo";
+    let script = "echo $LISTEN_FDS $LISTEN_FDNAMES; [ $LISTEN_PID = $$ ] && echo mine; ls -l /proc/$$/fd 2>/dev/null | sed -n 's/.* \\([0-9]*\\) -> \\(socket.*\\)/\\1 \\2/p'; echo";
     let spec = listening(&world, script, &sockets);
     let mut lives = Vec::new();
     for _ in 0..2 {
