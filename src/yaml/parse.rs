@@ -495,7 +495,7 @@ mod tests {
             let below = format!("*x{}", level - 1);
             writeln!(bomb, "x{level}: &x{level} [{}]", vec![below; 9].join(", ")).unwrap();
         }
-        assert!(faults(&bomb).contains("6:10 \"*x4\""), "{}", faults(&bomb));
+        assert!(faults(&bomb).contains("6:20 \"*x4\""), "{}", faults(&bomb));
         let deep = |open: &str| faults(&open.repeat(1 << 20));
         for told in [
             deep("["),

@@ -4,5 +4,7 @@
 
 mod cli;
 mod docker;
+mod fuzz;
+mod loading;
 mod stacks;
 mod support;

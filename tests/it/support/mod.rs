@@ -1,4 +1,5 @@
 //! What the tests share.
 
 pub(crate) mod engine;
+pub(crate) mod memory;
 pub(crate) mod sandbox;
