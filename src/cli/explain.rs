@@ -9,6 +9,7 @@ use crate::base::exit::Exit;
 use crate::base::suggest;
 use crate::load::codes::{CODES, Code};
 use crate::view::diagnostics::{self, Look};
+use crate::view::table::Table;
 use crate::view::term;
 
 /// Arguments of `explain`.
@@ -29,9 +30,12 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             explained(code, context)
         }
         None => {
-            let width = CODES.iter().map(|code| code.name.len()).max().unwrap_or_default();
-            let first = |code: &Code| code.meaning.split_inclusive(". ").next().unwrap_or_default().trim().to_owned();
-            CODES.iter().map(|code| format!("{:width$}   {}\n", code.name, first(code))).collect()
+            let mut table = Table::new(["CODE", "MEANING"]);
+            for code in CODES {
+                let first = code.meaning.split_inclusive(". ").next().unwrap_or_default().trim();
+                table.row([code.name.to_owned(), first.to_owned()]);
+            }
+            table.render()
         }
     };
     context.printer.data(text)?;
@@ -50,8 +54,10 @@ fn explained(code: &Code, context: &Context) -> String {
         return text;
     }
     for (name, content) in code.example {
-        let content: String = content.lines().map(|line| format!("    {line}\n")).collect();
-        let _ = write!(text, "\n{name}:\n\n{content}");
+        let _ = writeln!(text, "\n{name}:\n");
+        for line in content.lines() {
+            let _ = writeln!(text, "    {line}");
+        }
     }
     let (found, sources) = code.findings();
     let look = Look { directory: Path::new("/example"), color: context.printer.paint.is_on(), width: term::stderr_width() };

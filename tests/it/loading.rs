@@ -126,6 +126,9 @@ fn spent() -> f64 {
     (ticks(11) + ticks(12)) / 100.0
 }
 
+/// Files by name.
+type Texts = Vec<(String, Vec<u8>)>;
+
 #[test]
 fn hostile_files_are_refused_soon() {
     let with = |text: String| vec![("compose.yaml".to_owned(), format!("{WEB}{text}").into_bytes())];
@@ -144,7 +147,7 @@ fn hostile_files_are_refused_soon() {
             format!("services:\n{}  s2000: {{image: x}}\n", many(2000, &|n| format!("  s{n}: {{extends: s{}}}\n", to(n)))),
         )]
     };
-    let cases: Vec<(&str, Vec<(String, Vec<u8>)>, &str)> = vec![
+    let cases: Vec<(&str, Texts, &str)> = vec![
         ("aliases of aliases", with(bomb(", ")), "too-large"),
         ("an endless alias", with("x-a: &a [*a]\n".to_owned()), "endless-alias"),
         ("brackets in brackets", with(format!("x-a: {}", "[".repeat(100_000))), "invalid-yaml"),
