@@ -172,6 +172,7 @@ fn text(args: &Args, ready: &Ready, context: &Context) -> Result<String, CliErro
             load::json_spelling(&mut tree);
             emit::to_json(&tree)
         } else {
+            load::yaml_spelling(&mut tree);
             emit::to_yaml(&tree)
         };
         let text = if args.without.no_interpolate { text } else { text.replace('$', "$$") };

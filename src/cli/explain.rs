@@ -9,6 +9,7 @@ use crate::base::exit::Exit;
 use crate::base::suggest;
 use crate::load::codes::{CODES, Code};
 use crate::view::diagnostics::{self, Look};
+use crate::view::table::Table;
 use crate::view::term;
 
 /// Arguments of `explain`.
@@ -29,12 +30,12 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             explained(code, context)
         }
         None => {
-            let width = CODES.iter().map(|code| code.name.len()).max().unwrap_or_default();
-            let first = |code: &Code| code.meaning.split_inclusive(". ").next().unwrap_or_default().trim().to_owned();
-            CODES.iter().fold(String::new(), |mut text, code| {
-                let _ = writeln!(text, "{:width$}   {}", code.name, first(code));
-                text
-            })
+            let mut table = Table::new(["CODE", "MEANING"]);
+            for code in CODES {
+                let first = code.meaning.split_inclusive(". ").next().unwrap_or_default().trim();
+                table.row([code.name.to_owned(), first.to_owned()]);
+            }
+            table.render()
         }
     };
     context.printer.data(text)?;
@@ -53,7 +54,7 @@ fn explained(code: &Code, context: &Context) -> String {
         return text;
     }
     for (name, content) in code.example {
-        let _ = write!(text, "\n{name}:\n\n");
+        let _ = writeln!(text, "\n{name}:\n");
         for line in content.lines() {
             let _ = writeln!(text, "    {line}");
         }

@@ -276,6 +276,11 @@ pub fn json_schema() -> serde_json::Value {
     schema::export::json_schema()
 }
 
+/// Spells a printed tree as Compose does in YAML.
+pub fn yaml_spelling(tree: &mut Node) {
+    print::yaml_spelling(tree);
+}
+
 /// Spells a printed tree as Compose does in JSON.
 pub fn json_spelling(tree: &mut Node) {
     print::json_spelling(tree);

@@ -94,6 +94,31 @@ pub(super) fn json_spelling(root: &mut Node) {
     Pattern::new("services.*.blkio_config.*[]").for_each_mut(root, |_, device| capitals(device));
 }
 
+/// In its YAML, and there alone, Compose leaves out what it shows though it is nothing.
+pub(super) fn yaml_spelling(root: &mut Node) {
+    for (key, entry) in root.as_mapping_mut().into_iter().flat_map(Mapping::iter_mut) {
+        if let Some(attribute) = ROOT.get(key) {
+            without_nothing(&attribute.shape, &mut entry.node);
+        }
+    }
+}
+
+fn without_nothing(shape: &'static Shape, node: &mut Node) {
+    match (shape.long(), &mut node.value) {
+        (Shape::List(items), Value::Sequence(list)) => list.iter_mut().for_each(|item| without_nothing(items, item)),
+        (Shape::Map(values) | Shape::Named(values), Value::Mapping(mapping)) => {
+            mapping.iter_mut().for_each(|(_, entry)| without_nothing(values, &mut entry.node));
+        }
+        (Shape::Object(object), Value::Mapping(mapping)) => mapping.retain(|key, entry| {
+            let Some(attribute) = object.get(key) else { return true };
+            without_nothing(&attribute.shape, &mut entry.node);
+            let is_nothing = entry.node.is_null() || entry.node.as_mapping().is_some_and(Mapping::is_empty);
+            attribute.empty != Empty::Always || !is_nothing
+        }),
+        _ => {}
+    }
+}
+
 fn without_extensions(shape: &'static Shape, node: &mut Node) {
     match (shape.long(), &mut node.value) {
         (Shape::List(items), Value::Sequence(list)) => list.iter_mut().for_each(|item| without_extensions(items, item)),

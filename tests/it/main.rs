@@ -5,6 +5,8 @@
 mod cli;
 mod commands;
 mod docker;
+mod fuzz;
+mod loading;
 mod process;
 mod scenarios;
 mod schedule;

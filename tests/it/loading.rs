@@ -1,0 +1,240 @@
+//! What surrounds a stack's files: where they are found, what fills them in, what they include.
+
+use baistack::load::{Omit, Request};
+use serde_json::{Value, json};
+
+use crate::support::memory::Memory;
+
+const WEB: &str = "services: {web: {image: nginx}}\n";
+
+fn request(files: &[&str], environment: &[(&str, &str)]) -> Request {
+    Request {
+        files: files.iter().map(Into::into).collect(),
+        environment: environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        ..Request::default()
+    }
+}
+
+#[test]
+fn a_dotenv_names_the_files_and_all_compose_variables_count_in_it() {
+    let files = Memory::of([
+        (".env", "COMPOSE_FILE=a.yaml;b.yaml\nCOMPOSE_PATH_SEPARATOR=;\nCOMPOSE_PROJECT_NAME=fromdotenv\nCOMPOSE_PROFILES=p\n"),
+        ("a.yaml", "services: {web: {image: nginx, profiles: [p]}, off: {image: x, profiles: [q]}}\n"),
+        ("b.yaml", "services: {web: {command: fromb}}\n"),
+    ]);
+    let outcome = files.load(request(&[], &[]));
+    assert_eq!(outcome.codes, [""; 0], "{}", outcome.told);
+    assert_eq!(outcome.at("/services/web/command"), &json!(["fromb"]));
+    assert_eq!((outcome.at("/name"), outcome.at("/services/off")), (&json!("fromdotenv"), &Value::Null));
+    // The caller's word counts more.
+    assert_eq!(files.load(request(&[], &[("COMPOSE_FILE", "a.yaml")])).at("/services/web/command"), &Value::Null);
+}
+
+#[test]
+fn env_files_win_in_their_order_and_the_caller_over_them() {
+    let files = Memory::of([
+        ("compose.yaml", "services: {web: {image: \"a:$A-$B-$C\"}}\n"),
+        (".env", "A=dotenv\n"),
+        ("one.env", "A=one\nB=one\n"),
+        ("two.env", "B=two-$A\n"),
+    ]);
+    for (env_files, environment, image) in [
+        (&[][..], &[("B", "b"), ("C", "c")][..], "a:dotenv-b-c"),
+        (&["one.env", "two.env"], &[("C", "c")], "a:one-two-one-c"),
+        (&[], &[("COMPOSE_ENV_FILES", "one.env,two.env"), ("B", "caller"), ("C", "")], "a:one-caller-"),
+        (&[], &[("COMPOSE_DISABLE_ENV_FILE", "1"), ("A", ""), ("B", ""), ("C", "")], "a:--"),
+    ] {
+        let mut request = request(&[], environment);
+        request.env_files = env_files.iter().map(Into::into).collect();
+        assert_eq!(files.load(request).at("/services/web/image"), &json!(image));
+    }
+}
+
+#[test]
+fn an_included_stack_has_its_own_directory_variables_and_ports() {
+    let files = Memory::of([
+        ("stack.yaml", "include: [sub/db.yaml]\nprocesses: {web: {command: \"serve $DB_PORT $X\"}}\n"),
+        (".env", "X=outer\n"),
+        ("sub/.env", "X=inner\nY=inner\n"),
+        (
+            "sub/db.yaml",
+            "ports: {DB_PORT: 5442}\nprocesses: {db: {command: \"db $DB_PORT $X $Y\"}}\nservices: {s: {build: {}}}\n",
+        ),
+    ]);
+    let outcome = files.load(request(&[], &[]));
+    assert_eq!(outcome.codes, [""; 0], "{}", outcome.told);
+    assert_eq!(outcome.at("/processes/web/command"), &json!("serve 5442 outer"));
+    assert_eq!(outcome.at("/processes/db/command"), &json!("db 5442 outer inner"));
+    assert_eq!(outcome.at("/processes/db/working_dir"), &json!("/stack/sub"));
+    assert_eq!(outcome.at("/processes/web/working_dir"), &json!("/stack"));
+    assert_eq!(outcome.at("/services/s/build/context"), &json!("/stack/sub"));
+}
+
+#[test]
+fn services_that_are_named_turn_their_profiles_on_and_are_shown_with_what_they_need() {
+    let text = "services:\n  a: {image: a}\n  b: {image: b, profiles: [p], depends_on: [c], networks: [n]}\n  c: {image: c, profiles: [p]}\n\
+                networks: {n: {}, m: {}}\nvolumes: {v: {}}\n";
+    let named = Request { services: vec!["b".to_owned()], ..request(&[], &[]) };
+    let outcome = Memory::of([("compose.yaml", text)]).load(named);
+    assert_eq!(outcome.codes, [""; 0], "{}", outcome.told);
+    let names = |pointer: &str| outcome.at(pointer).as_object().map(|map| map.keys().cloned().collect::<Vec<_>>());
+    assert_eq!(names("/services"), Some(vec!["b".to_owned(), "c".to_owned()]));
+    assert_eq!(names("/networks"), Some(vec!["n".to_owned(), "default".to_owned()]));
+    assert_eq!(names("/volumes"), None);
+}
+
+#[test]
+fn each_step_of_a_load_can_be_left_out() {
+    let files = Memory::of([
+        (
+            "compose.yaml",
+            "services:\n  web: {image: \"a:${TAG:-1}\", env_file: a.env, build: ., ports: [\"${P}:80\"]}\n  off: {image: b, profiles: [p]}\n",
+        ),
+        ("a.env", "A=1\n"),
+    ]);
+    let load = |omit: Omit| files.load(Request { omit, ..request(&[], &[("P", "8080")]) });
+    let raw = load(Omit { interpolation: true, ..Omit::default() });
+    assert_eq!(raw.codes, [""; 0], "{}", raw.told);
+    assert_eq!((raw.at("/services/web/image"), raw.at("/services/off/image")), (&json!("a:${TAG:-1}"), &json!("b")));
+    let plain = load(Omit { normalization: true, ..Omit::default() });
+    assert_eq!((plain.at("/networks"), plain.at("/services/web/build/dockerfile")), (&Value::Null, &Value::Null));
+    assert_eq!(load(Omit { path_resolution: true, ..Omit::default() }).at("/services/web/build/context"), &json!("."));
+    let unread = load(Omit { env_resolution: true, ..Omit::default() });
+    assert_eq!(
+        (unread.at("/services/web/environment"), unread.at("/services/web/env_file/0/path")),
+        (&Value::Null, &json!("/stack/a.env"))
+    );
+    assert_eq!(load(Omit::default()).at("/services/web/environment"), &json!({"A": "1"}));
+}
+
+#[test]
+fn other_tools_files_are_stacks() {
+    let compose = "processes:\n  db: {command: ./db, ready_log_line: up}\n  web: {command: ./web, depends_on: {db: {condition: process_healthy}}}\n";
+    let outcome = Memory::of([("process-compose.yaml", compose)]).load(request(&[], &[]));
+    assert_eq!(outcome.codes, [""; 0], "{}", outcome.told);
+    assert_eq!(outcome.at("/processes/web/depends_on/db/condition"), &json!("service_healthy"));
+    let outcome = Memory::of([("Procfile", "web: ./serve $PORT\n")]).load(request(&[], &[]));
+    assert_eq!(outcome.codes, [""; 0], "{}", outcome.told);
+    assert_eq!(outcome.at("/processes/web/command"), &json!("./serve $PORT"));
+}
+
+/// Seconds of processor time that this thread has used.
+fn spent() -> f64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks = |field: usize| fields[field].parse::<f64>().unwrap();
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+/// Files by name.
+type Texts = Vec<(String, Vec<u8>)>;
+
+#[test]
+fn hostile_files_are_refused_soon() {
+    let with = |text: String| vec![("compose.yaml".to_owned(), format!("{WEB}{text}").into_bytes())];
+    let file = |name: &str, text: String| (name.to_owned(), text.into_bytes());
+    let many = |count: usize, line: &dyn Fn(usize) -> String| (0..count).map(line).collect::<String>();
+    let chain = |name: &str, text: &dyn Fn(usize) -> String, count: usize| {
+        (0..count).map(|n| file(&format!("{name}{n}.yaml"), text(n))).collect::<Vec<_>>()
+    };
+    let bomb = |join: &str| {
+        let below = |level: usize| vec![format!("*x{}", level.saturating_sub(1)); 9].join(join);
+        format!("x-0: &x0 [a]\n{}", many(9, &|level| format!("x-{n}: &x{n} [{}]\n", below(level + 1), n = level + 1)))
+    };
+    let extends = |to: &dyn Fn(usize) -> String| {
+        vec![file(
+            "compose.yaml",
+            format!("services:\n{}  s2000: {{image: x}}\n", many(2000, &|n| format!("  s{n}: {{extends: s{}}}\n", to(n)))),
+        )]
+    };
+    let cases: Vec<(&str, Texts, &str)> = vec![
+        ("aliases of aliases", with(bomb(", ")), "too-large"),
+        ("an endless alias", with("x-a: &a [*a]\n".to_owned()), "endless-alias"),
+        ("brackets in brackets", with(format!("x-a: {}", "[".repeat(100_000))), "invalid-yaml"),
+        ("lists in lists", with(format!("x-a:\n{}", "- ".repeat(100_000))), "too-large"),
+        ("a long file", with(format!("x-a: {}\n", "a".repeat(5 << 20))), "too-large"),
+        ("many values", with(format!("x-a:\n{}", "- a\n".repeat(400_000))), "too-large"),
+        ("keys twice", with(format!("x-a:\n{}", "- b: 1\n  b: 2\n".repeat(1_000))), "duplicate-key"),
+        ("no UTF-8", vec![("compose.yaml".to_owned(), b"services: {web: {image: \"\xff\"}}\n".to_vec())], "bad-text"),
+        ("a NUL", with("x-a: \"\0\"\n".to_owned()), "invalid-yaml"),
+        ("tabs", with("x-a:\n\tb: 1\n".to_owned()), "invalid-yaml"),
+        ("expressions in expressions", with(format!("x-a: '{}'\n", "${A:-".repeat(50_000))), "bad-expression"),
+        ("ranges of ports", with(format!("x-p: &p [{}]\n", "'1-65535', ".repeat(50)) + "networks: {}\n"), ""),
+        (
+            "a range of ports",
+            vec![file("compose.yaml", format!("services: {{web: {{image: x, ports: [{}]}}}}\n", "'1-65535', ".repeat(50)))],
+            "too-large",
+        ),
+        ("a name that is a directory", vec![file("compose.yaml", "services: {..: {image: x}}\n".to_owned())], "bad-name"),
+        ("a long name", vec![file("compose.yaml", format!("services: {{{}: {{image: x}}}}\n", "a".repeat(300)))], "bad-name"),
+        ("a file that includes itself", vec![file("compose.yaml", format!("include: [compose.yaml]\n{WEB}"))], "cycle"),
+        (
+            "includes that double",
+            [with("include: [a0.yaml]\n".to_owned()), chain("a", &|n| format!("include: [a{0}.yaml, a{0}.yaml]\n", n + 1), 40)]
+                .concat(),
+            "too-large",
+        ),
+        (
+            "includes in includes",
+            [with("include: [a0.yaml]\n".to_owned()), chain("a", &|n| format!("include: [a{}.yaml]\n", n + 1), 500)].concat(),
+            "too-large",
+        ),
+        ("a service that extends itself", extends(&|n| n.to_string()), "cycle"),
+        ("services that extend each other", extends(&|n| ((n + 1) % 2000).to_string()), "too-large"),
+        ("a chain of extensions", extends(&|n| (n + 1).to_string()), "too-large"),
+        (
+            "extensions that grow",
+            vec![file(
+                "compose.yaml",
+                format!(
+                    "services:\n  s0: {{image: x}}\n{}",
+                    many(2000, &|n| format!("  s{}: {{extends: s{n}, dns: [a{n}, b{n}]}}\n", n + 1))
+                ),
+            )],
+            "too-large",
+        ),
+        (
+            "a circle of dependencies",
+            vec![file(
+                "compose.yaml",
+                format!("services:\n{}", many(500, &|n| format!("  s{n}: {{image: x, depends_on: [s{}]}}\n", (n + 1) % 500))),
+            )],
+            "cycle",
+        ),
+        (
+            "variables that double",
+            vec![
+                file("compose.yaml", "services: {web: {image: x, env_file: e.env}}\n".to_owned()),
+                file("e.env", format!("A0=0123456789\n{}", many(60, &|n| format!("A{}=$A{n}$A{n}\n", n + 1)))),
+            ],
+            "too-long",
+        ),
+        (
+            "a long env file",
+            vec![
+                file("compose.yaml", "services: {web: {image: x, env_file: e.env}}\n".to_owned()),
+                file("e.env", "A=1\n".repeat(2 << 20)),
+            ],
+            "too-large",
+        ),
+    ];
+    for (what, files, code) in cases {
+        let before = spent();
+        let outcome = Memory::of(files).load(request(&["compose.yaml"], &[]));
+        // A second when it is optimised.
+        let limit = if cfg!(debug_assertions) { 15.0 } else { 1.0 };
+        assert!(spent() - before < limit, "{what}: {} s", spent() - before);
+        assert!(
+            code.is_empty() || outcome.codes.contains(&code),
+            "{what}: {}",
+            &outcome.told.chars().take(2_000).collect::<String>()
+        );
+    }
+}
+
+#[test]
+fn text_may_have_a_mark_and_any_line_ends() {
+    for text in [format!("\u{feff}{WEB}"), WEB.replace('\n', "\r\n"), WEB.replace('\n', "\r")] {
+        assert_eq!(Memory::of([("compose.yaml", text)]).load(request(&[], &[])).at("/services/web/image"), &json!("nginx"));
+    }
+}
