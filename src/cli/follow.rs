@@ -307,8 +307,8 @@ impl Foreground<'_> {
         let voice = client.voice();
         listen(*client, AFTERWARDS, &self.sender);
         self.voice.hang_up();
-        // What has changed between the two connections is told by this.
-        voice.send(Request::Status).map_err(AttachError::from)?;
+        // What has changed between the two connections is told by this. A supervisor that has ended meanwhile has left nothing.
+        let _ = voice.send(Request::Status);
         let mut killed = false;
         while !self.is_down() {
             match self.happenings.recv().expect("we hold a sender") {
@@ -323,7 +323,7 @@ impl Foreground<'_> {
                     killed = true;
                     let services: BTreeSet<ServiceName> = self.ours.iter().map(|unit| unit.service.clone()).collect();
                     let kill = Kill { services: services.into_iter().collect(), signal: "SIGKILL".to_owned() };
-                    voice.send(Request::Kill(kill)).map_err(AttachError::from)?;
+                    let _ = voice.send(Request::Kill(kill));
                 }
                 // Nobody need read it.
                 Happening::Line(line) => drop(self.print(&line)),
