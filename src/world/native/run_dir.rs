@@ -14,8 +14,10 @@ use crate::world::envdir::own_uid;
 const PRIVATE: u32 = 0o700;
 /// So that a process of another user gets to what is its own below, and to nothing else.
 const PASSABLE: u32 = 0o711;
-/// What nobody else may have: to list, or to put something there.
-const OTHERS: u32 = 0o066;
+/// What nobody else may have had: to put something there.
+const WRITABLE: u32 = 0o022;
+/// What nobody else may have: to list.
+const LISTABLE: u32 = 0o044;
 
 /// Makes the parent of an environment's `RUN_DIR`, or sees that the one that is there is ours alone.
 pub(super) fn make_parent(run_dir: &Path, account: &Account) -> Result<(), Fault> {
@@ -43,8 +45,11 @@ pub(super) fn make_parent(run_dir: &Path, account: &Account) -> Result<(), Fault
     if found.uid() != own_uid() {
         return Err(refused(format!("it belongs to user {}", found.uid())));
     }
-    if mode & OTHERS != 0 {
-        return Err(refused(format!("others may look or write into it (mode {mode:04o})")));
+    if mode & WRITABLE != 0 {
+        return Err(refused(format!("others may write into it (mode {mode:04o})")));
+    }
+    if mode & LISTABLE != 0 {
+        fs::set_permissions(parent, Permissions::from_mode(PRIVATE)).map_err(|error| failed("close", &error))?;
     }
     if account.owner().is_some_and(|(uid, _)| uid != own_uid()) && mode != PASSABLE {
         fs::set_permissions(parent, Permissions::from_mode(PASSABLE)).map_err(|error| failed("open", &error))?;
@@ -70,9 +75,10 @@ mod tests {
         for (name, others) in [("writable", 0o777), ("listable", 0o755)] {
             fs::create_dir(place.path().join(name)).unwrap();
             fs::set_permissions(place.path().join(name), Permissions::from_mode(others)).unwrap();
-            let message = made(name).unwrap_err();
-            assert!(message.contains(&format!("mode {others:04o}")) && message.contains("XDG_RUNTIME_DIR"), "{message}");
         }
+        let message = made("writable").unwrap_err();
+        assert!(message.contains("mode 0777") && message.contains("XDG_RUNTIME_DIR"), "{message}");
+        assert_eq!((made("listable"), mode("listable")), (Ok(()), PRIVATE), "it is ours, and nobody can have put anything there");
         symlink(place.path().join("fresh"), place.path().join("link")).unwrap();
         fs::write(place.path().join("file"), "").unwrap();
         for name in ["link", "file"] {
