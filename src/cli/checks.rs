@@ -35,9 +35,10 @@ impl Context {
         match (problems.is_empty(), engine) {
             (true, None) => Ok(()),
             (true, Some(away)) => Err(CliError::Engine(away)),
-            (false, engine) => {
-                problems.extend(engine);
-                Err(CliError::Several(problems))
+            (false, None) => Err(CliError::Several(problems)),
+            (false, Some(away)) => {
+                problems.push(away);
+                Err(CliError::EngineAmongOthers(problems))
             }
         }
     }

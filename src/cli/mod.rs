@@ -72,6 +72,9 @@ pub enum CliError {
     /// Several things went wrong.
     #[error("{}", .0.join("\n"))]
     Several(Vec<String>),
+    /// Several things are wrong, and one of them is that an engine is not to be reached.
+    #[error("{}", .0.join("\n"))]
+    EngineAmongOthers(Vec<String>),
     /// The output could not be written.
     #[error(transparent)]
     Print(#[from] PrintError),
@@ -87,7 +90,7 @@ impl CliError {
         match self {
             CliError::Usage(_) => Exit::Usage,
             CliError::StackFile(_) => Exit::StackFile,
-            CliError::Engine(_) => Exit::Engine,
+            CliError::Engine(_) | CliError::EngineAmongOthers(_) => Exit::Engine,
             CliError::NoEnvironment(_) => Exit::NoEnvironment,
             // Data that nobody wants to read any further is no failure.
             CliError::Print(PrintError::ReaderGone) => Exit::Success,
@@ -127,7 +130,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> Exit {
 fn told(printer: &Printer, error: &CliError) -> Exit {
     match error {
         CliError::Print(PrintError::ReaderGone) => {}
-        CliError::Several(reasons) => reasons.iter().for_each(|reason| printer.error(reason)),
+        CliError::Several(reasons) | CliError::EngineAmongOthers(reasons) => reasons.iter().for_each(|reason| printer.error(reason)),
         CliError::Usage(_)
         | CliError::StackFile(_)
         | CliError::Engine(_)
