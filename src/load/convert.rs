@@ -1,5 +1,6 @@
 //! The canonical tree → the model's types.
 
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
@@ -146,7 +147,7 @@ fn deploy_restart(service: &Node) -> Option<RestartPolicy> {
 
 /// A process is a task when it has `check`, `inputs`, `outputs` or `schedule`, or when something waits for its completion.
 fn mark_tasks(services: &mut IndexMap<ServiceName, Service>, root: &Node) {
-    let waited_for: Vec<ServiceName> = (services.values())
+    let waited_for: HashSet<ServiceName> = (services.values())
         .flat_map(|service| &service.common.depends_on)
         .filter(|(_, dependency)| dependency.condition == Condition::Completed)
         .map(|(name, _)| name.clone())
@@ -162,26 +163,59 @@ fn mark_tasks(services: &mut IndexMap<ServiceName, Service>, root: &Node) {
 
 /// Dependencies first, else in the order of the files: effects, plans and lists then read in the order in which things start.
 fn sort_by_dependency(services: &mut IndexMap<ServiceName, Service>) {
-    let mut sorted: IndexMap<ServiceName, ()> = IndexMap::new();
-    fn visit(
-        name: &ServiceName,
-        services: &IndexMap<ServiceName, Service>,
-        open: &mut Vec<ServiceName>,
-        sorted: &mut IndexMap<ServiceName, ()>,
-    ) {
-        let Some(service) = services.get(name) else { return };
-        if sorted.contains_key(name) || open.contains(name) {
-            return;
+    let edges: Vec<Vec<usize>> = (services.values())
+        .map(|service| service.common.depends_on.keys().filter_map(|name| services.get_index_of(name)).collect())
+        .collect();
+    let mut rank: Vec<Option<usize>> = vec![None; edges.len()];
+    let mut is_open = vec![false; edges.len()];
+    let mut next_rank = 0..;
+    for first in 0..edges.len() {
+        // Depth first, without recursion: a chain may be long. One that goes round has been told.
+        let mut stack = vec![(first, edges[first].iter())];
+        if rank[first].is_some() {
+            continue;
         }
-        open.push(name.clone());
-        for dependency in service.common.depends_on.keys() {
-            visit(dependency, services, open, sorted);
+        is_open[first] = true;
+        while let Some((here, rest)) = stack.last_mut() {
+            let here = *here;
+            match rest.next() {
+                Some(&below) if rank[below].is_some() || is_open[below] => {}
+                Some(&below) => {
+                    is_open[below] = true;
+                    stack.push((below, edges[below].iter()));
+                }
+                None => {
+                    rank[here] = next_rank.next();
+                    stack.pop();
+                }
+            }
         }
-        open.pop();
-        sorted.insert(name.clone(), ());
     }
-    for name in services.keys() {
-        visit(name, services, &mut Vec::new(), &mut sorted);
+    let ranks: HashMap<ServiceName, Option<usize>> = services.keys().cloned().zip(rank).collect();
+    services.sort_by_cached_key(|name, _| ranks.get(name).copied().flatten());
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::load::testing::load;
+
+    fn order(text: &str) -> String {
+        let loaded = load(&[("compose.yaml", text)]);
+        assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
+        loaded.stack.services.keys().map(ToString::to_string).collect::<Vec<_>>().join(" ")
     }
-    services.sort_by_cached_key(|name, _| sorted.get_index_of(name));
+
+    #[test]
+    fn dependencies_come_first_and_else_the_order_of_the_files_stays() {
+        let text = "services:\n  d: {image: x, depends_on: [b, a]}\n  a: {image: x}\n  c: {image: x}\n  b: {image: x, depends_on: [c]}\n";
+        assert_eq!(order(text), "c b a d");
+    }
+
+    #[test]
+    fn a_chain_may_be_long() {
+        let link = |n: u32| format!("  s{n}: {{image: x, depends_on: [s{}]}}\n", n - 1);
+        let chain = (1..5000).map(link).collect::<Vec<_>>().concat();
+        let names = order(&format!("services:\n{chain}  s0: {{image: x}}\n"));
+        assert!(names.starts_with("s0 s1 s2 ") && names.ends_with(" s4999"));
+    }
 }

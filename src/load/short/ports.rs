@@ -1,5 +1,7 @@
 //! `[ADDRESS:][HOST:]CONTAINER[/PROTOCOL]`, with ranges.
 
+use core::net::IpAddr;
+
 use crate::base::diagnostic::Diagnostics;
 use crate::base::source::Span;
 use crate::load::place::Place;
@@ -98,7 +100,7 @@ fn split_port(text: &str, process: bool) -> Result<Vec<PortParts>, String> {
     };
     let ip = ip.filter(|ip| !ip.is_empty());
     if let Some(ip) = &ip
-        && ip.parse::<std::net::IpAddr>().is_err()
+        && ip.parse::<IpAddr>().is_err()
     {
         return Err(format!("`{ip}` is not an address"));
     }
