@@ -130,7 +130,9 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> Exit {
 fn told(printer: &Printer, error: &CliError) -> Exit {
     match error {
         CliError::Print(PrintError::ReaderGone) => {}
-        CliError::Several(reasons) | CliError::EngineAmongOthers(reasons) => reasons.iter().for_each(|reason| printer.error(reason)),
+        CliError::Several(reasons) | CliError::EngineAmongOthers(reasons) => {
+            reasons.iter().for_each(|reason| printer.error(reason));
+        }
         CliError::Usage(_)
         | CliError::StackFile(_)
         | CliError::Engine(_)
