@@ -24,6 +24,11 @@ impl Random {
         if limit == 0 { 0 } else { self.next_u64() % limit }
     }
 
+    /// A place in something of this length; 0 when it is empty.
+    pub fn index(&mut self, length: usize) -> usize {
+        self.below(length as u64) as usize
+    }
+
     /// True in `percent` of a hundred cases.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent

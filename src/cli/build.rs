@@ -70,6 +70,6 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
 
 /// The tasks that services depend on, directly or through others.
 fn tasks_before(deployment: &Deployment, services: &[ServiceName]) -> Vec<ServiceName> {
-    let is_task = |name: &ServiceName| deployment.service(name).and_then(Service::process).is_some_and(|process| process.task);
+    let is_task = |name: &ServiceName| deployment.service(name).is_some_and(Service::is_task);
     supervisor::select(deployment, services, false).into_iter().filter(|name| is_task(name)).collect()
 }

@@ -171,7 +171,9 @@ impl Edges {
             match action {
                 Action::Assess { trusted, dependency_ran, .. } => self.assess(ticket, spec, trusted, dependency_ran, left),
                 Action::Conclude { exit, .. } => self.conclude(ticket, spec, exit, left),
-                action @ Action::Start { .. } if is_task(&spec) && !self.tasks.is_held(&spec) => self.hold(ticket, spec, action),
+                action @ Action::Start { .. } if spec.service().is_task() && !self.tasks.is_held(&spec) => {
+                    self.hold(ticket, spec, action);
+                }
                 action => self.carry_out_on_process(ticket, &action),
             }
             return;
@@ -331,10 +333,6 @@ impl Edges {
         // Whatever nobody knew of: a guard would do the same, but it may be gone.
         guard::kill_all();
     }
-}
-
-fn is_task(spec: &UnitSpec) -> bool {
-    spec.service().process().is_some_and(|process| process.task)
 }
 
 /// A task's `check`, with its output in the task's log, within what is left of the limit of its run.

@@ -136,6 +136,11 @@ impl Service {
         matches!(self.kind, Kind::Process(_))
     }
 
+    /// Whether it is a process that ends, and is skipped while it is up to date.
+    pub fn is_task(&self) -> bool {
+        self.process().is_some_and(|process| process.task)
+    }
+
     /// The process's own attributes.
     pub fn process(&self) -> Option<&Process> {
         if let Kind::Process(process) = &self.kind { Some(process) } else { None }

@@ -233,11 +233,7 @@ impl Supervisor {
         let Some(deployment) = self.deployment.clone() else { return };
         (self.going_down, self.takes_volumes) = (false, false);
         self.owned = Owned::Left;
-        for unit in units {
-            if let Some(unit) = self.units.get_mut(unit) {
-                unit.takes_volumes = false;
-            }
-        }
+        self.take_volumes(units, false);
         let names: BTreeSet<&ServiceName> = units.iter().map(|unit| &unit.service).collect();
         for name in names {
             if let Some(service) = deployment.stack.services.get(name) {

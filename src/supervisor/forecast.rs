@@ -250,7 +250,7 @@ impl GoodWorld {
 
     /// Whether a life of this service ends with success before anything else can go on.
     fn ends(&self, service: &Service, name: &ServiceName) -> bool {
-        service.process().is_some_and(|process| process.task) || is_waited_for(&self.machine, name)
+        service.is_task() || is_waited_for(&self.machine, name)
     }
 
     fn change<T>(&mut self, change: impl FnOnce(&mut Actual) -> T) {
@@ -286,7 +286,7 @@ impl GoodWorld {
                 (ticket.resource.to_string(), self.cause(ticket, action))
             }
         };
-        let task = matches!(action, Action::Start { spec, .. } if spec.service().process().is_some_and(|process| process.task));
+        let task = matches!(action, Action::Start { spec, .. } if spec.service().is_task());
         let verb = if task { "run" } else { action.verb() };
         let after = if let Action::Start { spec, .. } = action {
             spec.service().common.depends_on.iter().map(|(name, dependency)| (name.to_string(), dependency.condition)).collect()
@@ -303,7 +303,7 @@ impl GoodWorld {
         let ResourceId::Unit(id) = &ticket.resource else { return String::new() };
         let unit = self.machine.units.get(id);
         match action {
-            Action::Start { spec, .. } if spec.service().process().is_some_and(|process| process.task) => {
+            Action::Start { spec, .. } if spec.service().is_task() => {
                 let process = spec.service().process().expect("just looked");
                 if process.check.is_some() { "if its check fails".to_owned() } else { "unless it is up to date".to_owned() }
             }

@@ -11,6 +11,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use baistack::base::random::Random;
 use baistack::load::Request;
 use baistack::load::codes::CODES;
 
@@ -76,47 +77,35 @@ const TOKENS: &[&str] = &[
     "64m",
 ];
 
-/// Marsaglia's xorshift: small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % u64::try_from(limit.max(1)).unwrap()).unwrap()
-    }
-}
-
 fn mutate(bytes: &mut Vec<u8>, others: &[Vec<u8>], random: &mut Random) {
-    let at = random.below(bytes.len() + 1);
-    let end = (at + random.below(40)).min(bytes.len());
+    let at = random.index(bytes.len() + 1);
+    let end = (at + random.index(40)).min(bytes.len());
     let line = |text: &[u8], at: usize| {
         let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
         lines.get(at % lines.len().max(1)).map(|line| line.to_vec()).unwrap_or_default()
     };
-    match random.below(8) {
+    match random.index(8) {
         0 => drop(bytes.drain(at..end)),
-        1 => drop(bytes.splice(at..end, TOKENS[random.below(TOKENS.len())].bytes())),
-        2 => drop(bytes.splice(at..at, TOKENS[random.below(TOKENS.len())].bytes())),
-        3 => bytes.insert(at, u8::try_from(random.below(256)).unwrap()),
+        1 => drop(bytes.splice(at..end, TOKENS[random.index(TOKENS.len())].bytes())),
+        2 => drop(bytes.splice(at..at, TOKENS[random.index(TOKENS.len())].bytes())),
+        3 => bytes.insert(at, u8::try_from(random.index(256)).unwrap()),
         4 => {
             let copy = bytes[at..end].to_vec();
-            let to = random.below(bytes.len() + 1);
+            let to = random.index(bytes.len() + 1);
             bytes.splice(to..to, copy);
         }
         5 => {
-            let copy = line(bytes, random.below(1 << 20));
+            let copy = line(bytes, random.index(1 << 20));
             bytes.extend(copy);
         }
         6 => {
-            let copy = line(&others[random.below(others.len())], random.below(1 << 20));
+            let copy = line(&others[random.index(others.len())], random.index(1 << 20));
             let start = bytes[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
             bytes.splice(start..start, copy);
         }
         _ => {
             if let Some(byte) = bytes.get_mut(at) {
-                *byte ^= 1 << random.below(8);
+                *byte ^= 1 << random.index(8);
             }
         }
     }
@@ -143,15 +132,14 @@ fn fuzz_whatever_is_loaded_ends_well() {
         files_below(Path::new(&corpus), &mut seeds);
     }
     for seed in first..first + runs {
-        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        random.below(1);
-        let mut stack = seeds[random.below(seeds.len())].clone();
-        for _ in 0..=random.below(6) {
+        let mut random = Random::new(seed);
+        let mut stack = seeds[random.index(seeds.len())].clone();
+        for _ in 0..=random.index(6) {
             mutate(&mut stack, &seeds, &mut random);
         }
-        let mut beside = seeds[random.below(seeds.len())].clone();
+        let mut beside = seeds[random.index(seeds.len())].clone();
         mutate(&mut beside, &seeds, &mut random);
-        let name = ["compose.yaml", "compose.yaml", "compose.yaml", "process-compose.yaml", "Procfile"][random.below(5)];
+        let name = ["compose.yaml", "compose.yaml", "compose.yaml", "process-compose.yaml", "Procfile"][random.index(5)];
         let files =
             Memory::of([(name, &stack), ("base.yaml", &beside), ("web.env", &beside), (".env", &beside), ("site.conf", &beside)]);
         let request = Request { files: vec![name.into()], ..Request::default() };

@@ -54,35 +54,6 @@ fn run_passes_on_output_and_exit_code_and_rm_leaves_nothing() {
 }
 
 #[test]
-fn a_container_waits_for_its_healthy_dependency() {
-    let stack = "
-services:
-  web:
-    image: IMAGE
-    command: [sleep, '1000']
-    init: true
-    depends_on: {db: {condition: service_healthy}}
-  db:
-    image: IMAGE
-    command: [sh, -c, 'sleep 0.5; touch /ready; exec sleep 1000']
-    init: true
-    healthcheck: {test: [CMD, test, -f, /ready], interval: 100ms, retries: 100}
-";
-    let Some(sandbox) = Sandbox::with_engine("healthy", stack) else { return };
-    sandbox.ok(&["up", "-d", "--wait"]);
-    let state = |unit: &str| {
-        sandbox.engine().ask(async |api| {
-            let name = sandbox.engine().container(unit);
-            let found = api.inspect_container(&name, None::<bollard::query_parameters::InspectContainerOptions>).await;
-            found.unwrap().state.unwrap()
-        })
-    };
-    let time = |text: Option<String>| humantime::parse_rfc3339(&text.unwrap()).unwrap();
-    let started = |unit| time(state(unit).started_at);
-    assert!(started("db-1") < started("web-1"));
-}
-
-#[test]
 fn down_ends_well_whatever_others_did_to_a_container() {
     let Some(sandbox) = Sandbox::with_engine("others", SLEEPER) else { return };
     let engine = sandbox.engine();

@@ -52,7 +52,7 @@ pub(super) fn deployment(random: &mut Random, size: u64, versions: &[u64]) -> De
             }
             let (name, service): (&ServiceName, &Service) =
                 stack.services.get_index(usize::try_from(other).expect("small")).expect("made before");
-            let is_task = service.process().is_some_and(|process| process.task);
+            let is_task = service.is_task();
             let condition = match (is_task, service.common.healthcheck.is_some()) {
                 (true, _) => Condition::Completed,
                 (false, true) if random.chance(60) => Condition::Healthy,
@@ -141,6 +141,6 @@ pub(super) fn any(random: &mut Random, deployment: &Deployment) -> Request {
 
 /// A service of the stack.
 pub(super) fn one(random: &mut Random, deployment: &Deployment) -> ServiceName {
-    let index = random.below(deployment.stack.services.len() as u64);
-    deployment.stack.services.get_index(usize::try_from(index).expect("small")).expect("in range").0.clone()
+    let services = &deployment.stack.services;
+    services.get_index(random.index(services.len())).expect("in range").0.clone()
 }

@@ -106,7 +106,7 @@ impl World {
             let request = match self.random.below(4) {
                 0 => script::down(),
                 1 => {
-                    let index = usize::try_from(self.random.below(self.versions.len() as u64)).expect("small");
+                    let index = self.random.index(self.versions.len());
                     self.versions[index] += 1;
                     let size = self.versions.len() as u64;
                     self.deployment = Arc::new(script::deployment(&mut Random::new(self.stack_seed), size, &self.versions));
@@ -232,8 +232,7 @@ impl World {
             let victims: Vec<(UnitId, Incarnation)> =
                 self.processes.iter().flat_map(|(unit, lives)| lives.keys().map(|life| (unit.clone(), *life))).collect();
             if !victims.is_empty() {
-                let (unit, incarnation) =
-                    victims[usize::try_from(self.random.below(victims.len() as u64)).expect("small")].clone();
+                let (unit, incarnation) = victims[self.random.index(victims.len())].clone();
                 let exit = Exit::Code(i32::try_from(self.random.below(2)).expect("small"));
                 if self.random.chance(30) {
                     // The leader goes, its children stay for a while.
@@ -251,7 +250,7 @@ impl World {
                 .map(|it| it.id.clone())
                 .collect();
             if !running.is_empty() {
-                let id = running[usize::try_from(self.random.below(running.len() as u64)).expect("small")].clone();
+                let id = running[self.random.index(running.len())].clone();
                 let it = self.containers.get_mut(&id).expect("just listed");
                 if let SeenState::Running { birth } = &it.state {
                     it.state = SeenState::Exited { exit: Exit::Code(1), birth: birth.clone() };
@@ -404,7 +403,7 @@ impl World {
                     let lives = self.processes.entry(unit.clone()).or_default();
                     lives.insert(*incarnation, spec.hash.clone());
                     assert_eq!(lives.len(), 1, "{unit} has two lives");
-                    let task = spec.service().process().is_some_and(|process| process.task);
+                    let task = spec.service().is_task();
                     let dies = self.now < QUIET && self.random.chance(25);
                     if task || dies {
                         // It may overtake the answer to its own start.

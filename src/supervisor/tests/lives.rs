@@ -39,7 +39,7 @@ impl Bench {
         while let Some((ticket, action)) = self.first_act() {
             self.take_act(|_| true);
             let end = match &action {
-                Action::Start { spec, incarnation, .. } if spec.service().process().is_some_and(|process| process.task) => {
+                Action::Start { spec, incarnation, .. } if spec.service().is_task() => {
                     Some(Event::Exited { unit: spec.unit.clone(), incarnation: *incarnation, exit: Exit::Code(0), remaining: 0 })
                 }
                 _ => None,

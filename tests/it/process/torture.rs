@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use baistack::base::name::{EnvId, UnitId};
+use baistack::base::random::Random;
 use baistack::world::native::marker::Marker;
 use baistack::world::native::tree;
 use nix::sys::signal::Signal;
@@ -33,18 +34,6 @@ const KINDS: [&str; 9] = [
     // Closes its output.
     "exec >&- 2>&-; exec sleep 1000",
 ];
-
-struct Random(u64);
-
-impl Random {
-    /// Xorshift (Marsaglia, 2003).
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % limit as u64).unwrap()
-    }
-}
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -80,7 +69,7 @@ impl Torture {
         sandbox.give_away();
         let env: EnvId = "torture".parse().unwrap();
         let mark = Marker::of_env(&env, &sandbox.state().join(env.as_str()), sandbox.uid());
-        Self { sandbox, mark, services, stopped: BTreeSet::new(), random: Random(seed | 1), story: Vec::new() }
+        Self { sandbox, mark, services, stopped: BTreeSet::new(), random: Random::new(seed), story: Vec::new() }
     }
 
     /// What the process table shows: mark → living processes.
@@ -125,7 +114,7 @@ impl Torture {
     }
 
     fn service(&mut self) -> usize {
-        self.random.below(self.services)
+        self.random.index(self.services)
     }
 
     fn up(&mut self) {
@@ -134,7 +123,7 @@ impl Torture {
     }
 
     fn round(&mut self) {
-        let choice = self.random.below(20);
+        let choice = self.random.index(20);
         let index = self.service();
         let name = format!("s{index}");
         self.story.push(format!("{choice} {name}"));
@@ -160,7 +149,7 @@ impl Torture {
                 // Whatever it was, it was somebody's.
                 let all: Vec<i32> = self.table().into_values().flatten().collect();
                 for _ in 0..3 {
-                    kill(all[self.random.below(all.len())], Signal::SIGKILL);
+                    kill(all[self.random.index(all.len())], Signal::SIGKILL);
                 }
             }
             17 => self.kill_supervisor(Signal::SIGKILL),
