@@ -40,6 +40,7 @@ fn a_stopped_service_stays_stopped_and_its_watch_is_armed_again_with_it() {
     until("the other one was restarted", || sandbox.lines("others").len() == 2);
     assert_eq!(starts(&sandbox), ["1"]);
     sandbox.ok(&["start", "a"]);
+    until("it has read the last one", || starts(&sandbox).len() == 2);
     sandbox.write("src/version", "3");
     until("it is restarted", || starts(&sandbox).len() == 3);
     assert_eq!(starts(&sandbox), ["1", "2", "3"]);
