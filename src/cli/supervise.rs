@@ -1,7 +1,6 @@
 //! `supervise`: the background half, started by `up` and by nobody else. What it has to say goes to `supervisor.log`.
 
 use std::io;
-use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 
@@ -27,6 +26,5 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         .with_ansi(false)
         .with_writer(io::stderr)
         .init();
-    let code = spawn::supervise(&context.env_dir(&args.env)?, &context.caller);
-    Ok(if code == ExitCode::SUCCESS { Exit::Success } else { Exit::Failure })
+    Ok(spawn::supervise(&context.env_dir(&args.env)?, &context.caller))
 }

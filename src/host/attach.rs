@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks at a supervisor that holds the lock and does not listen.
 const AGAIN: Duration = Duration::from_millis(10);
 
+/// How many supervisors that listened, and were gone when we came, one command starts.
+const ATTEMPTS: usize = 3;
+
 /// Why an environment cannot be reached.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
@@ -92,20 +95,20 @@ fn sweep_after_death(env_dir: &EnvDir) {
 /// The supervisor of an environment; one is started when none lives.
 pub fn open_or_spawn(env_dir: &EnvDir) -> Result<Client, AttachError> {
     env_dir.create()?;
-    for _ in 0..3 {
+    let mut started = 0;
+    loop {
         if let Env::Alive(client) = find(env_dir)? {
             return Ok(*client);
         }
+        if started == ATTEMPTS {
+            return Err(SpawnError::Ended { log: "it ended again and again".to_owned() }.into());
+        }
         match spawn(env_dir) {
-            Ok(()) => {}
-            // Another command was faster.
-            Err(SpawnError::Ended { .. }) if env_dir.is_locked() => {}
+            Ok(()) => started += 1,
+            // Another `up` was faster, or a command that looks after what is left of a dead supervisor: `find` waits for either.
+            Err(SpawnError::Held) => {}
             Err(error) => return Err(error.into()),
         }
-    }
-    match find(env_dir)? {
-        Env::Alive(client) => Ok(*client),
-        Env::Dead => Err(SpawnError::Ended { log: "it ended again and again".to_owned() }.into()),
     }
 }
 

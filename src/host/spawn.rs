@@ -14,6 +14,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use super::run_loop::{Host, HostError, daemon_answers};
+use crate::base::exit::Exit;
 use crate::world::envdir::{EnvDir, LockError};
 use crate::world::native::{guard, sweep};
 
@@ -29,6 +30,9 @@ pub enum SpawnError {
     /// The program could not be started.
     #[error("start the supervisor")]
     Start(#[source] io::Error),
+    /// Another process holds the environment: a supervisor, or a command that does something to it while none lives.
+    #[error("another process holds the environment")]
+    Held,
     /// It ended before it listened; its last words.
     #[error("the supervisor ended before it was ready:\n{log}")]
     Ended {
@@ -36,6 +40,9 @@ pub enum SpawnError {
         log: String,
     },
 }
+
+/// How a supervisor that finds the environment held tells it to its starter (`EX_TEMPFAIL` of sysexits.h).
+const HELD: u8 = 75;
 
 /// A log that has grown beyond this is put aside before the next supervisor writes to it.
 const LOG_LIMIT: u64 = 4 << 20;
@@ -74,7 +81,9 @@ pub fn spawn(env_dir: &EnvDir) -> Result<(), SpawnError> {
         // It outlives us; whoever reaps orphans reaps it.
         return Ok(());
     }
-    let _ = child.wait();
+    if child.wait().is_ok_and(|status| status.code() == Some(HELD.into())) {
+        return Err(SpawnError::Held);
+    }
     Err(SpawnError::Ended { log: tail(env_dir, before) })
 }
 
@@ -92,21 +101,21 @@ fn tail(env_dir: &EnvDir, from: u64) -> String {
 }
 
 /// The hidden command: guard and supervisor of one environment. Must be called before there is any other thread.
-pub fn supervise(env_dir: &EnvDir, environment: &IndexMap<String, String>) -> ExitCode {
+pub fn supervise(env_dir: &EnvDir, environment: &IndexMap<String, String>) -> Exit {
     let ready = take_ready_pipe();
     let lock = match env_dir.try_lock() {
         Ok(lock) => lock,
         Err(LockError::Held { pid }) => {
             let who = pid.map_or_else(String::new, |pid| format!(", process {pid}"));
-            tracing::error!("another supervisor holds the environment{who}");
-            return ExitCode::FAILURE;
+            tracing::info!("another process holds the environment{who}");
+            return Exit::Passed(HELD);
         }
         Err(LockError::State(error)) => {
             tracing::error!("{error}");
-            return ExitCode::FAILURE;
+            return Exit::Failure;
         }
     };
-    guard::guard(lock, |mut lock| {
+    let code = guard::guard(lock, |mut lock| {
         if let Err(error) = lock.name_holder(std::process::id()) {
             tracing::warn!("the lock cannot name us: {error}");
         }
@@ -127,7 +136,8 @@ pub fn supervise(env_dir: &EnvDir, environment: &IndexMap<String, String>) -> Ex
         };
         drop(lock);
         code
-    })
+    });
+    if code == ExitCode::SUCCESS { Exit::Success } else { Exit::Failure }
 }
 
 fn begin(env_dir: &EnvDir, environment: &IndexMap<String, String>) -> Result<Host, HostError> {

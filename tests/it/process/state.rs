@@ -32,6 +32,29 @@ fn a_foreground_and_a_background_up_share_a_supervisor_in_any_order() {
 }
 
 #[test]
+fn an_up_waits_for_the_command_that_holds_its_environment() {
+    let sandbox = Sandbox::new(STAYS);
+    // Each command takes the environment for a moment, to end what a dead supervisor may have left.
+    sandbox.ok(&["up", "-d"]);
+    sandbox.ok(&["down"]);
+    let lock = fs::File::options().write(true).open(sandbox.env_dir().join("lock")).unwrap();
+    lock.lock().unwrap();
+    let env = sandbox.env_dir().file_name().unwrap().to_str().unwrap().to_owned();
+    assert_eq!(sandbox.run(&["supervise", "--env", &env]).code, 75);
+    let up = sandbox.begin(&["up", "-d"]);
+    drop(lock);
+    assert_eq!(up.end(), 0);
+    for _ in 0..10 {
+        sandbox.ok(&["down"]);
+        let looks = [(); 4].map(|()| sandbox.begin(&["ps"]));
+        sandbox.ok(&["up", "-d"]);
+        for look in looks {
+            assert_eq!(look.end(), 0);
+        }
+    }
+}
+
+#[test]
 fn a_recorded_pid_is_never_trusted() {
     let sandbox = Sandbox::new(STAYS);
     sandbox.ok(&["up", "-d", "--wait"]);
