@@ -76,10 +76,12 @@ impl Supervisor {
             Err(fault) => {
                 resource.failures += 1;
                 resource.not_before = now + backoff(resource.failures, &mut random);
+                let failures = resource.failures;
                 if fault.kind == FaultKind::EngineAway {
-                    return self.engine_is_away(fault.message);
+                    self.random = random;
+                    return self.engine_did_not_answer(fault.message, failures);
                 }
-                if fault.kind == FaultKind::Temporary && resource.failures < TRIES {
+                if fault.kind == FaultKind::Temporary && failures < TRIES {
                     self.random = random;
                     return;
                 }
@@ -119,8 +121,9 @@ impl Supervisor {
                 image.failures += 1;
                 image.renew |= renewed;
                 image.not_before = now + backoff(image.failures, &mut self.random);
+                let failures = image.failures;
                 if fault.kind == FaultKind::EngineAway {
-                    self.engine_is_away(fault.message);
+                    self.engine_did_not_answer(fault.message, failures);
                 }
                 return;
             }
@@ -184,9 +187,6 @@ impl Supervisor {
     }
 
     fn unit_fault(&mut self, id: &UnitId, step: Step, fault: &Fault) {
-        if fault.kind == FaultKind::EngineAway {
-            self.engine_is_away(fault.message.clone());
-        }
         let now = self.now;
         let unit = self.units.get_mut(id).expect("looked up by the caller");
         match step {
@@ -213,6 +213,16 @@ impl Supervisor {
             }
             Step::Table(next::Step::Stop) | Step::Kill => {}
         }
+        let failures = unit.failures;
+        if fault.kind == FaultKind::EngineAway {
+            self.engine_did_not_answer(fault.message.clone(), failures);
+        }
+    }
+
+    /// An action that the engine did not answer may have been asked long ago, so a look says whether it is away now. One that it
+    /// leaves unanswered again and again, answering looks meanwhile, counts as its absence: nobody should wait for it.
+    fn engine_did_not_answer(&mut self, message: String, failures: u32) {
+        if failures < TRIES { self.look() } else { self.engine_is_away(message) }
     }
 
     // ── tasks ──────────────────────────────────────────────────────────────────────────────────────────────────────────

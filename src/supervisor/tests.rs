@@ -12,7 +12,7 @@ use super::status::Health;
 use crate::base::moment::Moment;
 use crate::base::name::UnitId;
 use crate::model::stack::Stack;
-use crate::plan::action::{Action, Assessment, Exit, Incarnation, Outcome, Ticket};
+use crate::plan::action::{Action, Assessment, Exit, Fault, FaultKind, Incarnation, Outcome, Ticket};
 use crate::plan::actual::{Actual, SeenContainer, SeenState};
 use crate::plan::desired::{Caller, Deployment, Places};
 use crate::plan::hash::ConfigHash;
@@ -238,6 +238,28 @@ fn the_end_of_a_stack_of_processes_asks_for_no_engine() {
         let warnings = bench.effects.iter().filter(|effect| matches!(effect, Effect::Tell(Notice::Message { .. })));
         assert_eq!(warnings.count(), warned);
     }
+}
+
+#[test]
+fn an_action_that_was_not_answered_is_no_proof_that_the_engine_is_away_now() {
+    let deployment = deployment(json!({"a": container(json!({}))}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    bench.look(&[]);
+    let mut rounds = 0;
+    while bench.machine.status().engine_away.is_none() {
+        rounds += 1;
+        bench.now += 120_000;
+        bench.tell(Event::Tick);
+        if bench.effects.iter().any(|effect| matches!(effect, Effect::Observe(..))) {
+            bench.look(&[]);
+        }
+        let (ticket, _) = bench.take_act(|action| matches!(action, Action::Create { .. } | Action::Pull { .. }));
+        let fault = Fault { kind: FaultKind::EngineAway, message: "no answer".to_owned() };
+        bench.tell(Event::Acted(ticket, Err(fault)));
+    }
+    // After some tries it counts as away though it answers every look.
+    assert_eq!(rounds, 5);
 }
 
 mod lives;

@@ -5,6 +5,7 @@
 //! `BAISTACK_SIM_WORLDS=n` sets how many worlds there are.
 
 mod script;
+mod witness;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};

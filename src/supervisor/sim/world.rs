@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::script;
+use super::witness::Witness;
 use crate::base::moment::Moment;
 use crate::base::name::{ServiceName, UnitId};
 use crate::base::random::Random;
+use crate::model::service::Service;
 use crate::plan::action::{Action, Assessment, Conclusion, Exit, Fault, FaultKind, Incarnation, Outcome, ResourceId, Ticket};
 use crate::plan::actual::{Actual, SeenContainer, SeenHealth, SeenResource, SeenState};
 use crate::plan::desired::Deployment;
@@ -39,6 +41,7 @@ pub(super) struct World {
     talk: bool,
     random: Random,
     machine: Supervisor,
+    witness: Witness,
     queue: BTreeMap<(u64, u64), Event>,
     sequence: u64,
     now: u64,
@@ -74,6 +77,7 @@ impl World {
             seed,
             talk,
             machine,
+            witness: Witness::default(),
             queue: BTreeMap::new(),
             sequence: 0,
             now: 0,
@@ -212,6 +216,8 @@ impl World {
         self.queue.retain(|_, event| matches!(event, Event::Request(..)));
         let json = serde_json::to_string(&self.machine.snapshot()).expect("a snapshot is plain data");
         let snapshot = serde_json::from_str(&json).expect("and reads back");
+        let stack = &self.deployment.stack;
+        self.witness.bury(|name| stack.services.get(name).is_some_and(Service::is_process));
         self.machine = Supervisor::recover(snapshot, Processes::Gone, self.seed).expect("of this version");
         self.later(0, Event::Tick);
     }
@@ -272,7 +278,16 @@ impl World {
             eprintln!("{:>7}  {}", self.now, short(&event));
         }
         // A signalled process that was told of with `remaining` still lives; its end is the world's to tell.
-        for effect in self.machine.step(event, Moment(self.now)) {
+        self.witness.hear(&event);
+        let effects = self.machine.step(event, Moment(self.now));
+        let mut witness = std::mem::take(&mut self.witness);
+        // What has done what was waited for may be due again by a schedule in the same step.
+        witness.judge(&effects, |id| {
+            let unit = &self.machine.units[id];
+            unit.no_deps || unit.ghost || self.depends_on_a_schedule(unit)
+        });
+        self.witness = witness;
+        for effect in effects {
             match effect {
                 Effect::Act(ticket, action) => {
                     if self.talk {
@@ -349,7 +364,9 @@ impl World {
 
     fn act(&mut self, ticket: Ticket, action: &Action) {
         let faulty = self.now < QUIET && self.random.chance(8);
-        let delay = 1 + self.random.below(300);
+        // Now and then an answer takes long enough for anything else to happen meanwhile.
+        let long = self.now < QUIET && self.random.chance(2);
+        let delay = 1 + self.random.below(if long { 20_000 } else { 300 });
         if let (Action::Start { .. }, ResourceId::Unit(unit)) = (action, &ticket.resource)
             && self.machine.units[unit].kind == UnitKind::Task
         {
@@ -509,11 +526,15 @@ impl World {
         })
     }
 
+    fn depends_on_a_schedule(&self, unit: &Unit) -> bool {
+        unit.spec.service().common.depends_on.keys().any(|name| self.is_moved_by_a_schedule(name))
+    }
+
     /// Never before what it depends on, as the machine itself sees it.
     fn check_start(&self, id: &UnitId) {
         let unit = &self.machine.units[id];
         // What has done what was waited for may be due by a schedule in the same step.
-        if unit.spec.service().common.depends_on.keys().any(|name| self.is_moved_by_a_schedule(name)) {
+        if self.depends_on_a_schedule(unit) {
             return;
         }
         let gate = self.machine.start_gate(unit, &self.machine.blocked());

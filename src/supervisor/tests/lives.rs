@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::*;
-use crate::plan::action::{Fault, FaultKind};
 use crate::supervisor::effect::Effect;
 use crate::supervisor::request::{Kill, Recreate, Restart, Select, Stop};
 

@@ -1,0 +1,126 @@
+//! A second opinion on every start: what a machine that knows nothing but the events and its own effects may conclude. It shares
+//! no code with the gates, asks for less than they do, and whatever it refuses is a fault.
+
+use std::collections::BTreeMap;
+
+use crate::base::name::{ServiceName, UnitId};
+use crate::model::depends::Condition;
+use crate::model::service::Service;
+use crate::plan::action::{Action, Assessment, Conclusion, Exit, Incarnation, Outcome, ResourceId, Ticket};
+use crate::plan::actual::{SeenHealth, SeenState};
+use crate::supervisor::effect::Effect;
+use crate::supervisor::event::Event;
+
+/// What has been told of one unit.
+#[derive(Debug, Default, Clone)]
+struct Told {
+    runs: bool,
+    healthy: bool,
+    /// It has ended as one does who was successful, or need not run.
+    done: bool,
+    life: Incarnation,
+    /// The end of this life was told, perhaps before its start was.
+    over: bool,
+    /// How its leader ended, whose children live on.
+    leader: Option<Exit>,
+}
+
+/// What has been told of all units.
+#[derive(Debug, Default)]
+pub(super) struct Witness {
+    units: BTreeMap<UnitId, Told>,
+}
+
+impl Witness {
+    /// To be called before the machine hears of it.
+    pub(super) fn hear(&mut self, event: &Event) {
+        match event {
+            Event::Acted(ticket, Ok(outcome)) => self.hear_outcome(ticket, outcome),
+            Event::Exited { unit, incarnation, exit, remaining } => {
+                let told = self.unit(unit);
+                if told.life == *incarnation {
+                    let exit = *told.leader.get_or_insert(*exit);
+                    if *remaining == 0 {
+                        (told.runs, told.healthy, told.done, told.over) = (false, false, exit.is_success(), true);
+                    }
+                }
+            }
+            Event::Probed(ticket, result) if result.healthy => {
+                if let ResourceId::Unit(unit) = &ticket.resource {
+                    let told = self.unit(unit);
+                    told.healthy |= told.life == ticket.incarnation;
+                }
+            }
+            // A look may be older than what has been told since, so only what speaks for a start counts.
+            Event::Observed(_, Ok(actual)) => {
+                for it in &actual.containers {
+                    let Some(unit) = &it.unit else { continue };
+                    let told = self.unit(unit);
+                    told.runs |= matches!(it.state, SeenState::Running { .. });
+                    told.healthy |= it.health == Some(SeenHealth::Healthy);
+                    told.done |= matches!(&it.state, SeenState::Exited { exit, .. } if exit.is_success());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn hear_outcome(&mut self, ticket: &Ticket, outcome: &Outcome) {
+        let ResourceId::Unit(unit) = &ticket.resource else { return };
+        let told = self.unit(unit);
+        match outcome {
+            Outcome::Started { .. } => told.runs |= told.life == ticket.incarnation && !told.over,
+            Outcome::Assessed(Assessment::UpToDate) | Outcome::Concluded(Conclusion::Succeeded) => told.done = true,
+            Outcome::Assessed(_) | Outcome::Concluded(_) => told.done = false,
+            _ => {}
+        }
+    }
+
+    /// The processes have died with their supervisor. What tasks have done stays done.
+    pub(super) fn bury(&mut self, is_process: impl Fn(&ServiceName) -> bool) {
+        for (unit, told) in &mut self.units {
+            if is_process(&unit.service) {
+                (told.runs, told.healthy) = (false, false);
+            }
+        }
+    }
+
+    /// What the machine does in one step: nothing is started that has to wait, and nothing beside the end of what it stands on.
+    /// `exempt`: units that start without their dependencies, by request or by a schedule.
+    pub(super) fn judge(&mut self, effects: &[Effect], exempt: impl Fn(&UnitId) -> bool) {
+        for effect in effects {
+            let Effect::Act(Ticket { resource: ResourceId::Unit(unit), .. }, action) = effect else { continue };
+            if let Action::Stop { .. } | Action::Kill { .. } = action {
+                let told = self.unit(unit);
+                (told.runs, told.healthy) = (false, false);
+            }
+        }
+        for effect in effects {
+            let Effect::Act(Ticket { resource: ResourceId::Unit(unit), .. }, action) = effect else { continue };
+            if let Action::Start { spec, incarnation, .. } = action {
+                if !exempt(unit) {
+                    self.judge_start(unit, spec.service());
+                }
+                let told = self.unit(unit);
+                *told = Told { life: *incarnation, ..Told::default() };
+            }
+        }
+    }
+
+    fn judge_start(&self, unit: &UnitId, service: &Service) {
+        for (name, dependency) in service.common.depends_on.iter().filter(|(_, dependency)| dependency.required) {
+            let mut replicas = self.units.iter().filter(|(id, _)| id.service == *name).map(|(_, told)| told);
+            let fulfilled = match dependency.condition {
+                Condition::Started => replicas.any(|told| told.runs || told.done),
+                Condition::Healthy => replicas.any(|told| told.healthy),
+                Condition::Completed => replicas.any(|told| told.done),
+            };
+            let told: Vec<_> = self.units.iter().filter(|(id, _)| id.service == *name).collect();
+            assert!(fulfilled, "{unit} is started though {name} is not {:?}, as far as was told: {told:?}", dependency.condition);
+        }
+    }
+
+    fn unit(&mut self, unit: &UnitId) -> &mut Told {
+        self.units.entry(unit.clone()).or_default()
+    }
+}
