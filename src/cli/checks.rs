@@ -32,6 +32,9 @@ impl Context {
         problems.extend(limits.map(|(name, fault)| format!("`{name}`: {fault}")));
         problems.extend(self.capabilities(&deployment, &selected, setcap)?);
         let engine = self.engine_problem(&deployment, &selected)?;
+        if engine.is_none() {
+            problems.extend(self.too_old_for(&deployment, &selected)?);
+        }
         match (problems.is_empty(), engine) {
             (true, None) => Ok(()),
             (true, Some(away)) => Err(CliError::Engine(away)),
@@ -92,6 +95,14 @@ impl Context {
             (processes.iter()).filter(|name| !depends_on_container(deployment, name)).map(|name| name.as_str()).collect();
         let hint = if could.is_empty() { String::new() } else { format!("; without it: `baistack up {}`", could.join(" ")) };
         Ok(Some(format!("{fault}; needed for {}{hint}", needed.join(", "))))
+    }
+
+    /// What these containers ask of an engine that is too old for it. None that answers is told elsewhere.
+    fn too_old_for(&self, deployment: &Deployment, selected: &[ServiceName]) -> Result<Vec<String>, CliError> {
+        if selected.iter().all(|name| deployment.service(name).is_some_and(Service::is_process)) {
+            return Ok(Vec::new());
+        }
+        Ok(self.engine()?.too_old_for(deployment, selected).unwrap_or_default())
     }
 
     /// Processes that would not get what their `cap_add` asks for.

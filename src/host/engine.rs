@@ -14,11 +14,11 @@ use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
-use crate::base::name::EnvId;
+use crate::base::name::{EnvId, ServiceName};
 use crate::model::owned::Owned;
 use crate::plan::action::{Action, Fault, Outcome, Ticket};
 use crate::plan::actual::{Actual, Query};
-use crate::plan::desired::UnitSpec;
+use crate::plan::desired::{Deployment, UnitSpec};
 use crate::supervisor::event::Event;
 use crate::world::docker::{
     Docker, ExecSpec, LogLine, LogRange, LogStream, OwnedThing, PortOfContainer, RunSpec, SeenEnvironment, Terminal,
@@ -72,6 +72,11 @@ impl Engine {
     /// The engine's release.
     pub fn release(&self) -> Result<String, Fault> {
         self.runtime.block_on(self.docker.release())
+    }
+
+    /// All that these services ask of an engine that is too old for it.
+    pub fn too_old_for(&self, deployment: &Deployment, services: &[ServiceName]) -> Result<Vec<String>, Fault> {
+        self.runtime.block_on(self.docker.too_old_for(deployment, services))
     }
 
     /// All that it holds of an environment, and what is asked for beside.

@@ -124,6 +124,12 @@ pub const CODES: &[Code] = &[
         &[("compose.yaml", "services:\n  web:\n    image: nginx\n    ports: [\"80:eighty\"]\n")],
     ),
     code(
+        "cannot-start",
+        "The files are as they should be, but no engine can start this: what is asked for exists only on Windows or in a cluster, or \
+         it needs a program that is not run. `config` shows the stack all the same.",
+        &[("compose.yaml", "services:\n  web:\n    image: nginx\n    secrets: [key]\nsecrets:\n  key: {external: true}\n")],
+    ),
+    code(
         "config-source",
         "What a config or secret holds comes from one place: `file`, `environment`, `content` or `template`, or from whoever made it \
          (`external`).",

@@ -145,9 +145,9 @@ fn keys_of_ours_have_two_spellings_and_named_ports_are_variables() {
 
 #[test]
 fn what_is_not_honoured_loads_and_is_refused_at_a_start() {
-    let text = "services:\n  web:\n    image: x\n    gpus: all\n    build: {context: ., cache_to: [a]}\n  off: {image: x, profiles: [p], cpu_count: 1}\n";
+    let text = "services:\n  web:\n    image: x\n    build: {context: ., sbom: true, cache_to: [a]}\n  off: {profiles: [p], build: {context: ., sbom: true}}\n";
     let loaded = load(&[("compose.yaml", text)]);
     assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
     let refused: Vec<String> = loaded.unstartable.sorted().iter().map(|found| found.message.clone()).collect();
-    assert_eq!(refused, ["`gpus` is not supported by this version", "`build.cache_to` is not supported by this version"]);
+    assert_eq!(refused, ["`build.sbom` is not supported by this version", "`build.cache_to` is not supported by this version"]);
 }

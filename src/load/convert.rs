@@ -117,6 +117,7 @@ fn flatten(service: &mut Mapping) {
         ("cpus", limits.and_then(|limits| limits.get("cpus"))),
         ("pids_limit", limits.and_then(|limits| limits.get("pids"))),
         ("mem_reservation", reservations.and_then(|reservations| reservations.get("memory"))),
+        ("reserved_devices", reservations.and_then(|reservations| reservations.get("devices"))),
     ];
     for (key, node) in found {
         if let Some(node) = node {

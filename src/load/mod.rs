@@ -23,6 +23,7 @@ mod profiles;
 mod resolve;
 mod schema;
 mod short;
+mod startable;
 mod supervised;
 mod told;
 mod validate;

@@ -3,7 +3,10 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::block_io::BlockIo;
 use super::build::Build;
+use super::device::{Device, DeviceRequest};
+use super::hook::PreStart;
 use super::mount::Mount;
 use super::network::Attachment;
 
@@ -49,6 +52,8 @@ pub struct Container {
     pub dns_opt: Vec<String>,
     /// `service[:alias]`.
     pub links: Vec<String>,
+    /// `container[:alias]`: containers of somebody else.
+    pub external_links: Vec<String>,
     /// A hardware address on the main network.
     pub mac_address: Option<String>,
     /// A small init as process 1.
@@ -63,6 +68,12 @@ pub struct Container {
     pub security_opt: Vec<String>,
     /// Devices.
     pub devices: Vec<Device>,
+    /// Graphics processors.
+    pub gpus: Vec<DeviceRequest>,
+    /// `deploy.resources.reservations.devices`.
+    pub reserved_devices: Vec<DeviceRequest>,
+    /// Rules for devices, as the kernel's cgroups write them.
+    pub device_cgroup_rules: Vec<String>,
     /// Kernel parameters of the container.
     pub sysctls: IndexMap<String, String>,
     /// Size of `/dev/shm`.
@@ -74,10 +85,31 @@ pub struct Container {
     /// Memory and swap together; -1 is no limit.
     #[serde(with = "crate::base::bytes::optional")]
     pub memswap_limit: Option<i64>,
+    /// How willingly its memory is swapped out, 0 to 100; 0 is the engine's own (Compose cannot say it either).
+    #[serde(with = "crate::base::bytes::optional")]
+    pub mem_swappiness: Option<i64>,
+    /// Not ended by the kernel when memory is short.
+    pub oom_kill_disable: bool,
     /// Relative weight.
     pub cpu_shares: Option<i64>,
+    /// Microseconds of CPU for each period.
+    pub cpu_quota: Option<i64>,
+    /// The period of `cpu_quota` in microseconds.
+    pub cpu_period: Option<i64>,
+    /// Microseconds of real-time CPU for each period.
+    pub cpu_rt_runtime: Option<i64>,
+    /// The period of `cpu_rt_runtime` in microseconds.
+    pub cpu_rt_period: Option<i64>,
+    /// Usable CPUs (Windows).
+    pub cpu_count: Option<i64>,
+    /// Usable share of the CPUs in percent (Windows).
+    pub cpu_percent: Option<f64>,
     /// CPUs it may use, `0-3`.
     pub cpuset: Option<String>,
+    /// Reading and writing of block devices.
+    pub blkio_config: Option<BlockIo>,
+    /// Options of the engine's storage driver.
+    pub storage_opt: IndexMap<String, String>,
     /// Process namespace.
     pub pid: Option<String>,
     /// IPC namespace.
@@ -92,16 +124,12 @@ pub struct Container {
     pub cgroup_parent: Option<String>,
     /// The OCI runtime.
     pub runtime: Option<String>,
-}
-
-/// A device of the host.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Device {
-    /// Path on the host.
-    pub source: String,
-    /// Path inside.
-    pub target: String,
-    /// `rwm`.
-    pub permissions: String,
+    /// How it is isolated: `default` on Linux.
+    pub isolation: Option<String>,
+    /// `service[:mode]`, `container:name[:mode]`: whose mounts it gets too.
+    pub volumes_from: Vec<String>,
+    /// It may use the engine, with the caller's credentials.
+    pub use_api_socket: bool,
+    /// Commands in containers of their own before each start.
+    pub pre_start: Vec<PreStart>,
 }

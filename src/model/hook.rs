@@ -1,8 +1,10 @@
-//! `post_start` and `pre_stop`.
+//! `pre_start`, `post_start` and `pre_stop`.
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::environment::Environment;
+use super::network::Attachment;
 
 /// A command run inside a service at a point of its life.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -18,4 +20,21 @@ pub struct Hook {
     pub working_dir: Option<String>,
     /// On top of the service's.
     pub environment: Environment,
+}
+
+/// A command run in a container of its own before a container starts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PreStart {
+    /// What every hook has.
+    #[serde(flatten)]
+    pub hook: Hook,
+    /// Replaces the image's entry point.
+    pub entrypoint: Option<Vec<String>>,
+    /// Another image than the service's.
+    pub image: Option<String>,
+    /// Networks, by key.
+    pub networks: IndexMap<String, Option<Attachment>>,
+    /// Before each replica instead of before the first.
+    pub per_replica: bool,
 }

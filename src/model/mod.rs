@@ -3,9 +3,11 @@
 //! Nothing here decides anything. The serde shape is the canonical long form that `load::canonical` produces; the same shape
 //! travels to the supervisor. Unknown keys are `load::fields`' business and are ignored here.
 
+pub mod block_io;
 pub mod build;
 pub mod container;
 pub mod depends;
+pub mod device;
 pub mod environment;
 pub mod health;
 pub mod hook;

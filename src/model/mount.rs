@@ -26,6 +26,9 @@ pub struct Mount {
     /// Options of a tmpfs.
     #[serde(default)]
     pub tmpfs: Option<TmpfsOptions>,
+    /// Options of an image.
+    #[serde(default)]
+    pub image: Option<ImageOptions>,
 }
 
 /// `type`.
@@ -81,4 +84,12 @@ pub struct TmpfsOptions {
     pub size: Option<i64>,
     /// Unix mode.
     pub mode: Option<u32>,
+}
+
+/// `image`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageOptions {
+    /// A directory inside the image.
+    pub subpath: Option<String>,
 }

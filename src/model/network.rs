@@ -67,6 +67,8 @@ pub struct Attachment {
     pub ipv6_address: Option<String>,
     /// Link-local addresses.
     pub link_local_ips: Vec<String>,
+    /// What the interface is called inside.
+    pub interface_name: Option<String>,
     /// A fixed hardware address.
     pub mac_address: Option<String>,
     /// The driver's options.

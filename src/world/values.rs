@@ -44,7 +44,7 @@ fn characters(alphabet: &[u8], count: usize) -> io::Result<String> {
 }
 
 /// The standard alphabet, padded (RFC 4648, section 4).
-fn base64(bytes: &[u8]) -> String {
+pub(in crate::world) fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {

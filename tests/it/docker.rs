@@ -1,5 +1,6 @@
 //! The Docker Engine's edge against a real engine.
 
+mod attributes;
 mod away;
 mod commands;
 mod images;

@@ -40,7 +40,7 @@ const RESERVATIONS: Object = Object {
     attributes: &[
         attribute("cpus", Shape::Number, "CPUs, in a cluster.").without_effect(),
         attribute("memory", Shape::Bytes, "Memory, such as `64m`."),
-        attribute("devices", Shape::Forms(&DEVICES), "Devices such as graphics processors.").not_yet(),
+        attribute("devices", Shape::Forms(&DEVICES), "Devices such as graphics processors."),
         attribute("generic_resources", Shape::List(&Shape::Object(&GENERIC)), "Resources of a cluster's own.").without_effect(),
     ],
 };

@@ -448,7 +448,7 @@ const MOUNT: Object = Object {
         attribute("bind", Shape::Object(&BIND), "Options of a path of the host.").shown(super::Empty::Shown),
         attribute("volume", Shape::Object(&VOLUME), "Options of a volume.").shown(super::Empty::Shown),
         attribute("tmpfs", Shape::Object(&TMPFS), "Options of memory.").shown(super::Empty::Shown),
-        attribute("image", Shape::Object(&IMAGE), "Options of an image.").not_yet().shown(super::Empty::Shown),
+        attribute("image", Shape::Object(&IMAGE), "Options of an image.").shown(super::Empty::Shown),
     ],
 };
 

@@ -50,7 +50,7 @@ pub(super) const ATTACHMENT: Object = Object {
     what: "the attachment to a network",
     attributes: &[
         attribute("aliases", TEXTS, "Further names on this network.").merged(SET),
-        attribute("interface_name", Shape::Text, "What the interface is called inside.").not_yet(),
+        attribute("interface_name", Shape::Text, "What the interface is called inside."),
         attribute("ipv4_address", Shape::Text, "A fixed address."),
         attribute("ipv6_address", Shape::Text, "A fixed address."),
         attribute("link_local_ips", TEXTS, "Link-local addresses.").merged(SET),

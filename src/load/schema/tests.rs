@@ -141,12 +141,8 @@ fn what_is_not_honoured_is_known() {
     refused.sort();
     let refused = refused.join("\n");
     insta::assert_snapshot!(refused, @"
-    models
     processes.*.proxy
     processes.*.reload
-    secrets.*.driver
-    secrets.*.driver_opts
-    services.*.blkio_config
     services.*.build.additional_contexts
     services.*.build.cache_to
     services.*.build.entitlements
@@ -158,29 +154,5 @@ fn what_is_not_honoured_is_known() {
     services.*.build.secrets
     services.*.build.ssh
     services.*.build.ulimits
-    services.*.cpu_count
-    services.*.cpu_percent
-    services.*.cpu_period
-    services.*.cpu_quota
-    services.*.cpu_rt_period
-    services.*.cpu_rt_runtime
-    services.*.credential_spec
-    services.*.deploy.resources.reservations.devices
-    services.*.device_cgroup_rules
-    services.*.external_links
-    services.*.gpus
-    services.*.isolation
-    services.*.mem_swappiness
-    services.*.models
-    services.*.networks.*.interface_name
-    services.*.oom_kill_disable
-    services.*.pre_start
-    services.*.pre_start.networks.*.interface_name
-    services.*.provider
-    services.*.pull_refresh_after
-    services.*.storage_opt
-    services.*.use_api_socket
-    services.*.volumes.image
-    services.*.volumes_from
     ");
 }

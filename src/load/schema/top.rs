@@ -20,7 +20,7 @@ const ROWS: &[Attribute] = &[
     attribute("volumes", Shape::Named(&Shape::Object(&VOLUME)), "Volumes.").nullable(),
     attribute("secrets", Shape::Named(&Shape::Object(&SECRET)), "Secrets.").nullable(),
     attribute("configs", Shape::Named(&Shape::Object(&CONFIG)), "Configs.").nullable(),
-    attribute("models", Shape::Named(&Shape::Object(&MODEL)), "Language models.").nullable().not_yet(),
+    attribute("models", Shape::Named(&Shape::Object(&MODEL)), "Language models.").nullable(),
     attribute("processes", Shape::Named(&Shape::Object(&PROCESS)), "Native processes (ours).").nullable(),
     attribute("ports", Shape::Named(&Shape::Forms(&NAMED_PORT)), "Named ports with the numbers that they prefer (ours).")
         .nullable(),
@@ -75,8 +75,8 @@ const SECRET: Object = Object {
         ENVIRONMENT,
         EXTERNAL_ROW,
         LABELS_ROW,
-        attribute("driver", Shape::Text, "A cluster's driver for secrets.").not_yet(),
-        attribute("driver_opts", Shape::Forms(&OPTIONS), "The driver's options.").not_yet(),
+        attribute("driver", Shape::Text, "A cluster's driver for secrets."),
+        attribute("driver_opts", Shape::Forms(&OPTIONS), "The driver's options."),
         TEMPLATE_DRIVER,
     ],
 };

@@ -4,24 +4,25 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::models::{
-    ContainerCreateBody, DeviceMapping, DeviceRequest, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig,
-    HostConfigCgroupnsModeEnum, HostConfigLogConfig, NetworkingConfig, PortBinding, PortMap, ResourcesUlimits,
-    RestartPolicy as EnginePolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigIsolationEnum,
+    HostConfigLogConfig, NetworkingConfig, PortBinding, PortMap, RestartPolicy as EnginePolicy, RestartPolicyNameEnum,
 };
 use indexmap::IndexMap;
 
 use super::connect::ApiVersion;
+use super::endpoints::Networking;
 use super::labels::{self, OneOff};
-use super::mounts::{self, Mounts, WrittenFile, needs};
-use crate::base::name::{ServiceName, UnitId};
-use crate::model::container::{Container, Device};
+use super::mounts::{self, Mounts, WrittenFile};
+use super::sharing::{self, Partners};
+use super::{needs, resources, security};
+use crate::model::container::Container;
+use crate::model::environment::Environment;
 use crate::model::health::HealthCheck;
-use crate::model::network::Attachment;
 use crate::model::port::Port;
 use crate::model::restart::RestartPolicy;
 use crate::model::service::Common;
 use crate::plan::action::Fault;
-use crate::plan::desired::{Deployment, UnitSpec};
+use crate::plan::desired::UnitSpec;
 
 /// What must be known of the engine before a request can be written.
 #[derive(Debug, Clone)]
@@ -32,14 +33,32 @@ pub(super) struct Surroundings {
     pub(super) image: Option<String>,
     /// The image's own entry point.
     pub(super) image_entrypoint: Vec<String>,
-    /// The containers of services whose namespaces are shared.
-    pub(super) namespaces: IndexMap<ServiceName, String>,
+    /// The containers of services whose namespaces or mounts are shared.
+    pub(super) partners: Partners,
     /// Anonymous volumes to take over: path → volume.
     pub(super) inherited: IndexMap<String, String>,
     /// `security_opt` with its files read.
     pub(super) security_opt: Vec<String>,
+    /// For `use_api_socket`: the text of a `config.json` with what the caller may do at registries.
+    pub(super) credentials: Option<String>,
     /// For a one-off container: its name.
     pub(super) one_off: Option<OneOff>,
+}
+
+impl Surroundings {
+    /// Of an engine of this version, of which nothing else is known yet.
+    pub(super) fn of(version: ApiVersion) -> Self {
+        Self {
+            version,
+            image: None,
+            image_entrypoint: Vec::new(),
+            partners: Partners::new(),
+            inherited: IndexMap::new(),
+            security_opt: Vec::new(),
+            credentials: None,
+            one_off: None,
+        }
+    }
 }
 
 /// A create request and what has to follow it.
@@ -51,6 +70,8 @@ pub(super) struct CreateRequest {
     pub(super) platform: Option<String>,
     /// The body.
     pub(super) body: ContainerCreateBody,
+    /// `MacAddress` of the body, which an engine before 25 reads there, and whose place bollard no longer has.
+    pub(super) mac_address: Option<String>,
     /// Networks to be connected before the start: an engine before 25 takes one at the creation.
     pub(super) connect: Vec<(String, EndpointSettings)>,
     /// Files to be written before the start.
@@ -68,41 +89,73 @@ pub(super) fn create_request(spec: &UnitSpec, around: &Surroundings) -> Result<C
     let Some(image) = deployment.image_of(&spec.unit.service) else {
         return Err(Fault::permanent(format!("`{}` has neither `image` nor `build`", spec.unit.service)));
     };
+    if let Some(need) = needs::of_service(common, container).find(|need| !need.is_met(around.version)) {
+        return Err(Fault::permanent(format!("{need} or newer")));
+    }
     let name = around.one_off.as_ref().map_or_else(|| deployment.container_name(&spec.unit), |one_off| one_off.name.clone());
     let mut mounts = Mounts::of(deployment, container, &around.inherited, around.version)?;
-    let (granted, files) = mounts::granted_files(deployment, common, container.read_only)?;
+    let (granted, mut files) = mounts::granted_files(deployment, common, container.read_only)?;
     mounts.detailed.extend(granted);
-    let networking = networking(spec, container, &name, around)?;
+    let mut environment = environment(&common.environment);
+    if container.use_api_socket {
+        api_socket(container, around, &mut mounts, &mut environment, &mut files);
+    }
+    let networking = Networking::of(spec, container, &name, around)?;
     let body = ContainerCreateBody {
         hostname: container.hostname.clone(),
         domainname: container.domainname.clone(),
         user: common.user.clone(),
+        // Compose's containers say so too, and nothing comes of it.
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
         exposed_ports: filled(exposed_ports(container, &common.ports)),
         tty: common.tty.then_some(true),
         open_stdin: common.stdin_open.then_some(true),
-        env: filled(environment(common)),
+        env: filled(environment),
         cmd: container.command.clone(),
-        healthcheck: common.healthcheck.as_ref().map(|check| health(check, around.version)),
+        healthcheck: common.healthcheck.as_ref().map(health),
         image: Some(image),
-        volumes: filled(std::mem::take(&mut mounts.anonymous)),
         working_dir: common.working_dir.clone(),
         entrypoint: entrypoint(container, &around.image_entrypoint),
         labels: Some(labels::of_container(spec, around.image.as_deref(), around.one_off.as_ref())),
         stop_signal: common.stop_signal.clone(),
         stop_timeout: common.stop_grace_period.map(whole_seconds),
-        host_config: Some(host_config(common, container, mounts, &networking.mode, around)?),
+        host_config: Some(host_config(common, container, mounts, &networking, around)?),
         networking_config: networking.first.map(|endpoints| NetworkingConfig { endpoints_config: Some(endpoints) }),
         ..Default::default()
     };
-    Ok(CreateRequest { name, platform: container.platform.clone(), body, connect: networking.later, files })
+    let Networking { later: connect, mac_address, .. } = networking;
+    Ok(CreateRequest { name, platform: container.platform.clone(), body, mac_address, connect, files })
+}
+
+/// `use_api_socket`: the engine's socket, and what the caller may do at registries unless the service says so itself.
+fn api_socket(
+    container: &Container,
+    around: &Surroundings,
+    mounts: &mut Mounts,
+    environment: &mut Vec<String>,
+    files: &mut Vec<WrittenFile>,
+) {
+    const SOCKET: &str = "/var/run/docker.sock";
+    const CONFIG: &str = "/run/secrets/docker";
+    if !container.volumes.iter().any(|mount| mount.target == SOCKET) {
+        mounts.binds.push(format!("{SOCKET}:{SOCKET}:rw"));
+    }
+    let has_config = environment.iter().any(|variable| variable.split('=').next() == Some("DOCKER_CONFIG"));
+    if !has_config {
+        environment.push(format!("DOCKER_CONFIG={CONFIG}"));
+    }
+    if let Some(content) = &around.credentials {
+        files.push(WrittenFile { path: format!("{CONFIG}/config.json"), content: content.clone(), uid: 0, gid: 0, mode: 0o444 });
+    }
 }
 
 /// Nothing where there is nothing, so that the image's own stays in force.
-fn filled<T>(list: Vec<T>) -> Option<Vec<T>> {
+pub(super) fn filled<T>(list: Vec<T>) -> Option<Vec<T>> {
     (!list.is_empty()).then_some(list)
 }
 
-fn map<'a>(pairs: impl IntoIterator<Item = (&'a String, &'a String)>) -> Option<HashMap<String, String>> {
+pub(super) fn map<'a>(pairs: impl IntoIterator<Item = (&'a String, &'a String)>) -> Option<HashMap<String, String>> {
     let map: HashMap<_, _> = pairs.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     (!map.is_empty()).then_some(map)
 }
@@ -117,8 +170,13 @@ fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
-fn environment(common: &Common) -> Vec<String> {
-    common.environment.iter().filter_map(|(name, value)| value.as_ref().map(|value| format!("{name}={value}"))).collect()
+/// A name that found no value takes the image's variable away (moby `container/env.go`, `ReplaceOrAppendEnvVars`).
+pub(super) fn environment(environment: &Environment) -> Vec<String> {
+    let variable = |(name, value): (&String, &Option<String>)| match value {
+        Some(value) => format!("{name}={value}"),
+        None => name.clone(),
+    };
+    environment.iter().map(variable).collect()
 }
 
 /// With an empty `command` the image's entry point is given by name: only then does the engine leave the image's own command
@@ -130,6 +188,11 @@ fn entrypoint(container: &Container, of_image: &[String]) -> Option<Vec<String>>
         None if clears_command => filled(of_image.to_vec()),
         None => None,
     }
+}
+
+/// `name:address`.
+pub(super) fn extra_hosts(container: &Container) -> Vec<String> {
+    container.extra_hosts.iter().map(|host| host.replacen('=', ":", 1)).collect()
 }
 
 fn exposed_ports(container: &Container, ports: &[Port]) -> Vec<String> {
@@ -162,20 +225,19 @@ fn port_bindings(ports: &[Port]) -> Option<PortMap> {
     (!map.is_empty()).then_some(map)
 }
 
-fn health(check: &HealthCheck, version: ApiVersion) -> HealthConfig {
+fn health(check: &HealthCheck) -> HealthConfig {
     let off = check.disable || check.test.first().is_some_and(|word| word == "NONE");
     if off || (check.test.is_empty() && check.has_own_probe()) {
         // Our own probes take the place of the image's check.
         return HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() };
     }
-    let start_interval = check.start_interval.filter(|_| version >= ApiVersion::v1(44) && check.start_period.is_some());
     HealthConfig {
         test: filled(check.test.clone()),
         interval: check.interval.map(nanos),
         timeout: check.timeout.map(nanos),
         retries: check.retries.map(i64::from),
         start_period: check.start_period.map(nanos),
-        start_interval: start_interval.map(nanos),
+        start_interval: check.start_interval.map(nanos),
     }
 }
 
@@ -183,19 +245,20 @@ fn host_config(
     common: &Common,
     container: &Container,
     mounts: Mounts,
-    network_mode: &str,
+    networking: &Networking,
     around: &Surroundings,
 ) -> Result<HostConfig, Fault> {
-    let shared = |mode: &Option<String>| mode.as_deref().map(|mode| namespace(mode, around)).transpose();
-    let (cdi, devices): (Vec<&Device>, Vec<&Device>) = container.devices.iter().partition(|device| is_cdi(device));
+    let shared = |mode: &Option<String>| mode.as_deref().map(|mode| sharing::namespace(mode, &around.partners)).transpose();
     let mut config = HostConfig {
         binds: filled(mounts.binds),
         mounts: filled(mounts.detailed),
-        network_mode: Some(network_mode.to_owned()),
+        volumes_from: filled(sharing::volumes_from(container, &around.partners)?),
+        network_mode: Some(networking.mode.clone()),
+        links: filled(networking.links.clone()),
         port_bindings: port_bindings(&common.ports),
         restart_policy: restart_policy(common.restart),
-        cap_add: filled(common.cap_add.clone()),
-        cap_drop: filled(container.cap_drop.clone()),
+        cap_add: filled(capabilities(&common.cap_add)),
+        cap_drop: filled(capabilities(&container.cap_drop)),
         group_add: filled(common.group_add.clone()),
         privileged: container.privileged.then_some(true),
         readonly_rootfs: container.read_only.then_some(true),
@@ -203,17 +266,8 @@ fn host_config(
         dns: filled(container.dns.clone()),
         dns_search: filled(container.dns_search.clone()),
         dns_options: filled(container.dns_opt.clone()),
-        extra_hosts: filled(container.extra_hosts.iter().map(|host| host.replacen('=', ":", 1)).collect()),
+        extra_hosts: filled(extra_hosts(container)),
         sysctls: map(&container.sysctls),
-        shm_size: container.shm_size,
-        memory: common.mem_limit,
-        memory_reservation: container.mem_reservation,
-        memory_swap: container.memswap_limit,
-        nano_cpus: common.cpus.map(nano_cpus),
-        cpu_shares: container.cpu_shares,
-        cpuset_cpus: container.cpuset.clone(),
-        pids_limit: common.pids_limit,
-        oom_score_adj: common.oom_score_adj,
         pid_mode: shared(&container.pid)?,
         ipc_mode: shared(&container.ipc)?,
         uts_mode: container.uts.clone(),
@@ -221,10 +275,9 @@ fn host_config(
         cgroup_parent: container.cgroup_parent.clone(),
         cgroupns_mode: container.cgroup.as_deref().map(cgroup_mode).transpose()?,
         runtime: container.runtime.clone(),
+        isolation: container.isolation.as_deref().map(isolation).transpose()?,
+        storage_opt: map(&container.storage_opt),
         annotations: map(&common.annotations),
-        ulimits: filled(ulimits(common)),
-        devices: filled(devices.into_iter().map(device).collect()),
-        device_requests: filled(cdi.into_iter().map(|device| cdi_request(&device.source)).collect()),
         tmpfs: tmpfs(&container.tmpfs),
         log_config: common
             .logging
@@ -232,13 +285,9 @@ fn host_config(
             .map(|logging| HostConfigLogConfig { typ: logging.driver.clone(), config: map(&logging.options) }),
         ..Default::default()
     };
-    security(&mut config, &around.security_opt);
+    resources::apply(&mut config, common, container);
+    security::apply(&mut config, &around.security_opt);
     Ok(config)
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "far fewer CPUs than 2^63 / 10^9")]
-fn nano_cpus(cpus: f64) -> i64 {
-    (cpus * 1e9).round() as i64
 }
 
 fn restart_policy(policy: RestartPolicy) -> Option<EnginePolicy> {
@@ -251,19 +300,25 @@ fn restart_policy(policy: RestartPolicy) -> Option<EnginePolicy> {
     Some(EnginePolicy { name: Some(name), maximum_retry_count })
 }
 
-/// `service:X` becomes `container:<id>`; everything else is the engine's own word.
-fn namespace(mode: &str, around: &Surroundings) -> Result<String, Fault> {
-    let Some(service) = mode.strip_prefix("service:") else { return Ok(mode.to_owned()) };
-    match around.namespaces.get(service) {
-        Some(container) => Ok(format!("container:{container}")),
-        None => Err(Fault::temporary(format!("`{service}`, whose namespace is to be shared, has no container"))),
-    }
+/// As Docker's own client sends them: with `CAP_`, each once, in order. An engine since 23 takes no other spelling.
+fn capabilities(names: &[String]) -> Vec<String> {
+    let spelled = |name: &String| {
+        let name = name.to_uppercase();
+        if name == "ALL" || name.starts_with("CAP_") { name } else { format!("CAP_{name}") }
+    };
+    let mut all: Vec<String> = names.iter().map(spelled).collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
-/// The services whose containers must be there before this one can be made.
-pub(super) fn shared_namespaces(container: &Container) -> impl Iterator<Item = &str> {
-    let modes = [&container.network_mode, &container.pid, &container.ipc];
-    modes.into_iter().flatten().filter_map(|mode| mode.strip_prefix("service:"))
+fn isolation(word: &str) -> Result<HostConfigIsolationEnum, Fault> {
+    match word {
+        "default" => Ok(HostConfigIsolationEnum::DEFAULT),
+        "process" => Ok(HostConfigIsolationEnum::PROCESS),
+        "hyperv" => Ok(HostConfigIsolationEnum::HYPERV),
+        other => Err(Fault::permanent(format!("`isolation` is `default`, `process` or `hyperv`, not `{other}`"))),
+    }
 }
 
 fn cgroup_mode(mode: &str) -> Result<HostConfigCgroupnsModeEnum, Fault> {
@@ -274,31 +329,6 @@ fn cgroup_mode(mode: &str) -> Result<HostConfigCgroupnsModeEnum, Fault> {
     }
 }
 
-fn ulimits(common: &Common) -> Vec<ResourcesUlimits> {
-    let limits = common.ulimits.iter();
-    limits
-        .map(|(name, limit)| ResourcesUlimits { name: Some(name.clone()), soft: Some(limit.soft), hard: Some(limit.hard) })
-        .collect()
-}
-
-/// A device of the Container Device Interface: `vendor.com/class=name`.
-fn is_cdi(device: &Device) -> bool {
-    !device.source.starts_with('/') && device.source.contains('/') && device.source.contains('=')
-}
-
-fn cdi_request(name: &str) -> DeviceRequest {
-    DeviceRequest { driver: Some("cdi".to_owned()), device_ids: Some(vec![name.to_owned()]), ..Default::default() }
-}
-
-fn device(device: &Device) -> DeviceMapping {
-    let or = |text: &str, default: &str| Some(if text.is_empty() { default } else { text }.to_owned());
-    DeviceMapping {
-        path_on_host: Some(device.source.clone()),
-        path_in_container: or(&device.target, &device.source),
-        cgroup_permissions: or(&device.permissions, "rwm"),
-    }
-}
-
 fn tmpfs(paths: &[String]) -> Option<HashMap<String, String>> {
     let entries = paths.iter().map(|entry| {
         let (path, options) = entry.split_once(':').unwrap_or((entry, ""));
@@ -306,110 +336,6 @@ fn tmpfs(paths: &[String]) -> Option<HashMap<String, String>> {
     });
     let map: HashMap<_, _> = entries.collect();
     (!map.is_empty()).then_some(map)
-}
-
-/// `systempaths=unconfined` is no option of the engine: the command line empties two lists for it.
-fn security(config: &mut HostConfig, options: &[String]) {
-    let (paths, others): (Vec<&String>, Vec<&String>) =
-        options.iter().partition(|option| matches!(option.as_str(), "systempaths=unconfined" | "systempaths:unconfined"));
-    if !paths.is_empty() {
-        config.masked_paths = Some(Vec::new());
-        config.readonly_paths = Some(Vec::new());
-    }
-    config.security_opt = filled(others.into_iter().cloned().collect());
-}
-
-struct Networking {
-    /// `HostConfig.NetworkMode`.
-    mode: String,
-    /// Joined at the creation.
-    first: Option<HashMap<String, EndpointSettings>>,
-    /// Joined after it.
-    later: Vec<(String, EndpointSettings)>,
-}
-
-fn networking(spec: &UnitSpec, container: &Container, name: &str, around: &Surroundings) -> Result<Networking, Fault> {
-    if let Some(mode) = &container.network_mode {
-        return Ok(Networking { mode: namespace(mode, around)?, first: None, later: Vec::new() });
-    }
-    let deployment = &spec.deployment;
-    let none = None;
-    let mut networks: Vec<(&str, &Option<Attachment>)> =
-        container.networks.iter().map(|(key, attachment)| (key.as_str(), attachment)).collect();
-    if networks.is_empty() {
-        networks.push(("default", &none));
-    }
-    // As in Compose: the highest priority first, then by name.
-    networks.sort_by_key(|(key, attachment)| (std::cmp::Reverse(attachment.as_ref().map_or(0, |a| a.priority)), *key));
-    let mut endpoints = Vec::with_capacity(networks.len());
-    for (position, (key, attachment)) in networks.into_iter().enumerate() {
-        let engine_name = deployment.network_name(key);
-        let mut endpoint = endpoint(spec, container, name, attachment.as_ref(), &engine_name, around);
-        if position == 0 && endpoint.mac_address.is_none() {
-            endpoint.mac_address.clone_from(&container.mac_address);
-        }
-        if endpoint.mac_address.is_some() {
-            needs(around.version, 44, "mac_address", "25")?;
-        }
-        if endpoint.gw_priority.is_some() {
-            needs(around.version, 48, "gw_priority", "28")?;
-        }
-        endpoints.push((engine_name, endpoint));
-    }
-    let mode = endpoints[0].0.clone();
-    let at_once = if around.version >= ApiVersion::v1(44) { endpoints.len() } else { 1 };
-    let later = endpoints.split_off(at_once);
-    Ok(Networking { mode, first: Some(endpoints.into_iter().collect()), later })
-}
-
-fn endpoint(
-    spec: &UnitSpec,
-    container: &Container,
-    name: &str,
-    attachment: Option<&Attachment>,
-    engine_name: &str,
-    around: &Surroundings,
-) -> EndpointSettings {
-    let attachment = attachment.cloned().unwrap_or_default();
-    let mut aliases = vec![name.to_owned()];
-    if around.one_off.is_none() {
-        aliases.push(spec.unit.service.to_string());
-        aliases.extend(attachment.aliases);
-    }
-    let has_address =
-        attachment.ipv4_address.is_some() || attachment.ipv6_address.is_some() || !attachment.link_local_ips.is_empty();
-    EndpointSettings {
-        // The engine refuses aliases on its own networks.
-        aliases: (!matches!(engine_name, "bridge" | "host" | "none" | "default")).then_some(aliases),
-        links: filled(links(&container.links, &spec.deployment)),
-        mac_address: attachment.mac_address,
-        driver_opts: map(&attachment.driver_opts),
-        gw_priority: (attachment.gw_priority != 0).then_some(attachment.gw_priority),
-        ipam_config: has_address.then_some(EndpointIpamConfig {
-            ipv4_address: attachment.ipv4_address,
-            ipv6_address: attachment.ipv6_address,
-            link_local_ips: filled(attachment.link_local_ips),
-        }),
-        ..Default::default()
-    }
-}
-
-/// Each replica of a linked service under the link's name, its own short name and its full name.
-fn links(links: &[String], deployment: &Deployment) -> Vec<String> {
-    let mut all = Vec::new();
-    for link in links {
-        let (service, alias) = link.split_once(':').unwrap_or((link, link));
-        let Ok(service) = service.parse::<ServiceName>() else { continue };
-        let replicas = deployment.service(&service).map_or(0, crate::model::service::Service::replicas);
-        for replica in 1..=replicas {
-            let unit = UnitId::new(service.clone(), replica);
-            let container = deployment.container_name(&unit);
-            all.push(format!("{container}:{alias}"));
-            all.push(format!("{container}:{service}-{replica}"));
-            all.push(format!("{container}:{container}"));
-        }
-    }
-    all
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::model::stack::Stack;
+use crate::plan::desired::Deployment;
 use crate::plan::hash::ConfigHash;
 
 fn spec(stack: Value) -> UnitSpec {
@@ -36,9 +37,10 @@ fn surroundings(minor: u32) -> Surroundings {
         version: ApiVersion::v1(minor),
         image: Some("sha256:1".to_owned()),
         image_entrypoint: vec!["/entry".to_owned()],
-        namespaces: IndexMap::new(),
+        partners: IndexMap::new(),
         inherited: IndexMap::new(),
         security_opt: Vec::new(),
+        credentials: None,
         one_off: None,
     }
 }
@@ -64,9 +66,20 @@ fn ordered(value: Value) -> Value {
 /// Checks that an attribute of `container:` or of both kinds becomes these fields, and these alone, of a plain body.
 #[track_caller]
 fn check(common: Value, container: Value, expected: Value) {
-    let plain = body(&app(json!({}), json!({})), &surroundings(41));
+    check_with(&surroundings(41), common, container, expected);
+}
+
+/// As [`check`], of an engine whose interface is 1.`minor`.
+#[track_caller]
+fn check_since(minor: u32, common: Value, container: Value, expected: Value) {
+    check_with(&surroundings(minor), common, container, expected);
+}
+
+#[track_caller]
+fn check_with(around: &Surroundings, common: Value, container: Value, expected: Value) {
+    let plain = body(&app(json!({}), json!({})), around);
     let mut differs = serde_json::Map::new();
-    difference("", &plain, &body(&app(common, container), &surroundings(41)), &mut differs);
+    difference("", &plain, &body(&app(common, container), around), &mut differs);
     assert_eq!(Value::Object(differs), expected);
 }
 
@@ -88,6 +101,8 @@ fn a_plain_container_has_names_labels_and_its_network() {
         body(&app(json!({"labels": {"mine": "x", "com.docker.compose.project": "not mine"}}), json!({})), &surroundings(41));
     insta::assert_snapshot!(serde_json::to_string_pretty(&body).unwrap(), @r#"
     {
+      "AttachStderr": true,
+      "AttachStdout": true,
       "HostConfig": {
         "NetworkMode": "env_default"
       },
@@ -127,7 +142,7 @@ fn commands_and_what_they_run_as() {
     check(none.clone(), json!({"entrypoint": ["e"]}), json!({"Entrypoint": ["e"]}));
     check(none.clone(), json!({"entrypoint": []}), json!({"Entrypoint": []}));
     check(none.clone(), json!({"command": []}), json!({"Cmd": [], "Entrypoint": ["/entry"]}));
-    check(json!({"environment": {"A": "1", "B": "", "C": null}}), none.clone(), json!({"Env": ["A=1", "B="]}));
+    check(json!({"environment": {"A": "1", "B": "", "C": null}}), none.clone(), json!({"Env": ["A=1", "B=", "C"]}));
     check(json!({"user": "1:2", "working_dir": "/w"}), none.clone(), json!({"User": "1:2", "WorkingDir": "/w"}));
     check(json!({"tty": true, "stdin_open": true}), none.clone(), json!({"Tty": true, "OpenStdin": true}));
     check(
@@ -154,13 +169,14 @@ fn limits_and_policies() {
     let limited = json!({"HostConfig.RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 3}});
     check(json!({"restart": "on-failure:3"}), none.clone(), limited);
     check(
-        json!({"ulimits": {"nofile": {"soft": 1, "hard": 2}}, "group_add": ["g"], "cap_add": ["NET_ADMIN"]}),
+        json!({"ulimits": {"nofile": {"soft": 1, "hard": 2}}, "group_add": ["g"], "cap_add": ["sys_time", "CAP_NET_ADMIN", "NET_ADMIN"]}),
         json!({"cap_drop": ["ALL"], "privileged": true, "read_only": true, "init": false, "sysctls": {"a.b": "1"}}),
         json!({"HostConfig.Ulimits": [{"Name": "nofile", "Soft": 1, "Hard": 2}], "HostConfig.GroupAdd": ["g"],
-            "HostConfig.CapAdd": ["NET_ADMIN"], "HostConfig.CapDrop": ["ALL"], "HostConfig.Privileged": true,
+            "HostConfig.CapAdd": ["CAP_NET_ADMIN", "CAP_SYS_TIME"], "HostConfig.CapDrop": ["ALL"], "HostConfig.Privileged": true,
             "HostConfig.ReadonlyRootfs": true, "HostConfig.Init": false, "HostConfig.Sysctls": {"a.b": "1"}}),
     );
-    check(
+    check_since(
+        43,
         json!({"logging": {"driver": "json-file", "options": {"max-size": "1m"}}, "annotations": {"a": "b"}}),
         json!({"runtime": "runsc", "cgroup": "private", "cgroup_parent": "/p", "userns_mode": "host", "uts": "host", "pid": "host"}),
         json!({"HostConfig.LogConfig": {"Type": "json-file", "Config": {"max-size": "1m"}}, "HostConfig.Annotations": {"a": "b"},
@@ -169,9 +185,60 @@ fn limits_and_policies() {
     );
     check(
         none,
-        json!({"devices": [{"source": "/dev/a", "target": "", "permissions": ""}, {"source": "v.com/gpu=0"}]}),
+        json!({"isolation": "default", "storage_opt": {"size": "1G"}, "ipc": "shareable", "userns_mode": "host"}),
+        json!({"HostConfig.Isolation": "default", "HostConfig.StorageOpt": {"size": "1G"}, "HostConfig.IpcMode": "shareable",
+            "HostConfig.UsernsMode": "host"}),
+    );
+}
+
+#[test]
+fn cpus_memory_and_block_devices() {
+    let none = json!({});
+    check(
+        none.clone(),
+        json!({"cpu_quota": 50_000, "cpu_period": 100_000, "cpu_rt_runtime": 950, "cpu_rt_period": 1000, "cpu_count": 2,
+            "cpu_percent": 12.5, "mem_swappiness": "40", "oom_kill_disable": true}),
+        json!({"HostConfig.CpuQuota": 50_000, "HostConfig.CpuPeriod": 100_000, "HostConfig.CpuRealtimeRuntime": 950,
+            "HostConfig.CpuRealtimePeriod": 1000, "HostConfig.CpuCount": 2, "HostConfig.CpuPercent": 1250,
+            "HostConfig.MemorySwappiness": 40, "HostConfig.OomKillDisable": true}),
+    );
+    check(none.clone(), json!({"mem_swappiness": "0", "oom_kill_disable": false}), none.clone());
+    check(
+        none,
+        json!({"blkio_config": {"weight": 300, "weight_device": [{"path": "/dev/a", "weight": 400}],
+            "device_read_bps": [{"path": "/dev/a", "rate": "12mb"}], "device_read_iops": [{"path": "/dev/a", "rate": "120"}],
+            "device_write_bps": [{"path": "/dev/b", "rate": "1k"}], "device_write_iops": [{"path": "/dev/b", "rate": "30"}]}}),
+        json!({"HostConfig.BlkioWeight": 300, "HostConfig.BlkioWeightDevice": [{"Path": "/dev/a", "Weight": 400}],
+            "HostConfig.BlkioDeviceReadBps": [{"Path": "/dev/a", "Rate": 12_582_912}],
+            "HostConfig.BlkioDeviceReadIOps": [{"Path": "/dev/a", "Rate": 120}],
+            "HostConfig.BlkioDeviceWriteBps": [{"Path": "/dev/b", "Rate": 1024}],
+            "HostConfig.BlkioDeviceWriteIOps": [{"Path": "/dev/b", "Rate": 30}]}),
+    );
+}
+
+#[test]
+fn devices_and_requests_for_them() {
+    let none = json!({});
+    check(
+        none.clone(),
+        json!({"devices": [{"source": "/dev/a", "target": "", "permissions": ""}], "device_cgroup_rules": ["c 1:3 mr"]}),
         json!({"HostConfig.Devices": [{"PathOnHost": "/dev/a", "PathInContainer": "/dev/a", "CgroupPermissions": "rwm"}],
-            "HostConfig.DeviceRequests": [{"Driver": "cdi", "DeviceIDs": ["v.com/gpu=0"]}]}),
+            "HostConfig.DeviceCgroupRules": ["c 1:3 mr"]}),
+    );
+    check_since(
+        44,
+        none.clone(),
+        json!({"devices": [{"source": "v.com/gpu=0"}, {"source": "v.com/gpu=1"}]}),
+        json!({"HostConfig.DeviceRequests": [{"Driver": "cdi", "DeviceIDs": ["v.com/gpu=0", "v.com/gpu=1"]}]}),
+    );
+    check(
+        none,
+        json!({"gpus": [{"count": -1}, {"device_ids": ["3"], "driver": "nvidia", "capabilities": ["utility"], "options": {"o": "1"}}],
+            "reserved_devices": [{"capabilities": ["tpu"], "count": 2}]}),
+        json!({"HostConfig.DeviceRequests": [
+            {"Count": 2, "Capabilities": [["tpu"]]},
+            {"Count": -1, "Capabilities": [["gpu"]]},
+            {"Driver": "nvidia", "DeviceIDs": ["3"], "Capabilities": [["utility", "gpu"]], "Options": {"o": "1"}}]}),
     );
 }
 
@@ -198,12 +265,13 @@ fn ports_and_names() {
 #[test]
 fn health_checks() {
     let none = json!({});
-    check(
+    check_since(
+        44,
         json!({"healthcheck": {"test": ["CMD", "ok"], "interval": "1s", "timeout": "2s", "retries": 3, "start_period": "4s",
             "start_interval": "5ms"}}),
         none.clone(),
         json!({"Healthcheck": {"Test": ["CMD", "ok"], "Interval": 1_000_000_000, "Timeout": 2_000_000_000_u64, "Retries": 3,
-            "StartPeriod": 4_000_000_000_u64}}),
+            "StartPeriod": 4_000_000_000_u64, "StartInterval": 5_000_000}}),
     );
     check(json!({"healthcheck": {"interval": "1s"}}), none.clone(), json!({"Healthcheck": {"Interval": 1_000_000_000}}));
     let off = json!({"Healthcheck": {"Test": ["NONE"]}});
@@ -223,7 +291,8 @@ fn mounts_go_where_all_that_they_ask_for_can_be_said() {
             {"type": "volume", "source": "data", "target": "/d"},
             {"type": "volume", "source": "named", "target": "/e", "read_only": true},
             {"type": "volume", "target": "/f"}])),
-        json!({"HostConfig.Binds": ["/a:/b", "/a:/c:ro,z", "env_data:/d", "own-name:/e:ro"], "Volumes": {"/f": {}}}),
+        json!({"HostConfig.Binds": ["/a:/b:rw", "/a:/c:ro,z", "env_data:/d:rw", "own-name:/e:ro"],
+            "HostConfig.Mounts": [{"Type": "volume", "Target": "/f"}]}),
     );
     check(
         json!({}),
@@ -250,7 +319,7 @@ fn what_the_former_container_kept_is_taken_over() {
     let mut around = surroundings(41);
     around.inherited =
         [("/own", "v1"), ("/image", "v2"), ("/now", "v3")].map(|(path, name)| (path.to_owned(), name.to_owned())).into();
-    assert_eq!(body(&spec, &around)["HostConfig"]["Binds"], json!(["v1:/own", "/h:/now", "v2:/image"]));
+    assert_eq!(body(&spec, &around)["HostConfig"]["Binds"], json!(["v1:/own:rw", "/h:/now:rw", "v2:/image:rw"]));
 }
 
 #[test]
@@ -279,7 +348,7 @@ fn a_shared_namespace_is_that_of_the_other_container() {
     let mut around = surroundings(41);
     let fault = create_request(&spec, &around).unwrap_err();
     assert_eq!(fault.message, "`db`, whose namespace is to be shared, has no container");
-    around.namespaces.insert("db".parse().unwrap(), "123".to_owned());
+    around.partners.insert("db".parse().unwrap(), "123".to_owned());
     let host = &body(&spec, &around)["HostConfig"];
     assert_eq!((&host["NetworkMode"], &host["PidMode"]), (&json!("container:123"), &json!("container:123")));
 }
@@ -323,13 +392,86 @@ fn secrets_and_configs_are_mounts_or_files_to_be_written() {
 #[test]
 fn what_an_old_engine_would_ignore_is_refused_by_name() {
     for (container, expected) in [
-        (json!({"mac_address": "02:42:ac:11:00:02"}), "`mac_address` needs Docker Engine 25 or newer"),
-        (json!({"networks": {"default": {"gw_priority": 1}}}), "`gw_priority` needs Docker Engine 28 or newer"),
+        (
+            json!({"networks": {"default": {"gw_priority": 1}}}),
+            "`networks.default.gw_priority` needs Docker Engine 28 (API 1.48) or newer",
+        ),
         (
             json!({"volumes": [{"type": "volume", "source": "data", "target": "/d", "volume": {"subpath": "s"}}]}),
-            "`volume.subpath` needs Docker Engine 26 or newer",
+            "`volumes: /d: volume.subpath` needs Docker Engine 26 (API 1.45) or newer",
         ),
     ] {
         assert_eq!(create_request(&app(json!({}), container), &surroundings(41)).unwrap_err().message, expected);
     }
+}
+
+#[test]
+fn an_old_engine_takes_a_hardware_address_for_the_container_and_a_new_one_for_the_network() {
+    let address = "02:42:ac:11:00:02";
+    for container in [json!({"mac_address": address}), json!({"networks": {"default": {"mac_address": address}}})] {
+        let spec = app(json!({}), container);
+        assert_eq!(create_request(&spec, &surroundings(41)).unwrap().mac_address.as_deref(), Some(address));
+        assert_eq!(create_request(&spec, &surroundings(44)).unwrap().mac_address, None);
+        let endpoint = |minor| body(&spec, &surroundings(minor))["NetworkingConfig"]["EndpointsConfig"]["env_default"].clone();
+        assert_eq!((&endpoint(41)["MacAddress"], &endpoint(44)["MacAddress"]), (&Value::Null, &json!(address)));
+    }
+}
+
+#[test]
+fn an_attachment_says_all_that_it_asks_for() {
+    let attachment = json!({"aliases": ["x"], "ipv6_address": "fd00::9", "link_local_ips": ["169.254.1.1"], "gw_priority": 5,
+        "driver_opts": {"a": "b"}, "interface_name": "eth7"});
+    let spec = app(json!({}), json!({"networks": {"default": attachment}}));
+    assert_eq!(
+        body(&spec, &surroundings(49))["NetworkingConfig"]["EndpointsConfig"]["env_default"],
+        json!({"Aliases": ["env-app-2", "app", "x"], "GwPriority": 5,
+            "DriverOpts": {"a": "b", "com.docker.network.endpoint.ifname": "eth7"},
+            "IPAMConfig": {"IPv6Address": "fd00::9", "LinkLocalIPs": ["169.254.1.1"]}})
+    );
+}
+
+#[test]
+fn mounts_of_others_are_those_of_their_containers() {
+    let spec = app(json!({}), json!({"volumes_from": ["db", "db:ro", "container:other:ro"]}));
+    let mut around = surroundings(41);
+    let fault = create_request(&spec, &around).unwrap_err();
+    assert_eq!(fault.message, "`db`, whose mounts are to be shared, has no container");
+    around.partners.insert("db".parse().unwrap(), "123".to_owned());
+    assert_eq!(body(&spec, &around)["HostConfig"]["VolumesFrom"], json!(["123", "123:ro", "other:ro"]));
+}
+
+#[test]
+fn links_to_containers_of_others_go_by_their_names() {
+    let links = json!(["redis:redis", "db-2:db"]);
+    check(
+        json!({}),
+        json!({"external_links": ["redis", "db-2:db"]}),
+        json!({"HostConfig.Links": links, "NetworkingConfig.EndpointsConfig.env_default.Links": links}),
+    );
+}
+
+#[test]
+fn an_image_is_mounted_whole_or_a_part_of_it() {
+    check_since(
+        48,
+        json!({}),
+        json!({"volumes": [{"type": "image", "source": "img", "target": "/a"},
+            {"type": "image", "source": "img", "target": "/b", "image": {"subpath": "etc"}}]}),
+        json!({"HostConfig.Mounts": [{"Type": "image", "Source": "img", "Target": "/a"},
+            {"Type": "image", "Source": "img", "Target": "/b", "ImageOptions": {"Subpath": "etc"}}]}),
+    );
+}
+
+#[test]
+fn who_may_use_the_engine_gets_its_socket_and_the_logins() {
+    let mut around = surroundings(41);
+    around.credentials = Some("{}".to_owned());
+    let socket = json!({"use_api_socket": true});
+    let expected = json!({"Env": ["DOCKER_CONFIG=/run/secrets/docker"],
+        "HostConfig.Binds": ["/var/run/docker.sock:/var/run/docker.sock:rw"]});
+    check_with(&around, json!({}), socket.clone(), expected);
+    let request = create_request(&app(json!({}), socket.clone()), &around).unwrap();
+    assert_eq!(request.files[0].path, "/run/secrets/docker/config.json");
+    let own = app(json!({"environment": {"DOCKER_CONFIG": "/own"}}), socket);
+    assert_eq!(body(&own, &around)["Env"], json!(["DOCKER_CONFIG=/own"]));
 }

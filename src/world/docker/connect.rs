@@ -121,6 +121,12 @@ impl ApiVersion {
     }
 }
 
+impl std::fmt::Display for ApiVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
 /// A way to an engine that has answered once.
 #[derive(Debug, Clone)]
 pub(super) struct Link {

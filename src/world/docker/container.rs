@@ -19,10 +19,11 @@ use super::labels::{self, OneOff};
 use super::logs::Life;
 use super::mounts;
 use super::observe::{list_containers, name_of};
-use super::{Docker, error};
+use super::{Docker, error, registry, security, sharing};
 use crate::base::name::{EnvId, ServiceName, UnitId};
+use crate::model::container::Container;
 use crate::model::hook::Hook;
-use crate::plan::action::{Fault, Incarnation, Outcome};
+use crate::plan::action::{Fault, Outcome, Ticket};
 use crate::plan::desired::UnitSpec;
 use crate::supervisor::event::Event;
 use crate::world::clock;
@@ -59,44 +60,56 @@ impl Docker {
         inherited: IndexMap<String, String>,
         one_off: Option<OneOff>,
     ) -> Result<CreateRequest, Fault> {
-        let env = &spec.deployment.env;
-        let service = spec.service();
-        let mut namespaces = IndexMap::new();
-        let mut security_opt = Vec::new();
-        if let Some(container) = service.container() {
-            for name in body::shared_namespaces(container) {
-                let Ok(name) = name.parse::<ServiceName>() else { continue };
-                if let Some(id) = find_unit(link, env, &UnitId::new(name.clone(), 1)).await? {
-                    namespaces.insert(name, id);
-                }
-            }
-            security_opt = read_profiles(&container.security_opt, &spec.deployment.stack.directory)?;
-        }
         let image = match spec.deployment.image_of(&spec.unit.service) {
             Some(reference) => link.api.inspect_image(&reference).await.map_err(|error| no_image(error, &reference))?,
             None => bollard::models::ImageInspect::default(),
         };
+        let around = match spec.service().container() {
+            Some(container) => self.surroundings(link, spec, container).await?,
+            None => Surroundings::of(link.version),
+        };
         let around = Surroundings {
-            version: link.version,
             image: image.id,
             image_entrypoint: image.config.and_then(|config| config.entrypoint).unwrap_or_default(),
-            namespaces,
             inherited,
-            security_opt,
             one_off,
+            ..around
         };
         body::create_request(spec, &around)
+    }
+
+    /// What has to be asked, of the engine and of files, for any container of a service.
+    pub(super) async fn surroundings(&self, link: &Link, spec: &UnitSpec, container: &Container) -> Result<Surroundings, Fault> {
+        let mut around = Surroundings::of(link.version);
+        for name in sharing::partners_of(container) {
+            let Ok(name) = name.parse::<ServiceName>() else { continue };
+            if let Some(id) = find_unit(link, &spec.deployment.env, &UnitId::new(name.clone(), 1)).await? {
+                around.partners.insert(name, id);
+            }
+        }
+        around.security_opt = security::with_profiles(&container.security_opt, &spec.deployment.stack.directory)?;
+        if container.use_api_socket {
+            around.credentials = self.config_for_container().await;
+        }
+        Ok(around)
+    }
+
+    /// What a container that may use the engine is told of the caller's logins.
+    async fn config_for_container(&self) -> Option<String> {
+        let directory = self.0.config_dir.clone()?;
+        tokio::task::spawn_blocking(move || registry::config_for_container(&directory)).await.ok()
     }
 
     pub(super) async fn start(
         &self,
         spec: &UnitSpec,
-        incarnation: Incarnation,
         line: Option<&str>,
+        ticket: &Ticket,
         events: &Sender<Event>,
     ) -> Result<Outcome, Fault> {
         let link = self.link().await?;
         let id = must_find(&link, spec).await?;
+        let turn = self.before_start(&link, spec, &id, ticket, events).await?;
         // Both times are the engine's, so its clock may differ from ours.
         let last_end = match line {
             Some(_) => state_of(&link, &id).await?.finished_at.and_then(|time| humantime::parse_rfc3339(&time).ok()),
@@ -107,11 +120,12 @@ impl Docker {
             // An engine answers 304 when the container already runs; for us that is success (moby `api/swagger.yaml`).
             link.api.start_container(&id, None).await?;
         }
+        drop(turn);
         self.0.births.forget(&id);
         let birth = state_of(&link, &id).await?.started_at.unwrap_or_default();
         if let Some(pattern) = line {
             let life = Life { container: id.clone(), birth: birth.clone() };
-            self.watch_for_line(life, last_end, pattern, spec.unit.clone(), incarnation, events.clone())?;
+            self.watch_for_line(life, last_end, pattern, spec.unit.clone(), ticket.incarnation, events.clone())?;
         }
         for hook in &spec.service().common.post_start {
             self.run_hook(&id, hook, "post_start").await?;
@@ -314,12 +328,16 @@ impl<E: Into<Fault>> From<E> for MakeError {
 
 /// Makes a container with its networks and files, or none at all.
 pub(super) async fn make(link: &Link, request: CreateRequest) -> Result<String, MakeError> {
-    let CreateRequest { name, platform, body, connect, files } = request;
+    let CreateRequest { name, platform, body, mac_address, connect, files } = request;
     let mut options = CreateContainerOptionsBuilder::default().name(&name);
     if let Some(platform) = &platform {
         options = options.platform(platform);
     }
-    let id = match link.api.create_container(Some(options.build()), body).await {
+    let api = match mac_address {
+        Some(address) => with_mac_address(&link.api, &body, &address)?,
+        None => link.api.clone(),
+    };
+    let id = match api.create_container(Some(options.build()), body).await {
         Ok(created) => created.id,
         Err(error) if error::status(&error) == Some(409) => return Err(MakeError::NameTaken(error.into())),
         Err(error) => return Err(error.into()),
@@ -344,6 +362,20 @@ pub(super) async fn make(link: &Link, request: CreateRequest) -> Result<String, 
         return Err(fault.into());
     }
     Ok(id)
+}
+
+/// A way to an engine that gives the next container a hardware address. The field is gone from the interface since 1.44, and with
+/// it from bollard's body.
+fn with_mac_address(
+    api: &bollard::Docker,
+    body: &bollard::models::ContainerCreateBody,
+    address: &str,
+) -> Result<bollard::Docker, Fault> {
+    let unwritable = |error: serde_json::Error| Fault::permanent(format!("write a container's definition: {error}"));
+    let mut body = serde_json::to_value(body).map_err(unwritable)?;
+    body["MacAddress"] = address.into();
+    let bytes = serde_json::to_vec(&body).map_err(unwritable)?;
+    Ok(api.clone().with_request_modifier(move |request| request.map(|_| bollard::body_full(bytes.clone().into()))))
 }
 
 /// Who has a name that we want.
@@ -387,20 +419,4 @@ async fn holder_of_name(link: &Link, name: &str) -> Result<Option<Holder>, Fault
 
 fn no_image(error: bollard::errors::Error, reference: &str) -> Fault {
     if error::is_not_found(&error) { Fault::permanent(format!("there is no image `{reference}`")) } else { error.into() }
-}
-
-/// `seccomp=<file>` is read here: the engine wants the profile, not its path.
-fn read_profiles(options: &[String], directory: &std::path::Path) -> Result<Vec<String>, Fault> {
-    let read = |option: &String| {
-        let (key, value) = option.split_once('=').or_else(|| option.split_once(':')).unwrap_or((option, ""));
-        if key != "seccomp" || value == "unconfined" || value == "builtin" || value.starts_with('{') {
-            return Ok(option.clone());
-        }
-        let path = directory.join(value);
-        let profile = std::fs::read_to_string(&path);
-        profile
-            .map(|profile| format!("seccomp={profile}"))
-            .map_err(|error| Fault::permanent(format!("read seccomp profile `{}`: {error}", path.display())))
-    };
-    options.iter().map(read).collect()
 }

@@ -30,6 +30,8 @@ pub(super) const WORKING_DIR: &str = "com.docker.compose.project.working_dir";
 pub(super) const CONFIG_FILES: &str = "com.docker.compose.project.config_files";
 /// Distinguishes the one-off containers of a service.
 pub(super) const SLUG: &str = "com.docker.compose.slug";
+/// The kind of hook that a container was made for.
+pub(super) const HOOK: &str = "com.docker.compose.hook";
 /// The key of a network in the files.
 pub(super) const NETWORK: &str = "com.docker.compose.network";
 /// The key of a volume in the files.

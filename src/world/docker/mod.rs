@@ -7,10 +7,11 @@
 //! |---|---|
 //! | `connect` `error` | where the engine is; its refusals as faults |
 //! | `observe` `events` | what there is; when to look again |
-//! | `body` `mounts` `labels` | a unit's definition as a create request (pure) |
+//! | `body` `mounts` `resources` `endpoints` `sharing` `security` `labels` | a unit's definition as a create request |
+//! | `needs` | what an engine may be too old for |
 //! | `container` `network` `volume` | make, start, stop, remove |
 //! | `image` `context` `dockerignore` `registry` `progress` | pull and build |
-//! | `logs` `exec` `run` | what a container writes; commands inside one; one-off containers |
+//! | `logs` `exec` `run` `pre_start` | what a container writes; commands inside one; one-off containers, for hooks too |
 //! | `owned` `environments` | what else belongs to an environment; all environments |
 
 mod body;
@@ -18,6 +19,7 @@ mod connect;
 mod container;
 mod context;
 mod dockerignore;
+mod endpoints;
 mod environments;
 mod error;
 mod events;
@@ -26,15 +28,21 @@ mod image;
 mod labels;
 mod logs;
 mod mounts;
+mod needs;
 mod network;
 mod observe;
 mod owned;
+mod pre_start;
 mod progress;
 mod published;
 mod registry;
+mod resources;
 mod run;
+mod security;
+mod sharing;
 mod volume;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -53,7 +61,9 @@ pub use owned::OwnedThing;
 pub use published::PortOfContainer;
 pub use run::{Attached, RunSpec};
 
+use crate::base::name::ServiceName;
 use crate::plan::action::{Action, Fault, Outcome, Ticket};
+use crate::plan::desired::Deployment;
 use crate::supervisor::event::Event;
 
 /// How many calls that make the engine work may be under way at once. Two to four saturate an engine on two cores, more only
@@ -72,6 +82,8 @@ struct Inner {
     link: Mutex<Option<Link>>,
     slots: Semaphore,
     births: Births,
+    /// Whose hooks run before a start: one replica of a service after the other.
+    turns: Mutex<HashMap<ServiceName, Arc<Semaphore>>>,
 }
 
 impl Docker {
@@ -83,12 +95,19 @@ impl Docker {
             link: Mutex::default(),
             slots: Semaphore::new(AT_ONCE),
             births: Births::default(),
+            turns: Mutex::default(),
         }))
     }
 
     /// The engine's release, `20.10.24`; a fault of kind `EngineAway`, in the user's words, when it cannot be reached.
     pub async fn release(&self) -> Result<String, Fault> {
         Ok(self.link().await?.release)
+    }
+
+    /// All that these services ask of an engine that is too old for it, one sentence each.
+    pub async fn too_old_for(&self, deployment: &Deployment, services: &[ServiceName]) -> Result<Vec<String>, Fault> {
+        let link = self.link().await?;
+        Ok(needs::unmet(deployment, services, link.version, &link.release))
     }
 
     /// Does one action on a container, network, volume or image.
@@ -102,7 +121,7 @@ impl Docker {
             Action::Build { service, deployment } => self.build(service, deployment, ticket, events).await,
             Action::RemoveOwned { owned, volumes } => self.remove_owned(owned, *volumes).await,
             Action::Create { spec, inherited } => self.create(spec, inherited).await,
-            Action::Start { spec, incarnation, line } => self.start(spec, *incarnation, line.as_deref(), events).await,
+            Action::Start { spec, line, .. } => self.start(spec, line.as_deref(), ticket, events).await,
             Action::Stop { spec, grace, container, .. } => self.stop(spec, container.as_deref(), *grace).await,
             Action::Kill { spec, signal, container, .. } => self.kill(spec, container.as_deref(), signal).await,
             Action::Remove { unit, container, spec, volumes } => {
@@ -126,6 +145,12 @@ impl Docker {
     /// Another engine may answer next time.
     fn unlink(&self) {
         *self.0.link.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The turns of a service's replicas.
+    fn turns_of(&self, service: &ServiceName) -> Arc<Semaphore> {
+        let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry(service.clone()).or_insert_with(|| Arc::new(Semaphore::new(1))))
     }
 
     /// Waits for a turn to let the engine work.

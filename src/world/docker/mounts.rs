@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    Mount as EngineMount, MountBindOptions, MountBindOptionsPropagationEnum as Propagation, MountTmpfsOptions, MountType,
-    MountVolumeOptions,
+    Mount as EngineMount, MountBindOptions, MountBindOptionsPropagationEnum as Propagation, MountImageOptions, MountTmpfsOptions,
+    MountType, MountVolumeOptions,
 };
 use indexmap::IndexMap;
 
@@ -26,8 +26,6 @@ pub(super) struct Mounts {
     pub(super) binds: Vec<String>,
     /// `HostConfig.Mounts`.
     pub(super) detailed: Vec<EngineMount>,
-    /// `Config.Volumes`: paths that get an anonymous volume.
-    pub(super) anonymous: Vec<String>,
 }
 
 impl Mounts {
@@ -44,7 +42,7 @@ impl Mounts {
         }
         for (path, volume) in inherited {
             if !container.volumes.iter().any(|mount| &mount.target == path) {
-                all.binds.push(format!("{volume}:{path}"));
+                all.binds.push(format!("{volume}:{path}:rw"));
             }
         }
         Ok(all)
@@ -64,7 +62,7 @@ impl Mounts {
             }
             MountKind::Volume => {
                 let named = mount.source.as_ref().map(|key| deployment.volume_name(key));
-                self.volume(named.or_else(|| inherited.get(&mount.target).cloned()), mount, version)?;
+                self.volume(named.or_else(|| inherited.get(&mount.target).cloned()), mount);
             }
             MountKind::Tmpfs => {
                 let options = mount.tmpfs.clone().unwrap_or_default();
@@ -78,8 +76,11 @@ impl Mounts {
                 });
             }
             MountKind::Image => {
-                needs(version, 48, "mounting an image", "28")?;
-                self.detailed.push(plain(mount, MountType::IMAGE, mount.source.clone()));
+                let subpath = mount.image.clone().and_then(|image| image.subpath);
+                self.detailed.push(EngineMount {
+                    image_options: subpath.map(|subpath| MountImageOptions { subpath: Some(subpath) }),
+                    ..plain(mount, MountType::IMAGE, mount.source.clone())
+                });
             }
             MountKind::Npipe => self.detailed.push(plain(mount, MountType::NPIPE, mount.source.clone())),
             MountKind::Cluster => self.detailed.push(plain(mount, MountType::CLUSTER, mount.source.clone())),
@@ -92,8 +93,7 @@ impl Mounts {
         let BindOptions { propagation, create_host_path, recursive, selinux } = &options;
         let special = propagation.is_some() || recursive.is_some() || *create_host_path == Some(false);
         if !special && !source.contains(':') && !mount.target.contains(':') {
-            let flags: Vec<&str> = mount.read_only.then_some("ro").into_iter().chain(selinux.as_deref()).collect();
-            self.binds.push(joined(&source, &mount.target, &flags));
+            self.binds.push(joined(&source, mount, selinux.as_deref()));
             return Ok(());
         }
         let mut bind = MountBindOptions::default();
@@ -108,7 +108,6 @@ impl Mounts {
             Some("disabled") => bind.non_recursive = Some(true),
             Some("writable") => bind.read_only_non_recursive = Some(true),
             Some("readonly") => {
-                needs(version, 44, "bind.recursive: readonly", "25")?;
                 bind.read_only_force_recursive = Some(true);
             }
             Some(other) => return Err(Fault::permanent(format!("`{other}` is not a way to bind recursively"))),
@@ -117,14 +116,11 @@ impl Mounts {
         Ok(())
     }
 
-    fn volume(&mut self, name: Option<String>, mount: &Mount, version: ApiVersion) -> Result<(), Fault> {
+    fn volume(&mut self, name: Option<String>, mount: &Mount) {
         let options = mount.volume.clone().unwrap_or_default();
         let VolumeOptions { labels, nocopy, subpath } = options;
         let special = nocopy || subpath.is_some() || !labels.is_empty();
         if special {
-            if subpath.is_some() {
-                needs(version, 45, "volume.subpath", "26")?;
-            }
             let volume_options = MountVolumeOptions {
                 no_copy: nocopy.then_some(true),
                 labels: (!labels.is_empty()).then(|| labels.into_iter().collect::<HashMap<_, _>>()),
@@ -132,13 +128,13 @@ impl Mounts {
                 ..Default::default()
             };
             self.detailed.push(EngineMount { volume_options: Some(volume_options), ..plain(mount, MountType::VOLUME, name) });
-            return Ok(());
+            return;
         }
         match name {
-            Some(name) => self.binds.push(joined(&name, &mount.target, mount.read_only.then_some("ro").as_slice())),
-            None => self.anonymous.push(mount.target.clone()),
+            Some(name) => self.binds.push(joined(&name, mount, None)),
+            // The engine makes an anonymous volume.
+            None => self.detailed.push(plain(mount, MountType::VOLUME, None)),
         }
-        Ok(())
     }
 }
 
@@ -152,8 +148,11 @@ fn plain(mount: &Mount, kind: MountType, source: Option<String>) -> EngineMount 
     }
 }
 
-fn joined(source: &str, target: &str, flags: &[&str]) -> String {
-    if flags.is_empty() { format!("{source}:{target}") } else { format!("{source}:{target}:{}", flags.join(",")) }
+/// As Compose writes it: what may be done is always said.
+fn joined(source: &str, mount: &Mount, flag: Option<&str>) -> String {
+    let access = if mount.read_only { "ro" } else { "rw" };
+    let flag = flag.map(|flag| format!(",{flag}")).unwrap_or_default();
+    format!("{source}:{}:{access}{flag}", mount.target)
 }
 
 fn propagation_of(text: &str) -> Result<Propagation, Fault> {
@@ -166,14 +165,6 @@ fn propagation_of(text: &str) -> Result<Propagation, Fault> {
         "rslave" => Propagation::RSLAVE,
         other => return Err(Fault::permanent(format!("`{other}` is not a bind propagation"))),
     })
-}
-
-/// Refuses what an old engine would silently ignore.
-pub(super) fn needs(version: ApiVersion, minor: u32, what: &str, release: &str) -> Result<(), Fault> {
-    if version >= ApiVersion::v1(minor) {
-        return Ok(());
-    }
-    Err(Fault::permanent(format!("`{what}` needs Docker Engine {release} or newer")))
 }
 
 /// A secret or config whose content the stack holds: it is written into the container once that is made.

@@ -6,9 +6,8 @@ use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
 use tokio::time::{Instant, sleep};
 
 use super::connect::{ApiVersion, Link};
-use super::mounts::needs;
 use super::observe::{list_containers, name_of};
-use super::{Docker, error, labels};
+use super::{Docker, error, labels, needs};
 use crate::base::name::EnvId;
 use crate::model::network::{IpamPool, Network};
 use crate::plan::action::{Fault, Outcome};
@@ -131,8 +130,8 @@ fn create_request(
     hash: &ConfigHash,
     version: ApiVersion,
 ) -> Result<NetworkCreateRequest, Fault> {
-    if definition.enable_ipv4.is_some() {
-        needs(version, 48, "enable_ipv4", "28")?;
+    if let Some(need) = needs::of_network(definition).filter(|need| !need.is_met(version)) {
+        return Err(Fault::permanent(format!("{need} or newer")));
     }
     let ipam = &definition.ipam;
     let pools: Vec<IpamConfig> = ipam.config.iter().map(pool).collect();

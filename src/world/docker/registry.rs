@@ -1,12 +1,15 @@
 //! Who we are to a registry: what `docker login` has left in `config.json`, or gives out through a credential helper.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use bollard::auth::DockerCredentials;
 use serde::Deserialize;
+use serde_json::json;
+
+use crate::world::values::base64;
 
 /// Docker Hub's key in `config.json`, older than its name.
 const HUB: &str = "https://index.docker.io/v1/";
@@ -48,6 +51,28 @@ pub(super) fn credentials(config_dir: &Path, reference: &str) -> Option<DockerCr
 pub(super) fn all_credentials(config_dir: &Path) -> HashMap<String, DockerCredentials> {
     let config = read(config_dir);
     config.auths.iter().filter_map(|(key, auth)| Some((key.clone(), from_auth(key, auth)?))).collect()
+}
+
+/// A `config.json` for a container that may use the engine: all that the caller may do at registries, and nothing else. Blocks
+/// while helpers run.
+pub(super) fn config_for_container(config_dir: &Path) -> String {
+    let config = read(config_dir);
+    let mut all: BTreeMap<String, DockerCredentials> = all_credentials(config_dir).into_iter().collect();
+    if let Some(store) = &config.store {
+        let kept = list_of_helper(store).into_iter();
+        all.extend(kept.filter_map(|registry| Some((registry.clone(), ask_helper(store, &registry)?))));
+    }
+    let asked = config.helpers.iter();
+    all.extend(asked.filter_map(|(registry, helper)| Some((registry.clone(), ask_helper(helper, registry)?))));
+    let entry = |credentials: DockerCredentials| match credentials.identitytoken {
+        Some(token) => json!({ "identitytoken": token }),
+        None => {
+            let (user, word) = (credentials.username.unwrap_or_default(), credentials.password.unwrap_or_default());
+            json!({ "auth": base64(format!("{user}:{word}").as_bytes()) })
+        }
+    };
+    let auths: serde_json::Map<_, _> = all.into_iter().map(|(registry, credentials)| (registry, entry(credentials))).collect();
+    json!({ "auths": auths }).to_string()
 }
 
 /// The registry of an image's reference: its first part if that can be a host, else Docker Hub.
@@ -105,6 +130,14 @@ fn ask_helper(helper: &str, registry: &str) -> Option<DockerCredentials> {
         credentials.password = Some(answer.secret);
     }
     Some(credentials)
+}
+
+/// The registries that a helper knows something of.
+fn list_of_helper(helper: &str) -> Vec<String> {
+    let output = Command::new(format!("docker-credential-{helper}")).arg("list").stdin(Stdio::null()).output().ok();
+    let answer = output.filter(|output| output.status.success());
+    let known = answer.and_then(|output| serde_json::from_slice::<BTreeMap<String, String>>(&output.stdout).ok());
+    known.unwrap_or_default().into_keys().collect()
 }
 
 /// Standard base64, as `config.json` has it.
@@ -166,5 +199,9 @@ mod tests {
         assert_eq!(found("empty.example.org/x"), None);
         assert_eq!(found("other.example.org/x"), None);
         assert_eq!(all_credentials(dir.path()).len(), 3);
+        assert_eq!(
+            config_for_container(dir.path()),
+            r#"{"auths":{"https://cr.example.org":{"auth":"YTpiOmM="},"https://index.docker.io/v1/":{"auth":"bWU6c2VjcmV0"},"token.example.org":{"identitytoken":"t"}}}"#
+        );
     }
 }

@@ -221,7 +221,7 @@ fn with_overrides(spec: &UnitSpec, run: &RunSpec) -> UnitSpec {
 }
 
 /// Twelve hexadecimal digits that no other container has.
-fn slug() -> Result<String, Fault> {
+pub(super) fn slug() -> Result<String, Fault> {
     let mut bytes = [0; 6];
     let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
     read.map_err(|error| Fault::permanent(format!("read `/dev/urandom`: {error}")))?;

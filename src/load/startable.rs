@@ -1,0 +1,87 @@
+//! What loads and is shown as in Compose, but cannot be started on any engine that we know: told with its place before anything
+//! starts, where the engine would only refuse it later and in other words.
+
+use super::told::Found;
+use crate::base::diagnostic::Diagnostic;
+use crate::base::source::Span;
+use crate::yaml::node::{Entry, Node};
+
+/// One container.
+pub(super) fn container(name: &str, entry: &Entry, root: &Node, found: &mut Found<'_>) {
+    let mut cannot = |span: Span, why: String, help: &str| {
+        found.unstartable.push(Diagnostic::error("cannot-start", why).at(span, "").help(help));
+    };
+    let service = &entry.node;
+    let span_of = |key: &str| service.as_mapping().and_then(|all| all.entry(key)).map_or(entry.key_span, |entry| entry.key_span);
+    if let Some(provider) = service.get("provider") {
+        let program = provider.get("type").and_then(Node::as_text).unwrap_or_default();
+        let why = format!("`{name}` is looked after by the program `{program}`, and this version runs no `provider`");
+        cannot(span_of("provider"), why, "remove it, or use Docker Compose for this service");
+    }
+    if let Some(models) = service.get("models").and_then(Node::as_mapping).filter(|models| !models.is_empty()) {
+        let keys: Vec<&str> = models.iter().map(|(key, _)| key).collect();
+        let why = format!("`{name}` uses `{}`, and this version talks to no Docker Model Runner", keys.join("`, `"));
+        cannot(span_of("models"), why, "remove `models`, and give the model's address in `environment`");
+    }
+    if let Some(check) = service.get("healthcheck")
+        && let Some(interval) = check.get("start_interval")
+        && check.get("start_period").is_none()
+    {
+        let why = format!("`{name}` has a `start_interval` without a `start_period` in which it would count");
+        cannot(interval.span, why, "write `start_period` too: it is the time in which a failure does not count yet");
+    }
+    for mount in service.get("volumes").and_then(Node::as_sequence).unwrap_or_default() {
+        if mount.get("type").and_then(Node::as_text) == Some("npipe") {
+            cannot(mount.span, format!("`{name}` mounts a named pipe, which only Windows has"), "bind a socket instead");
+        }
+    }
+    for (kind, section) in [("secret", "secrets"), ("config", "configs")] {
+        for grant in service.get(section).and_then(Node::as_sequence).unwrap_or_default() {
+            let source = grant.get("source").and_then(Node::as_text).unwrap_or_default();
+            let Some(definition) = root.get(section).and_then(|all| all.get(source)) else { continue };
+            let has = |key: &str| definition.get(key).is_some_and(|node| node.as_text() != Some("false"));
+            let is_read_only = service.get("read_only").and_then(Node::as_text) == Some("true");
+            if has("external") || has("driver") {
+                let why = format!("the {kind} `{source}` of `{name}` is kept by a cluster, and there is none");
+                cannot(grant.span, why, "give it by `file`, `environment` or `content`");
+            } else if is_read_only && !has("file") {
+                let why = format!("the {kind} `{source}` cannot be written into `{name}`, which is `read_only`");
+                cannot(grant.span, why, "give it by `file`: then it is mounted");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::load::testing::load;
+
+    #[test]
+    fn what_no_engine_can_start_is_told_with_its_place() {
+        let cases: [(&str, &[&str], usize); 8] = [
+            ("healthcheck: {test: [CMD, x], start_interval: 1s}", &["`start_interval`", "`start_period`"], 4),
+            ("healthcheck: {test: [CMD, x], start_interval: 1s, start_period: 9s}", &[], 0),
+            ("volumes: [{type: npipe, source: p, target: /p}]", &["named pipe"], 4),
+            ("secrets: [kept]", &["`kept`", "cluster"], 4),
+            ("configs: [told]", &[], 0),
+            ("read_only: true\n    configs: [told]", &["`told`", "`read_only`"], 5),
+            ("provider: {type: cloud}", &["`cloud`", "`provider`"], 4),
+            ("models: [llm]", &["`llm`", "Model Runner"], 4),
+        ];
+        for (attribute, expected, line) in cases {
+            let text = format!(
+                "services:\n  web:\n    image: x\n    {attribute}\nsecrets: {{kept: {{external: true}}}}\n\
+                 configs: {{told: {{content: c}}}}\nmodels: {{llm: {{model: m}}}}\n"
+            );
+            let loaded = load(&[("compose.yaml", &text)]);
+            assert!(loaded.diagnostics.is_empty(), "{attribute}: {:?}", loaded.diagnostics);
+            let found: Vec<_> = loaded.unstartable.sorted();
+            assert_eq!(found.len(), usize::from(!expected.is_empty()), "{attribute}: {found:?}");
+            for diagnostic in found {
+                assert!(expected.iter().all(|word| diagnostic.message.contains(word)), "{}", diagnostic.message);
+                let place = loaded.sources.position(diagnostic.labels[0].span);
+                assert_eq!(place.0, line, "{attribute}");
+            }
+        }
+    }
+}
