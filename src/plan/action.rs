@@ -98,6 +98,8 @@ pub enum Action {
         reference: String,
         /// `os/arch`, else the engine's.
         platform: Option<String>,
+        /// It can be built if it cannot be pulled: a registry that does not answer is not waited for.
+        once: bool,
     },
     /// Builds a service's image. Answer: `Image`.
     Build {
@@ -112,6 +114,33 @@ pub enum Action {
         spec: UnitSpec,
         /// Anonymous volumes of the container that this one replaces: path inside → volume.
         inherited: IndexMap<String, String>,
+    },
+    /// Makes the container that is to take the place of another beside that one, with its anonymous volumes. Answer: `Created`.
+    Succeed {
+        /// What.
+        spec: UnitSpec,
+        /// The container whose place it is to take.
+        predecessor: Option<String>,
+        /// With new anonymous volumes instead.
+        renew_volumes: bool,
+    },
+    /// Gives a container its proper name, once the one that had it is gone. Answer: `Done`.
+    TakeOver {
+        /// What.
+        spec: UnitSpec,
+        /// The container.
+        container: String,
+        /// The name.
+        name: String,
+    },
+    /// Removes a container that has never been started, and the volumes that were made for it. Answer: `Removed`.
+    Discard {
+        /// Of which unit.
+        spec: UnitSpec,
+        /// The container.
+        container: String,
+        /// The volumes that it shares with its predecessor too.
+        volumes: bool,
     },
     /// Starts a unit, and runs its `post_start` hooks. Answer: `Started`. A process's `Exited` may overtake it.
     Start {
@@ -187,6 +216,9 @@ impl Action {
     pub fn spec(&self) -> Option<&UnitSpec> {
         match self {
             Action::Create { spec, .. }
+            | Action::Succeed { spec, .. }
+            | Action::TakeOver { spec, .. }
+            | Action::Discard { spec, .. }
             | Action::Start { spec, .. }
             | Action::Stop { spec, .. }
             | Action::Kill { spec, .. }
@@ -206,10 +238,15 @@ impl Action {
     /// The word for it in plans and messages.
     pub fn verb(&self) -> &'static str {
         match self {
-            Action::CreateNetwork { .. } | Action::CreateVolume { .. } | Action::Create { .. } => "create",
-            Action::RemoveNetwork { .. } | Action::RemoveVolume { .. } | Action::Remove { .. } | Action::RemoveOwned { .. } => {
-                "remove"
+            Action::CreateNetwork { .. } | Action::CreateVolume { .. } | Action::Create { .. } | Action::Succeed { .. } => {
+                "create"
             }
+            Action::RemoveNetwork { .. }
+            | Action::RemoveVolume { .. }
+            | Action::Remove { .. }
+            | Action::Discard { .. }
+            | Action::RemoveOwned { .. } => "remove",
+            Action::TakeOver { .. } => "rename",
             Action::Pull { .. } => "pull",
             Action::Build { .. } => "build",
             Action::Start { .. } => "start",

@@ -10,7 +10,7 @@ use super::event::RequestId;
 use super::machine::{Kind, Owned, Signals, Supervisor};
 use super::notice::{Level, Notice};
 use super::request::{Abort, Down, Kill, Recreate, Remove, Reply, Request, Restart, Select, Stop, Up};
-use super::resource::{Image, Origin, Resource, Want};
+use super::resource::{Image, Resource, Want};
 use super::status::UnitKind;
 use super::unit::{Cause, Have, Phase, Stopping, Unit};
 use super::wishes::{Aim, Lease, Wish};
@@ -20,6 +20,7 @@ use crate::plan::action::{Action, Fault, Outcome, ResourceId, Ticket};
 use crate::plan::desired::Deployment;
 use crate::plan::diff;
 use crate::plan::next::Goal;
+use crate::plan::provision::{Provision, Source};
 
 impl Supervisor {
     pub(super) fn requested(&mut self, id: RequestId, request: Request) {
@@ -126,7 +127,7 @@ impl Supervisor {
             let image = self
                 .images
                 .entry(ResourceId::Prefetch(reference.clone()))
-                .or_insert_with(|| Image::new(reference.clone(), Origin::Pull));
+                .or_insert_with(|| Image::new(reference.clone(), Source::Pull));
             image.wanted = true;
             image.failed = None;
         }
@@ -164,6 +165,7 @@ impl Supervisor {
         unit.goal = goal;
         (unit.timeout, unit.hurry) = (up.timeout, None);
         unit.keep = up.recreate == Recreate::Never;
+        unit.renew_volumes = up.renew_anon_volumes && named;
         unit.takes_volumes = false;
         unit.no_deps = up.no_deps;
         unit.recreate |= recreate && unit.have != Have::Absent;
@@ -208,24 +210,13 @@ impl Supervisor {
         }
         let Some(reference) = deployment.image_of(name) else { return };
         let pull = up.and_then(|up| up.pull.as_deref()).filter(|policy| *policy != "policy");
-        let policy = pull.or(container.pull_policy.as_deref()).unwrap_or_default();
-        let source = match (container.build.is_some(), policy) {
-            (true, _) => Origin::Build,
-            (false, "never") => Origin::Never,
-            (false, _) => Origin::Pull,
-        };
-        let image = self.images.entry(ResourceId::Image(name.clone())).or_insert_with(|| Image::new(reference.clone(), source));
+        let provision = Provision::of(container, pull, up.is_some_and(|up| up.build));
+        let image =
+            self.images.entry(ResourceId::Image(name.clone())).or_insert_with(|| Image::new(reference.clone(), provision.source));
         if image.reference != reference {
-            *image = Image::new(reference, source);
+            *image = Image::new(reference, provision.source);
         }
-        image.source = source;
-        image.wanted = true;
-        image.failed = None;
-        image.renew |= up.is_some_and(|up| match source {
-            Origin::Build => up.build || policy == "build",
-            Origin::Pull => policy == "always",
-            Origin::Never => false,
-        });
+        image.want(provision, up.is_some());
     }
 
     /// What a `down` under way was about to take from units that are wanted after all.

@@ -11,12 +11,13 @@ use super::machine::{Kind, Owned, Supervisor};
 use super::notice::{Level, Notice, ResourceState};
 use super::restart::{STABLE, again, backoff};
 use super::status::{Health, UnitKind};
-use super::unit::{Cause, Done, Ending, Have, Hold, Phase, Step, Unit};
+use super::unit::{Cause, Done, Ending, Have, Hold, Phase, Step, Successor, Unit};
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::process::RestartOn;
 use crate::plan::action::{Assessment, Conclusion, Exit, Fault, FaultKind, Incarnation, Outcome, ResourceId, Ticket};
 use crate::plan::hash::ConfigHash;
 use crate::plan::next::{self, Goal};
+use crate::plan::provision::{Source, Way};
 
 /// A temporary fault is tried again this often before it counts as lasting.
 const TRIES: u32 = 5;
@@ -95,17 +96,20 @@ impl Supervisor {
 
     fn image_acted(&mut self, ticket: &Ticket, result: Result<Outcome, Fault>) {
         let (asked, now) = (self.asked, self.now);
-        let Some(image) = self.images.get_mut(&ticket.resource).filter(|image| image.busy == Some(ticket.serial)) else { return };
-        image.busy = None;
-        let renewed = std::mem::take(&mut image.renew);
+        let Some(image) = self.images.get_mut(&ticket.resource) else { return };
+        let Some((_, way)) = image.busy.take_if(|(serial, _)| *serial == ticket.serial) else { return };
+        let renewed = image.renew.take();
         image.blind_until = asked;
-        let built = image.source == super::resource::Origin::Build;
+        let built = way == Way::Build;
         let state = match result {
             Ok(Outcome::Image { id }) => {
                 image.id = Some(id.clone());
                 image.failures = 0;
                 if let ResourceId::Image(service) = &ticket.resource {
                     let service = service.clone();
+                    if way == Way::Pull {
+                        self.built.remove(&service);
+                    }
                     for unit in self.units.values_mut().filter(|unit| unit.id.service == service && unit.goal == Goal::Up) {
                         unit.image = Some(id.clone());
                     }
@@ -113,11 +117,21 @@ impl Supervisor {
                 if built { ResourceState::Built } else { ResourceState::Pulled }
             }
             Ok(_) => return,
+            Err(fault) if way == Way::Pull && image.source == Source::PullElseBuild && fault.kind != FaultKind::EngineAway => {
+                // It can be built as well; where one is there already it will do.
+                image.unpullable = true;
+                let instead = if image.id.is_some() { "the one that is here is used" } else { "it is built" };
+                let text = format!("{} cannot be pulled, so {instead}: {fault}", image.reference);
+                let kept = image.id.is_some().then(|| ResourceState::Kept("it cannot be pulled".to_owned()));
+                self.say(Level::Info, text);
+                let Some(kept) = kept else { return };
+                kept
+            }
             Err(fault)
                 if fault.kind != FaultKind::Permanent && (fault.kind == FaultKind::EngineAway || image.failures + 1 < TRIES) =>
             {
                 image.failures += 1;
-                image.renew |= renewed;
+                image.renew = image.renew.or(renewed);
                 image.not_before = now + backoff(image.failures, &mut self.random);
                 if fault.kind == FaultKind::EngineAway {
                     self.engine_is_away(fault.message);
@@ -148,12 +162,24 @@ impl Supervisor {
                     unit.made = Some(busy.spec.hash.clone());
                     unit.made_spec = Some(busy.spec);
                     unit.made_image = unit.image.clone();
-                    unit.recreate = false;
+                    (unit.recreate, unit.renew_volumes) = (false, false);
                     unit.anonymous.clear();
                     if let Outcome::Created { container } = outcome {
                         unit.container = Some(container);
                     }
                 }
+                (Step::Table(next::Step::Succeed), Outcome::Created { container }) => {
+                    unit.successor = Some(Successor {
+                        container,
+                        name: busy.spec.deployment.container_name(id),
+                        replaces: unit.container.clone().unwrap_or_default(),
+                        hash: Some(busy.spec.hash.clone()),
+                        spec: Some(busy.spec),
+                        image: unit.image.clone(),
+                    });
+                }
+                (Step::Table(next::Step::TakeOver), _) => unit.take_over(),
+                (Step::Table(next::Step::Discard), _) => unit.successor = None,
                 (Step::Table(next::Step::Start), Outcome::Started { pid, birth }) => {
                     unit.have = Have::Running { since: now, leader_exit: None };
                     unit.pid = pid;
@@ -175,7 +201,13 @@ impl Supervisor {
                     self.concluded(id, &busy.spec.hash, conclusion);
                 }
                 // The signal is sent; the end will be told. A start that says no more than "done" never happens.
-                (Step::Table(next::Step::Stop | next::Step::Start) | Step::Kill | Step::Assess | Step::Conclude, _) => {}
+                (
+                    Step::Table(next::Step::Stop | next::Step::Start | next::Step::Succeed)
+                    | Step::Kill
+                    | Step::Assess
+                    | Step::Conclude,
+                    _,
+                ) => {}
             },
         }
         if container {
@@ -193,7 +225,7 @@ impl Supervisor {
             Step::Table(next::Step::Stop) => unit.stopping = None,
             // What was not told to an edge that failed is told to the next.
             Step::Assess => unit.task.dependency_ran |= unit.task.basis.dependency_ran,
-            Step::Table(next::Step::Create | next::Step::Start | next::Step::Remove) | Step::Kill | Step::Conclude => {}
+            Step::Table(_) | Step::Kill | Step::Conclude => {}
         }
         unit.failures += 1;
         unit.not_before = now + backoff(unit.failures, &mut self.random);
@@ -204,7 +236,15 @@ impl Supervisor {
             FaultKind::Permanent => true,
         };
         match step {
-            Step::Table(next::Step::Create | next::Step::Start | next::Step::Remove) | Step::Assess => unit.given_up |= lasting,
+            Step::Table(
+                next::Step::Create
+                | next::Step::Succeed
+                | next::Step::TakeOver
+                | next::Step::Discard
+                | next::Step::Start
+                | next::Step::Remove,
+            )
+            | Step::Assess => unit.given_up |= lasting,
             Step::Conclude => {
                 unit.given_up |= lasting;
                 if lasting {

@@ -52,8 +52,10 @@ impl Supervisor {
         }
         if let Some(Busy { step, .. }) = &unit.busy {
             match step {
-                Step::Table(next::Step::Create) => return UnitState::Preparing,
+                Step::Table(next::Step::Create | next::Step::TakeOver) => return UnitState::Preparing,
                 Step::Table(next::Step::Remove) => return UnitState::Removing,
+                // What stands beside it does not touch it.
+                Step::Table(next::Step::Succeed | next::Step::Discard) => {}
                 Step::Table(next::Step::Start) => return UnitState::Starting,
                 Step::Table(next::Step::Stop) | Step::Kill => return UnitState::Stopping,
                 Step::Assess | Step::Conclude => return UnitState::Checking,
@@ -103,9 +105,13 @@ impl Supervisor {
 
     fn waits_for(&self, unit: &Unit, step: Step, blocked: &Blocked) -> String {
         let gate = match step {
-            Step::Table(next::Step::Create) if unit.kind == UnitKind::Container => self.create_gate(unit),
+            Step::Table(next::Step::Create | next::Step::Succeed) if unit.kind == UnitKind::Container => self.create_gate(unit),
             Step::Table(next::Step::Create | next::Step::Start) | Step::Assess => self.start_gate(unit, blocked),
-            Step::Table(next::Step::Stop | next::Step::Remove) | Step::Kill | Step::Conclude => Gate::Open,
+            Step::Table(
+                next::Step::Succeed | next::Step::TakeOver | next::Step::Discard | next::Step::Stop | next::Step::Remove,
+            )
+            | Step::Kill
+            | Step::Conclude => Gate::Open,
         };
         match gate {
             Gate::Waiting(what) => what,

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::machine::Supervisor;
@@ -69,6 +70,9 @@ pub struct UnitRecord {
     pub birth: Option<String>,
     /// Its container.
     pub container: Option<String>,
+    /// Anonymous volumes of the container before, for the one that is yet to be made.
+    #[serde(default)]
+    pub anonymous: IndexMap<String, String>,
     /// A task's last success.
     pub done: Option<Done>,
     /// Its last failure.
@@ -138,6 +142,7 @@ impl Supervisor {
                 pid: unit.pid,
                 birth: unit.birth.clone(),
                 container: unit.container.clone(),
+                anonymous: unit.anonymous.clone(),
                 done: unit.task.done.clone(),
                 failure: unit.failure.clone(),
                 given_up: unit.given_up,
@@ -178,6 +183,7 @@ impl Supervisor {
             unit.made = record.made;
             unit.birth = record.birth;
             unit.container = record.container;
+            unit.anonymous = record.anonymous;
             unit.failure = record.failure;
             unit.given_up = record.given_up;
             unit.stopped = record.stopped;

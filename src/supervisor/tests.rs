@@ -47,6 +47,7 @@ fn seen(deployment: &Deployment, name: &str, state: SeenState) -> SeenContainer 
         name: deployment.container_name(&unit),
         unit: Some(unit),
         one_off: false,
+        replaces: None,
         hash: Some(hash),
         by_us: true,
         image: "sha256:1".to_owned(),
@@ -96,7 +97,11 @@ impl Bench {
     /// Answers the look that is under way.
     fn look(&mut self, containers: &[SeenContainer]) {
         let images = [("image".to_owned(), "sha256:1".to_owned())].into();
-        let actual = Actual { containers: containers.to_vec(), images, ..Actual::default() };
+        self.look_at(Actual { containers: containers.to_vec(), images, ..Actual::default() });
+    }
+
+    /// Answers the look that is under way with all of this.
+    fn look_at(&mut self, actual: Actual) {
         let asked =
             self.effects.iter().rev().find_map(|it| if let Effect::Observe(number, _) = it { Some(*number) } else { None });
         self.tell(Event::Observed(asked.expect("nobody looks"), Ok(actual)));
@@ -240,4 +245,6 @@ fn the_end_of_a_stack_of_processes_asks_for_no_engine() {
     }
 }
 
+mod images;
 mod lives;
+mod replacing;

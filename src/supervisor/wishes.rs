@@ -142,7 +142,7 @@ impl Supervisor {
             return Reach::NotYet;
         }
         if aim == Aim::Down || unit.goal == Goal::Gone {
-            let gone = if unit.goal == Goal::Gone { unit.have == Have::Absent } else { !unit.is_alive() };
+            let gone = if unit.goal == Goal::Gone { unit.is_absent() } else { !unit.is_alive() };
             return match (gone && unit.busy.is_none(), &unit.failure) {
                 (true, _) => Reach::There,
                 (false, Some(reason)) if unit.failures >= 5 => Reach::Failed(format!("{id}: {reason}")),
@@ -185,6 +185,7 @@ impl Supervisor {
                 Reach::There
             }
             Have::Created => Reach::NotYet,
+            Have::Running { .. } if aim == Aim::Made && unit.definition() == Definition::Different => Reach::NotYet,
             Have::Running { .. } if aim == Aim::Made => Reach::There,
             Have::Running { .. } if !unit.is_current() => Reach::NotYet,
             Have::Running { .. } if aim == Aim::Started => Reach::There,

@@ -33,6 +33,7 @@ mod progress;
 mod published;
 mod registry;
 mod run;
+mod time;
 mod volume;
 
 use std::path::PathBuf;
@@ -47,6 +48,7 @@ use connect::Link;
 pub use dockerignore::{BadPattern, DockerIgnore};
 pub use environments::SeenEnvironment;
 pub use exec::{ExecSpec, Input, Output, Session, Terminal};
+use image::Patience;
 pub use logs::{LogLine, LogRange, LogStream};
 use observe::Births;
 pub use owned::OwnedThing;
@@ -98,10 +100,18 @@ impl Docker {
             Action::RemoveNetwork { name } => self.remove_network(name).await,
             Action::CreateVolume { key, deployment } => self.create_volume(key, deployment, &ticket.hash).await,
             Action::RemoveVolume { name } => self.remove_volume(name).await,
-            Action::Pull { reference, platform } => self.pull(reference, platform.as_deref(), ticket, events).await,
+            Action::Pull { reference, platform, once } => {
+                let patience = if *once { Patience::Once } else { Patience::Retries };
+                self.pull(reference, platform.as_deref(), patience, ticket, events).await
+            }
             Action::Build { service, deployment } => self.build(service, deployment, ticket, events).await,
             Action::RemoveOwned { owned, volumes } => self.remove_owned(owned, *volumes).await,
             Action::Create { spec, inherited } => self.create(spec, inherited).await,
+            Action::Succeed { spec, predecessor, renew_volumes } => {
+                self.succeed(spec, predecessor.as_deref(), *renew_volumes).await
+            }
+            Action::TakeOver { container, name, .. } => self.take_over(container, name).await,
+            Action::Discard { container, volumes, .. } => self.discard_successor(container, *volumes).await,
             Action::Start { spec, incarnation, line } => self.start(spec, *incarnation, line.as_deref(), events).await,
             Action::Stop { spec, grace, container, .. } => self.stop(spec, container.as_deref(), *grace).await,
             Action::Kill { spec, signal, container, .. } => self.kill(spec, container.as_deref(), signal).await,

@@ -111,6 +111,9 @@ impl Native {
             | Action::CreateVolume { .. }
             | Action::RemoveVolume { .. }
             | Action::Pull { .. }
+            | Action::Succeed { .. }
+            | Action::TakeOver { .. }
+            | Action::Discard { .. }
             | Action::Build { .. }
             | Action::Assess { .. }
             | Action::Conclude { .. }
