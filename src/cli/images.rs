@@ -63,6 +63,7 @@ impl Job {
             | Action::Remove { .. }
             | Action::Assess { .. }
             | Action::Conclude { .. }
+            | Action::RemoveImages { .. }
             | Action::RemoveOwned { .. } => (ResourceState::Creating, ResourceState::Created),
         }
     }

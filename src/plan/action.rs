@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::desired::{Deployment, UnitSpec};
 use super::hash::ConfigHash;
-use crate::base::name::{ServiceName, UnitId};
+use crate::base::name::{EnvId, ServiceName, UnitId};
 use crate::model::owned::Owned;
 
 /// Counts a unit's starts. Late news of an older life is known by it and dropped.
@@ -35,6 +35,8 @@ pub enum ResourceId {
     Unit(UnitId),
     /// What services made outside of our sight (`owns:`).
     Owned,
+    /// The images of a whole environment, as `down --rmi` means them.
+    Images,
 }
 
 impl fmt::Display for ResourceId {
@@ -46,6 +48,7 @@ impl fmt::Display for ResourceId {
             ResourceId::Prefetch(reference) => write!(f, "image {reference}"),
             ResourceId::Unit(unit) => write!(f, "{unit}"),
             ResourceId::Owned => f.write_str("owned things"),
+            ResourceId::Images => f.write_str("images"),
         }
     }
 }
@@ -202,6 +205,15 @@ pub enum Action {
         /// How its command ended.
         exit: Exit,
     },
+    /// Removes the images of an environment, as far as its labels and its services tell. Answer: `Done` or `Kept`.
+    RemoveImages {
+        /// Whose.
+        env: EnvId,
+        /// What its files say, if that is known.
+        deployment: Option<Arc<Deployment>>,
+        /// Which.
+        which: Prune,
+    },
     /// Removes what services made (`owns:`). Answer: `Done`.
     RemoveOwned {
         /// What.
@@ -209,6 +221,16 @@ pub enum Action {
         /// Volumes, images and paths too.
         volumes: bool,
     },
+}
+
+/// Which images go with an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prune {
+    /// Those that were built here and have no name of their own.
+    Local,
+    /// All that its services use.
+    All,
 }
 
 impl Action {
@@ -231,6 +253,7 @@ impl Action {
             | Action::RemoveVolume { .. }
             | Action::Pull { .. }
             | Action::Build { .. }
+            | Action::RemoveImages { .. }
             | Action::RemoveOwned { .. } => None,
         }
     }
@@ -245,6 +268,7 @@ impl Action {
             | Action::RemoveVolume { .. }
             | Action::Remove { .. }
             | Action::Discard { .. }
+            | Action::RemoveImages { .. }
             | Action::RemoveOwned { .. } => "remove",
             Action::TakeOver { .. } => "rename",
             Action::Pull { .. } => "pull",

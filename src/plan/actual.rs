@@ -66,6 +66,8 @@ pub struct SeenContainer {
     pub image: String,
     /// What it does.
     pub state: SeenState,
+    /// How long it has been running, or ended, where that is known.
+    pub age: Option<Duration>,
     /// The engine's verdict, where the container has a health check.
     pub health: Option<SeenHealth>,
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::RequestId;
-use super::machine::{Kind, Owned, Signals, Supervisor};
+use super::machine::{Images, Kind, Owned, Signals, Supervisor};
 use super::notice::{Level, Notice};
 use super::request::{Abort, Down, Kill, Recreate, Remove, Reply, Request, Restart, Select, Stop, Up};
 use super::resource::{Image, Resource, Want};
@@ -16,7 +16,7 @@ use super::unit::{Cause, Have, Phase, Stopping, Unit};
 use super::wishes::{Aim, Lease, Wish};
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::service::Service;
-use crate::plan::action::{Action, Fault, Outcome, ResourceId, Ticket};
+use crate::plan::action::{Action, Fault, Outcome, Prune, ResourceId, Ticket};
 use crate::plan::desired::Deployment;
 use crate::plan::diff;
 use crate::plan::next::Goal;
@@ -28,7 +28,8 @@ impl Supervisor {
         self.persist = true;
         // What a snapshot says of containers may be long past; nothing is said or decided before somebody has looked.
         let unseen = self.seen < self.look_first && self.engine_away.is_none() && self.touches_engine();
-        if unseen && !matches!(request, Request::Deployment | Request::Follow | Request::Detach) {
+        // An `up` asks for a look of its own, and decides nothing about containers before it.
+        if unseen && !matches!(request, Request::Up(_) | Request::Deployment | Request::Follow | Request::Detach) {
             self.look();
             return self.parked.push((id, request));
         }
@@ -96,7 +97,7 @@ impl Supervisor {
         let selected = select(&deployment, &up.services, up.no_deps);
         let before = self.deployment.replace(deployment.clone());
         (self.going_down, self.takes_volumes) = (false, false);
-        self.owned = Owned::Left;
+        (self.owned, self.rmi) = (Owned::Left, Images::Left);
         let mut units = Vec::new();
         // Of these it is awaited that they are gone.
         let mut leaving = Vec::new();
@@ -132,7 +133,10 @@ impl Supervisor {
             image.failed = None;
         }
         warnings.extend(self.orphans(&deployment, up.remove_orphans));
-        let started = units.iter().filter(|unit| !self.units[*unit].is_alive()).cloned().collect();
+        // What runs of the others, the look tells.
+        let unseen = self.seen < self.look_first;
+        let is_known_alive = |unit: &Unit| unit.is_alive() && !(unseen && unit.kind == UnitKind::Container);
+        let started = units.iter().filter(|unit| !is_known_alive(&self.units[*unit])).cloned().collect();
         self.overrule(id, &units, "up", &[Aim::Down]);
         self.look_now();
         let give_up_at = up.wait_timeout.map(|limit| self.now + limit);
@@ -157,12 +161,15 @@ impl Supervisor {
             Recreate::Always => named,
             Recreate::WhenChanged | Recreate::Never => false,
         };
+        // Of what was not looked at yet the first look tells whether it has to be started.
+        let seen = self.seen >= self.look_first;
         let unit = self.units.entry(id.clone()).or_insert_with(|| Unit::new(spec.clone(), goal));
         let (old_hash, was_stopping) = (unit.spec.hash.clone(), unit.stopping.is_some());
         let fresh = Unit::new(spec.clone(), goal);
         unit.kind = fresh.kind;
         unit.ghost = false;
         unit.goal = goal;
+        unit.sought = true;
         (unit.timeout, unit.hurry) = (up.timeout, None);
         unit.keep = up.recreate == Recreate::Never;
         unit.renew_volumes = up.renew_anon_volumes && named;
@@ -180,7 +187,7 @@ impl Supervisor {
                 unit.task.hash = Some(unit.spec.hash.clone());
             }
             unit.recreate = false;
-        } else if (ended || was_stopping) && goal == Goal::Up {
+        } else if (ended || was_stopping) && goal == Goal::Up && (unit.kind != UnitKind::Container || seen) {
             unit.generation.0 += 1;
         }
         let changed = exists && !unit.keep && unit.spec.hash != old_hash;
@@ -223,7 +230,7 @@ impl Supervisor {
     fn need_again(&mut self, units: &[UnitId]) {
         let Some(deployment) = self.deployment.clone() else { return };
         (self.going_down, self.takes_volumes) = (false, false);
-        self.owned = Owned::Left;
+        (self.owned, self.rmi) = (Owned::Left, Images::Left);
         self.take_volumes(units, false);
         let names: BTreeSet<&ServiceName> = units.iter().map(|unit| &unit.service).collect();
         for name in names {
@@ -262,7 +269,7 @@ impl Supervisor {
     /// Units of services that the files no longer have.
     fn orphans(&mut self, deployment: &Deployment, remove: bool) -> Vec<String> {
         let orphans: Vec<UnitId> = (self.units.values())
-            .filter(|unit| deployment.service(&unit.id.service).is_none() && unit.have != Have::Absent)
+            .filter(|unit| deployment.service(&unit.id.service).is_none() && unit.have != Have::Absent && !unit.one_off)
             .map(|unit| unit.id.clone())
             .collect();
         if remove {
@@ -297,6 +304,7 @@ impl Supervisor {
             let unit = self.units.get_mut(unit).expect("just chosen");
             let running = matches!(unit.have, Have::Running { .. }) && unit.stopping.is_none();
             unit.goal = Goal::Up;
+            unit.sought = true;
             unit.forgive();
             if unit.kind == UnitKind::Task {
                 if !running {
@@ -343,6 +351,7 @@ impl Supervisor {
         for unit in &units {
             let state = self.units.get_mut(unit).expect("just chosen");
             state.goal = Goal::Up;
+            state.sought = true;
             state.forgive();
             state.bump("asked for");
         }
@@ -465,6 +474,11 @@ impl Supervisor {
             image.wanted = false;
         }
         let owns = self.deployment.as_ref().is_some_and(|deployment| !deployment.stack.owns.is_empty());
+        self.rmi = match down.rmi.as_deref() {
+            Some("local") => Images::Due(Prune::Local),
+            Some(_) => Images::Due(Prune::All),
+            None => Images::Left,
+        };
         self.owned = if owns { Owned::Due { volumes: down.volumes } } else { Owned::Left };
         self.look();
         self.look_first = if self.look_again { self.asked + 1 } else { self.asked };
@@ -508,7 +522,7 @@ impl Supervisor {
             if let Some(unit) = self.units.get_mut(id) {
                 unit.goal = goal;
                 unit.not_before = self.now;
-                unit.again = false;
+                (unit.again, unit.sought) = (false, false);
             }
         }
     }

@@ -175,6 +175,7 @@ impl GoodWorld {
                     replaces: None,
                     hash: Some(spec.hash.clone()),
                     by_us: true,
+                    age: None,
                     image: self.actual.as_ref().ok().and_then(|actual| actual.images.get(&image).cloned()).unwrap_or_default(),
                     state: SeenState::Created,
                     health: None,
@@ -182,7 +183,7 @@ impl GoodWorld {
                 self.change(|actual| actual.containers.push(seen));
                 Outcome::Created { container: id }
             }
-            Action::Create { .. } | Action::RemoveOwned { .. } => Outcome::Done,
+            Action::Create { .. } | Action::RemoveOwned { .. } | Action::RemoveImages { .. } => Outcome::Done,
             Action::Succeed { spec, predecessor, .. } => {
                 let replaces = predecessor.clone().unwrap_or_default();
                 let id = format!("forecast {}", ticket.serial);
@@ -195,6 +196,7 @@ impl GoodWorld {
                     replaces: Some(replaces),
                     hash: Some(spec.hash.clone()),
                     by_us: true,
+                    age: None,
                     image: self.actual.as_ref().ok().and_then(|actual| actual.images.get(&image).cloned()).unwrap_or_default(),
                     state: SeenState::Created,
                     health: None,
@@ -312,6 +314,7 @@ impl GoodWorld {
                 let cause = if is_there { "is to be built again" } else { "not present" };
                 (format!("image of {service}"), cause.to_owned())
             }
+            Action::RemoveImages { .. } => ("images".to_owned(), "no longer wanted".to_owned()),
             Action::RemoveOwned { .. } => ("what the services made".to_owned(), "no longer wanted".to_owned()),
             Action::Create { spec, .. } if spec.service().process().is_some() => return,
             Action::Remove { spec: Some(spec), .. } if spec.service().process().is_some() => return,
@@ -363,6 +366,7 @@ impl GoodWorld {
             | Action::TakeOver { .. }
             | Action::Assess { .. }
             | Action::Conclude { .. }
+            | Action::RemoveImages { .. }
             | Action::RemoveOwned { .. } => String::new(),
         }
     }

@@ -21,7 +21,7 @@ use super::wishes::{Lease, Wish};
 use crate::base::moment::Moment;
 use crate::base::name::{EnvId, ServiceName, UnitId};
 use crate::base::random::Random;
-use crate::plan::action::{Action, Incarnation, ResourceId, Ticket};
+use crate::plan::action::{Action, Incarnation, Prune, ResourceId, Ticket};
 use crate::plan::actual::Query;
 use crate::plan::desired::{Deployment, UnitSpec};
 use crate::plan::hash::ConfigHash;
@@ -32,6 +32,17 @@ use std::time::Duration;
 /// After a `SIGKILL` that showed no effect it is sent again: a process may have been forked in between, or sit in a system
 /// call that cannot be interrupted.
 const KILL_AGAIN: Duration = Duration::from_secs(2);
+/// For the images of `down --rmi`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Images {
+    /// Nothing to do.
+    Left,
+    /// To be removed once no container is left.
+    Due(Prune),
+    /// Being removed.
+    Busy(u64),
+}
+
 /// For what `owns:` lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owned {
@@ -69,6 +80,7 @@ pub struct Supervisor {
     /// Of the images that were built here: the lives of the tasks that had run before. Outlives us.
     pub(super) built: BTreeMap<ServiceName, BTreeMap<String, String>>,
     pub(super) owned: Owned,
+    pub(super) rmi: Images,
     /// Everything goes: removing networks and volumes waits for this.
     pub(super) going_down: bool,
     /// With that, volumes go too.
@@ -118,6 +130,7 @@ impl Supervisor {
             images: BTreeMap::new(),
             built: BTreeMap::new(),
             owned: Owned::Left,
+            rmi: Images::Left,
             going_down: false,
             takes_volumes: false,
             wishes: BTreeMap::new(),
@@ -372,6 +385,12 @@ impl Supervisor {
             self.owned = Owned::Busy(serial);
             self.act_on(serial, ResourceId::Owned, Action::RemoveOwned { owned, volumes });
         }
+        if !containers_left && let Images::Due(which) = self.rmi {
+            let serial = self.next_serial();
+            self.rmi = Images::Busy(serial);
+            let action = Action::RemoveImages { env: self.env.clone(), deployment: self.deployment.clone(), which };
+            self.act_on(serial, ResourceId::Images, action);
+        }
         for kind in [Kind::Network, Kind::Volume] {
             let keys: Vec<String> = self.resources(kind).keys().cloned().collect();
             for key in keys {
@@ -462,7 +481,8 @@ impl Supervisor {
                 | ResourceId::Volume(_)
                 | ResourceId::Prefetch(_)
                 | ResourceId::Unit(_)
-                | ResourceId::Owned => None,
+                | ResourceId::Owned
+                | ResourceId::Images => None,
             })
             .collect();
         for id in stale {

@@ -3,11 +3,12 @@
 //! Only facts are changed here; what follows from them is `reconcile`'s business.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::event::{ProbeResult, RuleId};
 use super::gate::is_wish;
 use super::health::HealthState;
-use super::machine::{Kind, Owned, Supervisor};
+use super::machine::{Images, Kind, Owned, Supervisor};
 use super::notice::{Level, Notice, ResourceState};
 use super::restart::{STABLE, again, backoff};
 use super::status::{Health, UnitKind};
@@ -35,6 +36,12 @@ impl Supervisor {
             ResourceId::Volume(key) => self.resource_acted(Kind::Volume, key, ticket, result),
             ResourceId::Image(_) | ResourceId::Prefetch(_) => self.image_acted(ticket, result),
             ResourceId::Unit(id) => self.unit_acted(id, ticket, result),
+            ResourceId::Images => {
+                if self.rmi == Images::Busy(ticket.serial) {
+                    self.rmi = Images::Left;
+                    self.images_removed(result);
+                }
+            }
             ResourceId::Owned => {
                 if self.owned == Owned::Busy(ticket.serial) {
                     self.owned = Owned::Left;
@@ -50,6 +57,19 @@ impl Supervisor {
                             }
                         }
                     }
+                }
+            }
+        }
+    }
+
+    fn images_removed(&mut self, result: Result<Outcome, Fault>) {
+        match result {
+            Ok(Outcome::Kept(reason)) => self.say(Level::Warning, reason),
+            Ok(_) => {}
+            Err(fault) => {
+                let reason = format!("images could not be removed: {fault}");
+                for wish in self.wishes.values_mut().filter(|wish| wish.networks) {
+                    wish.failed.push(reason.clone());
                 }
             }
         }
@@ -424,6 +444,7 @@ impl Supervisor {
         let stopping = unit.stopping.take();
         let ending = unit.ending.take();
         unit.have = Have::Exited { exit, at: now };
+        unit.before = Duration::ZERO;
         unit.pid = None;
         unit.between_lives = false;
         unit.killed = stopping.as_ref().is_some_and(|stopping| stopping.killed);
@@ -598,6 +619,7 @@ pub(super) fn begin_life(unit: &mut Unit, now: crate::base::moment::Moment) {
     }
     unit.health.line_seen = unit.line_of == Some(unit.incarnation);
     unit.was_ready = false;
+    unit.before = Duration::ZERO;
     unit.inspected = unit.kind != UnitKind::Container;
     unit.again = false;
     unit.stopped = false;

@@ -96,11 +96,14 @@ impl Supervisor {
             if found.insert(id.clone()) {
                 self.container_seen(number, &id, container);
                 // `up` starts containers that have ended; which these are, its first look tells.
-                let first_look = number == self.look_first;
+                let first_look = number >= self.look_first;
                 let unit = self.units.get_mut(&id).expect("just seen");
-                unit.again |=
-                    first_look && unit.goal == Goal::Up && matches!(unit.have, Have::Exited { .. }) && unit.busy.is_none();
+                let sought = first_look && std::mem::take(&mut unit.sought);
+                unit.again |= sought && unit.goal == Goal::Up && matches!(unit.have, Have::Exited { .. }) && unit.busy.is_none();
             }
+        }
+        if number >= self.look_first {
+            self.units.values_mut().for_each(|unit| unit.sought = false);
         }
         let missing: Vec<UnitId> = (self.units.values())
             .filter(|unit| unit.kind == UnitKind::Container && unit.busy.is_none() && unit.blind_until < number)
@@ -169,10 +172,11 @@ impl Supervisor {
             (None, _, None) => return UnitId::new("unnamed".parse().expect("a legal name"), 1),
         };
         if !self.units.contains_key(&id) {
-            let goal = if self.going_down || self.takes_orphans() { Goal::Gone } else { Goal::Left };
+            let orphan = self.takes_orphans() && !container.one_off;
+            let goal = if self.going_down || orphan { Goal::Gone } else { Goal::Left };
             let mut unit = Unit::new(self.ghost_spec(&id, container), goal);
             unit.takes_volumes = self.going_down && self.takes_volumes;
-            unit.ghost = true;
+            (unit.ghost, unit.one_off) = (true, container.one_off);
             unit.kind = UnitKind::Container;
             self.units.insert(id.clone(), unit);
         }
@@ -237,10 +241,8 @@ impl Supervisor {
                     });
                     unit.was_ready |= unit.health.verdict == Some(Health::Healthy);
                 }
-                if !was_running {
-                    for lease in self.leases.values_mut().filter(|lease| lease.look == number) {
-                        lease.started.remove(id);
-                    }
+                for lease in self.leases.values_mut().filter(|lease| lease.look == number) {
+                    lease.started.remove(id);
                 }
             }
             SeenState::Restarting => {
@@ -261,6 +263,10 @@ impl Supervisor {
                     unit.have = Have::Exited { exit: *exit, at: now };
                 }
             },
+        }
+        let unit = self.units.get_mut(id).expect("just seen");
+        if let Some(age) = container.age {
+            unit.aged(age, now);
         }
     }
 }

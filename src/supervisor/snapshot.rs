@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -123,7 +124,7 @@ pub enum Processes {
 impl Supervisor {
     /// What is kept of this machine.
     pub fn snapshot(&self) -> Snapshot {
-        let age = |moment: Moment| u64::try_from(self.now.since(moment).as_millis()).unwrap_or(u64::MAX);
+        let age = |unit: &Unit| u64::try_from(unit.lasts(self.now).unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
         let units = (self.units.values())
             .filter(|unit| !unit.ghost)
             .map(|unit| UnitRecord {
@@ -136,8 +137,8 @@ impl Supervisor {
                 have: match unit.have {
                     Have::Absent => HaveRecord::Absent,
                     Have::Created => HaveRecord::Created,
-                    Have::Running { since, .. } => HaveRecord::Running(age(since)),
-                    Have::Exited { exit, at } => HaveRecord::Exited(exit, age(at)),
+                    Have::Running { .. } => HaveRecord::Running(age(unit)),
+                    Have::Exited { exit, .. } => HaveRecord::Exited(exit, age(unit)),
                 },
                 pid: unit.pid,
                 birth: unit.birth.clone(),
@@ -199,6 +200,9 @@ impl Supervisor {
                 // Its health is probed anew, but the line of its log is not written again.
                 unit.line_of = record.ready.then_some(unit.incarnation);
                 begin_life(&mut unit, Moment(0));
+            }
+            if let (HaveRecord::Running(age), false) | (HaveRecord::Exited(_, age), _) = (record.have, lost) {
+                unit.before = Duration::from_millis(age);
             }
             unit.task.hash = Some(unit.spec.hash.clone());
             if record.done.as_ref().is_some_and(|done| done.hash == unit.spec.hash) {

@@ -199,6 +199,10 @@ pub struct Unit {
     pub kind: UnitKind,
     /// Found by its labels; no file describes it.
     pub ghost: bool,
+    /// It was made by `run`: a ghost that stands for no replica of its service.
+    pub one_off: bool,
+    /// The last request asked for it to be up: what the first look finds ended is started.
+    pub sought: bool,
 
     /// What is wanted.
     pub goal: Goal,
@@ -223,6 +227,8 @@ pub struct Unit {
 
     /// What is there.
     pub have: Have,
+    /// How long that had lasted before the moment that we know it since: a life may be older than its supervisor.
+    pub before: Duration,
     /// The definition that it was made of.
     pub made: Option<ConfigHash>,
     /// The spec that it was made of, if it was made by us.
@@ -298,6 +304,8 @@ impl Unit {
             id: spec.unit.clone(),
             kind,
             ghost: false,
+            one_off: false,
+            sought: false,
             goal,
             spec,
             generation: Generation::default(),
@@ -309,6 +317,7 @@ impl Unit {
             keep: false,
             takes_volumes: false,
             have: Have::Absent,
+            before: Duration::ZERO,
             made: None,
             made_spec: None,
             started_generation: Generation::default(),
@@ -401,6 +410,21 @@ impl Unit {
     /// Whether nothing of it is left, at whatever name.
     pub fn is_absent(&self) -> bool {
         self.have == Have::Absent && self.successor.is_none()
+    }
+
+    /// How long it has been running, or ended.
+    pub fn lasts(&self, now: Moment) -> Option<Duration> {
+        match self.have {
+            Have::Running { since, .. } => Some(now.since(since) + self.before),
+            Have::Exited { at, .. } => Some(now.since(at) + self.before),
+            Have::Absent | Have::Created => None,
+        }
+    }
+
+    /// Somebody who knows better says how long that is.
+    pub fn aged(&mut self, age: Duration, now: Moment) {
+        self.before = Duration::ZERO;
+        self.before = age.saturating_sub(self.lasts(now).unwrap_or_default());
     }
 
     /// Whether anything of it runs, or may run.

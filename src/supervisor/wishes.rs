@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::effect::Effect;
 use super::event::RequestId;
 use super::gate::Blocked;
-use super::machine::{Owned, Supervisor};
+use super::machine::{Images, Owned, Supervisor};
 use super::request::{Abort, Reply};
 use super::resource::Want;
 use super::status::{Health, UnitKind};
@@ -215,6 +215,7 @@ impl Supervisor {
         if let Some(message) = &self.engine_away {
             if self.units.values().any(|unit| unit.kind == UnitKind::Container && unit.have != Have::Absent)
                 || !self.networks.is_empty()
+                || self.rmi != Images::Left
             {
                 failed.push(format!("the container engine does not answer: {message}"));
                 waiting.clear();
@@ -235,6 +236,9 @@ impl Supervisor {
         }
         if self.owned != Owned::Left {
             waiting.push("what the services made".to_owned());
+        }
+        if self.rmi != Images::Left {
+            waiting.push("images".to_owned());
         }
     }
 
@@ -292,7 +296,7 @@ impl Supervisor {
             || self.units.values().any(|unit| unit.busy.is_some())
             || self.networks.values().chain(self.volumes.values()).any(|resource| resource.busy.is_some())
             || self.images.values().any(|image| image.busy.is_some())
-            || self.owned != Owned::Left && self.engine_away.is_none();
+            || (self.owned != Owned::Left || self.rmi != Images::Left) && self.engine_away.is_none();
         let processes = self.units.values().filter(|unit| unit.kind != UnitKind::Container).any(|unit| match unit.goal {
             Goal::Up => {
                 unit.schedule().is_some()

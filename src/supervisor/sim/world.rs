@@ -335,6 +335,7 @@ impl World {
                 one_off: false,
                 hash: Some(it.hash.clone()),
                 by_us: true,
+                age: None,
                 image: "sha".to_owned(),
                 state: it.state.clone(),
                 health: self.has_health(&it.unit).then_some(if it.healthy { SeenHealth::Healthy } else { SeenHealth::Starting }),
@@ -500,6 +501,7 @@ impl World {
             | Action::RemoveVolume { .. }
             | Action::Pull { .. }
             | Action::Build { .. }
+            | Action::RemoveImages { .. }
             | Action::RemoveOwned { .. } => unreachable!("not done to a unit"),
         })
     }

@@ -9,7 +9,7 @@
 //! | `observe` `events` | what there is; when to look again |
 //! | `body` `mounts` `labels` | a unit's definition as a create request (pure) |
 //! | `container` `network` `volume` | make, start, stop, remove |
-//! | `image` `context` `dockerignore` `registry` `progress` | pull and build |
+//! | `image` `context` `dockerignore` `registry` `progress` `prune` | pull, build and remove |
 //! | `logs` `exec` `run` | what a container writes; commands inside one; one-off containers |
 //! | `owned` `environments` | what else belongs to an environment; all environments |
 
@@ -30,6 +30,7 @@ mod network;
 mod observe;
 mod owned;
 mod progress;
+mod prune;
 mod published;
 mod registry;
 mod run;
@@ -105,6 +106,7 @@ impl Docker {
                 self.pull(reference, platform.as_deref(), patience, ticket, events).await
             }
             Action::Build { service, deployment } => self.build(service, deployment, ticket, events).await,
+            Action::RemoveImages { env, deployment, which } => self.remove_images(env, deployment.as_deref(), *which).await,
             Action::RemoveOwned { owned, volumes } => self.remove_owned(owned, *volumes).await,
             Action::Create { spec, inherited } => self.create(spec, inherited).await,
             Action::Succeed { spec, predecessor, renew_volumes } => {

@@ -101,10 +101,10 @@ impl Docker {
         let id = summary.id.clone().unwrap_or_default();
         let status = summary.status.as_deref().unwrap_or_default();
         if summary.state == Some(ContainerSummaryStateEnum::CREATED) {
-            return Ok(Some(seen(&summary, SeenState::Created, None)));
+            return Ok(Some(seen(&summary, SeenState::Created, None, None)));
         }
         if let Some(birth) = self.0.births.get(&id) {
-            return Ok(Some(seen(&summary, state_of_list(&summary, birth), health_of_status(status))));
+            return Ok(Some(seen(&summary, state_of_list(&summary, birth), None, health_of_status(status))));
         }
         let state = match link.api.inspect_container(&id, None).await {
             Ok(container) => container.state.unwrap_or_default(),
@@ -115,7 +115,7 @@ impl Docker {
             self.0.births.keep(turn, &id, birth);
         }
         let health = state.health.as_ref().and_then(|health| health_of(health.status?));
-        Ok(Some(seen(&summary, state_of_inspect(&state), health)))
+        Ok(Some(seen(&summary, state_of_inspect(&state), state.finished_at.as_deref(), health)))
     }
 }
 
@@ -149,11 +149,17 @@ pub(super) fn replaced_by(name: &str) -> Option<&str> {
     (is_id && !rest.is_empty()).then_some(id)
 }
 
-fn seen(summary: &ContainerSummary, state: SeenState, health: Option<SeenHealth>) -> SeenContainer {
+fn seen(summary: &ContainerSummary, state: SeenState, ended: Option<&str>, health: Option<SeenHealth>) -> SeenContainer {
     let labels = summary.labels.as_ref();
     let (hash, by_us) = labels::hash(labels);
     let running = matches!(state, SeenState::Running { .. });
+    let since = match &state {
+        SeenState::Running { birth } => Some(birth.as_str()),
+        SeenState::Exited { .. } => ended,
+        SeenState::Created | SeenState::Restarting => None,
+    };
     SeenContainer {
+        age: since.and_then(time::age),
         id: summary.id.clone().unwrap_or_default(),
         name: name_of(summary),
         unit: labels::unit(labels),

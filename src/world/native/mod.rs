@@ -117,6 +117,7 @@ impl Native {
             | Action::Build { .. }
             | Action::Assess { .. }
             | Action::Conclude { .. }
+            | Action::RemoveImages { .. }
             | Action::RemoveOwned { .. } => Some(Err(Fault::permanent(format!(
                 "{} {} is nothing that a process engine does",
                 action.verb(),
