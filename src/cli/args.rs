@@ -182,7 +182,6 @@ const NOT_YET: &[(&str, &str, bool)] = &[
     ("up", "always-recreate-deps", false),
     ("up", "menu", false),
     ("up", "no-build", false),
-    ("up", "renew-anon-volumes", false),
     ("up", "ui", false),
 ];
 

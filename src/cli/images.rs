@@ -28,13 +28,13 @@ pub struct Job {
 impl Job {
     /// Pulls a service's image.
     pub fn pull(service: &ServiceName, reference: String, platform: Option<String>) -> Self {
-        let action = Action::Pull { reference: reference.clone(), platform };
+        let action = Action::Pull { reference: reference.clone(), platform, once: false };
         Self { resource: ResourceId::Image(service.clone()), name: reference, action }
     }
 
     /// Pulls an image of `images:`.
     pub fn prefetch(reference: String) -> Self {
-        let action = Action::Pull { reference: reference.clone(), platform: None };
+        let action = Action::Pull { reference: reference.clone(), platform: None, once: false };
         Self { resource: ResourceId::Prefetch(reference.clone()), name: reference, action }
     }
 
@@ -54,12 +54,16 @@ impl Job {
             | Action::CreateVolume { .. }
             | Action::RemoveVolume { .. }
             | Action::Create { .. }
+            | Action::Succeed { .. }
+            | Action::TakeOver { .. }
+            | Action::Discard { .. }
             | Action::Start { .. }
             | Action::Stop { .. }
             | Action::Kill { .. }
             | Action::Remove { .. }
             | Action::Assess { .. }
             | Action::Conclude { .. }
+            | Action::RemoveImages { .. }
             | Action::RemoveOwned { .. } => (ResourceState::Creating, ResourceState::Created),
         }
     }

@@ -43,6 +43,9 @@ pub struct Args {
     /// Leave what exists as it is, whatever changed
     #[arg(long)]
     pub no_recreate: bool,
+    /// Give containers that are made anew new anonymous volumes, instead of those of the containers before
+    #[arg(short = 'V', long)]
+    pub renew_anon_volumes: bool,
     /// Only the services named, not what they depend on
     #[arg(long)]
     pub no_deps: bool,
@@ -193,6 +196,7 @@ fn request(args: &Args, ready: &Ready, context: &Context) -> Up {
         wait: args.wait,
         wait_timeout: values::seconds(args.wait_timeout),
         recreate,
+        renew_anon_volumes: args.renew_anon_volumes,
         build: args.build,
         pull: args.pull.clone().filter(|when| when != "policy"),
         remove_orphans: args.remove_orphans || context.is_set("COMPOSE_REMOVE_ORPHANS"),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::desired::{Deployment, UnitSpec};
 use super::hash::ConfigHash;
-use crate::base::name::{ServiceName, UnitId};
+use crate::base::name::{EnvId, ServiceName, UnitId};
 use crate::model::owned::Owned;
 
 /// Counts a unit's starts. Late news of an older life is known by it and dropped.
@@ -35,6 +35,8 @@ pub enum ResourceId {
     Unit(UnitId),
     /// What services made outside of our sight (`owns:`).
     Owned,
+    /// The images of a whole environment, as `down --rmi` means them.
+    Images,
 }
 
 impl fmt::Display for ResourceId {
@@ -46,6 +48,7 @@ impl fmt::Display for ResourceId {
             ResourceId::Prefetch(reference) => write!(f, "image {reference}"),
             ResourceId::Unit(unit) => write!(f, "{unit}"),
             ResourceId::Owned => f.write_str("owned things"),
+            ResourceId::Images => f.write_str("images"),
         }
     }
 }
@@ -98,6 +101,8 @@ pub enum Action {
         reference: String,
         /// `os/arch`, else the engine's.
         platform: Option<String>,
+        /// It can be built if it cannot be pulled: a registry that does not answer is not waited for.
+        once: bool,
     },
     /// Builds a service's image. Answer: `Image`.
     Build {
@@ -112,6 +117,33 @@ pub enum Action {
         spec: UnitSpec,
         /// Anonymous volumes of the container that this one replaces: path inside → volume.
         inherited: IndexMap<String, String>,
+    },
+    /// Makes the container that is to take the place of another beside that one, with its anonymous volumes. Answer: `Created`.
+    Succeed {
+        /// What.
+        spec: UnitSpec,
+        /// The container whose place it is to take.
+        predecessor: Option<String>,
+        /// With new anonymous volumes instead.
+        renew_volumes: bool,
+    },
+    /// Gives a container its proper name, once the one that had it is gone. Answer: `Done`.
+    TakeOver {
+        /// What.
+        spec: UnitSpec,
+        /// The container.
+        container: String,
+        /// The name.
+        name: String,
+    },
+    /// Removes a container that has never been started, and the volumes that were made for it. Answer: `Removed`.
+    Discard {
+        /// Of which unit.
+        spec: UnitSpec,
+        /// The container.
+        container: String,
+        /// The volumes that it shares with its predecessor too.
+        volumes: bool,
     },
     /// Starts a unit, and runs its `post_start` hooks. Answer: `Started`. A process's `Exited` may overtake it.
     Start {
@@ -173,6 +205,15 @@ pub enum Action {
         /// How its command ended.
         exit: Exit,
     },
+    /// Removes the images of an environment, as far as its labels and its services tell. Answer: `Done` or `Kept`.
+    RemoveImages {
+        /// Whose.
+        env: EnvId,
+        /// What its files say, if that is known.
+        deployment: Option<Arc<Deployment>>,
+        /// Which.
+        which: Prune,
+    },
     /// Removes what services made (`owns:`). Answer: `Done`.
     RemoveOwned {
         /// What.
@@ -182,11 +223,24 @@ pub enum Action {
     },
 }
 
+/// Which images go with an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prune {
+    /// Those that were built here and have no name of their own.
+    Local,
+    /// All that its services use.
+    All,
+}
+
 impl Action {
     /// The unit that it is done to; none for what is done to a resource, or to a unit that no file describes.
     pub fn spec(&self) -> Option<&UnitSpec> {
         match self {
             Action::Create { spec, .. }
+            | Action::Succeed { spec, .. }
+            | Action::TakeOver { spec, .. }
+            | Action::Discard { spec, .. }
             | Action::Start { spec, .. }
             | Action::Stop { spec, .. }
             | Action::Kill { spec, .. }
@@ -199,6 +253,7 @@ impl Action {
             | Action::RemoveVolume { .. }
             | Action::Pull { .. }
             | Action::Build { .. }
+            | Action::RemoveImages { .. }
             | Action::RemoveOwned { .. } => None,
         }
     }
@@ -206,10 +261,16 @@ impl Action {
     /// The word for it in plans and messages.
     pub fn verb(&self) -> &'static str {
         match self {
-            Action::CreateNetwork { .. } | Action::CreateVolume { .. } | Action::Create { .. } => "create",
-            Action::RemoveNetwork { .. } | Action::RemoveVolume { .. } | Action::Remove { .. } | Action::RemoveOwned { .. } => {
-                "remove"
+            Action::CreateNetwork { .. } | Action::CreateVolume { .. } | Action::Create { .. } | Action::Succeed { .. } => {
+                "create"
             }
+            Action::RemoveNetwork { .. }
+            | Action::RemoveVolume { .. }
+            | Action::Remove { .. }
+            | Action::Discard { .. }
+            | Action::RemoveImages { .. }
+            | Action::RemoveOwned { .. } => "remove",
+            Action::TakeOver { .. } => "rename",
             Action::Pull { .. } => "pull",
             Action::Build { .. } => "build",
             Action::Start { .. } => "start",

@@ -1,6 +1,7 @@
 //! What an engine reports, in words that are no engine's own.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::action::Exit;
 use super::hash::ConfigHash;
@@ -28,6 +29,8 @@ pub struct Actual {
     pub volumes: BTreeMap<String, SeenResource>,
     /// The images asked for that are present: reference → id.
     pub images: BTreeMap<String, String>,
+    /// How long ago these were given their names, where the engine knows.
+    pub tagged: BTreeMap<String, Duration>,
 }
 
 /// A network or volume as seen.
@@ -52,6 +55,9 @@ pub struct SeenContainer {
     pub unit: Option<UnitId>,
     /// Made by `run`.
     pub one_off: bool,
+    /// It was made to take the place of another container, and has not yet: the first twelve digits of that one's id, which its
+    /// name begins with.
+    pub replaces: Option<String>,
     /// The hash label.
     pub hash: Option<ConfigHash>,
     /// Whether the hash is one of ours (a label says so); Compose's cannot be compared.
@@ -60,6 +66,8 @@ pub struct SeenContainer {
     pub image: String,
     /// What it does.
     pub state: SeenState,
+    /// How long it has been running, or ended, where that is known.
+    pub age: Option<Duration>,
     /// The engine's verdict, where the container has a health check.
     pub health: Option<SeenHealth>,
 }

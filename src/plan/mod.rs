@@ -8,4 +8,5 @@ pub mod environment;
 pub mod hash;
 pub mod next;
 pub mod ports;
+pub mod provision;
 pub mod render;

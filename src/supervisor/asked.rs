@@ -7,19 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::RequestId;
-use super::machine::{Kind, Owned, Signals, Supervisor};
+use super::machine::{Images, Kind, Owned, Signals, Supervisor};
 use super::notice::{Level, Notice};
 use super::request::{Abort, Down, Kill, Recreate, Remove, Reply, Request, Restart, Select, Stop, Up};
-use super::resource::{Image, Origin, Resource, Want};
+use super::resource::{Image, Resource, Want};
 use super::status::UnitKind;
 use super::unit::{Cause, Have, Phase, Stopping, Unit};
 use super::wishes::{Aim, Lease, Wish};
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::service::Service;
-use crate::plan::action::{Action, Fault, Outcome, ResourceId, Ticket};
+use crate::plan::action::{Action, Fault, Outcome, Prune, ResourceId, Ticket};
 use crate::plan::desired::Deployment;
 use crate::plan::diff;
 use crate::plan::next::Goal;
+use crate::plan::provision::{Provision, Source};
 
 impl Supervisor {
     pub(super) fn requested(&mut self, id: RequestId, request: Request) {
@@ -27,7 +28,8 @@ impl Supervisor {
         self.persist = true;
         // What a snapshot says of containers may be long past; nothing is said or decided before somebody has looked.
         let unseen = self.seen < self.look_first && self.engine_away.is_none() && self.touches_engine();
-        if unseen && !matches!(request, Request::Deployment | Request::Follow | Request::Detach) {
+        // An `up` asks for a look of its own, and decides nothing about containers before it.
+        if unseen && !matches!(request, Request::Up(_) | Request::Deployment | Request::Follow | Request::Detach) {
             self.look();
             return self.parked.push((id, request));
         }
@@ -95,7 +97,7 @@ impl Supervisor {
         let selected = select(&deployment, &up.services, up.no_deps);
         let before = self.deployment.replace(deployment.clone());
         (self.going_down, self.takes_volumes) = (false, false);
-        self.owned = Owned::Left;
+        (self.owned, self.rmi) = (Owned::Left, Images::Left);
         let mut units = Vec::new();
         // Of these it is awaited that they are gone.
         let mut leaving = Vec::new();
@@ -126,12 +128,15 @@ impl Supervisor {
             let image = self
                 .images
                 .entry(ResourceId::Prefetch(reference.clone()))
-                .or_insert_with(|| Image::new(reference.clone(), Origin::Pull));
+                .or_insert_with(|| Image::new(reference.clone(), Source::Pull));
             image.wanted = true;
             image.failed = None;
         }
         warnings.extend(self.orphans(&deployment, up.remove_orphans));
-        let started = units.iter().filter(|unit| !self.units[*unit].is_alive()).cloned().collect();
+        // What runs of the others, the look tells.
+        let unseen = self.seen < self.look_first;
+        let is_known_alive = |unit: &Unit| unit.is_alive() && !(unseen && unit.kind == UnitKind::Container);
+        let started = units.iter().filter(|unit| !is_known_alive(&self.units[*unit])).cloned().collect();
         self.overrule(id, &units, "up", &[Aim::Down]);
         self.look_now();
         let give_up_at = up.wait_timeout.map(|limit| self.now + limit);
@@ -156,14 +161,18 @@ impl Supervisor {
             Recreate::Always => named,
             Recreate::WhenChanged | Recreate::Never => false,
         };
+        // Of what was not looked at yet the first look tells whether it has to be started.
+        let seen = self.seen >= self.look_first;
         let unit = self.units.entry(id.clone()).or_insert_with(|| Unit::new(spec.clone(), goal));
         let (old_hash, was_stopping) = (unit.spec.hash.clone(), unit.stopping.is_some());
         let fresh = Unit::new(spec.clone(), goal);
         unit.kind = fresh.kind;
         unit.ghost = false;
         unit.goal = goal;
+        unit.sought = true;
         (unit.timeout, unit.hurry) = (up.timeout, None);
         unit.keep = up.recreate == Recreate::Never;
+        unit.renew_volumes = up.renew_anon_volumes && named;
         unit.takes_volumes = false;
         unit.no_deps = up.no_deps;
         unit.recreate |= recreate && unit.have != Have::Absent;
@@ -178,7 +187,7 @@ impl Supervisor {
                 unit.task.hash = Some(unit.spec.hash.clone());
             }
             unit.recreate = false;
-        } else if (ended || was_stopping) && goal == Goal::Up {
+        } else if (ended || was_stopping) && goal == Goal::Up && (unit.kind != UnitKind::Container || seen) {
             unit.generation.0 += 1;
         }
         let changed = exists && !unit.keep && unit.spec.hash != old_hash;
@@ -208,31 +217,20 @@ impl Supervisor {
         }
         let Some(reference) = deployment.image_of(name) else { return };
         let pull = up.and_then(|up| up.pull.as_deref()).filter(|policy| *policy != "policy");
-        let policy = pull.or(container.pull_policy.as_deref()).unwrap_or_default();
-        let source = match (container.build.is_some(), policy) {
-            (true, _) => Origin::Build,
-            (false, "never") => Origin::Never,
-            (false, _) => Origin::Pull,
-        };
-        let image = self.images.entry(ResourceId::Image(name.clone())).or_insert_with(|| Image::new(reference.clone(), source));
+        let provision = Provision::of(container, pull, up.is_some_and(|up| up.build));
+        let image =
+            self.images.entry(ResourceId::Image(name.clone())).or_insert_with(|| Image::new(reference.clone(), provision.source));
         if image.reference != reference {
-            *image = Image::new(reference, source);
+            *image = Image::new(reference, provision.source);
         }
-        image.source = source;
-        image.wanted = true;
-        image.failed = None;
-        image.renew |= up.is_some_and(|up| match source {
-            Origin::Build => up.build || policy == "build",
-            Origin::Pull => policy == "always",
-            Origin::Never => false,
-        });
+        image.want(provision, up.is_some());
     }
 
     /// What a `down` under way was about to take from units that are wanted after all.
     fn need_again(&mut self, units: &[UnitId]) {
         let Some(deployment) = self.deployment.clone() else { return };
         (self.going_down, self.takes_volumes) = (false, false);
-        self.owned = Owned::Left;
+        (self.owned, self.rmi) = (Owned::Left, Images::Left);
         self.take_volumes(units, false);
         let names: BTreeSet<&ServiceName> = units.iter().map(|unit| &unit.service).collect();
         for name in names {
@@ -271,7 +269,7 @@ impl Supervisor {
     /// Units of services that the files no longer have.
     fn orphans(&mut self, deployment: &Deployment, remove: bool) -> Vec<String> {
         let orphans: Vec<UnitId> = (self.units.values())
-            .filter(|unit| deployment.service(&unit.id.service).is_none() && unit.have != Have::Absent)
+            .filter(|unit| deployment.service(&unit.id.service).is_none() && unit.have != Have::Absent && !unit.one_off)
             .map(|unit| unit.id.clone())
             .collect();
         if remove {
@@ -306,6 +304,7 @@ impl Supervisor {
             let unit = self.units.get_mut(unit).expect("just chosen");
             let running = matches!(unit.have, Have::Running { .. }) && unit.stopping.is_none();
             unit.goal = Goal::Up;
+            unit.sought = true;
             unit.forgive();
             if unit.kind == UnitKind::Task {
                 if !running {
@@ -352,6 +351,7 @@ impl Supervisor {
         for unit in &units {
             let state = self.units.get_mut(unit).expect("just chosen");
             state.goal = Goal::Up;
+            state.sought = true;
             state.forgive();
             state.bump("asked for");
         }
@@ -474,6 +474,11 @@ impl Supervisor {
             image.wanted = false;
         }
         let owns = self.deployment.as_ref().is_some_and(|deployment| !deployment.stack.owns.is_empty());
+        self.rmi = match down.rmi.as_deref() {
+            Some("local") => Images::Due(Prune::Local),
+            Some(_) => Images::Due(Prune::All),
+            None => Images::Left,
+        };
         self.owned = if owns { Owned::Due { volumes: down.volumes } } else { Owned::Left };
         self.look();
         self.look_first = if self.look_again { self.asked + 1 } else { self.asked };
@@ -517,7 +522,7 @@ impl Supervisor {
             if let Some(unit) = self.units.get_mut(id) {
                 unit.goal = goal;
                 unit.not_before = self.now;
-                unit.again = false;
+                (unit.again, unit.sought) = (false, false);
             }
         }
     }

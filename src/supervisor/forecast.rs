@@ -172,8 +172,10 @@ impl GoodWorld {
                     name: spec.deployment.container_name(&spec.unit),
                     unit: Some(spec.unit.clone()),
                     one_off: false,
+                    replaces: None,
                     hash: Some(spec.hash.clone()),
                     by_us: true,
+                    age: None,
                     image: self.actual.as_ref().ok().and_then(|actual| actual.images.get(&image).cloned()).unwrap_or_default(),
                     state: SeenState::Created,
                     health: None,
@@ -181,7 +183,39 @@ impl GoodWorld {
                 self.change(|actual| actual.containers.push(seen));
                 Outcome::Created { container: id }
             }
-            Action::Create { .. } | Action::RemoveOwned { .. } => Outcome::Done,
+            Action::Create { .. } | Action::RemoveOwned { .. } | Action::RemoveImages { .. } => Outcome::Done,
+            Action::Succeed { spec, predecessor, .. } => {
+                let replaces = predecessor.clone().unwrap_or_default();
+                let id = format!("forecast {}", ticket.serial);
+                let image = spec.deployment.image_of(&spec.unit.service).unwrap_or_default();
+                let seen = SeenContainer {
+                    id: id.clone(),
+                    name: format!("{replaces}_{}", spec.deployment.container_name(&spec.unit)),
+                    unit: Some(spec.unit.clone()),
+                    one_off: false,
+                    replaces: Some(replaces),
+                    hash: Some(spec.hash.clone()),
+                    by_us: true,
+                    age: None,
+                    image: self.actual.as_ref().ok().and_then(|actual| actual.images.get(&image).cloned()).unwrap_or_default(),
+                    state: SeenState::Created,
+                    health: None,
+                };
+                self.change(|actual| actual.containers.push(seen));
+                Outcome::Created { container: id }
+            }
+            Action::TakeOver { container, name, .. } => {
+                self.change(|actual| {
+                    for seen in actual.containers.iter_mut().filter(|seen| seen.id == *container) {
+                        (seen.name, seen.replaces) = (name.clone(), None);
+                    }
+                });
+                Outcome::Done
+            }
+            Action::Discard { container, .. } => {
+                self.change(|actual| actual.containers.retain(|seen| seen.id != *container));
+                Outcome::Removed { anonymous: indexmap::IndexMap::new() }
+            }
             Action::Start { spec, incarnation, .. } => {
                 let ends = self.ends(spec.service(), &spec.unit.service);
                 let birth = format!("forecast {}", ticket.serial);
@@ -268,7 +302,8 @@ impl GoodWorld {
     /// Writes the action into the plan, with its cause and what it waited for.
     fn note(&mut self, ticket: &Ticket, action: &Action) {
         let (subject, cause) = match action {
-            Action::Conclude { .. } | Action::Assess { .. } => return,
+            // A new name is no news to anybody.
+            Action::Conclude { .. } | Action::Assess { .. } | Action::TakeOver { .. } => return,
             Action::CreateNetwork { .. } | Action::CreateVolume { .. } => (ticket.resource.to_string(), "not found".to_owned()),
             Action::RemoveNetwork { name } => (format!("network {name}"), "no longer wanted".to_owned()),
             Action::RemoveVolume { name } => (format!("volume {name}"), "no longer wanted".to_owned()),
@@ -279,12 +314,17 @@ impl GoodWorld {
                 let cause = if is_there { "is to be built again" } else { "not present" };
                 (format!("image of {service}"), cause.to_owned())
             }
+            Action::RemoveImages { .. } => ("images".to_owned(), "no longer wanted".to_owned()),
             Action::RemoveOwned { .. } => ("what the services made".to_owned(), "no longer wanted".to_owned()),
             Action::Create { spec, .. } if spec.service().process().is_some() => return,
             Action::Remove { spec: Some(spec), .. } if spec.service().process().is_some() => return,
-            Action::Create { .. } | Action::Start { .. } | Action::Stop { .. } | Action::Kill { .. } | Action::Remove { .. } => {
-                (ticket.resource.to_string(), self.cause(ticket, action))
-            }
+            Action::Create { .. }
+            | Action::Succeed { .. }
+            | Action::Discard { .. }
+            | Action::Start { .. }
+            | Action::Stop { .. }
+            | Action::Kill { .. }
+            | Action::Remove { .. } => (ticket.resource.to_string(), self.cause(ticket, action)),
         };
         let task = matches!(action, Action::Start { spec, .. } if spec.service().is_task());
         let verb = if task { "run" } else { action.verb() };
@@ -308,6 +348,8 @@ impl GoodWorld {
                 if process.check.is_some() { "if its check fails".to_owned() } else { "unless it is up to date".to_owned() }
             }
             Action::Create { .. } => "not found".to_owned(),
+            Action::Succeed { .. } => "its definition changed".to_owned(),
+            Action::Discard { .. } => "left over".to_owned(),
             Action::Start { .. } => "wanted up".to_owned(),
             Action::Stop { .. } | Action::Kill { .. } | Action::Remove { .. } => match unit {
                 Some(unit) if unit.goal == crate::plan::next::Goal::Up && !matches!(unit.have, Have::Absent) => {
@@ -321,8 +363,10 @@ impl GoodWorld {
             | Action::RemoveVolume { .. }
             | Action::Pull { .. }
             | Action::Build { .. }
+            | Action::TakeOver { .. }
             | Action::Assess { .. }
             | Action::Conclude { .. }
+            | Action::RemoveImages { .. }
             | Action::RemoveOwned { .. } => String::new(),
         }
     }

@@ -39,10 +39,9 @@ impl Supervisor {
         }
         match step {
             Step::Kill | Step::Conclude => true,
-            Step::Table(next::Step::Stop) => {
-                unit.not_before <= self.now && self.stop_gate(unit) && self.successor_gate(unit) == Gate::Open
-            }
-            Step::Table(next::Step::Remove) => unit.not_before <= self.now,
+            Step::Table(next::Step::Stop) => unit.not_before <= self.now && self.stop_gate(unit),
+            Step::Table(next::Step::Remove | next::Step::TakeOver | next::Step::Discard) => unit.not_before <= self.now,
+            Step::Table(next::Step::Succeed) => unit.not_before <= self.now && self.create_gate(unit) == Gate::Open,
             Step::Table(next::Step::Create) => {
                 unit.not_before <= self.now && self.create_gate(unit) == Gate::Open && self.task_gate(unit, blocked)
             }
@@ -62,10 +61,19 @@ impl Supervisor {
         let wanted = unit.ending.is_none() && !matches!(unit.have, Have::Running { leader_exit: Some(_), .. });
         !wanted
             || unit.ghost
-            || !self.units.values().any(|other| other.is_going_down() && self.depends(&other.id.service, &unit.id.service))
+            || !self
+                .units
+                .values()
+                .any(|other| other.is_going_down() && !self.runs_on(other) && self.depends(&other.id.service, &unit.id.service))
     }
 
-    /// A container that is to be made anew goes on until what the new one needs is there.
+    /// Whether what should be made anew goes on as it is, because what is to take its place cannot be made.
+    fn runs_on(&self, unit: &Unit) -> bool {
+        let replaced = unit.goal == Goal::Up && unit.stopping.is_none() && unit.beside() == next::Successor::Missing;
+        replaced && (unit.given_up || matches!(self.successor_gate(unit), Gate::Blocked(..)))
+    }
+
+    /// What the container needs that is to take the place of another.
     pub(super) fn successor_gate(&self, unit: &Unit) -> Gate {
         let replaced = unit.goal == Goal::Up && unit.ending.is_none() && unit.definition() == next::Definition::Different;
         if replaced { self.create_gate(unit) } else { Gate::Open }
@@ -201,10 +209,8 @@ impl Supervisor {
                     continue;
                 }
                 for unit in self.units_of(name).filter(|unit| unit.goal == Goal::Up && !unit.is_alive() && !unit.is_done()) {
-                    let gates = [
-                        self.start_gate(unit, &blocked),
-                        if unit.have == Have::Absent { self.create_gate(unit) } else { Gate::Open },
-                    ];
+                    let gates =
+                        [self.start_gate(unit, &blocked), if unit.is_absent() { self.create_gate(unit) } else { Gate::Open }];
                     if let Some(Gate::Blocked(root, reason)) = gates.into_iter().find(|gate| matches!(gate, Gate::Blocked(..))) {
                         blocked.insert(name.clone(), (root, reason));
                     }

@@ -13,7 +13,7 @@ use super::effect::{Effect, Probe};
 use super::event::{Event, RequestId};
 use super::notice::{Level, Notice, ResourceState};
 use super::request::Request;
-use super::resource::{Image, Origin, Resource, Want};
+use super::resource::{Image, Resource, Want};
 use super::status::{UnitKind, UnitStatus};
 use super::unit::{Busy, Cause, Have, Hold, Phase, Step, Stopping, Unit};
 use super::watch::Watches;
@@ -21,16 +21,28 @@ use super::wishes::{Lease, Wish};
 use crate::base::moment::Moment;
 use crate::base::name::{EnvId, ServiceName, UnitId};
 use crate::base::random::Random;
-use crate::plan::action::{Action, Incarnation, ResourceId, Ticket};
+use crate::plan::action::{Action, Incarnation, Prune, ResourceId, Ticket};
 use crate::plan::actual::Query;
 use crate::plan::desired::{Deployment, UnitSpec};
 use crate::plan::hash::ConfigHash;
 use crate::plan::next;
+use crate::plan::provision::{Source, Way};
 use std::time::Duration;
 
 /// After a `SIGKILL` that showed no effect it is sent again: a process may have been forked in between, or sit in a system
 /// call that cannot be interrupted.
 const KILL_AGAIN: Duration = Duration::from_secs(2);
+/// For the images of `down --rmi`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Images {
+    /// Nothing to do.
+    Left,
+    /// To be removed once no container is left.
+    Due(Prune),
+    /// Being removed.
+    Busy(u64),
+}
+
 /// For what `owns:` lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owned {
@@ -68,6 +80,7 @@ pub struct Supervisor {
     /// Of the images that were built here: the lives of the tasks that had run before. Outlives us.
     pub(super) built: BTreeMap<ServiceName, BTreeMap<String, String>>,
     pub(super) owned: Owned,
+    pub(super) rmi: Images,
     /// Everything goes: removing networks and volumes waits for this.
     pub(super) going_down: bool,
     /// With that, volumes go too.
@@ -117,6 +130,7 @@ impl Supervisor {
             images: BTreeMap::new(),
             built: BTreeMap::new(),
             owned: Owned::Left,
+            rmi: Images::Left,
             going_down: false,
             takes_volumes: false,
             wishes: BTreeMap::new(),
@@ -273,12 +287,35 @@ impl Supervisor {
         }
         let spec = match step {
             Step::Table(next::Step::Stop) | Step::Kill => unit.existing_spec(),
-            Step::Table(next::Step::Create | next::Step::Start | next::Step::Remove) | Step::Assess | Step::Conclude => {
-                unit.spec.clone()
-            }
+            Step::Table(
+                next::Step::Create
+                | next::Step::Succeed
+                | next::Step::TakeOver
+                | next::Step::Discard
+                | next::Step::Start
+                | next::Step::Remove,
+            )
+            | Step::Assess
+            | Step::Conclude => unit.spec.clone(),
         };
         let action = match step {
-            Step::Table(next::Step::Create) => Action::Create { spec: spec.clone(), inherited: unit.anonymous.clone() },
+            Step::Table(next::Step::Create) => {
+                let inherited = if unit.renew_volumes { IndexMap::new() } else { unit.anonymous.clone() };
+                Action::Create { spec: spec.clone(), inherited }
+            }
+            Step::Table(next::Step::Succeed) => {
+                Action::Succeed { spec: spec.clone(), predecessor: unit.container.clone(), renew_volumes: unit.renew_volumes }
+            }
+            Step::Table(next::Step::TakeOver) => {
+                let Some(successor) = &unit.successor else { return };
+                let (container, name) = (successor.container.clone(), successor.name.clone());
+                Action::TakeOver { spec: spec.clone(), container, name }
+            }
+            Step::Table(next::Step::Discard) => {
+                let Some(successor) = &unit.successor else { return };
+                let volumes = unit.goal == next::Goal::Gone && unit.takes_volumes;
+                Action::Discard { spec: spec.clone(), container: successor.container.clone(), volumes }
+            }
             Step::Table(next::Step::Start) => {
                 unit.incarnation.0 += 1;
                 unit.hurry = None;
@@ -336,10 +373,8 @@ impl Supervisor {
         if !self.may_touch_engine() {
             return;
         }
-        let containers_left = self
-            .units
-            .values()
-            .any(|unit| unit.kind == UnitKind::Container && (unit.have != Have::Absent || unit.busy.is_some()));
+        let containers_left =
+            self.units.values().any(|unit| unit.kind == UnitKind::Container && (!unit.is_absent() || unit.busy.is_some()));
         let units_left = self.units.values().any(super::unit::Unit::is_alive);
         if self.going_down
             && !units_left
@@ -349,6 +384,12 @@ impl Supervisor {
             let serial = self.next_serial();
             self.owned = Owned::Busy(serial);
             self.act_on(serial, ResourceId::Owned, Action::RemoveOwned { owned, volumes });
+        }
+        if !containers_left && let Images::Due(which) = self.rmi {
+            let serial = self.next_serial();
+            self.rmi = Images::Busy(serial);
+            let action = Action::RemoveImages { env: self.env.clone(), deployment: self.deployment.clone(), which };
+            self.act_on(serial, ResourceId::Images, action);
         }
         for kind in [Kind::Network, Kind::Volume] {
             let keys: Vec<String> = self.resources(kind).keys().cloned().collect();
@@ -391,22 +432,22 @@ impl Supervisor {
         for id in due {
             let image = &self.images[&id];
             let reference = image.reference.clone();
-            let action = match (image.source, &id, self.deployment.clone()) {
-                (Origin::Never, ..) => {
-                    let reason =
-                        format!("the image `{reference}` is not present, and `pull_policy: never` keeps it from being pulled");
-                    self.images.get_mut(&id).expect("just looked").failed = Some(reason);
-                    continue;
-                }
-                (Origin::Build, ResourceId::Image(service), Some(deployment)) => {
+            let Some(way) = image.way() else {
+                let reason = format!("the image `{reference}` is not present, and its `pull_policy` keeps it from being pulled");
+                self.images.get_mut(&id).expect("just looked").failed = Some(reason);
+                continue;
+            };
+            let action = match (way, &id, self.deployment.clone()) {
+                (Way::Build, ResourceId::Image(service), Some(deployment)) => {
                     if !self.build_may_start(service) {
                         continue;
                     }
                     Action::Build { service: service.clone(), deployment }
                 }
-                (Origin::Build | Origin::Pull, id, _) => {
+                (Way::Build | Way::Pull, id, _) => {
                     let platform = if let ResourceId::Image(service) = id { self.platform_of(service) } else { None };
-                    Action::Pull { reference: reference.clone(), platform }
+                    let once = image.source == Source::PullElseBuild;
+                    Action::Pull { reference: reference.clone(), platform, once }
                 }
             };
             let serial = self.next_serial();
@@ -414,7 +455,7 @@ impl Supervisor {
                 self.built.insert(service.clone(), self.lives_of_tasks(service));
             }
             let image = self.images.get_mut(&id).expect("just looked");
-            image.busy = Some(serial);
+            image.busy = Some((serial, way));
             let state = if matches!(action, Action::Build { .. }) { ResourceState::Building } else { ResourceState::Pulling };
             self.tell(Notice::Resource { resource: id.clone(), state, name: reference });
             self.act_on(serial, id, action);
@@ -428,19 +469,33 @@ impl Supervisor {
             self.lives_of_tasks(service).iter().any(|(task, life)| known.and_then(|known| known.get(task)) != Some(life))
         };
         let stale: Vec<ResourceId> = (self.images.iter())
-            .filter(|(_, image)| image.source == Origin::Build && image.wanted && image.looked && image.busy.is_none())
-            .filter_map(|(id, _)| match id {
-                ResourceId::Image(service) if self.build_may_start(service) && has_run_since(service) => Some(id.clone()),
+            .filter(|(_, image)| image.wanted && image.looked && image.busy.is_none() && image.renew.is_none())
+            .filter_map(|(id, image)| match id {
+                ResourceId::Image(service)
+                    if self.is_built_here(service, image) && self.build_may_start(service) && has_run_since(service) =>
+                {
+                    Some(id.clone())
+                }
                 ResourceId::Image(_)
                 | ResourceId::Network(_)
                 | ResourceId::Volume(_)
                 | ResourceId::Prefetch(_)
                 | ResourceId::Unit(_)
-                | ResourceId::Owned => None,
+                | ResourceId::Owned
+                | ResourceId::Images => None,
             })
             .collect();
         for id in stale {
-            self.images.get_mut(&id).expect("just looked").renew = true;
+            self.images.get_mut(&id).expect("just looked").renew = Some(Way::Build);
+        }
+    }
+
+    /// Whether what is there of an image is, or is to be, our own work; what could be pulled is not.
+    fn is_built_here(&self, service: &ServiceName, image: &Image) -> bool {
+        match image.source {
+            Source::Build => true,
+            Source::PullElseBuild => self.built.contains_key(service),
+            Source::Pull | Source::Never => false,
         }
     }
 
@@ -479,8 +534,8 @@ impl Supervisor {
     fn forget_what_is_gone(&mut self) {
         let before = self.units.len();
         self.units.retain(|_, unit| {
-            let gone = unit.goal == next::Goal::Gone || (unit.ghost && unit.have == Have::Absent);
-            !(gone && unit.have == Have::Absent && unit.busy.is_none())
+            let gone = unit.is_absent() && (unit.goal == next::Goal::Gone || unit.ghost);
+            !(gone && unit.busy.is_none())
         });
         self.networks
             .retain(|_, network| !(network.want == Want::Gone && network.there == Some(false) && network.busy.is_none()));

@@ -3,20 +3,22 @@
 //! Only facts are changed here; what follows from them is `reconcile`'s business.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::event::{ProbeResult, RuleId};
 use super::gate::is_wish;
 use super::health::HealthState;
-use super::machine::{Kind, Owned, Supervisor};
+use super::machine::{Images, Kind, Owned, Supervisor};
 use super::notice::{Level, Notice, ResourceState};
 use super::restart::{STABLE, again, backoff};
 use super::status::{Health, UnitKind};
-use super::unit::{Cause, Done, Ending, Have, Hold, Phase, Step, Unit};
+use super::unit::{Cause, Done, Ending, Have, Hold, Phase, Step, Successor, Unit};
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::process::RestartOn;
 use crate::plan::action::{Assessment, Conclusion, Exit, Fault, FaultKind, Incarnation, Outcome, ResourceId, Ticket};
 use crate::plan::hash::ConfigHash;
 use crate::plan::next::{self, Goal};
+use crate::plan::provision::{Source, Way};
 
 /// A temporary fault is tried again this often before it counts as lasting.
 const TRIES: u32 = 5;
@@ -34,6 +36,12 @@ impl Supervisor {
             ResourceId::Volume(key) => self.resource_acted(Kind::Volume, key, ticket, result),
             ResourceId::Image(_) | ResourceId::Prefetch(_) => self.image_acted(ticket, result),
             ResourceId::Unit(id) => self.unit_acted(id, ticket, result),
+            ResourceId::Images => {
+                if self.rmi == Images::Busy(ticket.serial) {
+                    self.rmi = Images::Left;
+                    self.images_removed(result);
+                }
+            }
             ResourceId::Owned => {
                 if self.owned == Owned::Busy(ticket.serial) {
                     self.owned = Owned::Left;
@@ -49,6 +57,19 @@ impl Supervisor {
                             }
                         }
                     }
+                }
+            }
+        }
+    }
+
+    fn images_removed(&mut self, result: Result<Outcome, Fault>) {
+        match result {
+            Ok(Outcome::Kept(reason)) => self.say(Level::Warning, reason),
+            Ok(_) => {}
+            Err(fault) => {
+                let reason = format!("images could not be removed: {fault}");
+                for wish in self.wishes.values_mut().filter(|wish| wish.networks) {
+                    wish.failed.push(reason.clone());
                 }
             }
         }
@@ -97,17 +118,20 @@ impl Supervisor {
 
     fn image_acted(&mut self, ticket: &Ticket, result: Result<Outcome, Fault>) {
         let (asked, now) = (self.asked, self.now);
-        let Some(image) = self.images.get_mut(&ticket.resource).filter(|image| image.busy == Some(ticket.serial)) else { return };
-        image.busy = None;
-        let renewed = std::mem::take(&mut image.renew);
+        let Some(image) = self.images.get_mut(&ticket.resource) else { return };
+        let Some((_, way)) = image.busy.take_if(|(serial, _)| *serial == ticket.serial) else { return };
+        let renewed = image.renew.take();
         image.blind_until = asked;
-        let built = image.source == super::resource::Origin::Build;
+        let built = way == Way::Build;
         let state = match result {
             Ok(Outcome::Image { id }) => {
                 image.id = Some(id.clone());
                 image.failures = 0;
                 if let ResourceId::Image(service) = &ticket.resource {
                     let service = service.clone();
+                    if way == Way::Pull {
+                        self.built.remove(&service);
+                    }
                     for unit in self.units.values_mut().filter(|unit| unit.id.service == service && unit.goal == Goal::Up) {
                         unit.image = Some(id.clone());
                     }
@@ -115,11 +139,21 @@ impl Supervisor {
                 if built { ResourceState::Built } else { ResourceState::Pulled }
             }
             Ok(_) => return,
+            Err(fault) if way == Way::Pull && image.source == Source::PullElseBuild && fault.kind != FaultKind::EngineAway => {
+                // It can be built as well; where one is there already it will do.
+                image.unpullable = true;
+                let instead = if image.id.is_some() { "the one that is here is used" } else { "it is built" };
+                let text = format!("{} cannot be pulled, so {instead}: {fault}", image.reference);
+                let kept = image.id.is_some().then(|| ResourceState::Kept("it cannot be pulled".to_owned()));
+                self.say(Level::Info, text);
+                let Some(kept) = kept else { return };
+                kept
+            }
             Err(fault)
                 if fault.kind != FaultKind::Permanent && (fault.kind == FaultKind::EngineAway || image.failures + 1 < TRIES) =>
             {
                 image.failures += 1;
-                image.renew |= renewed;
+                image.renew = image.renew.or(renewed);
                 image.not_before = now + backoff(image.failures, &mut self.random);
                 let failures = image.failures;
                 if fault.kind == FaultKind::EngineAway {
@@ -151,12 +185,24 @@ impl Supervisor {
                     unit.made = Some(busy.spec.hash.clone());
                     unit.made_spec = Some(busy.spec);
                     unit.made_image = unit.image.clone();
-                    unit.recreate = false;
+                    (unit.recreate, unit.renew_volumes) = (false, false);
                     unit.anonymous.clear();
                     if let Outcome::Created { container } = outcome {
                         unit.container = Some(container);
                     }
                 }
+                (Step::Table(next::Step::Succeed), Outcome::Created { container }) => {
+                    unit.successor = Some(Successor {
+                        container,
+                        name: busy.spec.deployment.container_name(id),
+                        replaces: unit.container.clone().unwrap_or_default(),
+                        hash: Some(busy.spec.hash.clone()),
+                        spec: Some(busy.spec),
+                        image: unit.image.clone(),
+                    });
+                }
+                (Step::Table(next::Step::TakeOver), _) => unit.take_over(),
+                (Step::Table(next::Step::Discard), _) => unit.successor = None,
                 (Step::Table(next::Step::Start), Outcome::Started { pid, birth }) => {
                     unit.have = Have::Running { since: now, leader_exit: None };
                     unit.pid = pid;
@@ -178,7 +224,13 @@ impl Supervisor {
                     self.concluded(id, &busy.spec.hash, conclusion);
                 }
                 // The signal is sent; the end will be told. A start that says no more than "done" never happens.
-                (Step::Table(next::Step::Stop | next::Step::Start) | Step::Kill | Step::Assess | Step::Conclude, _) => {}
+                (
+                    Step::Table(next::Step::Stop | next::Step::Start | next::Step::Succeed)
+                    | Step::Kill
+                    | Step::Assess
+                    | Step::Conclude,
+                    _,
+                ) => {}
             },
         }
         if container {
@@ -193,7 +245,7 @@ impl Supervisor {
             Step::Table(next::Step::Stop) => unit.stopping = None,
             // What was not told to an edge that failed is told to the next.
             Step::Assess => unit.task.dependency_ran |= unit.task.basis.dependency_ran,
-            Step::Table(next::Step::Create | next::Step::Start | next::Step::Remove) | Step::Kill | Step::Conclude => {}
+            Step::Table(_) | Step::Kill | Step::Conclude => {}
         }
         unit.failures += 1;
         unit.not_before = now + backoff(unit.failures, &mut self.random);
@@ -204,7 +256,15 @@ impl Supervisor {
             FaultKind::Permanent => true,
         };
         match step {
-            Step::Table(next::Step::Create | next::Step::Start | next::Step::Remove) | Step::Assess => unit.given_up |= lasting,
+            Step::Table(
+                next::Step::Create
+                | next::Step::Succeed
+                | next::Step::TakeOver
+                | next::Step::Discard
+                | next::Step::Start
+                | next::Step::Remove,
+            )
+            | Step::Assess => unit.given_up |= lasting,
             Step::Conclude => {
                 unit.given_up |= lasting;
                 if lasting {
@@ -394,6 +454,7 @@ impl Supervisor {
         let stopping = unit.stopping.take();
         let ending = unit.ending.take();
         unit.have = Have::Exited { exit, at: now };
+        unit.before = Duration::ZERO;
         unit.pid = None;
         unit.between_lives = false;
         unit.killed = stopping.as_ref().is_some_and(|stopping| stopping.killed);
@@ -568,6 +629,7 @@ pub(super) fn begin_life(unit: &mut Unit, now: crate::base::moment::Moment) {
     }
     unit.health.line_seen = unit.line_of == Some(unit.incarnation);
     unit.was_ready = false;
+    unit.before = Duration::ZERO;
     unit.inspected = unit.kind != UnitKind::Container;
     unit.again = false;
     unit.stopped = false;

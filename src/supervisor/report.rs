@@ -13,7 +13,8 @@ impl Supervisor {
     /// How things are.
     pub fn status(&self) -> Status {
         let blocked = self.blocked();
-        let mut units: Vec<UnitStatus> = self.units.values().map(|unit| self.status_of(unit, &blocked)).collect();
+        let mut units: Vec<UnitStatus> =
+            self.units.values().filter(|unit| !unit.one_off).map(|unit| self.status_of(unit, &blocked)).collect();
         if let Some(deployment) = &self.deployment {
             units.sort_by_key(|unit| deployment.stack.services.get_index_of(&unit.unit.service).unwrap_or(usize::MAX));
         }
@@ -21,17 +22,12 @@ impl Supervisor {
     }
 
     fn status_of(&self, unit: &Unit, blocked: &Blocked) -> UnitStatus {
-        let since = match unit.have {
-            Have::Running { since, .. } => Some(since),
-            Have::Exited { at, .. } => Some(at),
-            Have::Absent | Have::Created => None,
-        };
         let running = matches!(unit.have, Have::Running { .. });
         UnitStatus {
             unit: unit.id.clone(),
             kind: unit.kind,
             state: self.state_of(unit, blocked),
-            since_ms: since.map(|since| u64::try_from(self.now.since(since).as_millis()).unwrap_or(u64::MAX)),
+            since_ms: unit.lasts(self.now).map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
             health: unit.health.verdict.filter(|_| running),
             probe_output: unit.health.output.clone(),
             pid: unit.pid,
@@ -52,8 +48,10 @@ impl Supervisor {
         }
         if let Some(Busy { step, .. }) = &unit.busy {
             match step {
-                Step::Table(next::Step::Create) => return UnitState::Preparing,
+                Step::Table(next::Step::Create | next::Step::TakeOver) => return UnitState::Preparing,
                 Step::Table(next::Step::Remove) => return UnitState::Removing,
+                // What stands beside it does not touch it.
+                Step::Table(next::Step::Succeed | next::Step::Discard) => {}
                 Step::Table(next::Step::Start) => return UnitState::Starting,
                 Step::Table(next::Step::Stop) | Step::Kill => return UnitState::Stopping,
                 Step::Assess | Step::Conclude => return UnitState::Checking,
@@ -103,9 +101,13 @@ impl Supervisor {
 
     fn waits_for(&self, unit: &Unit, step: Step, blocked: &Blocked) -> String {
         let gate = match step {
-            Step::Table(next::Step::Create) if unit.kind == UnitKind::Container => self.create_gate(unit),
+            Step::Table(next::Step::Create | next::Step::Succeed) if unit.kind == UnitKind::Container => self.create_gate(unit),
             Step::Table(next::Step::Create | next::Step::Start) | Step::Assess => self.start_gate(unit, blocked),
-            Step::Table(next::Step::Stop | next::Step::Remove) | Step::Kill | Step::Conclude => Gate::Open,
+            Step::Table(
+                next::Step::Succeed | next::Step::TakeOver | next::Step::Discard | next::Step::Stop | next::Step::Remove,
+            )
+            | Step::Kill
+            | Step::Conclude => Gate::Open,
         };
         match gate {
             Gate::Waiting(what) => what,

@@ -57,6 +57,9 @@ pub struct Up {
     pub wait_timeout: Option<Duration>,
     /// Whether containers are made anew.
     pub recreate: Recreate,
+    /// Containers that are made anew get new anonymous volumes.
+    #[serde(default)]
+    pub renew_anon_volumes: bool,
     /// Build images even when they are there.
     pub build: bool,
     /// Pull images even when they are there.
@@ -221,6 +224,7 @@ impl Up {
             wait: false,
             wait_timeout: None,
             recreate: Recreate::WhenChanged,
+            renew_anon_volumes: false,
             build: false,
             pull: None,
             remove_orphans: false,

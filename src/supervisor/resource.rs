@@ -1,6 +1,9 @@
 //! Networks, volumes and images: things that are made once and wait for nobody.
 
+use std::time::Duration;
+
 use crate::base::moment::Moment;
+use crate::plan::provision::{self, Provision, Renew, Source, Way};
 
 /// What is wanted of a network or a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,12 +82,16 @@ pub struct Image {
     pub id: Option<String>,
     /// Whether anybody has looked.
     pub looked: bool,
-    /// It is to be built, or pulled, though it is there.
-    pub renew: bool,
-    /// How it is come by.
-    pub source: Origin,
-    /// The ticket of the action in flight.
-    pub busy: Option<u64>,
+    /// It is to be got in this way though it is there.
+    pub renew: Option<Way>,
+    /// It is to be pulled if the next look shows that it has had its name for longer than this.
+    pub pull_after: Option<Duration>,
+    /// How it is come by when it is not there.
+    pub source: Source,
+    /// A pull of what can also be built has failed.
+    pub unpullable: bool,
+    /// The ticket of the action in flight, and what that is.
+    pub busy: Option<(u64, Way)>,
     /// Faults in a row that may pass.
     pub failures: u32,
     /// No repetition before.
@@ -95,27 +102,18 @@ pub struct Image {
     pub blind_until: u64,
 }
 
-/// How an image is come by when it is not there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// Built.
-    Build,
-    /// Pulled.
-    Pull,
-    /// Neither: it has to be there.
-    Never,
-}
-
 impl Image {
     /// One that nobody has looked for yet.
-    pub fn new(reference: String, source: Origin) -> Self {
+    pub fn new(reference: String, source: Source) -> Self {
         Self {
             reference,
             wanted: false,
             id: None,
             looked: false,
-            renew: false,
+            renew: None,
+            pull_after: None,
             source,
+            unpullable: false,
             busy: None,
             failures: 0,
             not_before: Moment::default(),
@@ -126,11 +124,40 @@ impl Image {
 
     /// Whether a container can be made of it now.
     pub fn is_ready(&self) -> bool {
-        self.id.is_some() && !self.renew && self.busy.is_none()
+        self.id.is_some() && self.renew.is_none() && self.busy.is_none()
     }
 
     /// Whether it has to be built or pulled now.
     pub fn is_due(&self) -> bool {
-        self.wanted && self.looked && self.busy.is_none() && self.failed.is_none() && (self.renew || self.id.is_none())
+        self.wanted && self.looked && self.busy.is_none() && self.failed.is_none() && (self.renew.is_some() || self.id.is_none())
+    }
+
+    /// The way to take now that it is due; none when there is none.
+    pub fn way(&self) -> Option<Way> {
+        self.renew.or_else(|| provision::way(self.source, self.unpullable))
+    }
+
+    /// Somebody wants it; `anew` says that this somebody may want another one than is there.
+    pub fn want(&mut self, provision: Provision, anew: bool) {
+        self.source = provision.source;
+        self.wanted = true;
+        self.failed = None;
+        self.unpullable = false;
+        match provision.renew {
+            Renew::Always(way) if anew => self.renew = Some(way),
+            Renew::PullAfter(age) if anew => self.pull_after = Some(age),
+            Renew::No | Renew::Always(_) | Renew::PullAfter(_) => {}
+        }
+    }
+
+    /// A look has shown it, or that it is not there.
+    pub fn seen(&mut self, id: Option<String>, tagged: Option<Duration>) {
+        self.id = id;
+        self.looked = true;
+        if let Some(limit) = self.pull_after.take()
+            && tagged.is_none_or(|age| age >= limit)
+        {
+            self.renew = Some(Way::Pull);
+        }
     }
 }

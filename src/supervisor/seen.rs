@@ -11,7 +11,7 @@ use super::machine::{Kind, Supervisor};
 use super::news::begin_life;
 use super::notice::Level;
 use super::status::{Health, UnitKind};
-use super::unit::{Have, Unit};
+use super::unit::{Have, Successor, Unit};
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::container::Container;
 use crate::model::service::{Common, Service};
@@ -85,20 +85,25 @@ impl Supervisor {
             }
         }
         for image in self.images.values_mut().filter(|image| image.busy.is_none() && image.blind_until < number) {
-            image.id = actual.images.get(&image.reference).cloned();
-            image.looked = true;
+            let tagged = actual.tagged.get(&image.reference).copied();
+            image.seen(actual.images.get(&image.reference).cloned(), tagged);
         }
         let mut found = BTreeSet::new();
-        for container in &actual.containers {
+        let (waiting, in_place): (Vec<_>, Vec<_>) = actual.containers.iter().partition(|it| self.is_successor(it));
+        self.successors_seen(number, &waiting);
+        for container in in_place {
             let id = self.unit_of(container);
             if found.insert(id.clone()) {
                 self.container_seen(number, &id, container);
                 // `up` starts containers that have ended; which these are, its first look tells.
-                let first_look = number == self.look_first;
+                let first_look = number >= self.look_first;
                 let unit = self.units.get_mut(&id).expect("just seen");
-                unit.again |=
-                    first_look && unit.goal == Goal::Up && matches!(unit.have, Have::Exited { .. }) && unit.busy.is_none();
+                let sought = first_look && std::mem::take(&mut unit.sought);
+                unit.again |= sought && unit.goal == Goal::Up && matches!(unit.have, Have::Exited { .. }) && unit.busy.is_none();
             }
+        }
+        if number >= self.look_first {
+            self.units.values_mut().for_each(|unit| unit.sought = false);
         }
         let missing: Vec<UnitId> = (self.units.values())
             .filter(|unit| unit.kind == UnitKind::Container && unit.busy.is_none() && unit.blind_until < number)
@@ -112,10 +117,39 @@ impl Supervisor {
             (unit.made, unit.container, unit.made_image) = (None, None, None);
             // Somebody else removed it; that is a word of the same weight as ours. An `up` brings it back.
             // What the first look after a request does not find is simply not there yet.
-            if unit.goal == Goal::Up && number > self.look_first {
+            if unit.goal == Goal::Up && unit.successor.is_none() && number > self.look_first {
                 unit.goal = Goal::Stopped;
                 self.say(Level::Warning, format!("the container of {id} was removed by somebody else; `up` makes it anew"));
             }
+        }
+    }
+
+    /// Whether a container waits to take the place of a unit's that we know.
+    fn is_successor(&self, container: &SeenContainer) -> bool {
+        let unit = container.unit.as_ref().filter(|_| !container.one_off && container.replaces.is_some());
+        unit.and_then(|id| self.units.get(id)).is_some_and(|unit| {
+            let own_name = unit.spec.deployment.container_name(&unit.id);
+            unit.kind == UnitKind::Container && container.name != own_name && unit.container.as_ref() != Some(&container.id)
+        })
+    }
+
+    /// What waits beside containers. Of several that wait for one place, which only a mishap can leave behind, the next look
+    /// shows the others once the first is gone.
+    fn successors_seen(&mut self, number: u64, waiting: &[&SeenContainer]) {
+        for unit in self.units.values_mut().filter(|unit| unit.busy.is_none() && unit.blind_until < number) {
+            let mut beside = waiting.iter().filter(|seen| seen.unit.as_ref() == Some(&unit.id));
+            let known = unit.successor.take();
+            let same = |seen: &&&SeenContainer| known.as_ref().is_some_and(|known| known.container == seen.id);
+            let Some(seen) = beside.clone().find(same).or_else(|| beside.next()) else { continue };
+            let replaces = seen.replaces.clone().unwrap_or_default();
+            unit.successor = Some(Successor {
+                container: seen.id.clone(),
+                name: seen.name.get(replaces.len() + 1..).unwrap_or_default().to_owned(),
+                replaces,
+                hash: seen.hash.clone().filter(|_| seen.by_us),
+                spec: known.filter(|known| known.container == seen.id).and_then(|known| known.spec),
+                image: Some(seen.image.clone()),
+            });
         }
     }
 
@@ -138,10 +172,11 @@ impl Supervisor {
             (None, _, None) => return UnitId::new("unnamed".parse().expect("a legal name"), 1),
         };
         if !self.units.contains_key(&id) {
-            let goal = if self.going_down || self.takes_orphans() { Goal::Gone } else { Goal::Left };
+            let orphan = self.takes_orphans() && !container.one_off;
+            let goal = if self.going_down || orphan { Goal::Gone } else { Goal::Left };
             let mut unit = Unit::new(self.ghost_spec(&id, container), goal);
             unit.takes_volumes = self.going_down && self.takes_volumes;
-            unit.ghost = true;
+            (unit.ghost, unit.one_off) = (true, container.one_off);
             unit.kind = UnitKind::Container;
             self.units.insert(id.clone(), unit);
         }
@@ -206,10 +241,8 @@ impl Supervisor {
                     });
                     unit.was_ready |= unit.health.verdict == Some(Health::Healthy);
                 }
-                if !was_running {
-                    for lease in self.leases.values_mut().filter(|lease| lease.look == number) {
-                        lease.started.remove(id);
-                    }
+                for lease in self.leases.values_mut().filter(|lease| lease.look == number) {
+                    lease.started.remove(id);
                 }
             }
             SeenState::Restarting => {
@@ -230,6 +263,10 @@ impl Supervisor {
                     unit.have = Have::Exited { exit: *exit, at: now };
                 }
             },
+        }
+        let unit = self.units.get_mut(id).expect("just seen");
+        if let Some(age) = container.age {
+            unit.aged(age, now);
         }
     }
 }

@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::machine::Supervisor;
@@ -69,6 +71,9 @@ pub struct UnitRecord {
     pub birth: Option<String>,
     /// Its container.
     pub container: Option<String>,
+    /// Anonymous volumes of the container before, for the one that is yet to be made.
+    #[serde(default)]
+    pub anonymous: IndexMap<String, String>,
     /// A task's last success.
     pub done: Option<Done>,
     /// Its last failure.
@@ -119,7 +124,7 @@ pub enum Processes {
 impl Supervisor {
     /// What is kept of this machine.
     pub fn snapshot(&self) -> Snapshot {
-        let age = |moment: Moment| u64::try_from(self.now.since(moment).as_millis()).unwrap_or(u64::MAX);
+        let age = |unit: &Unit| u64::try_from(unit.lasts(self.now).unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
         let units = (self.units.values())
             .filter(|unit| !unit.ghost)
             .map(|unit| UnitRecord {
@@ -132,12 +137,13 @@ impl Supervisor {
                 have: match unit.have {
                     Have::Absent => HaveRecord::Absent,
                     Have::Created => HaveRecord::Created,
-                    Have::Running { since, .. } => HaveRecord::Running(age(since)),
-                    Have::Exited { exit, at } => HaveRecord::Exited(exit, age(at)),
+                    Have::Running { .. } => HaveRecord::Running(age(unit)),
+                    Have::Exited { exit, .. } => HaveRecord::Exited(exit, age(unit)),
                 },
                 pid: unit.pid,
                 birth: unit.birth.clone(),
                 container: unit.container.clone(),
+                anonymous: unit.anonymous.clone(),
                 done: unit.task.done.clone(),
                 failure: unit.failure.clone(),
                 given_up: unit.given_up,
@@ -178,6 +184,7 @@ impl Supervisor {
             unit.made = record.made;
             unit.birth = record.birth;
             unit.container = record.container;
+            unit.anonymous = record.anonymous;
             unit.failure = record.failure;
             unit.given_up = record.given_up;
             unit.stopped = record.stopped;
@@ -193,6 +200,9 @@ impl Supervisor {
                 // Its health is probed anew, but the line of its log is not written again.
                 unit.line_of = record.ready.then_some(unit.incarnation);
                 begin_life(&mut unit, Moment(0));
+            }
+            if let (HaveRecord::Running(age), false) | (HaveRecord::Exited(_, age), _) = (record.have, lost) {
+                unit.before = Duration::from_millis(age);
             }
             unit.task.hash = Some(unit.spec.hash.clone());
             if record.done.as_ref().is_some_and(|done| done.hash == unit.spec.hash) {

@@ -173,6 +173,23 @@ pub struct Done {
     pub lives: BTreeMap<ServiceName, String>,
 }
 
+/// A container that is made to take the place of another, and waits beside it.
+#[derive(Debug, Clone)]
+pub struct Successor {
+    /// The engine's id.
+    pub container: String,
+    /// The name that it will have.
+    pub name: String,
+    /// The beginning of the id of the container whose place it is to take.
+    pub replaces: String,
+    /// The definition that it was made of; none where that cannot be compared.
+    pub hash: Option<ConfigHash>,
+    /// The spec that it was made of, if it was made by us.
+    pub spec: Option<UnitSpec>,
+    /// The image that it was made of.
+    pub image: Option<String>,
+}
+
 /// One unit.
 #[derive(Debug, Clone)]
 pub struct Unit {
@@ -182,6 +199,10 @@ pub struct Unit {
     pub kind: UnitKind,
     /// Found by its labels; no file describes it.
     pub ghost: bool,
+    /// It was made by `run`: a ghost that stands for no replica of its service.
+    pub one_off: bool,
+    /// The last request asked for it to be up: what the first look finds ended is started.
+    pub sought: bool,
 
     /// What is wanted.
     pub goal: Goal,
@@ -206,6 +227,8 @@ pub struct Unit {
 
     /// What is there.
     pub have: Have,
+    /// How long that had lasted before the moment that we know it since: a life may be older than its supervisor.
+    pub before: Duration,
     /// The definition that it was made of.
     pub made: Option<ConfigHash>,
     /// The spec that it was made of, if it was made by us.
@@ -222,6 +245,10 @@ pub struct Unit {
     pub container: Option<String>,
     /// The image its container was made of.
     pub made_image: Option<String>,
+    /// What is to take the place of its container.
+    pub successor: Option<Successor>,
+    /// Its next container gets new anonymous volumes.
+    pub renew_volumes: bool,
     /// Anonymous volumes of the container before.
     pub anonymous: IndexMap<String, String>,
     /// Observations asked for up to this one do not show the last action.
@@ -277,6 +304,8 @@ impl Unit {
             id: spec.unit.clone(),
             kind,
             ghost: false,
+            one_off: false,
+            sought: false,
             goal,
             spec,
             generation: Generation::default(),
@@ -288,6 +317,7 @@ impl Unit {
             keep: false,
             takes_volumes: false,
             have: Have::Absent,
+            before: Duration::ZERO,
             made: None,
             made_spec: None,
             started_generation: Generation::default(),
@@ -296,6 +326,8 @@ impl Unit {
             pid: None,
             container: None,
             made_image: None,
+            successor: None,
+            renew_volumes: false,
             anonymous: IndexMap::new(),
             blind_until: 0,
             busy: None,
@@ -347,11 +379,7 @@ impl Unit {
 
     /// How what is there compares with what is wanted.
     pub fn definition(&self) -> Definition {
-        let image_differs = match (&self.image, &self.made_image) {
-            (Some(wanted), Some(made)) => wanted != made,
-            (None, _) | (_, None) => false,
-        };
-        let differs = self.made.as_ref() != Some(&self.spec.hash) || image_differs;
+        let differs = self.made.as_ref() != Some(&self.spec.hash) || self.is_another_image(self.made_image.as_ref());
         if self.recreate || (differs && !self.keep) {
             Definition::Different
         } else if self.started_generation < self.generation {
@@ -359,6 +387,44 @@ impl Unit {
         } else {
             Definition::Same
         }
+    }
+
+    fn is_another_image(&self, made: Option<&String>) -> bool {
+        match (&self.image, made) {
+            (Some(wanted), Some(made)) => wanted != made,
+            (None, _) | (_, None) => false,
+        }
+    }
+
+    /// What stands beside it, in the table's terms.
+    pub fn beside(&self) -> next::Successor {
+        let Some(successor) = &self.successor else {
+            let by_itself = self.kind == UnitKind::Container && !self.ghost;
+            return if by_itself { next::Successor::Missing } else { next::Successor::Never };
+        };
+        let is_of_this = successor.hash.as_ref() == Some(&self.spec.hash) && !self.is_another_image(successor.image.as_ref());
+        let replaces_this = self.container.as_ref().is_some_and(|id| id.starts_with(&successor.replaces));
+        if is_of_this && replaces_this { next::Successor::Fit } else { next::Successor::Unfit }
+    }
+
+    /// Whether nothing of it is left, at whatever name.
+    pub fn is_absent(&self) -> bool {
+        self.have == Have::Absent && self.successor.is_none()
+    }
+
+    /// How long it has been running, or ended.
+    pub fn lasts(&self, now: Moment) -> Option<Duration> {
+        match self.have {
+            Have::Running { since, .. } => Some(now.since(since) + self.before),
+            Have::Exited { at, .. } => Some(now.since(at) + self.before),
+            Have::Absent | Have::Created => None,
+        }
+    }
+
+    /// Somebody who knows better says how long that is.
+    pub fn aged(&mut self, age: Duration, now: Moment) {
+        self.before = Duration::ZERO;
+        self.before = age.saturating_sub(self.lasts(now).unwrap_or_default());
     }
 
     /// Whether anything of it runs, or may run.
@@ -452,7 +518,7 @@ impl Unit {
         if self.given_up && !matches!(self.goal, Goal::Stopped | Goal::Gone) {
             return None;
         }
-        next::next(self.goal, self.shape(), self.definition(), self.again).map(Step::Table)
+        next::next(self.goal, self.shape(), self.definition(), self.again, self.beside()).map(Step::Table)
     }
 
     fn next_step_of_task(&self) -> Option<Step> {
@@ -482,7 +548,15 @@ impl Unit {
                 busy.called_off = match busy.step {
                     Step::Assess | Step::Conclude => true,
                     Step::Table(next::Step::Start) => has_hooks,
-                    Step::Table(next::Step::Create | next::Step::Stop | next::Step::Remove) | Step::Kill => false,
+                    Step::Table(
+                        next::Step::Create
+                        | next::Step::Succeed
+                        | next::Step::TakeOver
+                        | next::Step::Discard
+                        | next::Step::Stop
+                        | next::Step::Remove,
+                    )
+                    | Step::Kill => false,
                 };
                 busy.called_off
             }
@@ -505,6 +579,16 @@ impl Unit {
                 (!goes_on && self.shape() != Shape::Running).then_some(Hold::Free)
             }
         }
+    }
+
+    /// What stood beside its container is its container now.
+    pub fn take_over(&mut self) {
+        let Some(successor) = self.successor.take() else { return };
+        self.have = Have::Created;
+        (self.made, self.made_spec, self.made_image) = (successor.hash, successor.spec, successor.image);
+        self.container = Some(successor.container);
+        (self.recreate, self.renew_volumes) = (false, false);
+        self.anonymous.clear();
     }
 
     /// Forgets failures: somebody asks anew.

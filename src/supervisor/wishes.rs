@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::effect::Effect;
 use super::event::RequestId;
 use super::gate::Blocked;
-use super::machine::{Owned, Supervisor};
+use super::machine::{Images, Owned, Supervisor};
 use super::request::{Abort, Reply};
 use super::resource::Want;
 use super::status::{Health, UnitKind};
@@ -142,7 +142,7 @@ impl Supervisor {
             return Reach::NotYet;
         }
         if aim == Aim::Down || unit.goal == Goal::Gone {
-            let gone = if unit.goal == Goal::Gone { unit.have == Have::Absent } else { !unit.is_alive() };
+            let gone = if unit.goal == Goal::Gone { unit.is_absent() } else { !unit.is_alive() };
             return match (gone && unit.busy.is_none(), &unit.failure) {
                 (true, _) => Reach::There,
                 (false, Some(reason)) if unit.failures >= 5 => Reach::Failed(format!("{id}: {reason}")),
@@ -185,6 +185,7 @@ impl Supervisor {
                 Reach::There
             }
             Have::Created => Reach::NotYet,
+            Have::Running { .. } if aim == Aim::Made && unit.definition() == Definition::Different => Reach::NotYet,
             Have::Running { .. } if aim == Aim::Made => Reach::There,
             Have::Running { .. } if !unit.is_current() => Reach::NotYet,
             Have::Running { .. } if aim == Aim::Started => Reach::There,
@@ -214,6 +215,7 @@ impl Supervisor {
         if let Some(message) = &self.engine_away {
             if self.units.values().any(|unit| unit.kind == UnitKind::Container && unit.have != Have::Absent)
                 || !self.networks.is_empty()
+                || self.rmi != Images::Left
             {
                 failed.push(format!("the container engine does not answer: {message}"));
                 waiting.clear();
@@ -234,6 +236,9 @@ impl Supervisor {
         }
         if self.owned != Owned::Left {
             waiting.push("what the services made".to_owned());
+        }
+        if self.rmi != Images::Left {
+            waiting.push("images".to_owned());
         }
     }
 
@@ -291,7 +296,7 @@ impl Supervisor {
             || self.units.values().any(|unit| unit.busy.is_some())
             || self.networks.values().chain(self.volumes.values()).any(|resource| resource.busy.is_some())
             || self.images.values().any(|image| image.busy.is_some())
-            || self.owned != Owned::Left && self.engine_away.is_none();
+            || (self.owned != Owned::Left || self.rmi != Images::Left) && self.engine_away.is_none();
         let processes = self.units.values().filter(|unit| unit.kind != UnitKind::Container).any(|unit| match unit.goal {
             Goal::Up => {
                 unit.schedule().is_some()

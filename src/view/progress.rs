@@ -189,7 +189,8 @@ fn subject(resource: &ResourceId, name: &str) -> String {
         | ResourceId::Image(_)
         | ResourceId::Prefetch(_)
         | ResourceId::Unit(_)
-        | ResourceId::Owned => resource.to_string(),
+        | ResourceId::Owned
+        | ResourceId::Images => resource.to_string(),
     }
 }
 

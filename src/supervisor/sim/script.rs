@@ -110,6 +110,7 @@ pub(super) fn up(deployment: &Arc<Deployment>, services: Vec<ServiceName>, wait:
         wait,
         wait_timeout: wait.then_some(Duration::from_secs(30)),
         recreate: Recreate::WhenChanged,
+        renew_anon_volumes: false,
         build: false,
         pull: None,
         remove_orphans: true,

@@ -30,6 +30,8 @@ const END: u64 = QUIET + 45_000;
 #[derive(Debug, Clone)]
 struct Box_ {
     unit: UnitId,
+    /// Whose place it is to take.
+    replaces: Option<String>,
     hash: ConfigHash,
     id: String,
     state: SeenState,
@@ -339,11 +341,16 @@ impl World {
         for it in self.containers.values() {
             actual.containers.push(SeenContainer {
                 id: it.id.clone(),
-                name: format!("sim-{}-{}", it.unit.service, it.unit.replica),
+                name: match &it.replaces {
+                    Some(predecessor) => format!("{predecessor}_sim-{}-{}", it.unit.service, it.unit.replica),
+                    None => format!("sim-{}-{}", it.unit.service, it.unit.replica),
+                },
+                replaces: it.replaces.clone(),
                 unit: Some(it.unit.clone()),
                 one_off: false,
                 hash: Some(it.hash.clone()),
                 by_us: true,
+                age: None,
                 image: "sha".to_owned(),
                 state: it.state.clone(),
                 health: self.has_health(&it.unit).then_some(if it.healthy { SeenHealth::Healthy } else { SeenHealth::Starting }),
@@ -396,11 +403,34 @@ impl World {
                 assert!(self.containers.values().all(|it| it.unit != unit), "{unit} has two containers");
                 self.births += 1;
                 let id = format!("c{}", self.births);
-                let it = Box_ { unit, hash: spec.hash.clone(), id: id.clone(), state: SeenState::Created, healthy: false };
-                self.containers.insert(id.clone(), it);
+                self.make(unit, spec.hash.clone(), &id, None);
                 Outcome::Created { container: id }
             }
             Action::Create { .. } => Outcome::Done,
+            Action::Succeed { spec, predecessor, .. } => {
+                assert!(self.image, "{unit}: made without its image");
+                assert!(self.networks.contains("sim_default"), "{unit}: made without its network");
+                let beside = self.containers.values().filter(|it| it.unit == unit && it.replaces.is_some());
+                assert_eq!(beside.count(), 0, "{unit} has two successors");
+                let in_place = predecessor.as_ref().and_then(|id| self.containers.get(id));
+                assert!(in_place.is_some_and(|it| it.unit == unit), "{unit}: its successor replaces nothing");
+                self.births += 1;
+                let id = format!("c{}", self.births);
+                self.make(unit, spec.hash.clone(), &id, predecessor.clone());
+                Outcome::Created { container: id }
+            }
+            Action::TakeOver { container, .. } => {
+                let in_place = self.containers.values().any(|it| it.unit == unit && it.replaces.is_none());
+                assert!(!in_place, "{unit}: two containers in one place");
+                let it = self.containers.get_mut(container).unwrap_or_else(|| panic!("{unit}: nothing takes over"));
+                it.replaces = None;
+                Outcome::Done
+            }
+            Action::Discard { container, .. } => {
+                let it = self.containers.remove(container).unwrap_or_else(|| panic!("{unit}: nothing to discard"));
+                assert!(it.replaces.is_some(), "{unit}: what is in place is discarded");
+                Outcome::Removed { anonymous: indexmap::IndexMap::new() }
+            }
             Action::Start { spec, incarnation, .. } => {
                 self.check_start(&unit);
                 self.births += 1;
@@ -410,7 +440,7 @@ impl World {
                     let it = self
                         .containers
                         .values_mut()
-                        .find(|it| it.unit == unit)
+                        .find(|it| it.unit == unit && it.replaces.is_none())
                         .unwrap_or_else(|| panic!("{unit}: started without a container"));
                     it.state = SeenState::Running { birth: birth.clone() };
                     it.healthy = luck;
@@ -488,6 +518,7 @@ impl World {
             | Action::RemoveVolume { .. }
             | Action::Pull { .. }
             | Action::Build { .. }
+            | Action::RemoveImages { .. }
             | Action::RemoveOwned { .. } => unreachable!("not done to a unit"),
         })
     }
@@ -508,6 +539,11 @@ impl World {
                 Outcome::Image { id: "sha".to_owned() }
             }
         }
+    }
+
+    fn make(&mut self, unit: UnitId, hash: ConfigHash, id: &str, replaces: Option<String>) {
+        let it = Box_ { unit, replaces, hash, id: id.to_owned(), state: SeenState::Created, healthy: false };
+        self.containers.insert(id.to_owned(), it);
     }
 
     fn end_container(&mut self, unit: &UnitId, code: i32) {
@@ -543,6 +579,8 @@ impl World {
 
     fn check_rest(&self) {
         for it in self.containers.values() {
+            let waits = it.replaces.is_none() || self.machine.units.get(&it.unit).is_some_and(|unit| unit.given_up);
+            assert!(waits, "{}: its successor still waits", it.unit);
             assert!(self.machine.units.contains_key(&it.unit), "{}: a container that nobody knows of", it.unit);
         }
         assert!(
@@ -586,7 +624,9 @@ impl World {
             }
             if alive {
                 let hash = match unit.kind {
-                    UnitKind::Container => self.containers.values().find(|it| it.unit == *id).map(|it| &it.hash),
+                    UnitKind::Container => {
+                        self.containers.values().find(|it| it.unit == *id && it.replaces.is_none()).map(|it| &it.hash)
+                    }
                     UnitKind::Process | UnitKind::Task => self.processes[id].values().next(),
                 };
                 assert_eq!(hash, Some(&unit.spec.hash), "{id}: runs an old definition");

@@ -332,7 +332,7 @@ fn no_recreate_leaves_what_exists() {
     bench.effects.clear();
     bench.up(&new, |_| ());
     bench.look(&[running(&old, "a:1")]);
-    assert_eq!(bench.verbs(), ["stop a:1"]);
+    assert_eq!(bench.verbs(), ["create a:1"]);
 }
 
 #[test]

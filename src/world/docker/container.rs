@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use bollard::models::{ContainerInspectResponse, ContainerState, NetworkConnectRequest};
+use bollard::models::{ContainerInspectResponse, ContainerState, ContainerSummary, NetworkConnectRequest};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
-    StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+    RenameContainerOptionsBuilder, StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
 };
 use crossbeam_channel::Sender;
 use indexmap::IndexMap;
@@ -18,7 +18,7 @@ use super::connect::Link;
 use super::labels::{self, OneOff};
 use super::logs::Life;
 use super::mounts;
-use super::observe::{list_containers, name_of};
+use super::observe::{list_containers, name_of, replaced_by, successor_name};
 use super::{Docker, error, registry, security, sharing};
 use crate::base::name::{EnvId, ServiceName, UnitId};
 use crate::model::container::Container;
@@ -50,6 +50,70 @@ impl Docker {
             },
             Err(MakeError::Other(fault)) => Err(fault),
         }
+    }
+
+    /// Makes a container that is to take another one's place, under a name of its own beside that one.
+    pub(super) async fn succeed(
+        &self,
+        spec: &UnitSpec,
+        predecessor: Option<&str>,
+        renew_volumes: bool,
+    ) -> Result<Outcome, Fault> {
+        let link = self.link().await?;
+        let _slot = self.slot().await;
+        let gone = || Fault::temporary("the container that it is to replace is gone");
+        let Some(predecessor) = known_or_found(&link, spec, predecessor).await? else { return Err(gone()) };
+        let inherited = match link.api.inspect_container(&predecessor, None).await {
+            Ok(container) if !renew_volumes => anonymous_volumes(&container),
+            Ok(_) => IndexMap::new(),
+            Err(error) if error::is_not_found(&error) => return Err(gone()),
+            Err(error) => return Err(error.into()),
+        };
+        // Under its proper name it is known to others from the beginning; the name that the engine knows follows.
+        let mut request = self.request(&link, spec, inherited, None).await?;
+        request.name = successor_name(&predecessor, &request.name);
+        let name = request.name.clone();
+        match make(&link, request).await {
+            Ok(container) => Ok(Outcome::Created { container }),
+            Err(MakeError::NameTaken(fault)) => match holder_of_name(&link, &name).await? {
+                Some(holder) if holder.is_fresh(spec) && !renew_volumes => Ok(Outcome::Created { container: holder.id }),
+                // Of a definition that is no longer wanted; made by an earlier supervisor, or by Compose.
+                Some(holder) if holder.is_ours(spec) && holder.never_started => {
+                    discard(&link, &holder.id).await?;
+                    Err(Fault::temporary("an older successor was in its place"))
+                }
+                Some(holder) => Err(Fault::permanent(holder.complaint(&name))),
+                None => Err(Fault::temporary(fault.message)),
+            },
+            Err(MakeError::Other(fault)) => Err(fault),
+        }
+    }
+
+    /// Gives a container its proper name.
+    pub(super) async fn take_over(&self, container: &str, name: &str) -> Result<Outcome, Fault> {
+        let link = self.link().await?;
+        let options = RenameContainerOptionsBuilder::default().name(name).build();
+        let Err(error) = link.api.rename_container(container, options).await else { return Ok(Outcome::Done) };
+        if error::is_not_found(&error) {
+            return Err(Fault::temporary("the container is gone"));
+        }
+        match holder_of_name(&link, name).await? {
+            // The answer to an earlier request was lost.
+            Some(holder) if holder.id == container => Ok(Outcome::Done),
+            Some(holder) => Err(Fault::permanent(holder.complaint(name))),
+            None => Err(error.into()),
+        }
+    }
+
+    /// Removes a container that has never been started.
+    pub(super) async fn discard_successor(&self, container: &str, volumes: bool) -> Result<Outcome, Fault> {
+        let link = self.link().await?;
+        if volumes {
+            remove_by_id(&link, container, Removal { volumes: true, force: false }).await?;
+        } else {
+            discard(&link, container).await?;
+        }
+        Ok(Outcome::Removed { anonymous: IndexMap::new() })
     }
 
     /// The request that makes a container of this unit, with all that has to be asked for it.
@@ -257,6 +321,18 @@ pub(super) async fn remove_by_id(link: &Link, id: &str, removal: Removal) -> Res
     Ok(IndexMap::new())
 }
 
+/// Removes a container with the volumes that the engine made for it. Those that it shares with its predecessor are mounted by
+/// name, and the engine leaves them.
+async fn discard(link: &Link, id: &str) -> Result<(), Fault> {
+    let options = RemoveContainerOptionsBuilder::default().v(true).build();
+    match link.api.remove_container(id, Some(options)).await {
+        Ok(()) => Ok(()),
+        Err(error) if error::is_not_found(&error) => Ok(()),
+        Err(error) if error::status(&error) == Some(409) => Err(Fault::temporary(Fault::from(error).message)),
+        Err(error) => Err(error.into()),
+    }
+}
+
 async fn wait_until_gone(link: &Link, id: &str) -> Result<(), Fault> {
     let gone = async {
         loop {
@@ -283,7 +359,7 @@ pub(super) fn is_anonymous(volume: &str) -> bool {
     volume.len() == 64 && volume.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The container of a unit, by its labels; of several the newest.
+/// The container of a unit, by its labels; of several the newest, and one that waits for another's place only if it is alone.
 pub(super) async fn find_unit(link: &Link, env: &EnvId, unit: &UnitId) -> Result<Option<String>, Fault> {
     let filters = [
         ("label", labels::of_env(env)),
@@ -292,7 +368,8 @@ pub(super) async fn find_unit(link: &Link, env: &EnvId, unit: &UnitId) -> Result
         ("label", format!("{}=False", labels::ONE_OFF)),
     ];
     let list = list_containers(link, &filters).await?;
-    Ok(list.into_iter().max_by_key(|container| container.created).and_then(|container| container.id))
+    let in_place = |container: &ContainerSummary| replaced_by(&name_of(container)).is_none();
+    Ok(list.into_iter().max_by_key(|it| (in_place(it), it.created)).and_then(|container| container.id))
 }
 
 /// The container that is meant: by its id, else by the labels of its unit.
@@ -388,9 +465,12 @@ struct Holder {
 }
 
 impl Holder {
+    fn is_ours(&self, spec: &UnitSpec) -> bool {
+        self.project.as_deref() == Some(spec.deployment.env.as_str())
+    }
+
     fn is_fresh(&self, spec: &UnitSpec) -> bool {
-        let ours = self.project.as_deref() == Some(spec.deployment.env.as_str());
-        ours && self.by_us && self.never_started && self.hash.as_ref() == Some(&spec.hash)
+        self.is_ours(spec) && self.by_us && self.never_started && self.hash.as_ref() == Some(&spec.hash)
     }
 
     fn complaint(&self, name: &str) -> String {

@@ -26,6 +26,18 @@ use crate::supervisor::event::Event;
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How long a registry is waited for that there is another way than.
+const FIRST_WORD: Duration = Duration::from_secs(10);
+
+/// How hard a pull is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// Once, and a registry that says nothing at all is soon given up.
+    Once,
+    /// Until it is clear that it will not come.
+    Retries,
+}
+
 /// How many lines of a failed build its fault quotes.
 const LAST_LINES: usize = 12;
 
@@ -35,6 +47,7 @@ impl Docker {
         &self,
         reference: &str,
         platform: Option<&str>,
+        patience: Patience,
         ticket: &Ticket,
         events: &Sender<Event>,
     ) -> Result<Outcome, Fault> {
@@ -43,11 +56,11 @@ impl Docker {
         let mut reporter = Reporter::new(ticket, events);
         let mut pause = PAUSE;
         for attempt in 1.. {
-            let fault = match pull_once(&link, reference, platform, credentials.clone(), &mut reporter).await {
+            let fault = match pull_once(&link, reference, platform, patience, credentials.clone(), &mut reporter).await {
                 Ok(()) => break,
                 Err(fault) => fault,
             };
-            if fault.kind != FaultKind::Temporary || attempt == ATTEMPTS {
+            if fault.kind != FaultKind::Temporary || attempt == ATTEMPTS || patience == Patience::Once {
                 return Err(fault);
             }
             reporter.say(&format!("{fault}; next try in {} s", pause.as_secs()));
@@ -134,6 +147,7 @@ async fn pull_once(
     link: &Link,
     reference: &str,
     platform: Option<&str>,
+    patience: Patience,
     credentials: Option<bollard::auth::DockerCredentials>,
     reporter: &mut Reporter<'_>,
 ) -> Result<(), Fault> {
@@ -141,7 +155,10 @@ async fn pull_once(
     let (_, tag) = split_tag(reference);
     let reference = if tag.is_some() { reference.to_owned() } else { format!("{reference}:latest") };
     let options = CreateImageOptionsBuilder::default().from_image(&reference).platform(platform.unwrap_or_default()).build();
-    let mut steps = pin!(link.patient().create_image(Some(options), None, credentials));
+    let mut steps = pin!(link.patient().create_image(Some(options), None, credentials).peekable());
+    if patience == Patience::Once && tokio::time::timeout(FIRST_WORD, steps.as_mut().peek()).await.is_err() {
+        return Err(Fault::temporary(format!("its registry has not answered for {} s", FIRST_WORD.as_secs())));
+    }
     while let Some(step) = steps.next().await {
         let CreateImageInfo { id, status, progress_detail, .. } = step?;
         reporter.layer(id.as_deref(), status.as_deref().unwrap_or_default(), progress_detail.as_ref());

@@ -10,7 +10,7 @@
 //! | `body` `mounts` `resources` `endpoints` `sharing` `security` `labels` | a unit's definition as a create request |
 //! | `needs` | what an engine may be too old for |
 //! | `container` `network` `volume` | make, start, stop, remove |
-//! | `image` `context` `dockerignore` `registry` `progress` | pull and build |
+//! | `image` `context` `dockerignore` `registry` `progress` `prune` | pull, build and remove |
 //! | `logs` `exec` `run` `pre_start` | what a container writes; commands inside one; one-off containers, for hooks too |
 //! | `owned` `environments` | what else belongs to an environment; all environments |
 
@@ -34,12 +34,14 @@ mod observe;
 mod owned;
 mod pre_start;
 mod progress;
+mod prune;
 mod published;
 mod registry;
 mod resources;
 mod run;
 mod security;
 mod sharing;
+mod time;
 mod volume;
 
 use std::collections::HashMap;
@@ -55,6 +57,7 @@ use connect::Link;
 pub use dockerignore::{BadPattern, DockerIgnore};
 pub use environments::SeenEnvironment;
 pub use exec::{ExecSpec, Input, Output, Session, Terminal};
+use image::Patience;
 pub use logs::{LogLine, LogRange, LogStream};
 use observe::Births;
 pub use owned::OwnedThing;
@@ -117,10 +120,19 @@ impl Docker {
             Action::RemoveNetwork { name } => self.remove_network(name).await,
             Action::CreateVolume { key, deployment } => self.create_volume(key, deployment, &ticket.hash).await,
             Action::RemoveVolume { name } => self.remove_volume(name).await,
-            Action::Pull { reference, platform } => self.pull(reference, platform.as_deref(), ticket, events).await,
+            Action::Pull { reference, platform, once } => {
+                let patience = if *once { Patience::Once } else { Patience::Retries };
+                self.pull(reference, platform.as_deref(), patience, ticket, events).await
+            }
             Action::Build { service, deployment } => self.build(service, deployment, ticket, events).await,
+            Action::RemoveImages { env, deployment, which } => self.remove_images(env, deployment.as_deref(), *which).await,
             Action::RemoveOwned { owned, volumes } => self.remove_owned(owned, *volumes).await,
             Action::Create { spec, inherited } => self.create(spec, inherited).await,
+            Action::Succeed { spec, predecessor, renew_volumes } => {
+                self.succeed(spec, predecessor.as_deref(), *renew_volumes).await
+            }
+            Action::TakeOver { container, name, .. } => self.take_over(container, name).await,
+            Action::Discard { container, volumes, .. } => self.discard_successor(container, *volumes).await,
             Action::Start { spec, line, .. } => self.start(spec, line.as_deref(), ticket, events).await,
             Action::Stop { spec, grace, container, .. } => self.stop(spec, container.as_deref(), *grace).await,
             Action::Kill { spec, signal, container, .. } => self.kill(spec, container.as_deref(), signal).await,

@@ -5,8 +5,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use bollard::models::{ContainerState, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum, HealthStatusEnum};
+use bollard::models::{
+    ContainerState, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum, HealthStatusEnum, ImageInspect,
+};
 use bollard::query_parameters::{
     InspectNetworkOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
 };
@@ -14,10 +17,13 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::connect::Link;
 use super::labels::{self, Labels};
-use super::{AT_ONCE, Docker, error};
+use super::{AT_ONCE, Docker, error, time};
 use crate::base::name::EnvId;
 use crate::plan::action::{Exit, Fault};
 use crate::plan::actual::{Actual, Query, SeenContainer, SeenHealth, SeenResource, SeenState};
+
+/// As many digits of an id as people and Compose write.
+const SHORT_ID: usize = 12;
 
 /// When the present life of each container began, as far as that is known to be still true.
 #[derive(Debug, Default)]
@@ -72,13 +78,13 @@ impl Docker {
     /// All that the engine holds of one environment, and what is asked for beside.
     pub async fn observe(&self, env: &EnvId, query: &Query) -> Result<Actual, Fault> {
         let link = self.link().await?;
-        let (containers, networks, volumes, images) = tokio::try_join!(
+        let (containers, networks, volumes, (images, tagged)) = tokio::try_join!(
             self.seen_containers(&link, env),
             seen_networks(&link, env, &query.networks),
             seen_volumes(&link, env, &query.volumes),
             seen_images(&link, &query.images),
         )?;
-        Ok(Actual { containers, networks, volumes, images })
+        Ok(Actual { containers, networks, volumes, images, tagged })
     }
 
     async fn seen_containers(&self, link: &Link, env: &EnvId) -> Result<Vec<SeenContainer>, Fault> {
@@ -95,10 +101,10 @@ impl Docker {
         let id = summary.id.clone().unwrap_or_default();
         let status = summary.status.as_deref().unwrap_or_default();
         if summary.state == Some(ContainerSummaryStateEnum::CREATED) {
-            return Ok(Some(seen(&summary, SeenState::Created, None)));
+            return Ok(Some(seen(&summary, SeenState::Created, None, None)));
         }
         if let Some(birth) = self.0.births.get(&id) {
-            return Ok(Some(seen(&summary, state_of_list(&summary, birth), health_of_status(status))));
+            return Ok(Some(seen(&summary, state_of_list(&summary, birth), None, health_of_status(status))));
         }
         let state = match link.api.inspect_container(&id, None).await {
             Ok(container) => container.state.unwrap_or_default(),
@@ -109,7 +115,7 @@ impl Docker {
             self.0.births.keep(turn, &id, birth);
         }
         let health = state.health.as_ref().and_then(|health| health_of(health.status?));
-        Ok(Some(seen(&summary, state_of_inspect(&state), health)))
+        Ok(Some(seen(&summary, state_of_inspect(&state), state.finished_at.as_deref(), health)))
     }
 }
 
@@ -131,14 +137,33 @@ pub(super) fn name_of(summary: &ContainerSummary) -> String {
     own.or(summary.id.as_deref()).unwrap_or_default().to_owned()
 }
 
-fn seen(summary: &ContainerSummary, state: SeenState, health: Option<SeenHealth>) -> SeenContainer {
+/// The name of a container that is to take the place of another, as Compose has it.
+pub(super) fn successor_name(predecessor: &str, name: &str) -> String {
+    format!("{}_{name}", predecessor.get(..SHORT_ID).unwrap_or(predecessor))
+}
+
+/// The beginning of the id of the container whose place one of this name is to take.
+pub(super) fn replaced_by(name: &str) -> Option<&str> {
+    let (id, rest) = name.split_once('_')?;
+    let is_id = id.len() == SHORT_ID && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    (is_id && !rest.is_empty()).then_some(id)
+}
+
+fn seen(summary: &ContainerSummary, state: SeenState, ended: Option<&str>, health: Option<SeenHealth>) -> SeenContainer {
     let labels = summary.labels.as_ref();
     let (hash, by_us) = labels::hash(labels);
     let running = matches!(state, SeenState::Running { .. });
+    let since = match &state {
+        SeenState::Running { birth } => Some(birth.as_str()),
+        SeenState::Exited { .. } => ended,
+        SeenState::Created | SeenState::Restarting => None,
+    };
     SeenContainer {
+        age: since.and_then(time::age),
         id: summary.id.clone().unwrap_or_default(),
         name: name_of(summary),
         unit: labels::unit(labels),
+        replaces: replaced_by(&name_of(summary)).map(str::to_owned),
         one_off: labels::get(labels, labels::ONE_OFF).is_some_and(|value| value.eq_ignore_ascii_case("true")),
         hash,
         by_us,
@@ -254,15 +279,26 @@ async fn seen_volumes(link: &Link, env: &EnvId, others: &[String]) -> Result<BTr
     Ok(all)
 }
 
-async fn seen_images(link: &Link, references: &[String]) -> Result<BTreeMap<String, String>, Fault> {
+/// The ids of images, and how long ago each was given its name.
+type SeenImages = (BTreeMap<String, String>, BTreeMap<String, Duration>);
+
+async fn seen_images(link: &Link, references: &[String]) -> Result<SeenImages, Fault> {
     let looks: Vec<_> = references.iter().map(|reference| seen_image(link, reference)).collect();
-    let found: Vec<Option<(String, String)>> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
-    Ok(found.into_iter().flatten().collect())
+    let found: Vec<Option<ImageInspect>> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+    let (mut ids, mut tagged) = SeenImages::default();
+    for (reference, image) in references.iter().zip(found) {
+        let Some(ImageInspect { id: Some(id), metadata, .. }) = image else { continue };
+        ids.insert(reference.clone(), id);
+        if let Some(age) = metadata.and_then(|metadata| time::age(&metadata.last_tag_time?)) {
+            tagged.insert(reference.clone(), age);
+        }
+    }
+    Ok((ids, tagged))
 }
 
-async fn seen_image(link: &Link, reference: &str) -> Result<Option<(String, String)>, Fault> {
+async fn seen_image(link: &Link, reference: &str) -> Result<Option<ImageInspect>, Fault> {
     match link.api.inspect_image(reference).await {
-        Ok(image) => Ok(image.id.map(|id| (reference.to_owned(), id))),
+        Ok(image) => Ok(Some(image)),
         Err(error) if error::is_not_found(&error) => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -285,6 +321,22 @@ mod tests {
             ("Up 2 weeks", Exit::Unknown, None),
         ] {
             assert_eq!((exit_of_status(status), health_of_status(status)), (exit, health), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_successor_is_known_by_its_name() {
+        let id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+        assert_eq!(successor_name(id, "env-web-1"), "0123456789ab_env-web-1");
+        for (name, replaced) in [
+            ("0123456789ab_env-web-1", Some("0123456789ab")),
+            ("env-web-1", None),
+            ("0123456789ab", None),
+            ("0123456789ab_", None),
+            ("0123456789aX_env-web-1", None),
+            ("my_web", None),
+        ] {
+            assert_eq!(replaced_by(name), replaced, "{name}");
         }
     }
 

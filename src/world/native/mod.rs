@@ -111,9 +111,13 @@ impl Native {
             | Action::CreateVolume { .. }
             | Action::RemoveVolume { .. }
             | Action::Pull { .. }
+            | Action::Succeed { .. }
+            | Action::TakeOver { .. }
+            | Action::Discard { .. }
             | Action::Build { .. }
             | Action::Assess { .. }
             | Action::Conclude { .. }
+            | Action::RemoveImages { .. }
             | Action::RemoveOwned { .. } => Some(Err(Fault::permanent(format!(
                 "{} {} is nothing that a process engine does",
                 action.verb(),

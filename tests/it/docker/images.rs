@@ -128,7 +128,7 @@ fn a_registry_that_says_no_is_believed_at_once() {
                 });
             }
         });
-        let pull = Action::Pull { reference: format!("127.0.0.1:{port}/nobody/nothing"), platform: None };
+        let pull = Action::Pull { reference: format!("127.0.0.1:{port}/nobody/nothing"), platform: None, once: false };
         let fault = corner.act(pull).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Permanent, "{fault}");
         assert!(told(&corner).is_empty(), "it was not tried again");
@@ -190,7 +190,7 @@ fn a_pull_brings_an_image_and_tells_how_much_of_it_is_there() {
         for image in [&repository, &corner.image()] {
             corner.api.remove_image(image, None::<bollard::query_parameters::RemoveImageOptions>, None).await.unwrap();
         }
-        let pull = Action::Pull { reference: repository.clone(), platform: None };
+        let pull = Action::Pull { reference: repository.clone(), platform: None, once: false };
         let Outcome::Image { id } = corner.act(pull).await.unwrap() else { panic!() };
         assert_eq!(corner.api.inspect_image(&repository).await.unwrap().id, Some(id));
         let told = told(&corner);

@@ -1,0 +1,147 @@
+//! A container that has changed: its successor stands beside it before it goes, and what a crash leaves of that is put in order.
+
+use super::*;
+use crate::plan::action::Fault;
+
+/// `a`, in this version.
+fn version(number: u32) -> Deployment {
+    deployment(json!({"a": container(json!({"environment": {"VERSION": number.to_string()}}))}))
+}
+
+fn running(deployment: &Deployment) -> SeenContainer {
+    seen(deployment, "a:1", SeenState::Running { birth: "1".to_owned() })
+}
+
+/// What is to take the place of the container of [`running`], of this version.
+fn beside(deployment: &Deployment) -> SeenContainer {
+    let replaces = "id of a:1".to_owned();
+    let name = format!("{replaces}_{}", deployment.container_name(&unit("a:1")));
+    let id = "id of its successor".to_owned();
+    SeenContainer { id, name, replaces: Some(replaces), ..seen(deployment, "a:1", SeenState::Created) }
+}
+
+/// What each action asked for would do, the containers it names by their ids.
+fn story(bench: &Bench) -> Vec<String> {
+    let tell = |action: &Action| match action {
+        Action::Succeed { predecessor, .. } => format!("succeed {}", predecessor.as_deref().unwrap_or_default()),
+        Action::TakeOver { container, name, .. } => format!("rename {container} to {name}"),
+        Action::Discard { container, .. } => format!("discard {container}"),
+        Action::Stop { container, .. } | Action::Remove { container, .. } => {
+            format!("{} {}", action.verb(), container.as_deref().unwrap_or_default())
+        }
+        other => other.verb().to_owned(),
+    };
+    bench.acts().map(|(_, action)| tell(action)).collect()
+}
+
+#[test]
+fn the_successor_is_made_before_its_predecessor_is_stopped() {
+    let mut bench = Bench::new();
+    bench.up(&version(2), |_| ());
+    bench.look(&[running(&version(1))]);
+    let answers = [
+        ("succeed id of a:1", Outcome::Created { container: "new".to_owned() }),
+        ("stop id of a:1", Outcome::Done),
+        ("remove id of a:1", Outcome::Removed { anonymous: [("/data".to_owned(), "kept".to_owned())].into() }),
+        ("rename new to test-a-1", Outcome::Done),
+        ("start", started()),
+    ];
+    for (wanted, outcome) in answers {
+        assert_eq!(story(&bench), [wanted]);
+        let (ticket, _) = bench.take_act(|_| true);
+        bench.answer(ticket, outcome);
+    }
+    assert!(matches!(bench.replies()[..], [Reply::Done { changed: true, .. }]), "{:?}", bench.replies());
+}
+
+#[test]
+fn what_cannot_be_made_anew_runs_on_and_nobody_waits_for_its_end() {
+    let stack = |number: u32| {
+        let edge = json!({"a": {"condition": "service_started", "restart": false, "required": true}});
+        let environment = json!({"VERSION": number.to_string()});
+        deployment(json!({
+            "a": container(json!({"environment": environment})),
+            "b": container(json!({"environment": environment, "depends_on": edge})),
+        }))
+    };
+    let mut bench = Bench::new();
+    bench.up(&stack(2), |_| ());
+    let old = stack(1);
+    let both = ["a:1", "b:1"].map(|name| seen(&old, name, SeenState::Running { birth: "1".to_owned() }));
+    bench.look(&both);
+    let of = |name: &str| {
+        let id = unit(name);
+        move |action: &Action| action.spec().is_some_and(|spec| spec.unit == id)
+    };
+    let (first, _) = bench.take_act(of("a:1"));
+    let (second, _) = bench.take_act(of("b:1"));
+    bench.tell(Event::Acted(second, Err(Fault::permanent("no such device"))));
+    bench.answer(first, Outcome::Created { container: "new".to_owned() });
+    assert_eq!(story(&bench), ["stop id of a:1"]);
+    assert!(matches!(bench.machine.status().units[1].state, crate::supervisor::status::UnitState::Running));
+}
+
+#[test]
+fn what_a_crash_left_of_a_replacement_is_brought_to_its_end() {
+    let (old, new) = (version(1), version(2));
+    let stopped = seen(&old, "a:1", SeenState::Exited { exit: Exit::Code(0), birth: "1".to_owned() });
+    let new_name = "rename id of its successor to test-a-1";
+    for (found, wanted, wish) in [
+        (vec![running(&old), beside(&new)], "stop id of a:1", &new),
+        (vec![beside(&new), running(&old)], "stop id of a:1", &new),
+        (vec![stopped.clone(), beside(&new)], "remove id of a:1", &new),
+        (vec![beside(&new)], new_name, &new),
+        // The file has changed once more, or back.
+        (vec![running(&old), beside(&version(3))], "discard id of its successor", &new),
+        (vec![running(&old), beside(&new)], "discard id of its successor", &old),
+        (vec![beside(&version(3))], new_name, &new),
+    ] {
+        let mut bench = Bench::new();
+        bench.up(wish, |_| ());
+        bench.look(&found);
+        assert_eq!(story(&bench), [wanted]);
+    }
+}
+
+#[test]
+fn a_successor_of_compose_or_of_another_container_takes_nobody_s_place() {
+    let (old, new) = (version(1), version(2));
+    let foreign = SeenContainer { by_us: false, ..beside(&new) };
+    let astray = SeenContainer { replaces: Some("another".to_owned()), name: "another_test-a-1".to_owned(), ..beside(&new) };
+    for successor in [foreign, astray] {
+        let mut bench = Bench::new();
+        bench.up(&new, |_| ());
+        bench.look(&[running(&old), successor]);
+        assert_eq!(story(&bench), ["discard id of its successor"]);
+    }
+}
+
+#[test]
+fn down_takes_a_successor_along_before_it_takes_the_network() {
+    let mut bench = Bench::new();
+    bench.up(&version(2), |_| ());
+    bench.look(&[running(&version(1)), beside(&version(2))]);
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Stop { .. }));
+    bench.ask(2, Request::Down(Down::default()));
+    bench.look(&[running(&version(1)), beside(&version(2))]);
+    bench.answer(ticket, Outcome::Done);
+    for wanted in ["discard id of its successor", "remove id of a:1"] {
+        assert_eq!(story(&bench), [wanted]);
+        assert!(!bench.replies().iter().any(|reply| matches!(reply, Reply::Done { .. })), "something is left");
+        let (ticket, _) = bench.take_act(|_| true);
+        bench.answer(ticket, Outcome::Removed { anonymous: indexmap::IndexMap::new() });
+    }
+    bench.look(&[]);
+    assert!(matches!(bench.replies()[..], [.., Reply::Done { .. }]), "{:?}", bench.replies());
+}
+
+#[test]
+fn new_anonymous_volumes_are_had_by_asking_for_them() {
+    for renew in [false, true] {
+        let mut bench = Bench::new();
+        bench.up(&version(2), |up| up.renew_anon_volumes = renew);
+        bench.look(&[running(&version(1))]);
+        let (_, action) = bench.take_act(|_| true);
+        assert!(matches!(action, Action::Succeed { renew_volumes, .. } if renew_volumes == renew), "{action:?}");
+    }
+}
