@@ -96,7 +96,6 @@ fn perform_one(job: &Job, engine: &Engine, progress: &Mutex<Progress>) -> Result
         serial: 0,
         resource: job.resource.clone(),
         incarnation: Incarnation::default(),
-        // Networks and volumes are told apart by their definition alone, as the machine does it.
         hash: ConfigHash::from_label(""),
         generation: Generation::default(),
     };

@@ -91,7 +91,7 @@ pub struct Args {
     /// Do not stop everything when a process of a Procfile ends
     #[arg(long)]
     pub keep_going: bool,
-    /// As in Compose; `up` asks nothing in any case
+    /// Make volumes anew whose definition has changed: what they hold is lost
     #[arg(short, long)]
     pub yes: bool,
     /// Do not show the progress of pulls
@@ -197,6 +197,7 @@ fn request(args: &Args, ready: &Ready, context: &Context) -> Up {
         wait_timeout: values::seconds(args.wait_timeout),
         recreate,
         renew_anon_volumes: args.renew_anon_volumes,
+        yes: args.yes,
         build: args.build,
         pull: args.pull.clone().filter(|when| when != "policy"),
         remove_orphans: args.remove_orphans || context.is_set("COMPOSE_REMOVE_ORPHANS"),

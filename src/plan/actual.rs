@@ -1,6 +1,6 @@
 //! What an engine reports, in words that are no engine's own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::action::Exit;
@@ -14,7 +14,7 @@ pub struct Query {
     pub images: Vec<String>,
     /// External networks, by the engine's name.
     pub networks: Vec<String>,
-    /// External volumes, by the engine's name.
+    /// Volumes that are wanted, by the engine's name.
     pub volumes: Vec<String>,
 }
 
@@ -42,6 +42,8 @@ pub struct SeenResource {
     pub hash: Option<ConfigHash>,
     /// Whether it carries this environment's label.
     pub ours: bool,
+    /// The engine's id of a network.
+    pub id: Option<String>,
 }
 
 /// A container as seen.
@@ -64,6 +66,10 @@ pub struct SeenContainer {
     pub by_us: bool,
     /// The id of the image it was made of.
     pub image: String,
+    /// The networks that it is in: the engine's name → the id, empty for one that it has not joined yet.
+    pub networks: BTreeMap<String, String>,
+    /// The named volumes that it mounts.
+    pub volumes: BTreeSet<String>,
     /// What it does.
     pub state: SeenState,
     /// How long it has been running, or ended, where that is known.

@@ -22,6 +22,13 @@ pub fn reasons(old: &Service, new: &Service) -> Vec<String> {
     found
 }
 
+/// Each change of a network or a volume, as `networks.front.driver_opts.mtu: "1500" → "1400"`; `path` is `networks.front`.
+pub fn changes(path: &str, old: &impl serde::Serialize, new: &impl serde::Serialize) -> Vec<String> {
+    let mut found = Vec::new();
+    compare(path, &json(old), &json(new), &mut found);
+    found
+}
+
 fn json(value: &impl serde::Serialize) -> Value {
     serde_json::to_value(value).unwrap_or(Value::Null)
 }
@@ -64,5 +71,15 @@ mod tests {
         assert_eq!(reasons(&service("0", "a"), &service("1", "a")), [r#"environment.DEBUG: "0" → "1""#]);
         assert_eq!(reasons(&service("0", "a"), &service("0", "b")), [r#"command: "a" → "b""#]);
         assert!(reasons(&service("0", "a"), &service("0", "a")).is_empty());
+    }
+
+    #[test]
+    fn a_change_of_a_network_is_said_in_the_words_of_the_file_too() {
+        let network = |mtu: &str| crate::model::network::Network {
+            driver_opts: [("mtu".to_owned(), mtu.to_owned())].into(),
+            ..Default::default()
+        };
+        let found = changes("networks.front", &network("1500"), &network("1400"));
+        assert_eq!(found, [r#"networks.front.driver_opts.mtu: "1500" → "1400""#]);
     }
 }

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::model::network::Network;
 use crate::model::service::{Kind, Service};
 use crate::model::stack::Stack;
+use crate::model::volume::Volume;
 
 /// 64 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -58,6 +60,25 @@ impl ConfigHash {
             .collect();
         let json = serde_json::to_vec(&(&definition, &files)).expect("the model has no maps with keys that are not text");
         Self(hex(&Sha256::digest(&json)).into())
+    }
+}
+
+impl ConfigHash {
+    /// The hash of a network as it would be made.
+    pub fn of_network(network: &Network) -> Self {
+        Self::of_resource(&Network { name: None, external: false, ..network.clone() })
+    }
+
+    /// The hash of a volume as it would be made. No driver is the engine's own.
+    pub fn of_volume(volume: &Volume) -> Self {
+        let driver = volume.driver.clone().or_else(|| Some("local".to_owned()));
+        Self::of_resource(&Volume { name: None, external: false, driver, ..volume.clone() })
+    }
+
+    fn of_resource(definition: &impl Serialize) -> Self {
+        // By way of a tree, whose maps are sorted: the order in which options are written means nothing.
+        let tree = serde_json::to_value(definition).expect("the model has no maps with keys that are not text");
+        Self(hex(&Sha256::digest(tree.to_string())).into())
     }
 }
 

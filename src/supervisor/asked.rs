@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::RequestId;
-use super::machine::{Images, Kind, Owned, Signals, Supervisor};
+use super::machine::{Images, Owned, Signals, Supervisor};
 use super::notice::{Level, Notice};
 use super::request::{Abort, Down, Kill, Recreate, Remove, Reply, Request, Restart, Select, Stop, Up};
 use super::resource::{Image, Resource, Want};
@@ -98,6 +98,7 @@ impl Supervisor {
         let before = self.deployment.replace(deployment.clone());
         (self.going_down, self.takes_volumes) = (false, false);
         (self.owned, self.rmi) = (Owned::Left, Images::Left);
+        self.note_changes(before.as_deref());
         let mut units = Vec::new();
         // Of these it is awaited that they are gone.
         let mut leaving = Vec::new();
@@ -206,14 +207,10 @@ impl Supervisor {
     fn need(&mut self, deployment: &Arc<Deployment>, service: &Service, name: &ServiceName, up: Option<&Up>) {
         let Some(container) = service.container() else { return };
         for key in container.networks.keys() {
-            let network = deployment.stack.networks.get(key);
-            let external = network.is_some_and(|network| network.external);
-            self.need_resource(Kind::Network, key, deployment.network_name(key), external);
+            self.need_network(deployment, key);
         }
         for key in container.volumes.iter().filter_map(|mount| mount.source.as_ref()) {
-            if let Some(volume) = deployment.stack.volumes.get(key) {
-                self.need_resource(Kind::Volume, key, deployment.volume_name(key), volume.external);
-            }
+            self.need_volume(deployment, key, up.is_some_and(|up| up.yes));
         }
         let Some(reference) = deployment.image_of(name) else { return };
         let pull = up.and_then(|up| up.pull.as_deref()).filter(|policy| *policy != "policy");
@@ -248,22 +245,6 @@ impl Supervisor {
             // An observation that is already under way may be older than what the caller saw.
             self.look_first = if self.look_again { self.asked + 1 } else { self.asked };
         }
-    }
-
-    fn need_resource(&mut self, kind: Kind, key: &str, name: String, external: bool) {
-        // A thing found before the file named it goes by its engine name.
-        if let Some(found) = self.resources_mut(kind).remove(&name).filter(|_| name != key) {
-            self.resources_mut(kind).entry(key.to_owned()).or_insert(found);
-        }
-        let resource =
-            self.resources_mut(kind).entry(key.to_owned()).or_insert_with(|| Resource::new(name.clone(), external, Want::There));
-        if resource.name != name {
-            *resource = Resource::new(name, external, Want::There);
-        }
-        resource.want = Want::There;
-        resource.failed = None;
-        resource.kept = None;
-        resource.failures = 0;
     }
 
     /// Units of services that the files no longer have.

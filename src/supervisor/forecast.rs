@@ -145,12 +145,12 @@ impl GoodWorld {
         self.note(&ticket, &action);
         let outcome = match &action {
             Action::CreateNetwork { key, deployment } => {
-                let seen = SeenResource { key: Some(key.clone()), hash: None, ours: true };
+                let seen = SeenResource { key: Some(key.clone()), ours: true, ..SeenResource::default() };
                 self.change(|actual| actual.networks.insert(deployment.network_name(key), seen));
                 Outcome::Done
             }
             Action::CreateVolume { key, deployment } => {
-                let seen = SeenResource { key: Some(key.clone()), hash: None, ours: true };
+                let seen = SeenResource { key: Some(key.clone()), ours: true, ..SeenResource::default() };
                 self.change(|actual| actual.volumes.insert(deployment.volume_name(key), seen));
                 Outcome::Done
             }
@@ -176,6 +176,8 @@ impl GoodWorld {
                     hash: Some(spec.hash.clone()),
                     by_us: true,
                     age: None,
+                    networks: std::collections::BTreeMap::new(),
+                    volumes: std::collections::BTreeSet::new(),
                     image: self.actual.as_ref().ok().and_then(|actual| actual.images.get(&image).cloned()).unwrap_or_default(),
                     state: SeenState::Created,
                     health: None,
@@ -197,6 +199,8 @@ impl GoodWorld {
                     hash: Some(spec.hash.clone()),
                     by_us: true,
                     age: None,
+                    networks: std::collections::BTreeMap::new(),
+                    volumes: std::collections::BTreeSet::new(),
                     image: self.actual.as_ref().ok().and_then(|actual| actual.images.get(&image).cloned()).unwrap_or_default(),
                     state: SeenState::Created,
                     health: None,
@@ -305,8 +309,8 @@ impl GoodWorld {
             // A new name is no news to anybody.
             Action::Conclude { .. } | Action::Assess { .. } | Action::TakeOver { .. } => return,
             Action::CreateNetwork { .. } | Action::CreateVolume { .. } => (ticket.resource.to_string(), "not found".to_owned()),
-            Action::RemoveNetwork { name } => (format!("network {name}"), "no longer wanted".to_owned()),
-            Action::RemoveVolume { name } => (format!("volume {name}"), "no longer wanted".to_owned()),
+            Action::RemoveNetwork { name } => (format!("network {name}"), self.why_removed(ticket)),
+            Action::RemoveVolume { name } => (format!("volume {name}"), self.why_removed(ticket)),
             Action::Pull { reference, .. } => (format!("image {reference}"), "not present".to_owned()),
             Action::Build { service, deployment } => {
                 let reference = deployment.image_of(service).unwrap_or_default();
@@ -334,6 +338,11 @@ impl GoodWorld {
             Vec::new()
         };
         self.plan.steps.push(PlanStep { subject, verb, cause, after });
+    }
+
+    fn why_removed(&self, ticket: &Ticket) -> String {
+        let because = self.because.iter().rev().find(|(resource, _)| *resource == ticket.resource);
+        because.map_or_else(|| "no longer wanted".to_owned(), |(_, reason)| reason.clone())
     }
 
     fn cause(&self, ticket: &Ticket, action: &Action) -> String {

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 
 use super::machine::Supervisor;
-use super::resource::Want;
 use super::status::{Health, UnitKind};
 use super::unit::{Cause, Have, Phase, Step, Unit};
 use crate::base::name::{ServiceName, UnitId};
@@ -123,7 +122,7 @@ impl Supervisor {
                 Some(resource) if resource.failed.is_some() => {
                     return Gate::Blocked(service.clone(), resource.failed.clone().unwrap_or_default());
                 }
-                Some(resource) if resource.there == Some(true) && resource.want == Want::There && resource.busy.is_none() => {}
+                Some(resource) if resource.is_ready() => {}
                 Some(_) | None => return Gate::Waiting(format!("{what} {key}")),
             }
         }

@@ -407,7 +407,8 @@ impl Supervisor {
                     (Some(true), Kind::Volume) => {
                         Action::CreateVolume { key: key.clone(), deployment: self.deployment.clone().expect("just looked") }
                     }
-                    (Some(false), _) if containers_left || self.owned != Owned::Left => continue,
+                    (Some(false), _) if resource.want == Want::There && self.is_in_the_way(kind, &name) => continue,
+                    (Some(false), _) if resource.want == Want::Gone && (containers_left || self.owned != Owned::Left) => continue,
                     (Some(false), Kind::Network) => Action::RemoveNetwork { name: name.clone() },
                     (Some(false), Kind::Volume) => Action::RemoveVolume { name: name.clone() },
                     (None, _) => continue,
@@ -585,13 +586,16 @@ impl Supervisor {
         }
         self.asked += 1;
         self.observing = true;
-        let external = |resources: &BTreeMap<String, Resource>| {
-            resources.values().filter(|resource| resource.external).map(|resource| resource.name.clone()).collect()
+        let names = |resources: &BTreeMap<String, Resource>, asked: fn(&Resource) -> bool| {
+            resources.values().filter(|resource| asked(resource)).map(|resource| resource.name.clone()).collect()
         };
+        let networks = names(&self.networks, |network| network.external);
+        // A volume that somebody else made is used too.
+        let volumes = names(&self.volumes, |volume| volume.external || volume.want == Want::There);
         let mut images: Vec<String> = self.images.values().map(|image| image.reference.clone()).collect();
         images.sort_unstable();
         images.dedup();
-        let query = Query { images, networks: external(&self.networks), volumes: external(&self.volumes) };
+        let query = Query { images, networks, volumes };
         self.effects.push(Effect::Observe(self.asked, query));
     }
 

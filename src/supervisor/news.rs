@@ -87,10 +87,12 @@ impl Supervisor {
         let state = match result {
             Ok(Outcome::Kept(reason)) => {
                 resource.kept = Some(reason.clone());
+                resource.renew = false;
                 ResourceState::Kept(reason)
             }
             Ok(_) => {
                 resource.there = Some(created);
+                (resource.renew, resource.changes) = (false, None);
                 resource.failures = 0;
                 if created { ResourceState::Created } else { ResourceState::Removed }
             }
@@ -185,7 +187,7 @@ impl Supervisor {
                     unit.made = Some(busy.spec.hash.clone());
                     unit.made_spec = Some(busy.spec);
                     unit.made_image = unit.image.clone();
-                    (unit.recreate, unit.renew_volumes) = (false, false);
+                    (unit.recreate, unit.renew_volumes, unit.in_place) = (false, false, false);
                     unit.anonymous.clear();
                     if let Outcome::Created { container } = outcome {
                         unit.container = Some(container);
@@ -214,6 +216,7 @@ impl Supervisor {
                 (Step::Table(next::Step::Remove), outcome) => {
                     unit.have = Have::Absent;
                     (unit.made, unit.made_spec, unit.made_image, unit.container) = (None, None, None, None);
+                    (unit.networks, unit.volumes) = Default::default();
                     if let Outcome::Removed { anonymous } = outcome {
                         unit.anonymous = anonymous;
                     }

@@ -60,6 +60,9 @@ pub struct Up {
     /// Containers that are made anew get new anonymous volumes.
     #[serde(default)]
     pub renew_anon_volumes: bool,
+    /// A volume whose definition has changed is made anew, and what it holds is lost.
+    #[serde(default)]
+    pub yes: bool,
     /// Build images even when they are there.
     pub build: bool,
     /// Pull images even when they are there.
@@ -225,6 +228,7 @@ impl Up {
             wait_timeout: None,
             recreate: Recreate::WhenChanged,
             renew_anon_volumes: false,
+            yes: false,
             build: false,
             pull: None,
             remove_orphans: false,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::base::moment::Moment;
+use crate::plan::hash::ConfigHash;
 use crate::plan::provision::{self, Provision, Renew, Source, Way};
 
 /// What is wanted of a network or a volume.
@@ -27,6 +28,16 @@ pub struct Resource {
     pub want: Want,
     /// Whether it is there; none while nobody has looked.
     pub there: Option<bool>,
+    /// The definition that is wanted, as a hash; none where nobody knows it.
+    pub hash: Option<ConfigHash>,
+    /// What has changed in it since it was last asked for, in the words of the file.
+    pub changes: Option<String>,
+    /// It is to be removed and made anew, although that loses what it holds: what somebody agreed to, of a volume.
+    pub may_lose: bool,
+    /// It is being removed to be made anew.
+    pub renew: bool,
+    /// That it is not as it is wanted, or not ours, has been said.
+    pub told: bool,
     /// The ticket of the action in flight.
     pub busy: Option<u64>,
     /// Failures in a row.
@@ -49,6 +60,11 @@ impl Resource {
             external,
             want,
             there: None,
+            hash: None,
+            changes: None,
+            may_lose: false,
+            renew: false,
+            told: false,
             busy: None,
             failures: 0,
             not_before: Moment::default(),
@@ -56,6 +72,11 @@ impl Resource {
             kept: None,
             blind_until: 0,
         }
+    }
+
+    /// Whether a container can be made with it now.
+    pub fn is_ready(&self) -> bool {
+        self.there == Some(true) && self.want == Want::There && self.busy.is_none() && !self.renew
     }
 
     /// Whether something is to be done about it: true to create, false to remove.
@@ -66,6 +87,7 @@ impl Resource {
         match (self.want, self.there) {
             (Want::There, Some(false)) => Some(true),
             (Want::Gone, Some(true)) if self.kept.is_none() => Some(false),
+            (Want::There, Some(true)) if self.renew => Some(false),
             (Want::There | Want::Gone | Want::Left, _) => None,
         }
     }

@@ -65,9 +65,19 @@ impl Supervisor {
             {
                 let there = seen.contains_key(&resource.name);
                 resource.there = Some(there);
+                resource.renew &= there;
                 if resource.external && !there && resource.want == super::resource::Want::There {
                     let what = if kind == Kind::Network { "network" } else { "volume" };
                     resource.failed = Some(format!("{what} {} is declared `external` and does not exist", resource.name));
+                }
+            }
+            let wanted: Vec<(String, String)> = (self.resources(kind).iter())
+                .filter(|(_, resource)| resource.busy.is_none() && resource.blind_until < number)
+                .map(|(key, resource)| (key.clone(), resource.name.clone()))
+                .collect();
+            for (key, name) in wanted {
+                if let Some(resource) = seen.get(&name) {
+                    self.compare(kind, &key, resource);
                 }
             }
             // What carries our label and no file names: known, so that `down` finds it.
@@ -113,6 +123,7 @@ impl Supervisor {
         for id in missing {
             let unit = self.units.get_mut(&id).expect("just listed");
             unit.have = Have::Absent;
+            (unit.networks, unit.volumes) = Default::default();
             unit.stopping = None;
             (unit.made, unit.container, unit.made_image) = (None, None, None);
             // Somebody else removed it; that is a word of the same weight as ours. An `up` brings it back.
@@ -122,6 +133,7 @@ impl Supervisor {
                 self.say(Level::Warning, format!("the container of {id} was removed by somebody else; `up` makes it anew"));
             }
         }
+        self.make_room(&actual.networks);
     }
 
     /// Whether a container waits to take the place of a unit's that we know.
@@ -202,6 +214,8 @@ impl Supervisor {
         }
         let known_life = unit.birth.clone();
         unit.container = Some(container.id.clone());
+        unit.networks.clone_from(&container.networks);
+        unit.volumes.clone_from(&container.volumes);
         unit.made_image = Some(container.image.clone());
         // A hash that is not ours cannot be compared: such a container counts as different.
         unit.made = match (unit.ghost, container.by_us) {

@@ -1,5 +1,7 @@
 //! The machine in small worlds that are written out: one test a promise. What chance can find is `sim`'s business.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Value, json};
 
 use super::Supervisor;
@@ -51,6 +53,8 @@ fn seen(deployment: &Deployment, name: &str, state: SeenState) -> SeenContainer 
         hash: Some(hash),
         by_us: true,
         age: None,
+        networks: BTreeMap::new(),
+        volumes: BTreeSet::new(),
         image: "sha256:1".to_owned(),
         state,
         health: None,
@@ -268,5 +272,6 @@ fn an_action_that_was_not_answered_is_no_proof_that_the_engine_is_away_now() {
 
 mod images;
 mod lives;
+mod renewing;
 mod replacing;
 mod seen;

@@ -2,7 +2,7 @@
 //!
 //! Only facts and what follows from one unit alone; everything between units is `gate`'s and `machine`'s business.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -247,6 +247,12 @@ pub struct Unit {
     pub made_image: Option<String>,
     /// What is to take the place of its container.
     pub successor: Option<Successor>,
+    /// The networks that its container is in, by the engine's name, with their ids.
+    pub networks: BTreeMap<String, String>,
+    /// The named volumes that its container mounts.
+    pub volumes: BTreeSet<String>,
+    /// It is made anew in its own place: what it uses cannot be there twice.
+    pub in_place: bool,
     /// Its next container gets new anonymous volumes.
     pub renew_volumes: bool,
     /// Anonymous volumes of the container before.
@@ -327,6 +333,9 @@ impl Unit {
             container: None,
             made_image: None,
             successor: None,
+            networks: BTreeMap::new(),
+            volumes: BTreeSet::new(),
+            in_place: false,
             renew_volumes: false,
             anonymous: IndexMap::new(),
             blind_until: 0,
@@ -399,7 +408,7 @@ impl Unit {
     /// What stands beside it, in the table's terms.
     pub fn beside(&self) -> next::Successor {
         let Some(successor) = &self.successor else {
-            let by_itself = self.kind == UnitKind::Container && !self.ghost;
+            let by_itself = self.kind == UnitKind::Container && !self.ghost && !self.in_place;
             return if by_itself { next::Successor::Missing } else { next::Successor::Never };
         };
         let is_of_this = successor.hash.as_ref() == Some(&self.spec.hash) && !self.is_another_image(successor.image.as_ref());
@@ -587,7 +596,8 @@ impl Unit {
         self.have = Have::Created;
         (self.made, self.made_spec, self.made_image) = (successor.hash, successor.spec, successor.image);
         self.container = Some(successor.container);
-        (self.recreate, self.renew_volumes) = (false, false);
+        (self.recreate, self.renew_volumes, self.in_place) = (false, false, false);
+        (self.networks, self.volumes) = (BTreeMap::new(), BTreeSet::new());
         self.anonymous.clear();
     }
 

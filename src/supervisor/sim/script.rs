@@ -18,10 +18,12 @@ use crate::model::stack::Stack;
 use crate::plan::desired::{Caller, Deployment, Places};
 use crate::supervisor::request::{Abort, Down, Recreate, Request, Restart, Select, Stop, Up};
 
-/// A stack with this many services, `version` in each one's definition.
+/// A stack with this many services, a version in each one's definition, and one more in the network's.
 pub(super) fn deployment(random: &mut Random, size: u64, versions: &[u64]) -> Deployment {
     let mut stack = Stack::default();
-    stack.networks.insert("default".to_owned(), Network::default());
+    let of_network = versions.last().copied().unwrap_or_default().to_string();
+    let network = Network { driver_opts: [("version".to_owned(), of_network)].into(), ..Network::default() };
+    stack.networks.insert("default".to_owned(), network);
     for index in 0..size {
         let kind = random.below(5);
         let task = kind == 0;
@@ -111,6 +113,7 @@ pub(super) fn up(deployment: &Arc<Deployment>, services: Vec<ServiceName>, wait:
         wait_timeout: wait.then_some(Duration::from_secs(30)),
         recreate: Recreate::WhenChanged,
         renew_anon_volumes: false,
+        yes: false,
         build: false,
         pull: None,
         remove_orphans: true,

@@ -32,6 +32,8 @@ struct Box_ {
     unit: UnitId,
     /// Whose place it is to take.
     replaces: Option<String>,
+    /// The id of the network that it has joined; empty before its first start.
+    network: String,
     hash: ConfigHash,
     id: String,
     state: SeenState,
@@ -56,7 +58,8 @@ pub(super) struct World {
     /// Tasks from whose outputs others are kept.
     held: BTreeSet<UnitId>,
     containers: BTreeMap<String, Box_>,
-    networks: BTreeSet<String>,
+    /// The networks: name → definition and id.
+    networks: BTreeMap<String, (ConfigHash, String)>,
     image: bool,
     engine: bool,
     births: u64,
@@ -71,7 +74,7 @@ impl World {
     pub(super) fn new(seed: u64, talk: bool) -> Self {
         let mut random = Random::new(seed);
         let size = 1 + random.below(5);
-        let versions = vec![0; usize::try_from(size).expect("small")];
+        let versions = vec![0; 1 + usize::try_from(size).expect("small")];
         let stack_seed = random.next_u64();
         let deployment = Arc::new(script::deployment(&mut Random::new(stack_seed), size, &versions));
         let machine = Supervisor::new(deployment.env.clone(), seed);
@@ -90,7 +93,7 @@ impl World {
             processes: BTreeMap::new(),
             held: BTreeSet::new(),
             containers: BTreeMap::new(),
-            networks: BTreeSet::new(),
+            networks: BTreeMap::new(),
             image: random.chance(50),
             engine: true,
             births: 0,
@@ -114,7 +117,7 @@ impl World {
                 1 => {
                     let index = self.random.index(self.versions.len());
                     self.versions[index] += 1;
-                    let size = self.versions.len() as u64;
+                    let size = self.versions.len() as u64 - 1;
                     self.deployment = Arc::new(script::deployment(&mut Random::new(self.stack_seed), size, &self.versions));
                     let deployment = self.deployment.clone();
                     let services =
@@ -351,13 +354,16 @@ impl World {
                 hash: Some(it.hash.clone()),
                 by_us: true,
                 age: None,
+                networks: [("sim_default".to_owned(), it.network.clone())].into(),
+                volumes: std::collections::BTreeSet::new(),
                 image: "sha".to_owned(),
                 state: it.state.clone(),
                 health: self.has_health(&it.unit).then_some(if it.healthy { SeenHealth::Healthy } else { SeenHealth::Starting }),
             });
         }
-        for name in &self.networks {
-            actual.networks.insert(name.clone(), SeenResource { key: Some("default".to_owned()), hash: None, ours: true });
+        for (name, (hash, id)) in &self.networks {
+            let (key, hash, id) = (Some("default".to_owned()), Some(hash.clone()), Some(id.clone()));
+            actual.networks.insert(name.clone(), SeenResource { key, hash, ours: true, id });
         }
         if self.image {
             actual.images.insert("image".to_owned(), "sha".to_owned());
@@ -399,7 +405,7 @@ impl World {
         Some(match action {
             Action::Create { spec, .. } if spec.service().container().is_some() => {
                 assert!(self.image, "{unit}: made without its image");
-                assert!(self.networks.contains("sim_default"), "{unit}: made without its network");
+                assert!(self.networks.contains_key("sim_default"), "{unit}: made without its network");
                 assert!(self.containers.values().all(|it| it.unit != unit), "{unit} has two containers");
                 self.births += 1;
                 let id = format!("c{}", self.births);
@@ -409,7 +415,7 @@ impl World {
             Action::Create { .. } => Outcome::Done,
             Action::Succeed { spec, predecessor, .. } => {
                 assert!(self.image, "{unit}: made without its image");
-                assert!(self.networks.contains("sim_default"), "{unit}: made without its network");
+                assert!(self.networks.contains_key("sim_default"), "{unit}: made without its network");
                 let beside = self.containers.values().filter(|it| it.unit == unit && it.replaces.is_some());
                 assert_eq!(beside.count(), 0, "{unit} has two successors");
                 let in_place = predecessor.as_ref().and_then(|id| self.containers.get(id));
@@ -444,6 +450,10 @@ impl World {
                         .unwrap_or_else(|| panic!("{unit}: started without a container"));
                     it.state = SeenState::Running { birth: birth.clone() };
                     it.healthy = luck;
+                    let (_, network) = self.networks.get("sim_default").expect("it was there when the container was made");
+                    let joined = it.network.is_empty() || it.network == *network;
+                    assert!(joined, "{unit}: started in a network that is no more");
+                    it.network.clone_from(network);
                     let stir = delay + self.random.below(2000);
                     self.later(stir, Event::EngineStirred);
                 } else {
@@ -526,11 +536,15 @@ impl World {
     fn carry_out_on_resource(&mut self, action: &Action) -> Outcome {
         match action {
             Action::CreateNetwork { key, deployment } => {
-                self.networks.insert(deployment.network_name(key));
+                self.births += 1;
+                let made = (ConfigHash::of_network(&deployment.stack.networks[key]), format!("n{}", self.births));
+                self.networks.entry(deployment.network_name(key)).or_insert(made);
                 Outcome::Done
             }
             Action::RemoveNetwork { name } => {
-                assert!(self.containers.is_empty(), "a network is removed while containers use it");
+                let runs = |it: &Box_| matches!(it.state, SeenState::Running { .. });
+                let in_use = self.containers.values().any(|it| self.machine.going_down || runs(it));
+                assert!(!in_use, "a network is removed while containers use it");
                 self.networks.remove(name);
                 Outcome::Done
             }
@@ -542,7 +556,8 @@ impl World {
     }
 
     fn make(&mut self, unit: UnitId, hash: ConfigHash, id: &str, replaces: Option<String>) {
-        let it = Box_ { unit, replaces, hash, id: id.to_owned(), state: SeenState::Created, healthy: false };
+        let it =
+            Box_ { unit, replaces, network: String::new(), hash, id: id.to_owned(), state: SeenState::Created, healthy: false };
         self.containers.insert(id.to_owned(), it);
     }
 
@@ -601,6 +616,13 @@ impl World {
         for id in self.held.iter().filter(|id| !self.is_moved_by_a_schedule(&id.service)) {
             let still_wanted = |unit: &Unit| unit.is_alive() || (unit.goal == Goal::Up && !unit.given_up && !unit.is_done());
             assert!(self.machine.units.get(id).is_some_and(still_wanted), "{id}: keeps others from what it makes");
+        }
+        let failed =
+            self.machine.units.values().any(|unit| unit.given_up) || self.machine.networks.values().any(|it| it.failed.is_some());
+        let used = self.machine.units.values().any(|unit| unit.kind == UnitKind::Container && unit.goal == Goal::Up);
+        if let (Some((hash, _)), true, false) = (self.networks.get("sim_default"), used, failed) {
+            let wanted = ConfigHash::of_network(&self.deployment.stack.networks["default"]);
+            assert_eq!(*hash, wanted, "the network is of an old definition");
         }
         let blocked = self.machine.blocked();
         for (id, unit) in &self.machine.units {

@@ -116,9 +116,9 @@ impl Docker {
     /// Does one action on a container, network, volume or image.
     pub async fn act(&self, ticket: &Ticket, action: &Action, events: &Sender<Event>) -> Result<Outcome, Fault> {
         match action {
-            Action::CreateNetwork { key, deployment } => self.create_network(key, deployment, &ticket.hash).await,
+            Action::CreateNetwork { key, deployment } => self.create_network(key, deployment).await,
             Action::RemoveNetwork { name } => self.remove_network(name).await,
-            Action::CreateVolume { key, deployment } => self.create_volume(key, deployment, &ticket.hash).await,
+            Action::CreateVolume { key, deployment } => self.create_volume(key, deployment).await,
             Action::RemoveVolume { name } => self.remove_volume(name).await,
             Action::Pull { reference, platform, once } => {
                 let patience = if *once { Patience::Once } else { Patience::Retries };

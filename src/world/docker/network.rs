@@ -18,10 +18,10 @@ use crate::plan::hash::ConfigHash;
 const LINGER: Duration = Duration::from_secs(10);
 
 impl Docker {
-    pub(super) async fn create_network(&self, key: &str, deployment: &Deployment, hash: &ConfigHash) -> Result<Outcome, Fault> {
+    pub(super) async fn create_network(&self, key: &str, deployment: &Deployment) -> Result<Outcome, Fault> {
         let link = self.link().await?;
         let definition = deployment.stack.networks.get(key).cloned().unwrap_or_default();
-        let request = create_request(key, deployment, &definition, hash, link.version)?;
+        let request = create_request(key, deployment, &definition, &ConfigHash::of_network(&definition), link.version)?;
         let name = request.name.clone();
         // An engine before 25 makes a second network of the same name, whose containers do not see those of the first.
         if let Some(holder) = holder(&link, &name).await? {

@@ -167,10 +167,17 @@ fn seen(summary: &ContainerSummary, state: SeenState, ended: Option<&str>, healt
         one_off: labels::get(labels, labels::ONE_OFF).is_some_and(|value| value.eq_ignore_ascii_case("true")),
         hash,
         by_us,
+        networks: networks_of(summary),
+        volumes: summary.mounts.iter().flatten().filter_map(|mount| mount.name.clone()).collect(),
         image: summary.image_id.clone().unwrap_or_default(),
         state,
         health: health.filter(|_| running),
     }
+}
+
+fn networks_of(summary: &ContainerSummary) -> BTreeMap<String, String> {
+    let networks = summary.network_settings.iter().flat_map(|settings| settings.networks.iter().flatten());
+    networks.map(|(name, endpoint)| (name.clone(), endpoint.network_id.clone().unwrap_or_default())).collect()
 }
 
 fn state_of_list(summary: &ContainerSummary, birth: String) -> SeenState {
@@ -236,6 +243,7 @@ fn seen_resource(labels: Option<&Labels>, env: &EnvId, key: &str) -> SeenResourc
         key: labels::get(labels, key).map(str::to_owned),
         hash: hash.filter(|_| by_us),
         ours: labels::get(labels, labels::PROJECT) == Some(env.as_str()),
+        id: None,
     }
 }
 
@@ -245,12 +253,13 @@ async fn seen_networks(link: &Link, env: &EnvId, others: &[String]) -> Result<BT
     let mut all = BTreeMap::new();
     for network in link.api.list_networks(Some(options)).await? {
         let seen = seen_resource(network.labels.as_ref(), env, labels::NETWORK);
-        all.insert(network.name.unwrap_or_default(), seen);
+        all.insert(network.name.unwrap_or_default(), SeenResource { id: network.id, ..seen });
     }
     for name in others {
         match link.api.inspect_network(name, None::<InspectNetworkOptions>).await {
             Ok(network) => {
-                all.insert(name.clone(), seen_resource(network.labels.as_ref(), env, labels::NETWORK));
+                let seen = seen_resource(network.labels.as_ref(), env, labels::NETWORK);
+                all.insert(name.clone(), SeenResource { id: network.id, ..seen });
             }
             Err(error) if error::is_not_found(&error) => {}
             Err(error) => return Err(error.into()),
@@ -267,7 +276,7 @@ async fn seen_volumes(link: &Link, env: &EnvId, others: &[String]) -> Result<BTr
         let seen = seen_resource(Some(&volume.labels), env, labels::VOLUME);
         all.insert(volume.name, seen);
     }
-    for name in others {
+    for name in others.iter().filter(|name| !all.contains_key(*name)).collect::<Vec<_>>() {
         match link.api.inspect_volume(name).await {
             Ok(volume) => {
                 all.insert(name.clone(), seen_resource(Some(&volume.labels), env, labels::VOLUME));

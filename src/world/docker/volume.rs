@@ -16,14 +16,15 @@ use crate::plan::hash::ConfigHash;
 const LINGER: Duration = Duration::from_secs(10);
 
 impl Docker {
-    pub(super) async fn create_volume(&self, key: &str, deployment: &Deployment, hash: &ConfigHash) -> Result<Outcome, Fault> {
+    pub(super) async fn create_volume(&self, key: &str, deployment: &Deployment) -> Result<Outcome, Fault> {
         let link = self.link().await?;
         let definition = deployment.stack.volumes.get(key).cloned().unwrap_or_default();
+        let hash = ConfigHash::of_volume(&definition);
         let request = VolumeCreateRequest {
             name: Some(deployment.volume_name(key)),
             driver: definition.driver,
             driver_opts: Some(definition.driver_opts.into_iter().collect()),
-            labels: Some(labels::of_resource(definition.labels, &deployment.env, labels::VOLUME, key, hash)),
+            labels: Some(labels::of_resource(definition.labels, &deployment.env, labels::VOLUME, key, &hash)),
             ..Default::default()
         };
         link.api.create_volume(request).await?;

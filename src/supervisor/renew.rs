@@ -1,0 +1,177 @@
+//! Networks and volumes: which are needed, and what becomes of those whose definition has changed.
+//!
+//! A network holds nothing: it is removed and made again, and the containers in it are made anew around that. A volume holds
+//! data: it stays as it is, and that is said, unless somebody has agreed to the loss.
+
+use std::sync::Arc;
+
+use super::machine::{Kind, Supervisor};
+use super::notice::{Level, Notice};
+use super::resource::{Resource, Want};
+use super::status::UnitKind;
+use super::unit::{Have, Unit};
+use crate::base::name::UnitId;
+use crate::plan::action::ResourceId;
+use crate::plan::actual::SeenResource;
+use crate::plan::desired::Deployment;
+use crate::plan::diff;
+use crate::plan::hash::ConfigHash;
+use crate::plan::next::Goal;
+
+impl Supervisor {
+    pub(super) fn need_network(&mut self, deployment: &Arc<Deployment>, key: &str) {
+        let network = deployment.stack.networks.get(key);
+        let external = network.is_some_and(|network| network.external);
+        let hash = network.map(ConfigHash::of_network);
+        self.need_resource(Kind::Network, key, deployment.network_name(key), external, hash);
+    }
+
+    pub(super) fn need_volume(&mut self, deployment: &Arc<Deployment>, key: &str, may_lose: bool) {
+        let Some(volume) = deployment.stack.volumes.get(key) else { return };
+        let hash = Some(ConfigHash::of_volume(volume));
+        self.need_resource(Kind::Volume, key, deployment.volume_name(key), volume.external, hash);
+        if let Some(resource) = self.volumes.get_mut(key) {
+            resource.may_lose = may_lose;
+        }
+    }
+
+    fn need_resource(&mut self, kind: Kind, key: &str, name: String, external: bool, hash: Option<ConfigHash>) {
+        // A thing found before the file named it goes by its engine name.
+        if let Some(found) = self.resources_mut(kind).remove(&name).filter(|_| name != key) {
+            self.resources_mut(kind).entry(key.to_owned()).or_insert(found);
+        }
+        let resource =
+            self.resources_mut(kind).entry(key.to_owned()).or_insert_with(|| Resource::new(name.clone(), external, Want::There));
+        if resource.name != name || resource.external != external {
+            *resource = Resource::new(name, external, Want::There);
+        }
+        resource.want = Want::There;
+        resource.hash = hash;
+        resource.failed = None;
+        resource.kept = None;
+        resource.told = false;
+        resource.failures = 0;
+    }
+
+    /// What the files say differently of networks and volumes than before.
+    pub(super) fn note_changes(&mut self, before: Option<&Deployment>) {
+        let (Some(before), Some(now)) = (before, self.deployment.clone()) else { return };
+        for (key, resource) in &mut self.networks {
+            if let (Some(old), Some(new)) = (before.stack.networks.get(key), now.stack.networks.get(key)) {
+                note(resource, diff::changes(&format!("networks.{key}"), old, new));
+            }
+        }
+        for (key, resource) in &mut self.volumes {
+            if let (Some(old), Some(new)) = (before.stack.volumes.get(key), now.stack.volumes.get(key)) {
+                note(resource, diff::changes(&format!("volumes.{key}"), old, new));
+            }
+        }
+    }
+
+    /// Compares one that is there with what is wanted of it.
+    pub(super) fn compare(&mut self, kind: Kind, key: &str, seen: &SeenResource) {
+        let Some(resource) = self.resources_mut(kind).get_mut(key) else { return };
+        if resource.want != Want::There || resource.external || resource.renew {
+            return;
+        }
+        let name = resource.name.clone();
+        if kind == Kind::Volume && !seen.ours {
+            if !std::mem::replace(&mut resource.told, true) {
+                let text = format!(
+                    "the volume {name} was not made by this environment; it is used, and `down --volumes` leaves it: \
+                     declare it `external: true` if that is meant"
+                );
+                self.say(Level::Warning, text);
+            }
+            return;
+        }
+        // What an earlier release made does not tell of what, nor does Compose.
+        let made = seen.hash.as_ref().filter(|hash| !hash.as_str().is_empty());
+        let (Some(made), Some(wanted)) = (made, &resource.hash) else { return };
+        if made == wanted {
+            return;
+        }
+        let reason = resource.changes.clone().unwrap_or_else(|| format!("the definition of {name} has changed"));
+        if kind == Kind::Network || resource.may_lose {
+            resource.renew = true;
+            let what = "recreate".to_owned();
+            self.tell(Notice::Because { resource: kind.id(key), what, reason });
+        } else if !std::mem::replace(&mut resource.told, true) {
+            let text = format!(
+                "the volume {name} stays as it was made, with its data, although its definition has changed ({reason}); \
+                 `up --yes` makes it anew, and the data are lost"
+            );
+            self.say(Level::Warning, text);
+        }
+    }
+
+    /// Has the containers made anew that use what is to be made anew, or that are in a network which is there no more; those
+    /// that nobody has asked for keep it as it is.
+    pub(super) fn make_room(&mut self, networks: &std::collections::BTreeMap<String, SeenResource>) {
+        for kind in [Kind::Network, Kind::Volume] {
+            let renewed: Vec<(String, String)> = (self.resources(kind).iter())
+                .filter(|(_, resource)| resource.renew && resource.busy.is_none() && resource.there == Some(true))
+                .map(|(key, resource)| (key.clone(), resource.name.clone()))
+                .collect();
+            for (key, name) in renewed {
+                let others = self.units.values().filter(|unit| uses(unit, kind, &name) && !is_asked_for(unit));
+                let in_the_way = |unit: &&Unit| kind == Kind::Volume || matches!(unit.have, Have::Running { .. });
+                let Some(other) = others.filter(in_the_way).map(|unit| unit.id.clone()).next() else { continue };
+                self.resources_mut(kind).get_mut(&key).expect("just listed").renew = false;
+                let what = if kind == Kind::Network { "network" } else { "volume" };
+                let text = format!("the {what} {name} has changed, and stays as it was: {other} uses it");
+                self.say(Level::Warning, text);
+            }
+        }
+        let astray: Vec<UnitId> =
+            (self.units.values()).filter(|unit| self.has_to_move(unit, networks)).map(|unit| unit.id.clone()).collect();
+        for id in astray {
+            let unit = self.units.get_mut(&id).expect("just listed");
+            (unit.recreate, unit.in_place) = (true, true);
+            let (what, reason) = ("recreate".to_owned(), "a network or volume that it uses is another one".to_owned());
+            self.tell(Notice::Because { resource: ResourceId::Unit(id.clone()), what, reason });
+            self.followers_restart(&id.service, &std::collections::BTreeSet::new());
+        }
+    }
+
+    fn has_to_move(&self, unit: &Unit, networks: &std::collections::BTreeMap<String, SeenResource>) -> bool {
+        let free = unit.have != Have::Absent && unit.busy.is_none() && !unit.in_place && !unit.keep && is_asked_for(unit);
+        let is_renewed = |kind| self.resources(kind).values().any(|resource| resource.renew && uses(unit, kind, &resource.name));
+        // One that has been made and never started joins whatever has the name when it is.
+        let is_another = |(name, id): (&String, &String)| {
+            let now = networks.get(name).and_then(|network| network.id.as_ref());
+            !id.is_empty() && now.is_some_and(|now| now != id)
+        };
+        free && (is_renewed(Kind::Network) || is_renewed(Kind::Volume) || unit.networks.iter().any(is_another))
+    }
+
+    /// Whether a container still keeps something from being removed.
+    pub(super) fn is_in_the_way(&self, kind: Kind, name: &str) -> bool {
+        self.units.values().filter(|unit| unit.kind == UnitKind::Container).any(|unit| {
+            let holds = match unit.have {
+                Have::Running { .. } => true,
+                Have::Created | Have::Exited { .. } => kind == Kind::Volume || is_asked_for(unit),
+                Have::Absent => false,
+            };
+            unit.busy.is_some() || (holds && uses(unit, kind, name))
+        })
+    }
+}
+
+fn note(resource: &mut Resource, changes: Vec<String>) {
+    if !changes.is_empty() {
+        resource.changes = Some(changes.join(", "));
+    }
+}
+
+fn is_asked_for(unit: &Unit) -> bool {
+    matches!(unit.goal, Goal::Up | Goal::Created)
+}
+
+fn uses(unit: &Unit, kind: Kind, name: &str) -> bool {
+    let in_use = match kind {
+        Kind::Network => unit.networks.contains_key(name),
+        Kind::Volume => unit.volumes.contains(name),
+    };
+    in_use && unit.have != Have::Absent
+}

@@ -1,0 +1,166 @@
+//! Networks and volumes whose definition has changed, and what is there that nobody expected.
+
+use super::*;
+use crate::plan::actual::SeenResource;
+use crate::supervisor::notice::Level;
+
+/// `a`, in a network `front` with this option, with a volume `data` with this driver.
+fn stack(option: &str, driver: &str) -> Deployment {
+    let container = json!({"image": "image", "networks": {"front": null},
+        "volumes": [{"type": "volume", "source": "data", "target": "/data"}]});
+    let mut deployment = deployment(json!({"a": {"common": {}, "kind": {"container": container}}}));
+    let network = serde_json::from_value(json!({"driver_opts": {"mtu": option}})).unwrap();
+    deployment.stack.networks.insert("front".to_owned(), network);
+    let volume = serde_json::from_value(json!({"driver": driver})).unwrap();
+    deployment.stack.volumes.insert("data".to_owned(), volume);
+    deployment
+}
+
+/// All of a stack, as the engine shows it.
+fn all_of(deployment: &Deployment, id: &str) -> Actual {
+    let ours = |key: &str, hash| SeenResource { key: Some(key.to_owned()), hash: Some(hash), ours: true, id: None };
+    let network = ours("front", ConfigHash::of_network(&deployment.stack.networks["front"]));
+    let volume = ours("data", ConfigHash::of_volume(&deployment.stack.volumes["data"]));
+    let container = SeenContainer {
+        networks: [("test_front".to_owned(), id.to_owned())].into(),
+        volumes: ["test_data".to_owned()].into(),
+        ..seen(deployment, "a:1", SeenState::Running { birth: "1".to_owned() })
+    };
+    Actual {
+        containers: vec![container],
+        networks: [("test_front".to_owned(), SeenResource { id: Some("n1".to_owned()), ..network })].into(),
+        volumes: [("test_data".to_owned(), volume)].into(),
+        images: [("image".to_owned(), "sha256:1".to_owned())].into(),
+        ..Actual::default()
+    }
+}
+
+fn verbs(bench: &Bench) -> Vec<String> {
+    bench.acts().map(|(ticket, action)| format!("{} {}", action.verb(), ticket.resource)).collect()
+}
+
+fn warnings(bench: &Bench) -> Vec<String> {
+    let warning = |effect: &Effect| match effect {
+        Effect::Tell(Notice::Message { level: Level::Warning, text }) => Some(text.clone()),
+        _ => None,
+    };
+    bench.effects.iter().filter_map(warning).collect()
+}
+
+fn reasons(bench: &Bench) -> Vec<String> {
+    let because = |effect: &Effect| match effect {
+        Effect::Tell(Notice::Because { resource, reason, .. }) => Some(format!("{resource}: {reason}")),
+        _ => None,
+    };
+    bench.effects.iter().filter_map(because).collect()
+}
+
+/// Answers one action after the other with success; tells which they were.
+fn play(bench: &mut Bench, steps: usize) -> Vec<String> {
+    let mut told = Vec::new();
+    for _ in 0..steps {
+        told.extend(verbs(bench));
+        let (ticket, action) = bench.take_act(|_| true);
+        let outcome = match action {
+            Action::Start { .. } => started(),
+            Action::Create { .. } => Outcome::Created { container: "new".to_owned() },
+            Action::Remove { .. } => Outcome::Removed { anonymous: indexmap::IndexMap::new() },
+            _ => Outcome::Done,
+        };
+        bench.answer(ticket, outcome);
+    }
+    told
+}
+
+#[test]
+fn a_changed_network_is_made_again_with_its_containers_around_it() {
+    let (old, new) = (stack("1500", "local"), stack("1400", "local"));
+    let mut bench = Bench::new();
+    bench.up(&old, |_| ());
+    bench.look_at(all_of(&old, "n1"));
+    assert_eq!(verbs(&bench), Vec::<String>::new());
+    bench.effects.clear();
+    bench.up(&new, |_| ());
+    bench.look_at(all_of(&old, "n1"));
+    let reason = r#"network front: networks.front.driver_opts.mtu: "1500" → "1400""#;
+    assert_eq!(reasons(&bench), [reason, "a:1: a network or volume that it uses is another one"]);
+    assert_eq!(
+        play(&mut bench, 6),
+        ["stop a:1", "remove a:1", "remove network front", "create network front", "create a:1", "start a:1"]
+    );
+}
+
+#[test]
+fn a_changed_volume_keeps_its_data_unless_somebody_agrees_to_the_loss() {
+    let (old, new) = (stack("1500", "local"), stack("1500", "other"));
+    let mut bench = Bench::new();
+    bench.up(&old, |_| ());
+    bench.look_at(all_of(&old, "n1"));
+    bench.effects.clear();
+    bench.up(&new, |_| ());
+    bench.look_at(all_of(&old, "n1"));
+    let [warning] = &warnings(&bench)[..] else { panic!("{:?}", warnings(&bench)) };
+    assert!(warning.contains(r#"volumes.data.driver: "local" → "other""#) && warning.contains("up --yes"), "{warning}");
+    assert_eq!(verbs(&bench), Vec::<String>::new());
+    bench.effects.clear();
+    bench.up(&new, |up| up.yes = true);
+    bench.look_at(all_of(&old, "n1"));
+    assert_eq!(
+        play(&mut bench, 6),
+        ["stop a:1", "remove a:1", "remove volume data", "create volume data", "create a:1", "start a:1"]
+    );
+}
+
+#[test]
+fn what_somebody_else_uses_stays_as_it_was() {
+    let (old, new) = (stack("1500", "local"), stack("1400", "local"));
+    let mut bench = Bench::new();
+    bench.up(&new, |_| ());
+    let mut actual = all_of(&old, "n1");
+    let stranger = SeenContainer { unit: Some(unit("old:1")), id: "stranger".to_owned(), ..actual.containers[0].clone() };
+    actual.containers.push(stranger);
+    bench.look_at(actual);
+    assert_eq!(warnings(&bench)[0], "the network test_front has changed, and stays as it was: old:1 uses it");
+    assert_eq!(verbs(&bench), Vec::<String>::new());
+}
+
+#[test]
+fn a_container_in_a_network_that_is_no_more_is_made_anew() {
+    let stack = stack("1500", "local");
+    for (id, moved) in [("n1", false), ("", false), ("n0", true)] {
+        let mut bench = Bench::new();
+        bench.up(&stack, |_| ());
+        bench.look_at(all_of(&stack, id));
+        assert_eq!(verbs(&bench), if moved { vec!["stop a:1"] } else { vec![] }, "{id}");
+    }
+}
+
+#[test]
+fn a_volume_that_somebody_else_made_is_used_and_left() {
+    let stack = stack("1500", "local");
+    let mut actual = all_of(&stack, "n1");
+    actual.volumes.insert("test_data".to_owned(), SeenResource::default());
+    let mut bench = Bench::new();
+    bench.up(&stack, |_| ());
+    let asked = bench.effects.iter().any(|it| matches!(it, Effect::Observe(_, query) if query.volumes == ["test_data"]));
+    assert!(asked, "whether it is there is asked by its name");
+    bench.look_at(actual.clone());
+    bench.tell(Event::EngineStirred);
+    bench.look_at(actual);
+    assert_eq!(verbs(&bench), Vec::<String>::new());
+    let [warning] = &warnings(&bench)[..] else { panic!("{:?}", warnings(&bench)) };
+    assert!(warning.starts_with("the volume test_data was not made by this environment"), "{warning}");
+}
+
+#[test]
+fn what_an_earlier_release_or_compose_made_is_not_compared() {
+    let stack = stack("1500", "local");
+    for hash in [None, Some(ConfigHash::from_label(""))] {
+        let mut actual = all_of(&stack, "n1");
+        actual.networks.get_mut("test_front").unwrap().hash = hash;
+        let mut bench = Bench::new();
+        bench.up(&stack, |_| ());
+        bench.look_at(actual);
+        assert_eq!(verbs(&bench), Vec::<String>::new());
+    }
+}
