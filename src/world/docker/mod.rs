@@ -121,7 +121,7 @@ impl Docker {
             Action::Build { service, deployment } => self.build(service, deployment, ticket, events).await,
             Action::RemoveOwned { owned, volumes } => self.remove_owned(owned, *volumes).await,
             Action::Create { spec, inherited } => self.create(spec, inherited).await,
-            Action::Start { spec, line, .. } => self.start(spec, line.as_deref(), ticket, events).await,
+            Action::Start { spec, incarnation, line } => self.start(spec, *incarnation, line.as_deref(), ticket, events).await,
             Action::Stop { spec, grace, container, .. } => self.stop(spec, container.as_deref(), *grace).await,
             Action::Kill { spec, signal, container, .. } => self.kill(spec, container.as_deref(), signal).await,
             Action::Remove { unit, container, spec, volumes } => {
