@@ -20,13 +20,25 @@ impl Context {
     /// Checks `requires`, ports that are fixed in the files, limits, capabilities and the engine, for these services and what they
     /// depend on.
     pub fn check_host(&self, ready: &Ready, services: &[ServiceName], setcap: bool) -> Result<(), CliError> {
+        self.check(ready, services, setcap, true)
+    }
+
+    /// As [`Context::check_host`], for what is only made: who holds a port does not matter yet.
+    pub fn check_host_to_create(&self, ready: &Ready, services: &[ServiceName]) -> Result<(), CliError> {
+        self.check(ready, services, false, false)
+    }
+
+    fn check(&self, ready: &Ready, services: &[ServiceName], setcap: bool, ports: bool) -> Result<(), CliError> {
         let deployment = Arc::new(ready.deployment.clone());
         let selected = supervisor::select(&deployment, services, false);
         let release = || self.engine().map_err(|error| error.to_string())?.release().map_err(|fault| fault.message);
         let mut problems = facts::missing(&deployment, &self.caller, &release);
-        let containers = || self.ports_of_containers(&deployment.env);
-        let holders = Holders::look(&self.state()?, &self.env_dir(&deployment.env)?, &containers).map_err(CliError::failed)?;
-        problems.extend(facts::taken_ports(&deployment, &selected, &holders));
+        if ports {
+            let containers = || self.ports_of_containers(&deployment.env);
+            let holders =
+                Holders::look(&self.state()?, &self.env_dir(&deployment.env)?, &containers).map_err(CliError::failed)?;
+            problems.extend(facts::taken_ports(&deployment, &selected, &holders));
+        }
         let limits =
             processes(&deployment, &selected).filter_map(|spec| Some((spec.unit.service.clone(), cgroup::check(&spec).err()?)));
         problems.extend(limits.map(|(name, fault)| format!("`{name}`: {fault}")));

@@ -142,7 +142,11 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     if args.ignore_limits {
         context.leave_out_limits(&mut ready, &args.services);
     }
-    context.check_host(&ready, &args.services, args.setcap)?;
+    if args.no_start {
+        context.check_host_to_create(&ready, &args.services)?;
+    } else {
+        context.check_host(&ready, &args.services, args.setcap)?;
+    }
     context.leave_out_containers(&mut ready)?;
     let up = request(&args, &ready, context);
     if up.attached {

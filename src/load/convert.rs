@@ -87,13 +87,14 @@ fn service(at: &Path, node: &Node, section: &str, found: &mut Found<'_>) -> Opti
         restart(mapping, found.unstartable);
     }
     let mut common: Common = typed_at(at, &flat, CODE, found.wrong)?;
-    if let Some(restart) = deploy_restart(node) {
-        common.restart = restart;
-    }
+    let deployed = deploy_restart(node);
+    common.restart = deployed.unwrap_or(common.restart);
     let kind = if section == "processes" {
         Kind::Process(Box::new(typed_at::<Process>(at, &flat, CODE, found.wrong)?))
     } else {
-        Kind::Container(Box::new(typed_at::<Container>(at, &flat, CODE, found.wrong)?))
+        let mut container = typed_at::<Container>(at, &flat, CODE, found.wrong)?;
+        container.restart = deployed.or(container.restart);
+        Kind::Container(Box::new(container))
     };
     Some(Service { common, kind })
 }

@@ -9,6 +9,7 @@ use super::device::{Device, DeviceRequest};
 use super::hook::PreStart;
 use super::mount::Mount;
 use super::network::Attachment;
+use super::restart::RestartPolicy;
 
 /// A container's own attributes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -130,6 +131,9 @@ pub struct Container {
     pub volumes_from: Vec<String>,
     /// It may use the engine, with the caller's credentials.
     pub use_api_socket: bool,
+    /// `restart` where something is said: the engine is told `no` then too, as Compose does. What counts is
+    /// [`Common::restart`](super::service::Common::restart).
+    pub restart: Option<RestartPolicy>,
     /// Commands in containers of their own before each start.
     pub pre_start: Vec<PreStart>,
 }

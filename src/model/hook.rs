@@ -1,7 +1,7 @@
 //! `pre_start`, `post_start` and `pre_stop`.
 
 use indexmap::IndexMap;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::environment::Environment;
 use super::network::Attachment;
@@ -11,6 +11,7 @@ use super::network::Attachment;
 #[serde(default)]
 pub struct Hook {
     /// Program and arguments.
+    #[serde(deserialize_with = "nothing_is_empty")]
     pub command: Vec<String>,
     /// Another user than the service's.
     pub user: Option<String>,
@@ -20,6 +21,11 @@ pub struct Hook {
     pub working_dir: Option<String>,
     /// On top of the service's.
     pub environment: Environment,
+}
+
+/// `command:` with nothing behind it is what it is when it is left out.
+fn nothing_is_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// A command run in a container of its own before a container starts.

@@ -32,7 +32,7 @@ const HOOK_ENVIRONMENT: Attribute =
     attribute("environment", Shape::Forms(&ENVIRONMENT), "Variables on top of the service's.").merged(Merge::NullCounts);
 
 const HOOK_OPTIONAL: Object =
-    Object { what: "a hook", attributes: &[HOOK_COMMAND, USER, PRIVILEGED, WORKING_DIR, HOOK_ENVIRONMENT] };
+    Object { what: "a hook", attributes: &[HOOK_COMMAND.nullable(), USER, PRIVILEGED, WORKING_DIR, HOOK_ENVIRONMENT] };
 
 pub(super) const HOOK: Object =
     Object { what: "a hook", attributes: &[HOOK_COMMAND.required(), USER, PRIVILEGED, WORKING_DIR, HOOK_ENVIRONMENT] };
@@ -40,7 +40,7 @@ pub(super) const HOOK: Object =
 pub(super) const PRE_START: Object = Object {
     what: "a hook before the start",
     attributes: &[
-        HOOK_COMMAND,
+        HOOK_COMMAND.nullable(),
         attribute("entrypoint", Shape::Forms(&COMMAND), "Replaces the image's entry point.").nullable().shown(Empty::Always),
         attribute("networks", Shape::Forms(&NETWORKS), "Networks that it is in; the service's when absent."),
         attribute("image", Shape::Text, "Another image than the service's."),

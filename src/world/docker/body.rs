@@ -227,12 +227,10 @@ fn port_bindings(ports: &[Port]) -> Option<PortMap> {
 
 fn health(check: &HealthCheck) -> HealthConfig {
     let off = check.disable || check.test.first().is_some_and(|word| word == "NONE");
-    if off || (check.test.is_empty() && check.has_own_probe()) {
-        // Our own probes take the place of the image's check.
-        return HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() };
-    }
+    let is_ours = check.test.is_empty() && check.has_own_probe();
     HealthConfig {
-        test: filled(check.test.clone()),
+        // Our own probes take the place of the image's check.
+        test: if off || is_ours { Some(vec!["NONE".to_owned()]) } else { filled(check.test.clone()) },
         interval: check.interval.map(nanos),
         timeout: check.timeout.map(nanos),
         retries: check.retries.map(i64::from),
@@ -256,7 +254,7 @@ fn host_config(
         network_mode: Some(networking.mode.clone()),
         links: filled(networking.links.clone()),
         port_bindings: port_bindings(&common.ports),
-        restart_policy: restart_policy(common.restart),
+        restart_policy: restart_policy(common.restart, container.restart.is_some()),
         cap_add: filled(capabilities(&common.cap_add)),
         cap_drop: filled(capabilities(&container.cap_drop)),
         group_add: filled(common.group_add.clone()),
@@ -290,9 +288,10 @@ fn host_config(
     Ok(config)
 }
 
-fn restart_policy(policy: RestartPolicy) -> Option<EnginePolicy> {
+fn restart_policy(policy: RestartPolicy, is_said: bool) -> Option<EnginePolicy> {
     let (name, maximum_retry_count) = match policy {
-        RestartPolicy::No => return None,
+        RestartPolicy::No if !is_said => return None,
+        RestartPolicy::No => (RestartPolicyNameEnum::NO, None),
         RestartPolicy::Always => (RestartPolicyNameEnum::ALWAYS, None),
         RestartPolicy::UnlessStopped => (RestartPolicyNameEnum::UNLESS_STOPPED, None),
         RestartPolicy::OnFailure { max } => (RestartPolicyNameEnum::ON_FAILURE, max.map(i64::from)),

@@ -108,7 +108,6 @@ fn a_plain_container_has_names_labels_and_its_network() {
       },
       "Image": "img",
       "Labels": {
-        "baistack.config-hash": "h",
         "com.docker.compose.config-hash": "h",
         "com.docker.compose.container-number": "2",
         "com.docker.compose.depends_on": "",
@@ -118,7 +117,7 @@ fn a_plain_container_has_names_labels_and_its_network() {
         "com.docker.compose.project.config_files": "/stack/stack.yaml",
         "com.docker.compose.project.working_dir": "/stack",
         "com.docker.compose.service": "app",
-        "com.docker.compose.version": "0.1.0",
+        "com.docker.compose.version": "0.1.0+baistack",
         "mine": "x"
       },
       "NetworkingConfig": {
@@ -165,6 +164,7 @@ fn limits_and_policies() {
     );
     let policy = |name| json!({"HostConfig.RestartPolicy": {"Name": name}});
     check(json!({"restart": "no"}), none.clone(), json!({}));
+    check(json!({"restart": "no"}), json!({"restart": "no"}), policy("no"));
     check(json!({"restart": "unless-stopped"}), none.clone(), policy("unless-stopped"));
     let limited = json!({"HostConfig.RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 3}});
     check(json!({"restart": "on-failure:3"}), none.clone(), limited);
@@ -275,6 +275,11 @@ fn health_checks() {
     );
     check(json!({"healthcheck": {"interval": "1s"}}), none.clone(), json!({"Healthcheck": {"Interval": 1_000_000_000}}));
     let off = json!({"Healthcheck": {"Test": ["NONE"]}});
+    check(
+        json!({"healthcheck": {"disable": true, "retries": 3}}),
+        none.clone(),
+        json!({"Healthcheck": {"Test": ["NONE"], "Retries": 3}}),
+    );
     for check_of_ours in [json!({"disable": true}), json!({"test": ["NONE"]}), json!({"tcp": "127.0.0.1:1"})] {
         check(json!({"healthcheck": check_of_ours}), none.clone(), off.clone());
     }
@@ -289,9 +294,9 @@ fn mounts_go_where_all_that_they_ask_for_can_be_said() {
             {"type": "bind", "source": "/a", "target": "/b"},
             {"type": "bind", "source": "/a", "target": "/c", "read_only": true, "bind": {"selinux": "z"}},
             {"type": "volume", "source": "data", "target": "/d"},
-            {"type": "volume", "source": "named", "target": "/e", "read_only": true},
+            {"type": "volume", "source": "named", "target": "/e", "read_only": true, "bind": {"selinux": "Z"}},
             {"type": "volume", "target": "/f"}])),
-        json!({"HostConfig.Binds": ["/a:/b:rw", "/a:/c:ro,z", "env_data:/d:rw", "own-name:/e:ro"],
+        json!({"HostConfig.Binds": ["/a:/b:rw", "/a:/c:ro,z", "env_data:/d:rw", "own-name:/e:ro,Z"],
             "HostConfig.Mounts": [{"Type": "volume", "Target": "/f"}]}),
     );
     check(

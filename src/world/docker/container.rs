@@ -23,7 +23,7 @@ use super::{Docker, error, registry, security, sharing};
 use crate::base::name::{EnvId, ServiceName, UnitId};
 use crate::model::container::Container;
 use crate::model::hook::Hook;
-use crate::plan::action::{Fault, Outcome, Ticket};
+use crate::plan::action::{Fault, Incarnation, Outcome, Ticket};
 use crate::plan::desired::UnitSpec;
 use crate::supervisor::event::Event;
 use crate::world::clock;
@@ -167,6 +167,7 @@ impl Docker {
     pub(super) async fn start(
         &self,
         spec: &UnitSpec,
+        incarnation: Incarnation,
         line: Option<&str>,
         ticket: &Ticket,
         events: &Sender<Event>,
@@ -189,7 +190,7 @@ impl Docker {
         let birth = state_of(&link, &id).await?.started_at.unwrap_or_default();
         if let Some(pattern) = line {
             let life = Life { container: id.clone(), birth: birth.clone() };
-            self.watch_for_line(life, last_end, pattern, spec.unit.clone(), ticket.incarnation, events.clone())?;
+            self.watch_for_line(life, last_end, pattern, spec.unit.clone(), incarnation, events.clone())?;
         }
         for hook in &spec.service().common.post_start {
             self.run_hook(&id, hook, "post_start").await?;
@@ -426,7 +427,8 @@ pub(super) async fn make(link: &Link, request: CreateRequest) -> Result<String, 
         }
         if !files.is_empty() {
             let archive = mounts::archive(&files).map_err(|error| Fault::permanent(format!("secrets and configs: {error}")))?;
-            let options = UploadToContainerOptionsBuilder::default().path("/").copy_uidgid("true").build();
+            // Without `copyUIDGID`: it would give the files to the container's user, whom some releases seek among those of the host.
+            let options = UploadToContainerOptionsBuilder::default().path("/").build();
             link.api.upload_to_container(&id, Some(options), bollard::body_full(archive.into())).await?;
         }
         Ok::<(), Fault>(())

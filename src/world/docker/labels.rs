@@ -1,4 +1,4 @@
-//! The labels by which things are found again: Compose's, so that other tools see them, and one of ours.
+//! The labels by which things are found again: Compose's, so that other tools see them, signed as ours.
 
 use std::collections::HashMap;
 
@@ -36,8 +36,8 @@ pub(super) const HOOK: &str = "com.docker.compose.hook";
 pub(super) const NETWORK: &str = "com.docker.compose.network";
 /// The key of a volume in the files.
 pub(super) const VOLUME: &str = "com.docker.compose.volume";
-/// The hash once more: where both agree, the hash is one of ours and can be compared. Compose does not copy this label.
-pub(super) const OUR_HASH: &str = "baistack.config-hash";
+/// How we sign what we make: no release of Compose ends so. A hash beside it is one of ours and can be compared.
+const OUR_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+baistack");
 
 /// What the engine keeps beside a thing.
 pub(super) type Labels = HashMap<String, String>;
@@ -50,7 +50,8 @@ pub(super) fn get<'a>(labels: Option<&'a Labels>, name: &str) -> Option<&'a str>
 /// The hash label, and whether it is one of ours.
 pub(super) fn hash(labels: Option<&Labels>) -> (Option<ConfigHash>, bool) {
     let hash = get(labels, CONFIG_HASH);
-    (hash.map(ConfigHash::from_label), hash.is_some() && hash == get(labels, OUR_HASH))
+    let is_signed = get(labels, VERSION).is_some_and(|version| version.ends_with("+baistack"));
+    (hash.map(ConfigHash::from_label), hash.is_some() && is_signed)
 }
 
 /// Whether a container was made for a service, by us or by Compose. One that only comes of a service's image (a step of its
@@ -93,9 +94,8 @@ pub(super) fn of_container(spec: &UnitSpec, image: Option<&str>, one_off: Option
     set(NUMBER, spec.unit.replica.to_string());
     set(ONE_OFF, if one_off.is_some() { "True" } else { "False" }.to_owned());
     set(CONFIG_HASH, spec.hash.to_string());
-    set(OUR_HASH, spec.hash.to_string());
     set(DEPENDS_ON, depends_on(service, deployment));
-    set(VERSION, env!("CARGO_PKG_VERSION").to_owned());
+    set(VERSION, OUR_VERSION.to_owned());
     set(WORKING_DIR, deployment.stack.directory.display().to_string());
     set(CONFIG_FILES, files.join(","));
     if let Some(image) = image {
@@ -134,13 +134,8 @@ pub(super) fn of_resource(
     hash: &ConfigHash,
 ) -> Labels {
     let mut labels: Labels = users.into_iter().collect();
-    let ours = [
-        (PROJECT, env.to_string()),
-        (kind, key.to_owned()),
-        (VERSION, env!("CARGO_PKG_VERSION").to_owned()),
-        (CONFIG_HASH, hash.to_string()),
-        (OUR_HASH, hash.to_string()),
-    ];
+    let ours =
+        [(PROJECT, env.to_string()), (kind, key.to_owned()), (VERSION, OUR_VERSION.to_owned()), (CONFIG_HASH, hash.to_string())];
     labels.extend(ours.map(|(name, value)| (name.to_owned(), value)));
     labels
 }

@@ -90,10 +90,10 @@ impl Mounts {
 
     fn bind(&mut self, source: String, mount: &Mount, version: ApiVersion) -> Result<(), Fault> {
         let options = mount.bind.clone().unwrap_or_default();
-        let BindOptions { propagation, create_host_path, recursive, selinux } = &options;
+        let BindOptions { propagation, create_host_path, recursive, selinux: _ } = &options;
         let special = propagation.is_some() || recursive.is_some() || *create_host_path == Some(false);
         if !special && !source.contains(':') && !mount.target.contains(':') {
-            self.binds.push(joined(&source, mount, selinux.as_deref()));
+            self.binds.push(joined(&source, mount));
             return Ok(());
         }
         let mut bind = MountBindOptions::default();
@@ -131,7 +131,7 @@ impl Mounts {
             return;
         }
         match name {
-            Some(name) => self.binds.push(joined(&name, mount, None)),
+            Some(name) => self.binds.push(joined(&name, mount)),
             // The engine makes an anonymous volume.
             None => self.detailed.push(plain(mount, MountType::VOLUME, None)),
         }
@@ -149,9 +149,10 @@ fn plain(mount: &Mount, kind: MountType, source: Option<String>) -> EngineMount 
 }
 
 /// As Compose writes it: what may be done is always said.
-fn joined(source: &str, mount: &Mount, flag: Option<&str>) -> String {
+fn joined(source: &str, mount: &Mount) -> String {
     let access = if mount.read_only { "ro" } else { "rw" };
-    let flag = flag.map(|flag| format!(",{flag}")).unwrap_or_default();
+    let selinux = mount.bind.as_ref().and_then(|bind| bind.selinux.as_deref());
+    let flag = selinux.map(|flag| format!(",{flag}")).unwrap_or_default();
     format!("{source}:{}:{access}{flag}", mount.target)
 }
 

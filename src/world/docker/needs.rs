@@ -77,7 +77,7 @@ pub(super) fn of_service<'a>(common: &'a Common, container: &'a Container) -> im
     let hooks = container.pre_start.iter().flat_map(|hook| hook.networks.iter());
     let of_hooks = hooks.filter_map(|(key, attachment)| Some((key, attachment.as_ref()?)));
     let of_hooks = of_hooks.flat_map(|(key, attachment)| of_attachment(0, key, attachment));
-    let of_mounts = container.volumes.iter().flat_map(of_mount);
+    let of_mounts = container.volumes.iter().filter_map(of_mount);
     single.into_iter().flatten().chain(of_networks).chain(of_hooks).chain(of_mounts)
 }
 

@@ -163,3 +163,47 @@ fn pool(pool: &IpamPool) -> IpamConfig {
         auxiliary_addresses: (!addresses.is_empty()).then(|| addresses.clone().into_iter().collect()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn request(definition: Value, minor: u32) -> Result<Value, Fault> {
+        let deployment = Deployment {
+            env: "env".parse().unwrap(),
+            stack: crate::model::stack::Stack::default(),
+            caller: crate::plan::desired::Caller::default(),
+            places: crate::plan::desired::Places::default(),
+        };
+        let definition: Network = serde_json::from_value(definition).unwrap();
+        let request = create_request("front", &deployment, &definition, &ConfigHash::from_label("h"), ApiVersion::v1(minor))?;
+        let mut body = serde_json::to_value(request).unwrap();
+        body["Labels"].as_object_mut().unwrap().retain(|name, _| name == "mine" || name.ends_with("compose.network"));
+        Ok(body)
+    }
+
+    #[test]
+    fn a_network_is_asked_for_with_all_that_is_said_of_it() {
+        let pool = json!({"subnet": "10.5.0.0/16", "ip_range": "10.5.1.0/24", "gateway": "10.5.0.1", "aux_addresses": {"a": "10.5.0.2"}});
+        let definition = json!({"driver": "bridge", "driver_opts": {"o": "1"}, "internal": true, "attachable": true,
+            "enable_ipv4": false, "enable_ipv6": true, "labels": {"mine": "x"},
+            "ipam": {"driver": "default", "options": {"p": "2"}, "config": [pool]}});
+        let pool = json!({"Subnet": "10.5.0.0/16", "IPRange": "10.5.1.0/24", "Gateway": "10.5.0.1",
+            "AuxiliaryAddresses": {"a": "10.5.0.2"}});
+        assert_eq!(
+            request(definition, 48).unwrap(),
+            json!({"Name": "env_front", "Driver": "bridge", "Options": {"o": "1"}, "Internal": true, "Attachable": true,
+                "EnableIPv4": false, "EnableIPv6": true, "Labels": {"mine": "x", "com.docker.compose.network": "front"},
+                "IPAM": {"Driver": "default", "Options": {"p": "2"}, "Config": [pool]}})
+        );
+    }
+
+    #[test]
+    fn an_engine_that_cannot_turn_ipv4_off_is_not_asked_to() {
+        let fault = request(json!({"enable_ipv4": false}), 47).unwrap_err();
+        assert_eq!(fault.message, "`enable_ipv4` needs Docker Engine 28 (API 1.48) or newer");
+        assert!(request(json!({}), 41).is_ok());
+    }
+}

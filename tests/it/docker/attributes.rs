@@ -97,6 +97,21 @@ fn a_hook_that_fails_keeps_its_service_from_starting() {
 }
 
 #[test]
+fn what_the_stack_holds_is_written_for_whoever_the_image_runs_as() {
+    with_engine("written", async |corner| {
+        let deployment = corner.stack(
+            r#"{"services": {"web": {"common": {"user": "65534:65534", "secrets": [{"source": "key", "uid": "65534", "mode": "0400"}],
+                "configs": [{"source": "note", "target": "/etc/note"}]},
+                "container": {"image": "IMAGE", "command": ["sleep", "1000"]}}}, "networks": {"default": {}},
+                "secrets": {"key": {"content": "s"}}, "configs": {"note": {"content": "n"}}}"#,
+        );
+        let id = corner.up(&deployment, &["web:1"]).await.remove(0);
+        let said = corner.sh(&id, "cat /run/secrets/key /etc/note; stat -c %u:%g:%a /run/secrets/key /etc/note").await;
+        assert_eq!(said, (0, "sn65534:0:400\n0:0:444".to_owned()));
+    });
+}
+
+#[test]
 fn who_may_use_the_engine_finds_its_socket_and_a_configuration() {
     with_engine("socket", async |corner| {
         let deployment = corner
