@@ -120,7 +120,8 @@ pub const CODES: &[Code] = &[
     ),
     code(
         "bad-value",
-        "A value has the right kind, but cannot be read: a duration without a unit, a port over 65535, a restart policy that does not exist.",
+        "A value has the right kind, but cannot be used: a duration without a unit, a port over 65535, a restart \
+         policy or a signal that does not exist, a regular expression that is none.",
         &[("compose.yaml", "services:\n  web:\n    image: nginx\n    ports: [\"80:eighty\"]\n")],
     ),
     code(
@@ -328,6 +329,12 @@ pub const CODES: &[Code] = &[
         "undefined",
         "A service uses a network, volume, secret, config or model that the stack does not define at the top.",
         &[("compose.yaml", "services:\n  web:\n    image: nginx\n    volumes: [\"data:/data\"]\n")],
+    ),
+    code(
+        "unfit-host",
+        "A process asks for something that this host, or this user, does not have: a user or group that does not exist or that only root \
+         may become, a limit above what this user may raise. It is told when something is to be started, since another host may have it.",
+        &[],
     ),
     code(
         "unknown-key",

@@ -25,6 +25,7 @@ mod schema;
 mod short;
 mod supervised;
 mod told;
+mod usable;
 mod validate;
 
 #[cfg(test)]

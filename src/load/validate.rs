@@ -29,6 +29,7 @@ pub(super) fn check(root: &Node, selection: &Selection, env: &str, directory: &s
         references(name, entry, root, found.wrong);
         consistent::service(name, entry, *process, found.wrong);
         super::supervised::check(name, entry, found.wrong);
+        super::usable::check(name, entry, *process, found.wrong);
     }
     consistent::stack(&services, root, selection, found.wrong);
     circles(&services, &by_name, found.wrong);

@@ -9,6 +9,7 @@ pub mod depends;
 pub mod environment;
 pub mod health;
 pub mod hook;
+pub mod kernel;
 pub mod mount;
 pub mod network;
 pub mod owned;

@@ -17,6 +17,7 @@ pub mod signal;
 pub mod spawn;
 pub mod sweep;
 pub mod tree;
+pub mod unfit;
 pub mod user;
 
 mod hooks;
@@ -265,7 +266,11 @@ impl Native {
 
     fn stop(&mut self, spec: &UnitSpec, incarnation: Incarnation) -> Result<Outcome, Fault> {
         let name = spec.service().common.stop_signal.as_deref().unwrap_or(STOP_SIGNAL);
-        let signal = signal::number(name).ok_or_else(|| Fault::permanent(format!("`{name}` is not a signal")))?;
+        let signal = signal::number(name).unwrap_or_else(|| {
+            // Loading refuses such a name, and an older supervisor may have recorded one. What is to end, ends.
+            self.pump.note(&spec.unit, format!("`stop_signal: {name}` is not a signal; it gets {STOP_SIGNAL}"));
+            libc::SIGTERM
+        });
         let Some(life) = self.life_or_tell(spec, incarnation) else { return Ok(Outcome::Signalled) };
         life.asked = Some(signal);
         // The group outlives its leader as long as one of its members does.
