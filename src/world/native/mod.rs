@@ -272,9 +272,12 @@ impl Native {
             libc::SIGTERM
         });
         let Some(life) = self.life_or_tell(spec, incarnation) else { return Ok(Outcome::Signalled) };
-        life.asked = Some(signal);
-        // The group outlives its leader as long as one of its members does.
-        let asked = stop::ask(life.root.leader, signal);
+        // The group outlives its leader as long as one of its members does. Each member hears of the stop once: when the leader has
+        // gone and others have not, the machine asks again for those who left the group.
+        let asked = if life.asked.is_some() { Ok(()) } else { stop::ask(life.root.leader, signal) };
+        if !matches!(asked, Err(errno) if errno != Errno::ESRCH) {
+            life.asked = Some(signal);
+        }
         if life.exit.is_some() {
             self.reaper.ask_left_behind(&spec.unit, signal);
             return Ok(Outcome::Signalled);

@@ -23,7 +23,7 @@ processes:
         "error[unfit-host]: `a`: no group `no-such-group-here` on this host",
         "stack.yaml:7:22",
         "error[unfit-host]: `a`: no user `no-such-user-either` on this host",
-        "stack.yaml:8:43",
+        "stack.yaml:8:42",
     ] {
         assert!(said.err.contains(expected), "{expected}: {said:?}");
     }
