@@ -66,19 +66,15 @@ impl<'a> Judge<'a> {
 
     fn health(&mut self) {
         let Some(health) = self.get("healthcheck") else { return };
-        if let Some((span, text)) = text_of(health.get("tcp"))
-            && let Some(why) = fault_of_address(&text)
-        {
-            self.bad(&["healthcheck", "tcp"], span, why, "write `HOST:PORT`, such as `127.0.0.1:5432`");
+        let grpc = health.get("grpc").and_then(|grpc| grpc.get("address"));
+        for (keys, node) in [(&["healthcheck", "tcp"][..], health.get("tcp")), (&["healthcheck", "grpc", "address"], grpc)] {
+            if let Some((span, text)) = text_of(node)
+                && let Some(why) = fault_of_address(&text)
+            {
+                self.bad(keys, span, why, "write `HOST:PORT`, such as `127.0.0.1:5432`");
+            }
         }
-        if let Some((span, text)) = text_of(health.get("log"))
-            && let Err(error) = regex::bytes::Regex::new(&text)
-        {
-            let error = error.to_string();
-            let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            let why = format!("`{text}` is not a regular expression: {reason}");
-            self.bad(&["healthcheck", "log"], span, why, "put a backslash before what is meant as it is, as in `\\(`");
-        }
+        self.pattern(&["healthcheck", "log"], health.get("log"));
         if let Some(http) = health.get("http") {
             self.http(http);
         }
@@ -102,6 +98,7 @@ impl<'a> Judge<'a> {
             let why = format!("`{text}` is not a method");
             self.bad(&["healthcheck", "http", "method"], span, why, "write `GET`, `HEAD` or the like");
         }
+        self.pattern(&["healthcheck", "http", "body"], http.get("body"));
         for (name, entry) in entries(http.get("headers")) {
             let value = entry.node.as_text().unwrap_or_default();
             if !is_token(name) || !fill_replica(value, 1).chars().all(|c| c == '\t' || (' '..='~').contains(&c)) {
@@ -109,6 +106,17 @@ impl<'a> Judge<'a> {
                 let why = format!("`{name}: {value}` cannot be sent as a header");
                 self.bad(&["healthcheck", "http", "headers"], entry.key_span, why, help);
             }
+        }
+    }
+
+    fn pattern(&mut self, keys: &[&str], node: Option<&'a Node>) {
+        if let Some((span, text)) = text_of(node)
+            && let Err(error) = regex::bytes::Regex::new(&text)
+        {
+            let error = error.to_string();
+            let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            let why = format!("`{text}` is not a regular expression: {reason}");
+            self.bad(keys, span, why, "put a backslash before what is meant as it is, as in `\\(`");
         }
     }
 
@@ -408,6 +416,12 @@ mod tests {
             ("healthcheck: {log: 'a(b'}", "'a(b'", "processes.a.healthcheck.log`: `a(b` is not a regular expression: unclosed group"),
             ("healthcheck: {http: 'http://'}", "'http://'", "processes.a.healthcheck.http.url`: `http://` names no host"),
             (
+            ("healthcheck: {grpc: 'h:0'}", "'h:0'", "processes.a.healthcheck.grpc.address`: `h:0` has no port from 1 to 65535"),
+            (
+                "healthcheck: {http: {url: 'http://h/', body: '*'}}",
+                "'*'",
+                "processes.a.healthcheck.http.body`: `*` is not a regular expression: repetition operator missing expression",
+            ),
                 "healthcheck: {http: 'http://h:99999/'}",
                 "'http://h:99999/'",
                 "processes.a.healthcheck.http.url`: `http://h:99999/` has no port from 1 to 65535",

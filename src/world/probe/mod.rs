@@ -3,6 +3,7 @@
 //! Says what it found, never what follows from it: retries and start periods are the supervisor's.
 
 mod file;
+mod grpc;
 mod http;
 mod tcp;
 
@@ -101,6 +102,9 @@ fn parts<'a>(check: &'a HealthCheck, cx: &'a ProbeContext) -> Vec<(String, BoxFu
     parts
 }
 
+    if let Some(probe) = &check.grpc {
+        parts.push((probe.address.clone(), Box::pin(grpc::check(probe, cx))));
+    }
 /// The check of one replica.
 fn of_replica(check: &HealthCheck, replica: u32) -> HealthCheck {
     let fill = |text: &mut String| *text = fill_replica(text, replica).into_owned();
@@ -124,6 +128,10 @@ fn shortened(output: String) -> String {
     let Some(mut start) = output.len().checked_sub(OUTPUT_LIMIT) else { return output };
     while !output.is_char_boundary(start) {
         start += 1;
+    }
+    if let Some(grpc) = &mut check.grpc {
+        fill(&mut grpc.address);
+        fill(&mut grpc.service);
     }
     output[start..].to_owned()
 }
@@ -174,6 +182,7 @@ mod tests {
         ] {
             run(async {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            body: None,
                 let port = listener.local_addr().unwrap().port();
                 let answer = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n");
                 let cx = ProbeContext::default();
@@ -203,6 +212,28 @@ mod tests {
             assert_eq!(check(&http(port, &[]), &cx).await, stranger);
             assert!(check(&tcp, &ProbeContext::default()).await.healthy);
             drop(listener);
+    #[test]
+    fn an_http_probe_may_want_a_body() {
+        for (body, pattern, output) in [
+            ("status: green", "^status: (green|yellow)$", Ok("answered 200")),
+            ("status: red", "green", Err("answered 200, and no part of its body matches `green`")),
+        ] {
+            run(async {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let port = listener.local_addr().unwrap().port();
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                let mut check_of = http(port, &[]);
+                let probe = check_of.http.as_mut().unwrap();
+                (probe.method, probe.body) = (None, Some(pattern.to_owned()));
+                let cx = ProbeContext::default();
+                let (_, result) = tokio::join!(serve(listener, &answer), check(&check_of, &cx));
+                let (healthy, words) = (output.is_ok(), output.unwrap_or_else(|words| words));
+                let expected = format!("http://127.0.0.1:{port}/live?x=1 {words}");
+                assert_eq!(result, ProbeResult { healthy, output: expected });
+            });
+        }
+    }
+
             let refused = check(&tcp, &cx).await;
             assert_eq!(refused.output, format!("connection refused by localhost:{port}"));
         });
