@@ -79,6 +79,12 @@ pub const CODES: &[Code] = &[
         &[("compose.yaml", "services:\n  my web:\n    image: nginx\n")],
     ),
     code(
+        "bad-proxy",
+        "With `proxy: true` the supervisor listens at the one port of `ports`, and tells each life of the process in `PORT` where it is \
+         to listen itself. So there has to be one port with a number, and `PORT` cannot be something else.",
+        &[("stack.yaml", "processes:\n  web: {command: ./web, proxy: true}\n")],
+    ),
+    code(
         "bad-raw-env-line",
         "A line of an `env_file` with `format: raw` is not `NAME=value`. Nothing is quoted or filled in there, and the name holds no space.",
         &[

@@ -14,7 +14,7 @@ use crate::base::duration;
 use crate::base::source::Span;
 use crate::base::suggest::closest;
 use crate::model::kernel;
-use crate::model::process::fill_replica;
+use crate::model::process::{fill_port, fill_replica};
 use crate::yaml::node::{Entry, Mapping, Node, Value};
 
 /// Looks at one service of the whole tree: of a container only at the probes that are ours.
@@ -290,7 +290,9 @@ impl<'a> Judge<'a> {
 /// A text with its place, as the first replica has it.
 fn text_of(node: Option<&Node>) -> Option<(Span, Cow<'_, str>)> {
     let node = node?;
-    Some((node.span, fill_replica(node.as_text()?, 1)))
+    let filled = fill_replica(node.as_text()?, 1);
+    // Of a process behind a proxy; of any other it has no port.
+    Some((node.span, fill_port(&filled, 1).into_owned().into()))
 }
 
 fn entries(node: Option<&Node>) -> impl Iterator<Item = (&str, &Entry)> {
@@ -414,14 +416,14 @@ mod tests {
             ("healthcheck: {tcp: ':80'}", "':80'", "processes.a.healthcheck.tcp`: `:80` names no host"),
             ("healthcheck: {tcp: '::1:80'}", "'::1:80'", "processes.a.healthcheck.tcp`: `::1:80` has an IPv6 address without `[]`"),
             ("healthcheck: {log: 'a(b'}", "'a(b'", "processes.a.healthcheck.log`: `a(b` is not a regular expression: unclosed group"),
-            ("healthcheck: {http: 'http://'}", "'http://'", "processes.a.healthcheck.http.url`: `http://` names no host"),
-            (
             ("healthcheck: {grpc: 'h:0'}", "'h:0'", "processes.a.healthcheck.grpc.address`: `h:0` has no port from 1 to 65535"),
             (
                 "healthcheck: {http: {url: 'http://h/', body: '*'}}",
                 "'*'",
                 "processes.a.healthcheck.http.body`: `*` is not a regular expression: repetition operator missing expression",
             ),
+            ("healthcheck: {http: 'http://'}", "'http://'", "processes.a.healthcheck.http.url`: `http://` names no host"),
+            (
                 "healthcheck: {http: 'http://h:99999/'}",
                 "'http://h:99999/'",
                 "processes.a.healthcheck.http.url`: `http://h:99999/` has no port from 1 to 65535",

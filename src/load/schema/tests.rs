@@ -142,7 +142,6 @@ fn what_is_not_honoured_is_known() {
     let refused = refused.join("\n");
     insta::assert_snapshot!(refused, @"
     models
-    processes.*.proxy
     processes.*.reload
     secrets.*.driver
     secrets.*.driver_opts

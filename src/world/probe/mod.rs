@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use crate::base::duration;
 use crate::model::health::HealthCheck;
-use crate::model::process::fill_replica;
+use crate::model::process::{fill_port, fill_replica};
 use crate::supervisor::event::ProbeResult;
 
 /// What `ps` and `why` can show of a probe.
@@ -34,6 +34,8 @@ pub type PortsOwned = Box<dyn Fn(u16) -> Result<(), String> + Send + Sync>;
 pub struct ProbeContext {
     /// The unit's number, for the `${REPLICA}` of its texts.
     pub replica: u32,
+    /// For a unit behind a proxy: the port that is held for it, and that of its present life, which is the one that is probed.
+    pub proxied: Option<(u16, u16)>,
     /// Runs `test`; none where nothing can be run.
     pub test: Option<RunTest>,
     /// Asked after a connection to a port of this host; none where it cannot be known.
@@ -50,6 +52,14 @@ impl fmt::Debug for ProbeContext {
 }
 
 impl ProbeContext {
+    /// The port that a probe of this one connects to.
+    fn port(&self, host: &str, port: u16) -> u16 {
+        match self.proxied {
+            Some((public, own)) if port == public && is_this_host(host) => own,
+            Some(_) | None => port,
+        }
+    }
+
     /// Whether what answered on this port may count.
     fn owns(&self, host: &str, port: u16) -> Result<(), String> {
         match &self.ports_owned {
@@ -61,7 +71,7 @@ impl ProbeContext {
 
 /// Runs all parts of a check but `log`, cheapest first, within its timeout. The first that fails decides.
 pub async fn check(check: &HealthCheck, cx: &ProbeContext) -> ProbeResult {
-    let check = &of_replica(check, cx.replica);
+    let check = &of_replica(check, cx);
     let limit = check.timeout();
     let mut expiry = pin!(sleep(limit));
     let mut found = Vec::new();
@@ -92,6 +102,9 @@ fn parts<'a>(check: &'a HealthCheck, cx: &'a ProbeContext) -> Vec<(String, BoxFu
     if let Some(probe) = &check.http {
         parts.push((probe.url.clone(), Box::pin(http::check(probe, cx))));
     }
+    if let Some(probe) = &check.grpc {
+        parts.push((probe.address.clone(), Box::pin(grpc::check(probe, cx))));
+    }
     if check.has_test() {
         let test: BoxFuture<'a, _> = match &cx.test {
             Some(test) => Box::pin(async { test(&check.test).await }),
@@ -102,17 +115,23 @@ fn parts<'a>(check: &'a HealthCheck, cx: &'a ProbeContext) -> Vec<(String, BoxFu
     parts
 }
 
-    if let Some(probe) = &check.grpc {
-        parts.push((probe.address.clone(), Box::pin(grpc::check(probe, cx))));
-    }
-/// The check of one replica.
-fn of_replica(check: &HealthCheck, replica: u32) -> HealthCheck {
-    let fill = |text: &mut String| *text = fill_replica(text, replica).into_owned();
+/// The check of one replica, and of its present life.
+fn of_replica(check: &HealthCheck, cx: &ProbeContext) -> HealthCheck {
     let mut check = check.clone();
-    check.test.iter_mut().chain(&mut check.file).chain(&mut check.tcp).for_each(fill);
+    // Its shell knows `$PORT`.
+    check.test.iter_mut().for_each(|text| *text = fill_replica(text, cx.replica).into_owned());
+    let fill = |text: &mut String| {
+        let filled = fill_replica(text, cx.replica);
+        *text = cx.proxied.map_or(filled.to_string(), |(_, own)| fill_port(&filled, own).into_owned());
+    };
+    check.file.iter_mut().chain(&mut check.tcp).for_each(fill);
     if let Some(http) = &mut check.http {
         fill(&mut http.url);
         http.headers.values_mut().for_each(fill);
+    }
+    if let Some(grpc) = &mut check.grpc {
+        fill(&mut grpc.address);
+        fill(&mut grpc.service);
     }
     check
 }
@@ -128,10 +147,6 @@ fn shortened(output: String) -> String {
     let Some(mut start) = output.len().checked_sub(OUTPUT_LIMIT) else { return output };
     while !output.is_char_boundary(start) {
         start += 1;
-    }
-    if let Some(grpc) = &mut check.grpc {
-        fill(&mut grpc.address);
-        fill(&mut grpc.service);
     }
     output[start..].to_owned()
 }
@@ -167,6 +182,7 @@ mod tests {
             method: Some("HEAD".to_owned()),
             headers,
             status: status.to_vec(),
+            body: None,
         };
         HealthCheck { http: Some(probe), timeout: Some(Duration::from_secs(20)), ..HealthCheck::default() }
     }
@@ -182,7 +198,6 @@ mod tests {
         ] {
             run(async {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            body: None,
                 let port = listener.local_addr().unwrap().port();
                 let answer = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n");
                 let cx = ProbeContext::default();
@@ -197,21 +212,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_port_that_a_stranger_answers_is_not_healthy() {
-        run(async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let port = listener.local_addr().unwrap().port();
-            let cx = ProbeContext {
-                ports_owned: Some(Box::new(|port| Err(format!("port {port} is a stranger's")))),
-                ..ProbeContext::default()
-            };
-            let tcp = HealthCheck { tcp: Some(format!("localhost:{port}")), ..HealthCheck::default() };
-            let stranger = ProbeResult { healthy: false, output: format!("port {port} is a stranger's") };
-            assert_eq!(check(&tcp, &cx).await, stranger);
-            assert_eq!(check(&http(port, &[]), &cx).await, stranger);
-            assert!(check(&tcp, &ProbeContext::default()).await.healthy);
-            drop(listener);
     #[test]
     fn an_http_probe_may_want_a_body() {
         for (body, pattern, output) in [
@@ -234,6 +234,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_port_that_a_stranger_answers_is_not_healthy() {
+        run(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let cx = ProbeContext {
+                ports_owned: Some(Box::new(|port| Err(format!("port {port} is a stranger's")))),
+                ..ProbeContext::default()
+            };
+            let tcp = HealthCheck { tcp: Some(format!("localhost:{port}")), ..HealthCheck::default() };
+            let stranger = ProbeResult { healthy: false, output: format!("port {port} is a stranger's") };
+            assert_eq!(check(&tcp, &cx).await, stranger);
+            assert_eq!(check(&http(port, &[]), &cx).await, stranger);
+            assert!(check(&tcp, &ProbeContext::default()).await.healthy);
+            drop(listener);
             let refused = check(&tcp, &cx).await;
             assert_eq!(refused.output, format!("connection refused by localhost:{port}"));
         });

@@ -22,6 +22,7 @@ pub(super) fn parts(address: &str) -> Result<(&str, u16), String> {
 
 /// A connection to the unit that is probed; `address` is its name in messages.
 pub(super) async fn connect(host: &str, port: u16, address: &str, cx: &ProbeContext) -> Result<TcpStream, String> {
+    let port = cx.port(host, port);
     let stream = TcpStream::connect((host, port)).await.map_err(|error| refusal(address, &error))?;
     cx.owns(host, port)?;
     Ok(stream)
