@@ -17,7 +17,9 @@ pub fn check(loaded: &Loaded) -> Vec<Diagnostic> {
             let help = match keys.last().map(String::as_str) {
                 Some("user") => "name a user of this host; any but the caller's own takes root",
                 Some("oom_score_adj") => "write a higher number, or start the supervisor with more rights",
-                _ if keys.first().is_some_and(|key| key == "group_add") => "name a group of this host that the caller is in, or be root",
+                _ if keys.first().is_some_and(|key| key == "group_add") => {
+                    "name a group of this host that the caller is in, or be root"
+                }
                 _ => "write a lower limit, or start the supervisor with more rights",
             };
             found.push(Diagnostic::error("unfit-host", format!("`{name}`: {}", fault.message)).at(at.span, "").help(help));

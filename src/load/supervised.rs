@@ -45,9 +45,9 @@ fn fault_of_proxy(service: &Node) -> Option<Diagnostic> {
             variable.map(told)
         }
         [port] => Some(bad("a proxy holds one port, with a number").at(port.span, "").help("write `ports: [\"8080\"]`")),
-        [] | [_, _, ..] => {
-            Some(bad("a proxy holds one port, and listens at it for the process").at(proxy.span, "").help("write `ports: [\"8080\"]`"))
-        }
+        [] | [_, _, ..] => Some(
+            bad("a proxy holds one port, and listens at it for the process").at(proxy.span, "").help("write `ports: [\"8080\"]`"),
+        ),
     }
 }
 

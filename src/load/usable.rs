@@ -168,8 +168,8 @@ impl<'a> Judge<'a> {
         {
             let upper = name.to_ascii_uppercase();
             let near = closest(upper.strip_prefix("SIG").unwrap_or(&upper), kernel::SIGNALS);
-            let help =
-                near.map_or("write a name or a number, such as `SIGTERM`".to_owned(), |near| format!("did you mean `SIG{near}`?"));
+            let help = near
+                .map_or("write a name or a number, such as `SIGTERM`".to_owned(), |near| format!("did you mean `SIG{near}`?"));
             self.bad(&["stop_signal"], span, format!("`{name}` is not a signal"), &help);
         }
         if let Some((span, text)) = text_of(self.get("start_timeout"))
@@ -225,7 +225,9 @@ impl<'a> Judge<'a> {
     }
 
     fn logging(&mut self, logging: &'a Node) {
-        if let Some((span, driver)) = text_of(logging.get("driver")).filter(|(_, driver)| !FILE_DRIVERS.contains(&driver.as_ref())) {
+        if let Some((span, driver)) =
+            text_of(logging.get("driver")).filter(|(_, driver)| !FILE_DRIVERS.contains(&driver.as_ref()))
+        {
             let help = "the log of a process is kept in files: remove the line, and read it with `baistack logs`";
             self.bad(&["logging", "driver"], span, format!("`{driver}` means nothing for a process"), help);
         }
@@ -348,7 +350,9 @@ fn fault_of_host(host: &str, text: &str) -> Option<String> {
         Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
         None => !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c)),
     };
-    (!fits).then(|| if host.contains(':') { format!("`{text}` has an IPv6 address without `[]`") } else { format!("`{text}` names no host") })
+    (!fits).then(|| {
+        if host.contains(':') { format!("`{text}` has an IPv6 address without `[]`") } else { format!("`{text}` names no host") }
+    })
 }
 
 fn fault_of_port(port: &str, text: &str) -> Option<String> {
@@ -397,7 +401,11 @@ mod tests {
             ("stop_signal: SIGTREM", "SIGTREM", "processes.a.stop_signal`: `SIGTREM` is not a signal"),
             ("stop_signal: '65'", "'65'", "processes.a.stop_signal`: `65` is not a signal"),
             ("start_timeout: 0s", "0s", "processes.a.start_timeout`: nothing is ready at once"),
-            ("keep: [/usr/bin/sccache]", "/usr/bin/sccache", "processes.a.keep`: `/usr/bin/sccache` is not the name of a program"),
+            (
+                "keep: [/usr/bin/sccache]",
+                "/usr/bin/sccache",
+                "processes.a.keep`: `/usr/bin/sccache` is not the name of a program",
+            ),
             ("ulimits: {nofiles: 10}", "nofiles", "processes.a.ulimits`: `nofiles` is not a limit"),
             ("ulimits: {nofile: -2}", "nofile", "processes.a.ulimits.nofile`: a limit is not negative"),
             (
@@ -412,10 +420,22 @@ mod tests {
             ("logging: {options: {max-size: lots}}", "lots", "processes.a.logging.options.max-size`: `lots` is not a size"),
             ("logging: {options: {max-file: 0}}", "0", "processes.a.logging.options.max-file`: `0` is no number of files"),
             ("logging: {options: {tag: x}}", "tag", "processes.a.logging.options`: `tag` means nothing for a process"),
-            ("healthcheck: {tcp: 'localhost:http'}", "'localhost:http'", "processes.a.healthcheck.tcp`: `localhost:http` has no port from 1 to 65535"),
+            (
+                "healthcheck: {tcp: 'localhost:http'}",
+                "'localhost:http'",
+                "processes.a.healthcheck.tcp`: `localhost:http` has no port from 1 to 65535",
+            ),
             ("healthcheck: {tcp: ':80'}", "':80'", "processes.a.healthcheck.tcp`: `:80` names no host"),
-            ("healthcheck: {tcp: '::1:80'}", "'::1:80'", "processes.a.healthcheck.tcp`: `::1:80` has an IPv6 address without `[]`"),
-            ("healthcheck: {log: 'a(b'}", "'a(b'", "processes.a.healthcheck.log`: `a(b` is not a regular expression: unclosed group"),
+            (
+                "healthcheck: {tcp: '::1:80'}",
+                "'::1:80'",
+                "processes.a.healthcheck.tcp`: `::1:80` has an IPv6 address without `[]`",
+            ),
+            (
+                "healthcheck: {log: 'a(b'}",
+                "'a(b'",
+                "processes.a.healthcheck.log`: `a(b` is not a regular expression: unclosed group",
+            ),
             ("healthcheck: {grpc: 'h:0'}", "'h:0'", "processes.a.healthcheck.grpc.address`: `h:0` has no port from 1 to 65535"),
             (
                 "healthcheck: {http: {url: 'http://h/', body: '*'}}",
@@ -445,13 +465,21 @@ mod tests {
             ("check: []", "[]", "processes.a.check`: nothing to run"),
             ("shell: []", "[]", "processes.a.shell`: nothing to run"),
             ("post_start: [{command: []}]", "[]", "processes.a.post_start.command`: nothing to run"),
-            ("pre_stop: [{command: x, privileged: true}]", "true", "processes.a.pre_stop.privileged`: only a container's hook can be"),
+            (
+                "pre_stop: [{command: x, privileged: true}]",
+                "true",
+                "processes.a.pre_stop.privileged`: only a container's hook can be",
+            ),
             (
                 "develop: {watch: [{path: ., action: rebuild}]}",
                 "rebuild",
                 "processes.a.develop.watch.action`: `rebuild` means nothing for a process",
             ),
-            ("configs: [{source: c, target: /etc/c}]", "/etc/c", "processes.a.configs.target`: `/etc/c` does not lie in `working_dir`"),
+            (
+                "configs: [{source: c, target: /etc/c}]",
+                "/etc/c",
+                "processes.a.configs.target`: `/etc/c` does not lie in `working_dir`",
+            ),
             ("configs: [{source: c, uid: '0'}]", "'0'", "processes.a.configs.uid`: means nothing for a process"),
         ] {
             assert_eq!(said("processes", attribute), [(at.to_owned(), format!("`{message}"))], "{attribute}");

@@ -38,7 +38,8 @@ mod tests {
     #[test]
     fn what_loads_as_a_signal_is_one() {
         let every = kernel::SIGNALS.map(str::to_owned).into_iter();
-        let numbers = (-1..=66).flat_map(|n: i32| [n.to_string(), format!("RTMIN+{n}"), format!("rtmin{n}"), format!("RTMAX-{n}")]);
+        let numbers =
+            (-1..=66).flat_map(|n: i32| [n.to_string(), format!("RTMIN+{n}"), format!("rtmin{n}"), format!("RTMAX-{n}")]);
         for name in every.chain(numbers).chain(["SIGRTMAX", "SIGNONE", "", "SIG", "TER"].map(str::to_owned)) {
             assert_eq!(kernel::is_signal(&name), number(&name).is_some(), "{name}");
         }

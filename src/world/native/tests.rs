@@ -134,10 +134,9 @@ fn a_stop_is_over_when_the_last_of_the_group_is_gone() {
 #[test]
 fn a_stop_that_is_asked_for_again_for_those_who_left_the_group_is_told_to_each_once() {
     let mut world = World::new("once");
-    let deaf = |name: &str| {
-        format!("sh -c 'trap \"echo {name}\" TERM; echo up > {name}; until [ -s go ]; do sleep 0.01; done'")
-    };
-    let script = format!("{} & setsid {} & trap 'echo leader; exit 0' TERM; while :; do sleep 0.01; done", deaf("near"), deaf("far"));
+    let deaf = |name: &str| format!("sh -c 'trap \"echo {name}\" TERM; echo up > {name}; until [ -s go ]; do sleep 0.01; done'");
+    let script =
+        format!("{} & setsid {} & trap 'echo leader; exit 0' TERM; while :; do sleep 0.01; done", deaf("near"), deaf("far"));
     let spec = world.unit("a", &script, |_, _| {});
     world.start(&spec).unwrap();
     world.file("near");
