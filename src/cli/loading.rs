@@ -11,6 +11,7 @@ use indexmap::IndexMap;
 
 use super::CliError;
 use super::context::{Context, with_causes};
+use super::unfit;
 use crate::base::diagnostic::Diagnostics;
 use crate::base::name::{EnvId, NameError, ServiceName};
 use crate::base::source::SourceMap;
@@ -124,6 +125,7 @@ impl Context {
         };
         let mut loaded = load::stack(&request, &head, &values, &files);
         if purpose != Purpose::Read {
+            loaded.diagnostics.extend(unfit::check(&loaded));
             loaded.diagnostics.extend(std::mem::take(&mut loaded.unstartable));
         }
         if loaded.diagnostics.has_errors() {

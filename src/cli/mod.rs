@@ -37,6 +37,7 @@ pub mod schema;
 pub mod start;
 pub mod stop;
 pub mod supervise;
+pub mod unfit;
 pub mod up;
 pub mod values;
 pub mod version;

@@ -27,6 +27,7 @@ use crate::world::logs::pump::{Pump, PumpHandle};
 use crate::world::native::exec::{self, Output};
 use crate::world::native::{Native, guard};
 use crate::world::probe::{self, ProbeContext};
+use crate::world::proxy::Proxy;
 use crate::world::schedule;
 use crate::world::tasks::Tasks;
 use crate::world::watch::Watcher;
@@ -81,8 +82,9 @@ impl Edges {
         let runtime = runtime.map_err(HostError::system("start the runtime"))?;
         env_dir.create_logs()?;
         let pump = Pump::start(&env_dir.logs(), events.clone()).map_err(HostError::system("start the log pump"))?;
-        let native = Native::new(env_dir.id(), env_dir.path().to_owned(), events.clone(), pump.handle())
+        let mut native = Native::new(env_dir.id(), env_dir.path().to_owned(), events.clone(), pump.handle())
             .map_err(|errno| HostError::system("look after processes")(errno.into()))?;
+        native.forward_with(Proxy::new(runtime.handle().clone()));
         let base: PathBuf = env_dir.path().parent().map_or_else(|| env_dir.path().to_owned(), std::path::Path::to_owned);
         Ok(Self {
             docker: Docker::new(environment),
@@ -260,6 +262,8 @@ impl Edges {
         let root = if container.is_none() { self.native.root(&spec.unit) } else { None };
         let ports_owned = root.map(|root| -> probe::PortsOwned { Box::new(move |port| root.owns_listener(port)) });
         let replica = spec.unit.replica;
+        let port = self.native.port(&spec.unit);
+        let proxied = spec.service().front(replica).and_then(|(_, public)| Some((public, port?)));
         let (docker, for_test, in_container) = (self.docker.clone(), check.clone(), container);
         let test: probe::RunTest = Box::new(move |test| {
             let (docker, check, test, spec) = (docker.clone(), for_test.clone(), test.to_vec(), spec.clone());
@@ -269,12 +273,12 @@ impl Edges {
                     if result.healthy { Ok(result.output) } else { Err(result.output) }
                 }),
                 None => Box::pin(async move {
-                    let run = tokio::task::spawn_blocking(move || run_test(&spec, &test, check.timeout()));
+                    let run = tokio::task::spawn_blocking(move || run_test(&spec, &test, check.timeout(), port));
                     run.await.unwrap_or_else(|error| Err(error.to_string()))
                 }),
             }
         });
-        let cx = ProbeContext { replica, test: Some(test), ports_owned };
+        let cx = ProbeContext { replica, proxied, test: Some(test), ports_owned };
         self.spawn(
             async move { probe::check(&check, &cx).await },
             move |result| Event::Probed(ticket, result.unwrap_or_else(|panic| ProbeResult { healthy: false, output: panic })),
@@ -351,7 +355,7 @@ fn run_check(spec: &UnitSpec, log: &PumpHandle, limit: Option<Duration>) -> Resu
 }
 
 /// A process's `healthcheck.test`: its output when it succeeds, else what went wrong.
-fn run_test(spec: &UnitSpec, test: &[String], timeout: Duration) -> Result<String, String> {
+fn run_test(spec: &UnitSpec, test: &[String], timeout: Duration, port: Option<u16>) -> Result<String, String> {
     let shell = spec.service().process().and_then(|process| process.shell.as_deref());
     let argv = match test {
         [kind, text] if kind == "CMD-SHELL" => match shell {
@@ -361,7 +365,8 @@ fn run_test(spec: &UnitSpec, test: &[String], timeout: Duration) -> Result<Strin
         [_, argv @ ..] => argv.to_vec(),
         [] => return Err("the test is empty".to_owned()),
     };
-    let ran = exec::run_command(spec, argv, IndexMap::new(), Some(timeout), Output::Kept(PROBE_OUTPUT))
+    let environment = port.map(|port| ("PORT".to_owned(), port.to_string())).into_iter().collect();
+    let ran = exec::run_command(spec, argv, environment, Some(timeout), Output::Kept(PROBE_OUTPUT))
         .map_err(|fault| fault.message)?;
     let said = String::from_utf8_lossy(&ran.output).trim().to_owned();
     match (ran.is_success(), ran.timed_out, said.is_empty()) {

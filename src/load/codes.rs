@@ -79,6 +79,12 @@ pub const CODES: &[Code] = &[
         &[("compose.yaml", "services:\n  my web:\n    image: nginx\n")],
     ),
     code(
+        "bad-proxy",
+        "With `proxy: true` the supervisor listens at the one port of `ports`, and tells each life of the process in `PORT` where it is \
+         to listen itself. So there has to be one port with a number, and `PORT` cannot be something else.",
+        &[("stack.yaml", "processes:\n  web: {command: ./web, proxy: true}\n")],
+    ),
+    code(
         "bad-raw-env-line",
         "A line of an `env_file` with `format: raw` is not `NAME=value`. Nothing is quoted or filled in there, and the name holds no space.",
         &[
@@ -120,7 +126,8 @@ pub const CODES: &[Code] = &[
     ),
     code(
         "bad-value",
-        "A value has the right kind, but cannot be read: a duration without a unit, a port over 65535, a restart policy that does not exist.",
+        "A value has the right kind, but cannot be used: a duration without a unit, a port over 65535, a restart \
+         policy or a signal that does not exist, a regular expression that is none.",
         &[("compose.yaml", "services:\n  web:\n    image: nginx\n    ports: [\"80:eighty\"]\n")],
     ),
     code(
@@ -334,6 +341,12 @@ pub const CODES: &[Code] = &[
         "undefined",
         "A service uses a network, volume, secret, config or model that the stack does not define at the top.",
         &[("compose.yaml", "services:\n  web:\n    image: nginx\n    volumes: [\"data:/data\"]\n")],
+    ),
+    code(
+        "unfit-host",
+        "A process asks for something that this host, or this user, does not have: a user or group that does not exist or that only root \
+         may become, a limit above what this user may raise. It is told when something is to be started, since another host may have it.",
+        &[],
     ),
     code(
         "unknown-key",

@@ -26,6 +26,7 @@ mod short;
 mod startable;
 mod supervised;
 mod told;
+mod usable;
 mod validate;
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::base::duration;
 use crate::base::suggest::closest;
 use crate::model::process::fill_replica;
 use crate::model::schedule::Cron;
-use crate::yaml::node::{Entry, Mapping, Node};
+use crate::yaml::node::{Entry, Mapping, Node, Value};
 
 /// The kernel's limit is 108 bytes with the zero at the end (unix(7)).
 const PATH_LIMIT: usize = 107;
@@ -18,8 +18,36 @@ const SOCKET: [&str; 4] = ["name", "tcp", "unix", "backlog"];
 /// Looks at one service of the whole tree.
 pub(super) fn check(service: &str, entry: &Entry, diagnostics: &mut Diagnostics) {
     check_sockets(service, entry, diagnostics);
+    if let Some(diagnostic) = fault_of_proxy(&entry.node) {
+        diagnostics.push(diagnostic);
+    }
     if let Some(diagnostic) = entry.node.get("schedule").filter(|node| !node.is_null()).and_then(fault_of_schedule) {
         diagnostics.push(diagnostic);
+    }
+}
+
+fn fault_of_proxy(service: &Node) -> Option<Diagnostic> {
+    let proxy = service.get("proxy").filter(|node| matches!(node.value, Value::Bool(true)))?;
+    let bad = |message: &str| Diagnostic::error("bad-proxy", message);
+    let ports = service.get("ports").and_then(Node::as_sequence).unwrap_or_default();
+    let text = |port: &Node, key: &str| port.get(key).and_then(Node::as_text).unwrap_or_default().to_owned();
+    let tcp: Vec<&Node> = ports.iter().filter(|port| text(port, "protocol") != "udp").collect();
+    let variable = service.get("environment").and_then(Node::as_mapping).and_then(|given| given.entry("PORT"));
+    let task = ["schedule", "check", "inputs", "outputs"].iter().find_map(|key| service.as_mapping()?.entry(key));
+    match tcp.as_slice() {
+        _ if task.is_some() => {
+            let help = "remove `proxy`: a task ends, and serves nobody";
+            Some(bad("a task cannot be behind a proxy").at(proxy.span, "").help(help))
+        }
+        [port] if fill_replica(&text(port, "published"), 1).parse::<u16>().is_ok_and(|number| number > 0) => {
+            let help = "read `PORT` in the program, or remove `proxy`";
+            let told = |given: &Entry| bad("`PORT` is what the proxy tells a process").at(given.key_span, "").help(help);
+            variable.map(told)
+        }
+        [port] => Some(bad("a proxy holds one port, with a number").at(port.span, "").help("write `ports: [\"8080\"]`")),
+        [] | [_, _, ..] => Some(
+            bad("a proxy holds one port, and listens at it for the process").at(proxy.span, "").help("write `ports: [\"8080\"]`"),
+        ),
     }
 }
 
@@ -151,6 +179,22 @@ mod tests {
         ] {
             let expected: Vec<_> = expected.into_iter().map(|place| ("bad-schedule", place.to_owned())).collect();
             assert_eq!(said(&format!("a: {{schedule: {schedule}}}")), expected, "{schedule}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_proxy_is_said_at_its_place() {
+        for (rest, expected) in [
+            ("ports: [{target: 80, published: '80'}]", None),
+            ("ports: [{target: 80, published: '80'}, {target: 80, published: '80', protocol: udp}]", None),
+            ("ports: [{target: 80, published: '80-90'}]", Some("{target: 80, published: '80-90'}")),
+            ("ports: [{target: 80, published: '80'}, {target: 81, published: '81'}]", Some("true")),
+            ("tty: true", Some("true")),
+            ("ports: [{target: 80, published: '80'}], environment: {PORT: '1'}", Some("PORT")),
+            ("ports: [{target: 80, published: '80'}], check: x", Some("true")),
+        ] {
+            let expected: Vec<_> = expected.into_iter().map(|place| ("bad-proxy", place.to_owned())).collect();
+            assert_eq!(said(&format!("a: {{proxy: true, {rest}}}")), expected, "{rest}");
         }
     }
 

@@ -32,6 +32,7 @@ pub(super) fn check(root: &Node, selection: &Selection, env: &str, directory: &s
         if !process {
             super::startable::container(name, entry, root, found);
         }
+        super::usable::check(name, entry, *process, found.wrong);
     }
     consistent::stack(&services, root, selection, found.wrong);
     circles(&services, &by_name, found.wrong);

@@ -20,6 +20,9 @@ pub struct HealthCheck {
     pub log: Option<String>,
     /// A path that must exist.
     pub file: Option<String>,
+    /// A gRPC server that must be serving.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grpc: Option<GrpcProbe>,
     /// Between the end of a probe and the next; 30 s when absent.
     #[serde(with = "duration::optional")]
     pub interval: Option<Duration>,
@@ -52,6 +55,19 @@ pub struct HttpProbe {
     /// The statuses that mean healthy; 200–399 when empty.
     #[serde(default)]
     pub status: Vec<u16>,
+    /// A regular expression that its body must match.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+}
+
+/// `healthcheck.grpc` in its long form: the gRPC Health Checking Protocol.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrpcProbe {
+    /// `host:port`.
+    pub address: String,
+    /// Which service is asked about; the server as a whole when empty.
+    #[serde(default)]
+    pub service: String,
 }
 
 impl HealthCheck {
@@ -60,9 +76,18 @@ impl HealthCheck {
         !self.test.is_empty() && self.test[0] != "NONE"
     }
 
-    /// Whether one of our own probes (`http`, `tcp`, `log`, `file`) is given.
+    /// Whether one of our own probes (`http`, `tcp`, `log`, `file`, `grpc`) is given.
     pub fn has_own_probe(&self) -> bool {
-        self.http.is_some() || self.tcp.is_some() || self.log.is_some() || self.file.is_some()
+        self.log.is_some() || self.connects() || self.file.is_some()
+    }
+
+    /// Whether a line of the log is all that is waited for.
+    pub fn is_log_alone(&self) -> bool {
+        self.log.is_some() && !self.has_test() && !self.connects() && self.file.is_none()
+    }
+
+    fn connects(&self) -> bool {
+        self.http.is_some() || self.tcp.is_some() || self.grpc.is_some()
     }
 
     /// Whether health is probed at all.

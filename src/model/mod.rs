@@ -11,6 +11,7 @@ pub mod device;
 pub mod environment;
 pub mod health;
 pub mod hook;
+pub mod kernel;
 pub mod mount;
 pub mod network;
 pub mod owned;

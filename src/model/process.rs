@@ -43,6 +43,14 @@ pub fn fill_replica(text: &str, replica: u32) -> Cow<'_, str> {
     Cow::Owned(filled)
 }
 
+/// The text of a probe of one life behind a proxy: `$PORT` and `${PORT}` are its port.
+pub fn fill_port(text: &str, port: u16) -> Cow<'_, str> {
+    if !text.contains("$PORT") && !text.contains("${PORT}") {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.replace("${PORT}", &port.to_string()).replace("$PORT", &port.to_string()))
+}
+
 /// A native process's own attributes. Paths are absolute.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -78,6 +86,9 @@ pub struct Process {
     pub isolation: Isolation,
     /// What the supervisor listens on for it.
     pub sockets: Vec<Socket>,
+    /// Whether the supervisor holds its published port and forwards to the port of each life.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub proxy: bool,
     /// When a task runs by itself.
     pub schedule: Option<Schedule>,
     /// Whether it is a task: it has `check`, `inputs`, `outputs` or `schedule`, or something waits for its completion.

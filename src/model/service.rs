@@ -11,7 +11,7 @@ use super::environment::Environment;
 use super::health::HealthCheck;
 use super::hook::Hook;
 use super::port::Port;
-use super::process::Process;
+use super::process::{Process, fill_replica};
 use super::restart::RestartPolicy;
 use super::secret::FileGrant;
 use super::watch::WatchRule;
@@ -134,6 +134,22 @@ impl Service {
     /// Whether it is a native process.
     pub fn is_process(&self) -> bool {
         matches!(self.kind, Kind::Process(_))
+    }
+
+    /// Where the supervisor listens for a replica of a process behind a proxy: `address:port`, without a host for every address of
+    /// this host, and the port.
+    pub fn front(&self, replica: u32) -> Option<(String, u16)> {
+        self.process().filter(|process| process.proxy)?;
+        let port = self.common.ports.iter().find(|port| port.protocol != "udp")?;
+        let number = match &port.published {
+            Some(published) => fill_replica(published, replica).parse().ok()?,
+            None => port.target,
+        };
+        let address = match port.host_ip.as_deref().unwrap_or_default() {
+            six if six.contains(':') && !six.starts_with('[') => format!("[{six}]:{number}"),
+            host => format!("{host}:{number}"),
+        };
+        Some((address, number))
     }
 
     /// Whether it is a process that ends, and is skipped while it is up to date.

@@ -28,7 +28,7 @@ pub enum Effect {
     Probe(Ticket, Probe),
     /// Watch these files, and no others.
     Watch(Vec<Watched>),
-    /// Hold the listening sockets of these units, and of no others.
+    /// Hold the listening sockets and proxies of these units, and of no others.
     Hold(BTreeSet<UnitId>),
     /// Say when it is time; answer with `Event::Reckoned`.
     Reckon(Reckoning),

@@ -1,4 +1,4 @@
-//! Whose listening sockets are held: of what runs or will run, and of nobody else.
+//! Whose listening sockets and proxies are held: of what runs or will run, and of nobody else.
 //!
 //! They are opened by the start that needs them first. They are closed when nobody wants the service, and when it will not
 //! start again by itself: clients would wait in a queue that nobody ever looks at.
@@ -23,7 +23,7 @@ impl Supervisor {
     }
 
     fn is_held(&self, unit: &Unit) -> bool {
-        let listens = unit.spec.service().process().is_some_and(|process| !process.sockets.is_empty());
+        let listens = unit.spec.service().process().is_some_and(|process| process.proxy || !process.sockets.is_empty());
         listens
             && unit.goal == Goal::Up
             && !unit.given_up

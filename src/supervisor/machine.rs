@@ -517,7 +517,7 @@ impl Supervisor {
             self.judged(id, false, output);
             return;
         }
-        if check.log.is_some() && !check.has_test() && check.http.is_none() && check.tcp.is_none() && check.file.is_none() {
+        if check.is_log_alone() {
             self.judged(id, true, String::new());
             self.units.get_mut(id).expect("just looked").health.next = None;
             return;

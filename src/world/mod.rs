@@ -14,6 +14,7 @@ pub mod logs;
 pub mod native;
 pub mod owned_paths;
 pub mod probe;
+pub mod proxy;
 pub mod schedule;
 pub mod signals;
 pub mod tasks;

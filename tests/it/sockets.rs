@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 
 use crate::support::sandbox::{Sandbox, kill, until};
 
-/// The variable that makes a service of [`serves`]: `fds`, or a port to bind for itself.
+/// The variable that makes a service of [`serves`]: `fds`, a port to bind for itself, or `proxied` for the one in `PORT`.
 const SERVE: &str = "IT_SERVE";
 
 /// Not a test but the service of the tests below, which run this very program: it answers each connection with its pid, and
@@ -28,7 +28,8 @@ fn serves() {
         // SAFETY: the descriptor is ours by the protocol of sd_listen_fds(3), and nobody else uses it here.
         TcpListener::from(unsafe { OwnedFd::from_raw_fd(3) })
     } else {
-        TcpListener::bind(format!("127.0.0.1:{wanted}")).unwrap()
+        let port = if wanted == "proxied" { std::env::var("PORT").unwrap() } else { wanted };
+        TcpListener::bind(format!("127.0.0.1:{port}")).unwrap()
     };
     let (terminated, told) = UnixStream::pair().unwrap();
     signal_hook::low_level::pipe::register(signal_hook::consts::SIGTERM, told).unwrap();
@@ -157,6 +158,53 @@ fn no_client_is_refused_reset_or_cut_over_twenty_restarts_of_a_service_with_a_he
     let tally = ask_over_restarts(&own, port);
     eprintln!("bound by the service:   {tally:?}");
     assert!(tally.refused > 0, "{tally:?}");
+}
+
+#[test]
+fn no_client_is_refused_reset_or_cut_over_twenty_restarts_of_a_service_behind_a_proxy() {
+    let port = free_port();
+    let proxied = format!(
+        "    proxy: true\n    ports: ['127.0.0.1:{port}:{port}']\n    healthcheck: {{tcp: '127.0.0.1:{port}', interval: 100ms}}"
+    );
+    let sandbox = Sandbox::new(&service("proxied", &proxied));
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let first = ask(port).unwrap();
+    let tally = ask_over_restarts(&sandbox, port);
+    eprintln!("behind a proxy:         {tally:?}");
+    assert!(tally.answered > CLIENTS * RESTARTS, "{tally:?}");
+    assert_eq!((tally.refused, tally.reset, tally.cut), (0, 0, 0), "{tally:?}");
+    // A second `up` finds its own supervisor at the port, and changes nothing.
+    let last = ask(port).unwrap();
+    assert_ne!(first, last);
+    sandbox.ok(&["up", "-d", "--wait"]);
+    assert_eq!(ask(port).unwrap(), last);
+    for command in ["stop", "down"] {
+        sandbox.ok(&["up", "-d", "--wait"]);
+        ask(port).unwrap();
+        sandbox.ok(&[command]);
+        assert_eq!(ask(port).unwrap_err().kind(), ErrorKind::ConnectionRefused, "{command}");
+    }
+}
+
+#[test]
+fn a_probe_of_a_service_behind_a_proxy_asks_the_life_itself() {
+    // It never listens: what answers at the port is the supervisor.
+    let port = free_port();
+    let sandbox = Sandbox::new(&format!(
+        "
+processes:
+  web:
+    command: 'echo $$PORT > port; exec sleep 1000'
+    proxy: true
+    ports: ['{port}']
+    healthcheck: {{tcp: '127.0.0.1:{port}', interval: 50ms, retries: 2}}
+"
+    ));
+    let said = sandbox.run(&["up", "-d", "--wait"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let own: u16 = sandbox.lines("port")[0].parse().unwrap();
+    assert_ne!(own, port);
 }
 
 #[test]

@@ -224,6 +224,14 @@ pub(super) fn http(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnos
     }
 }
 
+/// `host:port` → `{address: host:port}`.
+pub(super) fn grpc(_: &Place<'_>, node: &mut Node, _: &mut Diagnostics) {
+    if is_text(node) {
+        let address = Node::new(std::mem::replace(&mut node.value, Value::Null), node.span);
+        node.value = mapping([("address", address)], node.span);
+    }
+}
+
 /// A command line → its words.
 pub(super) fn words(_: &Place<'_>, node: &mut Node, _: &mut Diagnostics) {
     if is_text(node) {

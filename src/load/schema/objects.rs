@@ -41,6 +41,22 @@ const HTTP: Object = Object {
         attribute("method", Shape::Text, "`GET` when absent."),
         attribute("headers", Shape::Forms(&OPTIONS), "Headers that are sent."),
         attribute("status", Shape::Forms(&STATUS_FORMS), "Statuses that are healthy; 200 to 399 when absent."),
+        attribute("body", Shape::Text, "A regular expression that the body must match."),
+    ],
+};
+
+const GRPC_FORMS: Forms = Forms {
+    wanted: "`host:port`, or a mapping with `address`",
+    short: &[Shape::Text],
+    rewrite: forms::grpc,
+    long: &Shape::Object(&GRPC),
+};
+
+const GRPC: Object = Object {
+    what: "a gRPC probe",
+    attributes: &[
+        attribute("address", Shape::Text, "`host:port` of the server.").required(),
+        attribute("service", Shape::Text, "The service that is asked about; the whole server when absent."),
     ],
 };
 
@@ -59,6 +75,7 @@ pub(super) const HEALTHCHECK: Object = Object {
         attribute("tcp", Shape::Text, "`host:port` that must accept a connection (ours)."),
         attribute("log", Shape::Text, "A regular expression that a line of its log must match (ours)."),
         attribute("file", Shape::Path, "A path that must exist (ours)."),
+        attribute("grpc", Shape::Forms(&GRPC_FORMS), "A server that must say that it is serving (ours)."),
     ],
 };
 

@@ -65,7 +65,7 @@ const ROWS: &[Attribute] = &[
     attribute("keep", Shape::Forms(&service::ONE_OR_MORE), "Names of programs that may outlive it."),
     attribute("sockets", Shape::List(&Shape::Object(&SOCKET)), "Listening sockets that outlive restarts.")
         .unique(Identity::Address),
-    attribute("proxy", Shape::Any, "A port that is held for a program that cannot take a socket.").not_yet(),
+    attribute("proxy", Shape::Flag, "Its port is held for it, and forwarded to the `$PORT` of each life."),
     attribute("reload", Shape::Word(&["stop-first", "start-first"]), "Which life comes first on a restart.").not_yet(),
     attribute("schedule", Shape::Object(&SCHEDULE), "When a task runs."),
     attribute("isolation", Shape::Word(&["none", "pid"]), "A name space of its own for its processes."),

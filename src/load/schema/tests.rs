@@ -59,7 +59,7 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ("services.*.env_file", "path required format", ""),
     ("services.*.extends", "service file", ""),
     ("services.*.gpus", "capabilities count device_ids driver options", ""),
-    ("services.*.healthcheck", "disable interval retries test timeout start_period start_interval", "http tcp log file"),
+    ("services.*.healthcheck", "disable interval retries test timeout start_period start_interval", "http tcp log file grpc"),
     ("services.*.logging", "driver options", ""),
     ("services.*.models.*", "endpoint_var model_var", ""),
     (
@@ -141,7 +141,6 @@ fn what_is_not_honoured_is_known() {
     refused.sort();
     let refused = refused.join("\n");
     insta::assert_snapshot!(refused, @"
-    processes.*.proxy
     processes.*.reload
     services.*.build.additional_contexts
     services.*.build.cache_to

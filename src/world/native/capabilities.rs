@@ -261,6 +261,7 @@ mod tests {
     fn names_are_dockers() {
         let names = |list: &[&str]| parse(&list.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
         assert_eq!(names(&["SYS_PTRACE", "cap_kill"]).unwrap(), [Capability::CAP_SYS_PTRACE, Capability::CAP_KILL].into());
+        assert_eq!(names(&crate::model::kernel::CAPABILITIES).unwrap(), caps::all());
         assert_eq!(names(&["FLY"]).unwrap_err().message, "`FLY` is not a capability");
     }
 

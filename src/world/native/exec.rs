@@ -101,10 +101,13 @@ pub(super) fn run_hooks(
     hooks: &[Hook],
     unit: Root,
     timeout: Option<Duration>,
+    port: Option<u16>,
     pump: &PumpHandle,
 ) -> Result<(), String> {
     for hook in hooks {
-        let environment = hook.environment.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect();
+        let mut environment: IndexMap<String, String> =
+            hook.environment.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect();
+        environment.extend(port.map(|port| ("PORT".to_owned(), port.to_string())));
         let order = Order {
             environment,
             user: hook.user.as_deref(),

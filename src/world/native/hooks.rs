@@ -4,6 +4,7 @@
 //! of a child does. So every answer comes from the loop thread, and a life is never touched by two.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -15,6 +16,7 @@ use crate::model::hook::Hook;
 use crate::plan::action::{Incarnation, Outcome, Ticket};
 use crate::plan::desired::UnitSpec;
 use crate::world::logs::pump::PumpHandle;
+use crate::world::proxy;
 
 /// Which hooks.
 #[derive(Debug, Clone)]
@@ -34,7 +36,21 @@ pub(super) struct Job {
     pub incarnation: Incarnation,
     pub root: Root,
     pub timeout: Option<Duration>,
+    /// The port that its life has behind a proxy.
+    pub port: Option<u16>,
+    /// A life that connections went to until now.
+    pub leaving: Option<Leaving>,
 }
+
+/// A life that a proxy does not forward to any more: what it was given is answered before it is asked to end.
+#[derive(Debug, Clone)]
+pub(super) struct Leaving {
+    pub life: Arc<proxy::Life>,
+    pub port: Option<u16>,
+}
+
+/// A client that has not heard anything by then is not waited for.
+const DRAINING: Duration = Duration::from_secs(1);
 
 /// Both ends of the way back.
 #[derive(Debug)]
@@ -55,7 +71,13 @@ impl Hooks {
         let work = {
             let (job, sender) = (job.clone(), sender.clone());
             move || {
-                let run = || exec::run_hooks(&job.spec, job.hooks(), job.root, job.timeout, &pump);
+                let run = || {
+                    let result = exec::run_hooks(&job.spec, job.hooks(), job.root, job.timeout, job.port(), &pump);
+                    if let Some(leaving) = &job.leaving {
+                        leaving.life.drain(job.timeout.unwrap_or(DRAINING).min(DRAINING));
+                    }
+                    result
+                };
                 let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("it panicked".to_owned()));
                 finish(&sender, job, result);
             }
@@ -72,6 +94,10 @@ impl Hooks {
 }
 
 impl Job {
+    fn port(&self) -> Option<u16> {
+        self.port.or_else(|| self.leaving.as_ref()?.port)
+    }
+
     fn hooks(&self) -> &[Hook] {
         let common = &self.spec.service().common;
         match self.which {

@@ -29,11 +29,15 @@ const NAMES: [(&str, u32); 15] = [
 
 /// The limits as the child sets them.
 pub(super) fn resolve(ulimits: &IndexMap<String, Ulimit>) -> Result<Vec<Limit>, Fault> {
-    let privileged = holds(Capability::CAP_SYS_RESOURCE);
-    ulimits.iter().map(|(name, limit)| resolve_one(name, *limit, privileged)).collect()
+    ulimits.iter().map(|(name, limit)| resolve_one(name, *limit)).collect()
 }
 
-fn resolve_one(name: &str, limit: Ulimit, privileged: bool) -> Result<Limit, Fault> {
+/// One limit as the child sets it.
+pub(super) fn resolve_one(name: &str, limit: Ulimit) -> Result<Limit, Fault> {
+    resolve_for(name, limit, holds(Capability::CAP_SYS_RESOURCE))
+}
+
+fn resolve_for(name: &str, limit: Ulimit, privileged: bool) -> Result<Limit, Fault> {
     if name == "rttime" {
         return Err(Fault::permanent("`ulimits.rttime` is used by baistack itself, to know the processes of an environment"));
     }
@@ -97,14 +101,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_loads_as_a_limit_is_one() {
+        let mut known = NAMES.map(|(name, _)| name);
+        known.sort_unstable();
+        assert_eq!(known, crate::model::kernel::LIMITS);
+    }
+
+    #[test]
     fn a_limit_that_cannot_be_had_is_said_before_the_start() {
-        let message = |name: &str, soft, hard| resolve_one(name, Ulimit { soft, hard }, false).map_err(|fault| fault.message);
+        let message = |name: &str, soft, hard| resolve_for(name, Ulimit { soft, hard }, false).map_err(|fault| fault.message);
         assert!(message("nofile", 16, 16).is_ok());
         assert!(message("rttime", 1, 1).unwrap_err().contains("used by baistack"));
         assert!(message("files", 1, 1).unwrap_err().contains("nofile"));
         assert!(message("nofile", 2, 1).unwrap_err().contains("soft limit is above"));
         let above = i64::try_from(current(libc::RLIMIT_NOFILE).rlim_max.saturating_add(1)).unwrap();
         assert!(message("nofile", above, above).unwrap_err().contains("hard limit of"));
-        assert!(resolve_one("nofile", Ulimit { soft: above, hard: above }, true).is_ok());
+        assert!(resolve_for("nofile", Ulimit { soft: above, hard: above }, true).is_ok());
     }
 }

@@ -17,6 +17,7 @@ pub mod signal;
 pub mod spawn;
 pub mod sweep;
 pub mod tree;
+pub mod unfit;
 pub mod user;
 
 mod hooks;
@@ -41,7 +42,7 @@ use indexmap::IndexMap;
 use nix::errno::Errno;
 
 use self::cgroup::Cgroup;
-use self::hooks::{Hooks, Job, Which};
+use self::hooks::{Hooks, Job, Leaving, Which};
 use self::marker::Marker;
 use self::reap::{End, Life, Reaper};
 use self::sockets::Sockets;
@@ -50,6 +51,7 @@ use self::stdio::Stdio;
 use self::tree::{Process, Root};
 use super::logs::file::Size;
 use super::logs::pump::{self, PumpHandle};
+use super::proxy::{self, Proxy};
 use crate::base::name::{EnvId, UnitId};
 use crate::model::process::Isolation;
 use crate::plan::action::{Action, Exit, Fault, Incarnation, Outcome, Ticket};
@@ -69,6 +71,8 @@ pub struct Native {
     reaper: Reaper,
     hooks: Hooks,
     sockets: Sockets,
+    /// None where there is nothing to forward with.
+    proxy: Option<Proxy>,
 }
 
 impl Native {
@@ -77,7 +81,12 @@ impl Native {
         nix::sys::prctl::set_child_subreaper(true)?;
         let env = Marker::of_env(env, &state_dir, nix::unistd::geteuid().as_raw());
         let (reaper, hooks) = (Reaper::new(env)?, Hooks::new());
-        Ok(Self { env, state_dir, events, pump, reaper, hooks, sockets: Sockets::default() })
+        Ok(Self { env, state_dir, events, pump, reaper, hooks, sockets: Sockets::default(), proxy: None })
+    }
+
+    /// Gives it what it forwards with.
+    pub fn forward_with(&mut self, proxy: Proxy) {
+        self.proxy = Some(proxy);
     }
 
     /// Does an action on a process. `None`: it takes longer, and `Event::Acted` will be sent.
@@ -89,15 +98,20 @@ impl Native {
                 let hooks = &spec.service().common.post_start;
                 match started {
                     Ok(outcome) if !hooks.is_empty() => {
-                        self.run_hooks(ticket, spec, *incarnation, Which::PostStart(outcome), None)
+                        self.run_hooks(ticket, spec, *incarnation, Which::PostStart(outcome), None, None)
                     }
                     Ok(_) | Err(_) => Some(started),
                 }
             }
             Action::Stop { spec, incarnation, grace, .. } => {
                 let runs = self.leader(&spec.unit).is_some();
-                if runs && !spec.service().common.pre_stop.is_empty() {
-                    return self.run_hooks(ticket, spec, *incarnation, Which::PreStop, Some(*grace));
+                let is_meant = self.reaper.lives.get(&spec.unit).is_some_and(|life| life.incarnation == *incarnation);
+                let port = self.port(&spec.unit);
+                // From now on clients wait for the next life.
+                let behind = self.proxy.as_ref().filter(|_| is_meant).and_then(|proxy| proxy.end(&spec.unit));
+                if runs && (behind.is_some() || !spec.service().common.pre_stop.is_empty()) {
+                    let leaving = behind.map(|life| Leaving { life, port });
+                    return self.run_hooks(ticket, spec, *incarnation, Which::PreStop, Some(*grace), leaving);
                 }
                 Some(self.stop(spec, *incarnation))
             }
@@ -132,6 +146,9 @@ impl Native {
             self.after_hooks(job, result);
         }
         for end in self.reaper.collect() {
+            if let Some(proxy) = &self.proxy {
+                proxy.end(&end.unit);
+            }
             self.tell(end);
         }
     }
@@ -151,9 +168,17 @@ impl Native {
         exec::call_off(self.env, unit);
     }
 
-    /// Holds the sockets of these units, and of no others.
+    /// The port of the present life of a unit behind a proxy.
+    pub fn port(&self, unit: &UnitId) -> Option<u16> {
+        self.proxy.as_ref()?.port_of(unit)
+    }
+
+    /// Holds the sockets and proxies of these units, and of no others.
     pub fn hold_sockets(&mut self, units: &BTreeSet<UnitId>) {
         self.sockets.keep(units);
+        if let Some(proxy) = &mut self.proxy {
+            proxy.keep(units);
+        }
     }
 
     /// Kills every process of every unit. Their ends will be told.
@@ -171,9 +196,11 @@ impl Native {
         incarnation: Incarnation,
         which: Which,
         timeout: Option<Duration>,
+        leaving: Option<Leaving>,
     ) -> Option<Result<Outcome, Fault>> {
         let Some(root) = self.root(&spec.unit) else { return Some(Ok(Outcome::Signalled)) };
-        let job = Job { which, ticket: ticket.clone(), spec: spec.clone(), incarnation, root, timeout };
+        let port = self.port(&spec.unit);
+        let job = Job { which, ticket: ticket.clone(), spec: spec.clone(), incarnation, root, timeout, port, leaving };
         self.hooks.run(job, &self.pump);
         None
     }
@@ -208,7 +235,11 @@ impl Native {
         }
         let line = line.map(pump::LinePattern::new).transpose().map_err(|error| Fault::permanent(error.to_string()))?;
         let common = &spec.service().common;
-        let order = Order::own(spec);
+        let mut order = Order::own(spec);
+        let front = self.front(spec)?;
+        if let Some((_, port)) = &front {
+            order.environment.insert("PORT".to_owned(), port.to_string());
+        }
         let (mut launch, _) = order.launch()?;
         let dropped = spawn::dropped_by_loader(&launch);
         let marker = self.free_marker(&spec.unit);
@@ -264,16 +295,44 @@ impl Native {
         self.reaper
             .add(spec.unit.clone(), life)
             .map_err(|errno| Fault::temporary(format!("watch for its end: {}", errno.desc())))?;
+        if let (Some(proxy), Some((address, port))) = (&self.proxy, front) {
+            proxy.begin(&spec.unit, &address, port);
+        }
         Ok(Outcome::Started { pid: Some(child.pid), birth: birth.to_string() })
+    }
+
+    /// Where connections to a unit that is about to start arrive, and the port that it is to listen at.
+    fn front(&mut self, spec: &UnitSpec) -> Result<Option<(String, u16)>, Fault> {
+        let service = spec.service();
+        let Some((address, public)) = service.front(spec.unit.replica) else { return Ok(None) };
+        let Some(proxy) = &mut self.proxy else { return Err(Fault::permanent("nothing forwards to it here")) };
+        let last = service.replicas().max(spec.unit.replica);
+        let wanted: Vec<String> = (1..=last).filter_map(|replica| Some(service.front(replica)?.0)).collect();
+        // What the definition no longer has is closed first: a new one may want its address.
+        proxy.keep_address(&spec.unit.service, &wanted);
+        proxy.hold(&spec.unit.service, &address).map_err(|error| {
+            let holder = listener::holder_of(&address).filter(|_| error.kind() == std::io::ErrorKind::AddrInUse);
+            let reason = holder.map_or_else(|| error.to_string(), |holder| format!("it is held by {holder}"));
+            Fault::permanent(format!("listen at port {public} for it: {reason}"))
+        })?;
+        let port = proxy::free_port().map_err(|error| Fault::temporary(format!("find a port for it: {error}")))?;
+        Ok(Some((address, port)))
     }
 
     fn stop(&mut self, spec: &UnitSpec, incarnation: Incarnation) -> Result<Outcome, Fault> {
         let name = spec.service().common.stop_signal.as_deref().unwrap_or(STOP_SIGNAL);
-        let signal = signal::number(name).ok_or_else(|| Fault::permanent(format!("`{name}` is not a signal")))?;
+        let signal = signal::number(name).unwrap_or_else(|| {
+            // Loading refuses such a name, and an older supervisor may have recorded one. What is to end, ends.
+            self.pump.note(&spec.unit, format!("`stop_signal: {name}` is not a signal; it gets {STOP_SIGNAL}"));
+            libc::SIGTERM
+        });
         let Some(life) = self.life_or_tell(spec, incarnation) else { return Ok(Outcome::Signalled) };
-        life.asked = Some(signal);
-        // The group outlives its leader as long as one of its members does.
-        let asked = stop::ask(life.root.leader, signal);
+        // The group outlives its leader as long as one of its members does. Each member hears of the stop once: when the leader has
+        // gone and others have not, the machine asks again for those who left the group.
+        let asked = if life.asked.is_some() { Ok(()) } else { stop::ask(life.root.leader, signal) };
+        if !matches!(asked, Err(errno) if errno != Errno::ESRCH) {
+            life.asked = Some(signal);
+        }
         if life.exit.is_some() {
             self.reaper.ask_left_behind(&spec.unit, signal);
             return Ok(Outcome::Signalled);

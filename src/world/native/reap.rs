@@ -40,8 +40,8 @@ pub(super) struct Life {
     pub asked: Option<i32>,
     /// It is to be killed, whatever else it makes.
     pub killed: bool,
-    /// Those that were asked one by one, after the leader's end.
-    pub asked_too: BTreeSet<(i32, u64)>,
+    /// The groups that were asked one by one, after the leader's end.
+    pub asked_too: BTreeSet<i32>,
     /// Programs that may outlive it.
     pub keep: Vec<String>,
     /// Where its input is written: a pipe or its terminal.
@@ -240,10 +240,11 @@ fn living(heads: &[i32]) -> Vec<Process> {
     living
 }
 
-/// Members of the leader's group were asked with it; each of the others is asked once.
+/// Members of the leader's group were asked with it; each of the other groups is asked once. Who comes to one later was made by
+/// somebody who was asked.
 fn ask_others(life: &mut Life, left: &[Process], signal: i32) {
     let others: Vec<Process> = (left.iter())
-        .filter(|process| process.group != life.root.leader && life.asked_too.insert((process.pid, process.birth)))
+        .filter(|process| process.group != life.root.leader && life.asked_too.insert(stop::target(process)))
         .cloned()
         .collect();
     let _ = stop::signal_all(&others, signal);

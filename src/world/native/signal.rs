@@ -12,6 +12,13 @@ pub fn number(name: &str) -> Option<i32> {
     if let Some(real_time) = real_time(short) {
         return (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&real_time).then_some(real_time);
     }
+    // Second names that signal(7) has for some.
+    let short = match short {
+        "CLD" => "CHLD",
+        "IOT" => "ABRT",
+        "POLL" => "IO",
+        other => other,
+    };
     format!("SIG{short}").parse::<Signal>().ok().map(|signal| signal as i32)
 }
 
@@ -26,6 +33,17 @@ fn real_time(short: &str) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::kernel;
+
+    #[test]
+    fn what_loads_as_a_signal_is_one() {
+        let every = kernel::SIGNALS.map(str::to_owned).into_iter();
+        let numbers =
+            (-1..=66).flat_map(|n: i32| [n.to_string(), format!("RTMIN+{n}"), format!("rtmin{n}"), format!("RTMAX-{n}")]);
+        for name in every.chain(numbers).chain(["SIGRTMAX", "SIGNONE", "", "SIG", "TER"].map(str::to_owned)) {
+            assert_eq!(kernel::is_signal(&name), number(&name).is_some(), "{name}");
+        }
+    }
 
     #[test]
     fn signals_go_by_many_names() {

@@ -23,12 +23,10 @@ pub(super) fn ask(leader: i32, signal: i32) -> Result<(), Errno> {
 
 /// Sends a signal to each of these processes once. Returns an error if one of them may not be signalled.
 pub(super) fn signal_all(members: &[Process], signal: i32) -> Result<(), Errno> {
-    let own_session = session_of(0);
     let mut groups = BTreeSet::new();
     let mut outcome = Ok(());
     for member in members {
-        // A process that still is in our own session (it has not come as far as its own) shares our group, too.
-        let target = if Some(member.session) == own_session { member.pid } else { -member.group };
+        let target = target(member);
         if groups.insert(target) && member.is_current() {
             match kill(target, signal) {
                 Ok(()) | Err(Errno::ESRCH) => {}
@@ -37,6 +35,12 @@ pub(super) fn signal_all(members: &[Process], signal: i32) -> Result<(), Errno> 
         }
     }
     outcome
+}
+
+/// What a signal to a process is sent to: its whole group. A process that still is in our own session (it has not come as far as
+/// its own) shares our group, too, and is meant alone.
+pub(super) fn target(process: &Process) -> i32 {
+    if Some(process.session) == session_of(0) { process.pid } else { -process.group }
 }
 
 /// Kills everything that `members` finds, looking again for what was forked meanwhile. Whatever escapes even so is found

@@ -4,6 +4,7 @@
 //! None of it is our child: it is asked to end, watched through its pidfd, and killed. Whoever collects it is init's business.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::marker::Marker;
-use super::tree::{Process, scan};
+use super::tree::{self, Process};
 use crate::base::name::EnvId;
 use crate::world::clock;
 
@@ -31,10 +32,56 @@ pub struct Swept {
 /// Every living process that carries the environment's mark, but ourselves and our ancestors (a command may well be called
 /// from inside a service).
 pub fn find(env: &EnvId, state_dir: &Path) -> Vec<Process> {
+    let mut found = Vec::new();
+    hunt(env, state_dir, |process| found.push(process.clone()));
+    found.retain(Process::is_current);
+    found
+}
+
+/// How often a look follows what was forked during the last one; a host on which others never stop forking is no reason to go on.
+const CHASES: u32 = 100;
+
+/// Shows every marked process as soon as it is seen, also one that was forked while we looked: who is forked has a number above
+/// the last one that was given before, so nothing that forks and ends faster than a whole look takes can slip through.
+fn hunt(env: &EnvId, state_dir: &Path, mut see: impl FnMut(&Process)) {
     let mark = Marker::of_env(env, state_dir, nix::unistd::geteuid().as_raw());
     let ours = lineage();
-    let is_marked = |pid| Marker::of_process(pid).is_some_and(|found| found.is_of_same_env(mark));
-    scan().into_iter().filter(|p| p.is_alive() && !ours.contains(&p.pid) && is_marked(p.pid)).collect()
+    let mut look = |pid: i32| {
+        let is_marked = Marker::of_process(pid).is_some_and(|found| found.is_of_same_env(mark));
+        if is_marked
+            && !ours.contains(&pid)
+            && let Some(process) = Process::read(pid).filter(Process::is_alive)
+        {
+            see(&process);
+        }
+    };
+    let mut last = last_number();
+    tree::numbers().into_iter().for_each(&mut look);
+    for _ in 0..CHASES {
+        let now = last_number();
+        if now == last {
+            return;
+        }
+        given_between(last, now, highest_number()).for_each(&mut look);
+        last = now;
+    }
+}
+
+/// The number that was given to a process last: the end of `/proc/loadavg` (proc_loadavg(5)).
+fn last_number() -> i32 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_ascii_whitespace().next_back().and_then(|last| last.parse().ok()).unwrap_or(0)
+}
+
+fn highest_number() -> i32 {
+    let text = fs::read_to_string("/proc/sys/kernel/pid_max").unwrap_or_default();
+    text.trim().parse().unwrap_or(1 << 22)
+}
+
+/// Numbers are given upwards, and from the lowest on after the highest.
+fn given_between(last: i32, now: i32, highest: i32) -> impl Iterator<Item = i32> {
+    let (upwards, anew) = if now > last { (now, 0) } else { (highest, now) };
+    (last + 1..=upwards).chain(1..=anew)
 }
 
 /// Ends everything that [`find`] finds: asks first, kills after `grace`.
@@ -49,17 +96,21 @@ pub fn sweep(env: &EnvId, state_dir: &Path, grace: Duration) -> Swept {
         signal(pidfd, libc::SIGCONT);
     }
     await_ends(&watched, grace);
-    // A fork may have slipped through; what was there before is killed along with it.
-    let mut left = find(env, state_dir);
     let deadline = clock::deadline(DYING);
-    while !left.is_empty() && !clock::is_past(deadline) {
-        let watched: Vec<(Process, OwnedFd)> = left.iter().filter_map(open).collect();
-        for (_, pidfd) in &watched {
-            signal(pidfd, libc::SIGKILL);
+    let left = loop {
+        // Killed at sight: it has no time to fork again.
+        let mut killed = Vec::new();
+        hunt(env, state_dir, |process| {
+            if let Some((process, pidfd)) = open(process) {
+                signal(&pidfd, libc::SIGKILL);
+                killed.push((process, pidfd));
+            }
+        });
+        if killed.is_empty() || clock::is_past(deadline) {
+            break find(env, state_dir);
         }
-        await_ends(&watched, clock::until(deadline).min(Duration::from_millis(100)));
-        left = find(env, state_dir);
-    }
+        await_ends(&killed, clock::until(deadline).min(Duration::from_millis(100)));
+    };
     let remains: BTreeSet<i32> = left.iter().map(|process| process.pid).collect();
     Swept { ended: found.into_iter().filter(|process| !remains.contains(&process.pid)).collect(), left }
 }
@@ -131,5 +182,36 @@ mod tests {
         assert!(ended.is_superset(&BTreeSet::from([leader, hidden])), "{swept:?}");
         assert_eq!(swept.left, []);
         assert!(!is_alive(leader) && !is_alive(hidden) && is_alive(bystander));
+    }
+    #[test]
+    fn numbers_begin_anew_after_the_highest() {
+        let between = |last, now| given_between(last, now, 10).collect::<Vec<i32>>();
+        assert_eq!(between(3, 5), [4, 5]);
+        assert_eq!(between(8, 2), [9, 10, 1, 2]);
+    }
+
+    #[test]
+    fn a_sweep_ends_what_forks_and_ends_faster_than_the_host_can_be_looked_at() {
+        let mut world = World::new("rabbits");
+        // Each lives for less than a millisecond, and there is never none.
+        let rabbit = "echo $$ >> trail; (exec setsid sh rabbit.sh &) >/dev/null 2>&1\n";
+        std::fs::write(world.directory.path().join("rabbit.sh"), rabbit).unwrap();
+        let spec = world.unit("a", "sh rabbit.sh; sh rabbit.sh; sh rabbit.sh; exec sleep 1000", |_, _| {});
+        world.start(&spec).unwrap();
+        let env: EnvId = "rabbits".parse().unwrap();
+        let trail = world.directory.path().join("trail");
+        let length = || std::fs::metadata(&trail).map_or(0, |about| about.len());
+        let deadline = clock::deadline(Duration::from_secs(20));
+        while length() < 100 {
+            assert!(!clock::is_past(deadline), "no rabbits");
+            std::thread::yield_now();
+        }
+        let swept = sweep(&env, world.directory.path(), Duration::ZERO);
+        assert_eq!(swept.left, []);
+        assert_eq!(find(&env, world.directory.path()), []);
+        let before = length();
+        // As long as hundreds of them would take.
+        assert_eq!((0..50).map(|_| find(&env, world.directory.path()).len()).sum::<usize>(), 0);
+        assert_eq!(length(), before);
     }
 }

@@ -132,6 +132,30 @@ fn a_stop_is_over_when_the_last_of_the_group_is_gone() {
 }
 
 #[test]
+fn a_stop_that_is_asked_for_again_for_those_who_left_the_group_is_told_to_each_once() {
+    let mut world = World::new("once");
+    let deaf = |name: &str| format!("sh -c 'trap \"echo {name}\" TERM; echo up > {name}; until [ -s go ]; do sleep 0.01; done'");
+    let script =
+        format!("{} & setsid {} & trap 'echo leader; exit 0' TERM; while :; do sleep 0.01; done", deaf("near"), deaf("far"));
+    let spec = world.unit("a", &script, |_, _| {});
+    world.start(&spec).unwrap();
+    world.file("near");
+    world.file("far");
+    world.stop(&spec).unwrap().unwrap();
+    world.wait(|event| matches!(event, Event::Exited { .. }).then_some(()));
+    // As the machine does when a leader has gone and others have not.
+    world.stop(&spec).unwrap().unwrap();
+    world.stop(&spec).unwrap().unwrap();
+    std::fs::write(world.directory.path().join("go"), "go\n").unwrap();
+    world.ends(&spec);
+    let mut told = world.log(&spec);
+    // Shells tell of a `sleep` that was asked, too.
+    told.retain(|line| line != "Terminated");
+    told.sort_unstable();
+    assert_eq!(told, ["far", "leader", "near"]);
+}
+
+#[test]
 fn a_daemon_that_left_everything_still_belongs_to_its_unit() {
     let mut world = World::new("daemon");
     let other = world.unit("other", "exec sleep 60", |_, _| {});

@@ -161,8 +161,13 @@ pub fn descendants() -> Vec<Process> {
 
 /// Every process of the host that we may see.
 pub fn scan() -> Vec<Process> {
+    numbers().into_iter().filter_map(Process::read).collect()
+}
+
+/// Their ids.
+pub fn numbers() -> Vec<i32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries.flatten().filter_map(|entry| Process::read(entry.file_name().to_str()?.parse().ok()?)).collect()
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 fn by_parent(processes: Vec<Process>) -> BTreeMap<i32, Vec<i32>> {

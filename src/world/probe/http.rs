@@ -23,9 +23,16 @@ pub(super) async fn check(probe: &HttpProbe, cx: &ProbeContext) -> Result<String
     let (request, host, port) = request(probe).map_err(|reason| format!("{url} cannot be probed: {reason}"))?;
     let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let stream = tcp::connect(&host, port, &address, cx).await?;
-    let status =
-        exchange(TokioIo::new(stream), request).await.map_err(|error| format!("{url} did not answer properly: {error}"))?;
+    let answered = exchange(TokioIo::new(stream), request).await;
+    let (status, body) = answered.map_err(|error| format!("{url} did not answer properly: {error}"))?;
     let healthy = if probe.status.is_empty() { (200..400).contains(&status) } else { probe.status.contains(&status) };
+    if let (true, Some(pattern)) = (healthy, &probe.body) {
+        // Loading has compiled it once.
+        let pattern = regex::bytes::Regex::new(pattern).map_err(|error| error.to_string())?;
+        if !pattern.is_match(&body) {
+            return Err(format!("{url} answered {status}, and no part of its body matches `{pattern}`"));
+        }
+    }
     match (healthy, probe.status.as_slice()) {
         (true, _) => Ok(format!("{url} answered {status}")),
         (false, []) => Err(format!("{url} answered {status}")),
@@ -62,30 +69,30 @@ fn request(probe: &HttpProbe) -> Result<(Request<Body>, String, u16), String> {
     Ok((request, host, port))
 }
 
-/// Sends the request, reads the answer, and tells its status.
-async fn exchange(stream: TokioIo<tokio::net::TcpStream>, request: Request<Body>) -> hyper::Result<u16> {
+/// Sends the request, reads the answer, and tells its status and the beginning of its body.
+async fn exchange(stream: TokioIo<tokio::net::TcpStream>, request: Request<Body>) -> hyper::Result<(u16, Vec<u8>)> {
     let (mut sender, connection) = http1::handshake(stream).await?;
     let answer = pin!(async move {
         let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
-        drain(response).await;
-        Ok(status)
+        Ok((status, read(response).await))
     });
     // The connection moves the bytes of both directions; it may end as soon as the answer is read.
     match select(answer, pin!(connection)).await {
-        Either::Left((status, _)) => status,
+        Either::Left((answer, _)) => answer,
         Either::Right((_, answer)) => answer.await,
     }
 }
 
 /// Reads the body, as far as that is polite. How it ends says nothing about the status.
-async fn drain(response: Response<Incoming>) {
+async fn read(response: Response<Incoming>) -> Vec<u8> {
     let mut body = response.into_body();
-    let mut read = 0;
+    let mut read = Vec::new();
     while let Some(Ok(frame)) = body.frame().await {
-        read += frame.data_ref().map_or(0, Bytes::len);
-        if read > BODY_LIMIT {
-            return;
+        read.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+        if read.len() > BODY_LIMIT {
+            break;
         }
     }
+    read
 }

@@ -3,6 +3,7 @@
 //! Says what it found, never what follows from it: retries and start periods are the supervisor's.
 
 mod file;
+mod grpc;
 mod http;
 mod tcp;
 
@@ -14,7 +15,7 @@ use tokio::time::sleep;
 
 use crate::base::duration;
 use crate::model::health::HealthCheck;
-use crate::model::process::fill_replica;
+use crate::model::process::{fill_port, fill_replica};
 use crate::supervisor::event::ProbeResult;
 
 /// What `ps` and `why` can show of a probe.
@@ -33,6 +34,8 @@ pub type PortsOwned = Box<dyn Fn(u16) -> Result<(), String> + Send + Sync>;
 pub struct ProbeContext {
     /// The unit's number, for the `${REPLICA}` of its texts.
     pub replica: u32,
+    /// For a unit behind a proxy: the port that is held for it, and that of its present life, which is the one that is probed.
+    pub proxied: Option<(u16, u16)>,
     /// Runs `test`; none where nothing can be run.
     pub test: Option<RunTest>,
     /// Asked after a connection to a port of this host; none where it cannot be known.
@@ -49,6 +52,14 @@ impl fmt::Debug for ProbeContext {
 }
 
 impl ProbeContext {
+    /// The port that a probe of this one connects to.
+    fn port(&self, host: &str, port: u16) -> u16 {
+        match self.proxied {
+            Some((public, own)) if port == public && is_this_host(host) => own,
+            Some(_) | None => port,
+        }
+    }
+
     /// Whether what answered on this port may count.
     fn owns(&self, host: &str, port: u16) -> Result<(), String> {
         match &self.ports_owned {
@@ -60,7 +71,7 @@ impl ProbeContext {
 
 /// Runs all parts of a check but `log`, cheapest first, within its timeout. The first that fails decides.
 pub async fn check(check: &HealthCheck, cx: &ProbeContext) -> ProbeResult {
-    let check = &of_replica(check, cx.replica);
+    let check = &of_replica(check, cx);
     let limit = check.timeout();
     let mut expiry = pin!(sleep(limit));
     let mut found = Vec::new();
@@ -91,6 +102,9 @@ fn parts<'a>(check: &'a HealthCheck, cx: &'a ProbeContext) -> Vec<(String, BoxFu
     if let Some(probe) = &check.http {
         parts.push((probe.url.clone(), Box::pin(http::check(probe, cx))));
     }
+    if let Some(probe) = &check.grpc {
+        parts.push((probe.address.clone(), Box::pin(grpc::check(probe, cx))));
+    }
     if check.has_test() {
         let test: BoxFuture<'a, _> = match &cx.test {
             Some(test) => Box::pin(async { test(&check.test).await }),
@@ -101,14 +115,23 @@ fn parts<'a>(check: &'a HealthCheck, cx: &'a ProbeContext) -> Vec<(String, BoxFu
     parts
 }
 
-/// The check of one replica.
-fn of_replica(check: &HealthCheck, replica: u32) -> HealthCheck {
-    let fill = |text: &mut String| *text = fill_replica(text, replica).into_owned();
+/// The check of one replica, and of its present life.
+fn of_replica(check: &HealthCheck, cx: &ProbeContext) -> HealthCheck {
     let mut check = check.clone();
-    check.test.iter_mut().chain(&mut check.file).chain(&mut check.tcp).for_each(fill);
+    // Its shell knows `$PORT`.
+    check.test.iter_mut().for_each(|text| *text = fill_replica(text, cx.replica).into_owned());
+    let fill = |text: &mut String| {
+        let filled = fill_replica(text, cx.replica);
+        *text = cx.proxied.map_or(filled.to_string(), |(_, own)| fill_port(&filled, own).into_owned());
+    };
+    check.file.iter_mut().chain(&mut check.tcp).for_each(fill);
     if let Some(http) = &mut check.http {
         fill(&mut http.url);
         http.headers.values_mut().for_each(fill);
+    }
+    if let Some(grpc) = &mut check.grpc {
+        fill(&mut grpc.address);
+        fill(&mut grpc.service);
     }
     check
 }
@@ -159,6 +182,7 @@ mod tests {
             method: Some("HEAD".to_owned()),
             headers,
             status: status.to_vec(),
+            body: None,
         };
         HealthCheck { http: Some(probe), timeout: Some(Duration::from_secs(20)), ..HealthCheck::default() }
     }
@@ -184,6 +208,28 @@ mod tests {
                 let request = request.to_ascii_lowercase();
                 assert!(request.starts_with("head /live?x=1 http/1.1\r\n"), "{request}");
                 assert!(request.contains("\r\nx-who: me\r\n") && request.contains(&format!("\r\nhost: 127.0.0.1:{port}\r\n")));
+            });
+        }
+    }
+
+    #[test]
+    fn an_http_probe_may_want_a_body() {
+        for (body, pattern, output) in [
+            ("status: green", "^status: (green|yellow)$", Ok("answered 200")),
+            ("status: red", "green", Err("answered 200, and no part of its body matches `green`")),
+        ] {
+            run(async {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let port = listener.local_addr().unwrap().port();
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                let mut check_of = http(port, &[]);
+                let probe = check_of.http.as_mut().unwrap();
+                (probe.method, probe.body) = (None, Some(pattern.to_owned()));
+                let cx = ProbeContext::default();
+                let (_, result) = tokio::join!(serve(listener, &answer), check(&check_of, &cx));
+                let (healthy, words) = (output.is_ok(), output.unwrap_or_else(|words| words));
+                let expected = format!("http://127.0.0.1:{port}/live?x=1 {words}");
+                assert_eq!(result, ProbeResult { healthy, output: expected });
             });
         }
     }

@@ -10,4 +10,5 @@ mod stops;
 mod surroundings;
 mod tasks;
 mod torture;
+mod values;
 mod watching;

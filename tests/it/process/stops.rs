@@ -119,3 +119,30 @@ fn the_detach_key_leaves_everything_running() {
     drop(following);
     assert!(is_alive(sandbox.pid("pid")));
 }
+
+#[test]
+fn each_process_of_a_tree_gets_its_stop_signal_once() {
+    let sandbox = Sandbox::new(
+        "
+processes:
+  a:
+    command: |
+      sh deaf.sh near & setsid sh deaf.sh far & sh deaf.sh under & (sh deaf.sh orphan &)
+      trap 'echo leader >> log; exit' TERM
+      while :; do sleep 0.02; done
+    healthcheck: {test: cat near far under orphan}
+    stop_grace_period: 60s
+",
+    );
+    // Goes on for a while after the first signal, and would hear of a second one.
+    sandbox.write(
+        "deaf.sh",
+        "left=; trap 'echo '$1' >> log; left=40' TERM; : > $1\n\
+         until [ \"$left\" = 0 ]; do sleep 0.02; [ -z \"$left\" ] || left=$((left - 1)); done\n",
+    );
+    sandbox.ok(&["up", "-d", "--wait"]);
+    sandbox.ok(&["stop", "a"]);
+    let mut told = sandbox.lines("log");
+    told.sort_unstable();
+    assert_eq!(told, ["far", "leader", "near", "orphan", "under"]);
+}
