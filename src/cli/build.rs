@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::CliError;
 use super::context::{Context, Missing, Purpose};
-use super::images::{self, Job};
+use super::image_jobs::{self, Job};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
 use crate::model::service::{Kind, Service};
@@ -64,7 +64,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         }
     }
     let deployment = Arc::new(ready.deployment);
-    let failures = images::perform(built.iter().map(|name| Job::build(name, &deployment)).collect(), style, context)?;
+    let failures = image_jobs::perform(built.iter().map(|name| Job::build(name, &deployment)).collect(), style, context)?;
     if failures.is_empty() { Ok(Exit::Success) } else { Err(CliError::Several(failures)) }
 }
 

@@ -178,6 +178,7 @@ impl Context {
         let dir = self.env_dir(env)?;
         let recorded = dir.exists();
         if missing != Missing::IsStarted && !self.exists(env)? {
+            self.mention_others(env)?;
             return if missing == Missing::IsFine { Ok(None) } else { Err(Self::not_running(env)) };
         }
         let mask = self.mask(env)?;

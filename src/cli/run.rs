@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::context::{Context, Missing, Purpose, Ready};
 use super::inside::{self, Inside, Lent};
 use super::up::Quiet;
-use super::{CliError, images, values as flag_values};
+use super::{CliError, image_jobs, values as flag_values};
 use crate::base::exit::Exit;
 use crate::base::name::{ServiceName, UnitId};
 use crate::load::flags;
@@ -113,7 +113,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let spec = UnitSpec { unit: UnitId::new(name.clone(), 1), deployment: Arc::clone(&deployment), hash };
     match &service.kind {
         Kind::Container(_) => {
-            images::ensure(&name, &deployment, args.style(context), context)?;
+            image_jobs::ensure(&name, &deployment, args.style(context), context)?;
             in_container(&args, command, &service, &spec, context)
         }
         Kind::Process(process) => {

@@ -60,6 +60,8 @@ pub struct SeenContainer {
     pub image: String,
     /// What it does.
     pub state: SeenState,
+    /// It runs and stands still.
+    pub paused: bool,
     /// The engine's verdict, where the container has a health check.
     pub health: Option<SeenHealth>,
 }

@@ -176,6 +176,7 @@ impl GoodWorld {
                     by_us: true,
                     image: self.actual.as_ref().ok().and_then(|actual| actual.images.get(&image).cloned()).unwrap_or_default(),
                     state: SeenState::Created,
+                    paused: false,
                     health: None,
                 };
                 self.change(|actual| actual.containers.push(seen));
@@ -216,6 +217,7 @@ impl GoodWorld {
                 }
                 return;
             }
+            Action::Freeze { .. } => Outcome::Signalled,
             Action::Stop { spec, incarnation, .. } | Action::Kill { spec, incarnation, .. } => {
                 if spec.service().container().is_some() {
                     let name = spec.deployment.container_name(&spec.unit);
@@ -282,9 +284,12 @@ impl GoodWorld {
             Action::RemoveOwned { .. } => ("what the services made".to_owned(), "no longer wanted".to_owned()),
             Action::Create { spec, .. } if spec.service().process().is_some() => return,
             Action::Remove { spec: Some(spec), .. } if spec.service().process().is_some() => return,
-            Action::Create { .. } | Action::Start { .. } | Action::Stop { .. } | Action::Kill { .. } | Action::Remove { .. } => {
-                (ticket.resource.to_string(), self.cause(ticket, action))
-            }
+            Action::Create { .. }
+            | Action::Start { .. }
+            | Action::Stop { .. }
+            | Action::Kill { .. }
+            | Action::Freeze { .. }
+            | Action::Remove { .. } => (ticket.resource.to_string(), self.cause(ticket, action)),
         };
         let task = matches!(action, Action::Start { spec, .. } if spec.service().is_task());
         let verb = if task { "run" } else { action.verb() };
@@ -321,6 +326,7 @@ impl GoodWorld {
             | Action::RemoveVolume { .. }
             | Action::Pull { .. }
             | Action::Build { .. }
+            | Action::Freeze { .. }
             | Action::Assess { .. }
             | Action::Conclude { .. }
             | Action::RemoveOwned { .. } => String::new(),

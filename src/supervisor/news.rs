@@ -386,6 +386,7 @@ impl Supervisor {
         unit.have = Have::Exited { exit, at: now };
         unit.pid = None;
         unit.between_lives = false;
+        unit.paused = false;
         unit.killed = stopping.as_ref().is_some_and(|stopping| stopping.killed);
         unit.health = HealthState::default();
         let wished = stopping.as_ref().is_some_and(|stopping| is_wish(stopping.cause)) || unit.goal != Goal::Up;
@@ -560,6 +561,7 @@ pub(super) fn begin_life(unit: &mut Unit, now: crate::base::moment::Moment) {
     unit.was_ready = false;
     unit.inspected = unit.kind != UnitKind::Container;
     unit.again = false;
+    unit.paused = false;
     unit.stopped = false;
     unit.killed = false;
     unit.ending = None;

@@ -51,6 +51,7 @@ fn seen(deployment: &Deployment, name: &str, state: SeenState) -> SeenContainer 
         by_us: true,
         image: "sha256:1".to_owned(),
         state,
+        paused: false,
         health: None,
     }
 }

@@ -144,6 +144,7 @@ fn seen(summary: &ContainerSummary, state: SeenState, health: Option<SeenHealth>
         by_us,
         image: summary.image_id.clone().unwrap_or_default(),
         state,
+        paused: summary.state == Some(ContainerSummaryStateEnum::PAUSED),
         health: health.filter(|_| running),
     }
 }
