@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(short, long, value_name = "TEXT")]
     pub message: Option<String>,
     /// The container stands still meanwhile
-    #[arg(short = 'P', long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true,
+    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true,
           default_missing_value = "true", action = clap::ArgAction::Set)]
     pub pause: bool,
 }

@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn an_event_is_a_line_as_compose_writes_it() {
         let event = Event {
-            time: SystemTime::UNIX_EPOCH + std::time::Duration::from_micros(1_500_000),
+            time: SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1500),
             kind: "container",
             action: "start".to_owned(),
             id: "c1".to_owned(),

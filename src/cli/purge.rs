@@ -43,7 +43,7 @@ pub struct Args {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
-    /// Leave volumes, scratch directories, what services own, and ENV_DIR
+    /// Leave volumes, scratch directories, what services own, and `ENV_DIR`
     #[arg(long)]
     pub keep_data: bool,
 }
@@ -113,6 +113,9 @@ impl Plan {
             Ok(()) => {}
             // Nothing says that it holds anything of this environment.
             Err(CliError::Engine(_)) if !has_containers => {}
+            Err(CliError::Engine(why)) if deployment.is_none() => {
+                context.printer.warning(format!("containers, if there are any, are not among this: {why}"));
+            }
             Err(error) => return Err(error),
         }
         let found = sweep::find(env, dir.path());
@@ -197,7 +200,14 @@ impl Plan {
             kept.whole.push(home.path);
         }
         let objection = |path: &PathBuf| Some(format!("`{}` is not removed: {}", path.display(), kept.objection(path)?));
-        Ok(self.all_paths().filter_map(objection).collect())
+        let mut objections: Vec<String> = self.all_paths().filter_map(objection).collect();
+        if let Some(deployment) = deployment {
+            let env_dir = &deployment.places.env_dir;
+            if self.paths.contains(env_dir) && removal::leads_out(env_dir, &deployment.stack.directory) {
+                objections.push(format!("`{}` is not removed: it leads out of the stack's directory", env_dir.display()));
+            }
+        }
+        Ok(objections)
     }
 }
 

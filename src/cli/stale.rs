@@ -50,7 +50,8 @@ impl Stale {
 pub fn privacy(state: &StateDir) -> Option<(Finding, Stale)> {
     let path = state.path();
     let mode = fs::metadata(path).ok()?.permissions().mode();
-    if mode & 0o077 == 0 {
+    let of_others = mode & 0o077;
+    if of_others == 0 {
         return None;
     }
     let found = format!("others may look into {}", path.display());

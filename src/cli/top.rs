@@ -30,7 +30,8 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     let (env, deployment) = context.environment()?;
     let mut shown = Shown::default();
     let containers = context.containers(&env, deployment.as_ref(), &args.services)?;
-    for container in containers.iter().filter(|container| container.is_alive()) {
+    // One between two lives has no processes.
+    for container in containers.iter().filter(|it| it.is_alive() && it.state != "restarting") {
         let Some(unit) = &container.unit else { continue };
         let top = context.engine()?.with(async |docker| docker.top(&container.id).await).map_err(of_engine)?;
         for process in top.processes {

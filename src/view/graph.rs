@@ -48,7 +48,7 @@ struct Drawn<'a> {
     out: String,
 }
 
-impl<'a> Drawn<'a> {
+impl Drawn<'_> {
     /// Draws a node; `stem` stands before it and `indent` before what is below it. Chains are as long as stacks are deep, and
     /// loading refuses circles.
     fn node(&mut self, name: &str, edge: Option<&Edge>, stem: &str, indent: &str) {
@@ -114,7 +114,7 @@ pub fn mermaid(nodes: &[Node]) -> String {
     // Names may hold what Mermaid takes for its own.
     let id = |name: &str| match nodes.iter().position(|node| node.name == name) {
         Some(index) => format!("s{index}"),
-        None => format!("x{}", name.bytes().map(|byte| format!("{byte:02x}")).collect::<String>()),
+        None => name.bytes().fold("x".to_owned(), |id, byte| format!("{id}{byte:02x}")),
     };
     let mut out = "flowchart LR\n".to_owned();
     for node in nodes {

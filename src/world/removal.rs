@@ -49,6 +49,16 @@ fn real(path: &Path) -> Option<PathBuf> {
     }
 }
 
+/// Whether a path, its parents' links resolved, lies elsewhere than in a directory.
+pub fn leads_out(path: &Path, directory: &Path) -> bool {
+    match (real(path), fs::canonicalize(directory)) {
+        (Some(path), Ok(directory)) => !path.starts_with(directory),
+        // What cannot be found cannot be vouched for; a directory that is gone leads nowhere.
+        (None, _) => true,
+        (Some(_), Err(_)) => path.symlink_metadata().is_ok(),
+    }
+}
+
 /// Where anything is mounted (`proc_pid_mountinfo(5)`, field 5).
 fn mounts() -> Vec<PathBuf> {
     let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -111,6 +121,8 @@ mod tests {
             "{:?}",
             kept.objection(Path::new("/proc"))
         );
+        assert!(leads_out(&root.join("away/link/data"), &root.join("away")));
+        assert!(!leads_out(&root.join("away/link"), &root.join("away")), "a link is where it is");
         remove(&root.join("away")).unwrap();
         assert!(root.join("home/stack/.baistack/two/data").exists(), "what a link leads to stays");
         remove(&root.join("away")).unwrap();

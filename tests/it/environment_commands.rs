@@ -252,18 +252,17 @@ fn purge_refuses_while_git_work_would_be_lost() {
 }
 
 #[test]
-fn purge_never_takes_what_is_somebody_elses() {
+fn purge_takes_nothing_that_lies_elsewhere_by_now() {
     let sandbox = Sandbox::new(STACK);
-    let other = sandbox.root().join("home");
-    for (owned, why) in [(sandbox.path(""), "stack.yaml` lies in it"), (other, "home` lies in it")] {
-        let owns = format!("owns: [{{paths: '{}'}}]\n", owned.display().to_string().trim_end_matches('/'));
-        sandbox.write("stack.yaml", &format!("{STACK}{owns}"));
-        sandbox.ok(&["up", "-d"]);
-        let said = sandbox.run(&["purge", "--yes", "--force"]);
-        assert_eq!(said.code, 1, "{said:?}");
-        assert!(said.err.contains("is not removed") && (said.err.contains(why) || said.err.contains("lies in it")), "{said:?}");
-    }
-    assert!(sandbox.path("stack.yaml").exists() && sandbox.leaders().len() == 2);
+    sandbox.ok(&["up", "-d"]);
+    let elsewhere = sandbox.root().join("home/elsewhere");
+    fs::create_dir_all(elsewhere.join("demo")).unwrap();
+    fs::write(elsewhere.join("demo/thesis"), "years of it").unwrap();
+    std::os::unix::fs::symlink(&elsewhere, sandbox.path(".baistack")).unwrap();
+    let said = sandbox.run(&["purge", "--yes", "--force"]);
+    assert_eq!(said.code, 1);
+    assert!(said.err.contains("is not removed: it leads out of the stack's directory"), "{said:?}");
+    assert!(elsewhere.join("demo/thesis").exists() && sandbox.leaders().len() == 2, "nothing was touched");
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub struct Listed {
 }
 
 impl Listed {
-    /// Whether commands can be run in it: it runs and is not paused, or it is paused.
+    /// Whether it runs, stands still, or is about to run again.
     pub fn is_alive(&self) -> bool {
         matches!(self.state.as_str(), "running" | "paused" | "restarting")
     }

@@ -43,7 +43,7 @@ impl Docker {
 
 fn of_stats(stats: &ContainerStatsResponse) -> Option<Usage> {
     let cpu = stats.cpu_stats.as_ref()?.cpu_usage.as_ref()?.total_usage?;
-    let read = humantime::parse_rfc3339(&stats.read.as_ref()?.to_string()).ok()?;
+    let read = humantime::parse_rfc3339(stats.read.as_ref()?).ok()?;
     let memory = stats.memory_stats.as_ref();
     let networks = || stats.networks.iter().flat_map(|all| all.values());
     let io = stats.blkio_stats.as_ref().and_then(|io| io.io_service_bytes_recursive.as_deref()).unwrap_or_default();

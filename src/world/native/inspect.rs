@@ -18,6 +18,8 @@ use crate::world::usage::Usage;
 /// The columns of `ps -ef`.
 pub const TITLES: [&str; 8] = ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"];
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The living processes of a unit: its leader's descendants, and all that carries its mark. Parents come first.
 pub fn members(env: &EnvId, state_dir: &Path, unit: &UnitId, leader: Option<i32>) -> Vec<i32> {
     let mark = Marker::of_env(env, state_dir, own_uid()).of_unit(unit);
@@ -111,7 +113,7 @@ fn age_of(stat: &procfs::process::Stat) -> Option<Duration> {
 fn started(age: Duration) -> String {
     let began = clock::wall().checked_sub(age).unwrap_or(UNIX_EPOCH);
     let stamp = humantime::format_rfc3339_seconds(began).to_string();
-    let part = if age < Duration::from_hours(24) { stamp.get(11..16) } else { stamp.get(5..10) };
+    let part = if age < DAY { stamp.get(11..16) } else { stamp.get(5..10) };
     part.unwrap_or_default().to_owned()
 }
 
