@@ -224,7 +224,7 @@ impl Context {
     }
 
     /// Whether the engine holds containers of an environment that we keep no state of.
-    fn has_containers(&self, env: &EnvId) -> bool {
+    pub fn has_containers(&self, env: &EnvId) -> bool {
         let seen = self.engine().map(|engine| engine.observe(env, &Query::default()));
         matches!(seen, Ok(Ok(actual)) if !actual.containers.is_empty() || !actual.networks.is_empty())
     }

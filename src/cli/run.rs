@@ -206,7 +206,6 @@ fn in_container(
         name: args.name.clone(),
         tty: tty || service.common.tty && args.detach,
         stdin: args.interactive && !args.detach,
-        ..RunSpec::default()
     };
     if args.detach {
         let id = context.engine()?.run_detached(spec, &run, args.rm);

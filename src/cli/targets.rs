@@ -15,7 +15,8 @@ impl Context {
     pub fn environment(&self) -> Result<(EnvId, Option<Deployment>), CliError> {
         let env = self.env_id()?;
         let deployment = self.deployment(&env)?;
-        if deployment.is_none() && !self.exists(&env)? {
+        // A state without a deployment is left of an `up` that failed.
+        if deployment.is_none() && !self.has_containers(&env) {
             return Err(Self::not_running(&env));
         }
         Ok((env, deployment))
