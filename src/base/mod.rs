@@ -3,6 +3,7 @@
 //! No I/O and no clock. Whatever lives here may be used by every other floor.
 
 pub mod bytes;
+pub mod detach_keys;
 pub mod diagnostic;
 pub mod duration;
 pub mod exit;

@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::{
-    build, completions, config, down, env, exec, explain, init, isolate, kill, logs, ls, plan, port, ps, pull, restart, rm, run,
-    schema, start, stop, supervise, up, version, why,
+    attach, build, commit, completions, config, cp, create, doctor, down, env, events, exec, explain, export, graph, images,
+    init, isolate, kill, logs, ls, pause, plan, port, ps, pull, purge, push, restart, rm, run, scale, schema, start, stats, stop,
+    supervise, switch, top, up, version, volumes, wait, why,
 };
 use crate::view::progress;
 use crate::view::term::Ansi;
@@ -85,8 +86,24 @@ pub enum Verb {
     Restart(restart::Args),
     /// Send a signal to services
     Kill(kill::Args),
+    /// Let services stand still
+    Pause(pause::Args),
+    /// Let services go on that are paused
+    Unpause(pause::Args),
     /// Remove what is stopped
     Rm(rm::Args),
+    /// Make containers without starting them
+    Create(create::Args),
+    /// Change the number of replicas
+    Scale(scale::Args),
+    /// Wait until services have ended
+    Wait(wait::Args),
+    /// Check host and stack, and say what to do about what is wrong
+    Doctor(doctor::Args),
+    /// Remove everything that belongs to an environment, for good
+    Purge(purge::Args),
+    /// Stop one environment and start another
+    Switch(switch::Args),
     /// Show the state of every service
     Ps(ps::Args),
     /// Show what services write, from the beginning or as it comes
@@ -95,12 +112,32 @@ pub enum Verb {
     Exec(exec::Args),
     /// Run a one-off copy of a service
     Run(Box<run::Args>),
+    /// Attach to the terminal or the pipes of a running service
+    Attach(attach::Args),
+    /// Copy files between this host and a service's containers
+    Cp(cp::Args),
+    /// Show the processes of running services
+    Top(top::Args),
+    /// Show what services use, as it goes on
+    Stats(stats::Args),
+    /// Tell what happens to services, as it happens
+    Events(events::Args),
+    /// List the images that containers are made of
+    Images(images::Args),
+    /// List volumes
+    Volumes(volumes::Args),
+    /// Make an image of a service's container
+    Commit(commit::Args),
+    /// Write the files of a service's container as an archive
+    Export(export::Args),
     /// Check the stack file and print it in canonical form
     Config(config::Args),
     /// Show what `up` would do and why
     Plan(plan::Args),
     /// Explain why a service is not running or not ready
     Why(why::Args),
+    /// Draw what depends on what, with what it does now
+    Graph(graph::Args),
     /// Print the variables that the stack gives to a service
     Env(env::Args),
     /// List named ports, or print the host's port for a port of a service
@@ -111,6 +148,8 @@ pub enum Verb {
     Build(build::Args),
     /// Pull images
     Pull(pull::Args),
+    /// Push images
+    Push(push::Args),
     /// Write a stack file, from a Compose file, a Procfile or a process-compose.yaml that is here
     Init(init::Args),
     /// Explain what the code of an error or a warning means
@@ -136,47 +175,25 @@ const NOT_YET: &[(&str, &str, bool)] = &[
     ("", "compatibility", false),
     ("", "dry-run", false),
     ("", "parallel", true),
-    ("attach", "", false),
-    ("commit", "", false),
-    ("cp", "", false),
-    ("create", "", false),
-    ("doctor", "", false),
-    ("events", "", false),
-    ("export", "", false),
-    ("graph", "", false),
-    ("images", "", false),
-    ("pause", "", false),
     ("publish", "", false),
-    ("purge", "", false),
-    ("push", "", false),
-    ("scale", "", false),
-    ("stats", "", false),
-    ("switch", "", false),
-    ("top", "", false),
     ("ui", "", false),
-    ("unpause", "", false),
-    ("volumes", "", false),
-    ("wait", "", false),
     ("watch", "", false),
-    ("build", "build-arg", true),
     ("build", "builder", true),
     ("build", "check", false),
     ("build", "memory", true),
     ("build", "print", false),
     ("build", "provenance", true),
-    ("build", "push", false),
     ("build", "sbom", true),
     ("build", "ssh", true),
+    ("create", "no-build", false),
+    ("export", "to", true),
     ("config", "lock-image-digests", false),
     ("config", "resolve-image-digests", false),
     ("down", "dry-run", false),
     ("kill", "remove-orphans", false),
-    ("run", "build", false),
     ("run", "cap-add", true),
     ("run", "cap-drop", true),
     ("run", "env-from-file", true),
-    ("run", "label", true),
-    ("run", "pull", true),
     ("run", "remove-orphans", false),
     ("run", "use-aliases", false),
     ("up", "always-recreate-deps", false),
@@ -290,10 +307,10 @@ mod tests {
     #[test]
     fn what_is_not_there_yet_is_refused_by_name() {
         for (line, name) in [
-            ("top", "`baistack top`"),
-            ("cp a:/x -", "`baistack cp`"),
+            ("ui", "`baistack ui`"),
+            ("publish web:1", "`baistack publish`"),
             ("up --menu", "`baistack up --menu`"),
-            ("build --build-arg A=1 web", "`baistack build --build-arg`"),
+            ("build --ssh default web", "`baistack build --ssh`"),
             ("--dry-run down", "`--dry-run`"),
         ] {
             let error = parsed(line).expect_err(line);

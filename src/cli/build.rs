@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::CliError;
 use super::context::{Context, Missing, Purpose};
-use super::images::{self, Job};
+use super::image_jobs::{self, Job};
+use super::{inside, push, values};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
 use crate::model::service::{Kind, Service};
@@ -19,6 +20,12 @@ use crate::view::progress::Style;
 pub struct Args {
     /// Services [default: all that have `build`]
     pub services: Vec<ServiceName>,
+    /// Argument of the build, over the file's; repeatable
+    #[arg(long, value_name = "NAME=VALUE", value_parser = values::variable)]
+    pub build_arg: Vec<(String, Option<String>)>,
+    /// Push the images afterwards that have a name of their own
+    #[arg(long)]
+    pub push: bool,
     /// Without the cache
     #[arg(long)]
     pub no_cache: bool,
@@ -51,6 +58,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         {
             build.no_cache |= args.no_cache;
             build.pull |= args.pull;
+            build.args.extend(inside::variables(&args.build_arg, &context.caller));
         }
     }
     let style = if args.quiet { Style::Quiet } else { context.style };
@@ -64,7 +72,12 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         }
     }
     let deployment = Arc::new(ready.deployment);
-    let failures = images::perform(built.iter().map(|name| Job::build(name, &deployment)).collect(), style, context)?;
+    let failures = image_jobs::perform(built.iter().map(|name| Job::build(name, &deployment)).collect(), style, context)?;
+    if !failures.is_empty() {
+        return Err(CliError::Several(failures));
+    }
+    let pushed = if args.push { push::jobs(&built, &deployment) } else { Vec::new() };
+    let failures = image_jobs::perform(pushed, style, context)?;
     if failures.is_empty() { Ok(Exit::Success) } else { Err(CliError::Several(failures)) }
 }
 

@@ -178,6 +178,7 @@ impl Context {
         let dir = self.env_dir(env)?;
         let recorded = dir.exists();
         if missing != Missing::IsStarted && !self.exists(env)? {
+            self.mention_others(env)?;
             return if missing == Missing::IsFine { Ok(None) } else { Err(Self::not_running(env)) };
         }
         let mask = self.mask(env)?;
@@ -223,7 +224,7 @@ impl Context {
     }
 
     /// Whether the engine holds containers of an environment that we keep no state of.
-    fn has_containers(&self, env: &EnvId) -> bool {
+    pub fn has_containers(&self, env: &EnvId) -> bool {
         let seen = self.engine().map(|engine| engine.observe(env, &Query::default()));
         matches!(seen, Ok(Ok(actual)) if !actual.containers.is_empty() || !actual.networks.is_empty())
     }

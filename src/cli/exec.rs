@@ -60,6 +60,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     match known {
         Some(known) if known.is_process() => {
             let deployment = deployment.expect("a service of it is known");
+            context.has_replica(&deployment, &unit)?;
             in_process(&args, command, unit, deployment, context)
         }
         // What is not known may be a container that Compose made.

@@ -359,6 +359,7 @@ fn is_at_rest(state: &UnitState) -> bool {
         | UnitState::Checking
         | UnitState::Starting
         | UnitState::Running
+        | UnitState::Paused
         | UnitState::Stopping
         | UnitState::BackingOff { .. } => false,
     }

@@ -1,142 +1,130 @@
-//! Pulls and builds for commands that need no supervisor: all at once, each with its progress, and none stops the others.
+//! `images`: what the containers of an environment are made of.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::collections::BTreeMap;
+
+use serde_json::json;
 
 use super::CliError;
 use super::context::Context;
+use super::targets::of_engine;
+use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
-use crate::host::engine::Engine;
-use crate::plan::action::{Action, Fault, Generation, Incarnation, ResourceId, Ticket};
-use crate::plan::actual::Query;
-use crate::plan::desired::Deployment;
-use crate::plan::hash::ConfigHash;
-use crate::supervisor::notice::{Notice, ResourceState};
-use crate::view::progress::{Progress, Style};
+use crate::view::table::{Table, shortened};
+use crate::view::{json, measures, states};
+use crate::world::clock;
+use crate::world::docker::{ImageFacts, Listed};
 
-/// One thing to be done.
-#[derive(Debug, Clone)]
-pub struct Job {
-    /// To what.
-    pub resource: ResourceId,
-    /// Its name in the engine.
-    pub name: String,
-    /// What.
-    pub action: Action,
+/// Digits of an image's id that are shown.
+const SHORT_ID: usize = 12;
+
+/// Flags of `images`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "One line for each container, stopped ones too; processes have no images.")]
+pub struct Args {
+    /// Services [default: all]
+    pub services: Vec<ServiceName>,
+    /// `table` or `json`
+    #[arg(long, value_name = "FORMAT", value_parser = ["table", "json"], default_value = "table")]
+    pub format: String,
+    /// Ids only
+    #[arg(short, long)]
+    pub quiet: bool,
 }
 
-impl Job {
-    /// Pulls a service's image.
-    pub fn pull(service: &ServiceName, reference: String, platform: Option<String>) -> Self {
-        let action = Action::Pull { reference: reference.clone(), platform, once: false };
-        Self { resource: ResourceId::Image(service.clone()), name: reference, action }
-    }
-
-    /// Pulls an image of `images:`.
-    pub fn prefetch(reference: String) -> Self {
-        let action = Action::Pull { reference: reference.clone(), platform: None, once: false };
-        Self { resource: ResourceId::Prefetch(reference.clone()), name: reference, action }
-    }
-
-    /// Builds a service's image.
-    pub fn build(service: &ServiceName, deployment: &Arc<Deployment>) -> Self {
-        let action = Action::Build { service: service.clone(), deployment: Arc::clone(deployment) };
-        let name = deployment.image_of(service).unwrap_or_default();
-        Self { resource: ResourceId::Image(service.clone()), name, action }
-    }
-
-    fn states(&self) -> (ResourceState, ResourceState) {
-        match self.action {
-            Action::Pull { .. } => (ResourceState::Pulling, ResourceState::Pulled),
-            Action::Build { .. } => (ResourceState::Building, ResourceState::Built),
-            Action::CreateNetwork { .. }
-            | Action::RemoveNetwork { .. }
-            | Action::CreateVolume { .. }
-            | Action::RemoveVolume { .. }
-            | Action::Create { .. }
-            | Action::Succeed { .. }
-            | Action::TakeOver { .. }
-            | Action::Discard { .. }
-            | Action::Start { .. }
-            | Action::Stop { .. }
-            | Action::Kill { .. }
-            | Action::Remove { .. }
-            | Action::Assess { .. }
-            | Action::Conclude { .. }
-            | Action::RemoveImages { .. }
-            | Action::RemoveOwned { .. } => (ResourceState::Creating, ResourceState::Created),
+/// Lists images.
+pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
+    let (env, deployment) = context.environment()?;
+    let containers = context.containers(&env, deployment.as_ref(), &args.services)?;
+    let mut known: BTreeMap<&str, ImageFacts> = BTreeMap::new();
+    for container in &containers {
+        if !known.contains_key(container.image_id.as_str()) {
+            let facts = context.engine()?.with(async |docker| docker.image_facts(&container.image_id).await);
+            known.insert(&container.image_id, facts.map_err(of_engine)?.unwrap_or_default());
         }
+    }
+    if args.quiet {
+        let mut ids: Vec<&str> = known.keys().map(|id| id.trim_start_matches("sha256:")).collect();
+        ids.sort_unstable();
+        ids.iter().try_for_each(|id| context.printer.line(id))?;
+        return Ok(Exit::Success);
+    }
+    if args.format == "json" {
+        let rows: Vec<_> = containers.iter().map(|container| object(container, &known[container.image_id.as_str()])).collect();
+        context.printer.data(json::line(&rows))?;
+        return Ok(Exit::Success);
+    }
+    let mut table = Table::new(["CONTAINER", "REPOSITORY", "TAG", "PLATFORM", "IMAGE ID", "SIZE", "CREATED"]);
+    for container in &containers {
+        let facts = &known[container.image_id.as_str()];
+        let (repository, tag) = name_of(container, facts);
+        let id = shortened(container.image_id.trim_start_matches("sha256:"), SHORT_ID + 1);
+        let created = facts.created.as_deref().map(ago).unwrap_or_default();
+        table.row([
+            container.name.clone(),
+            repository,
+            tag,
+            facts.platform.clone(),
+            id.chars().take(SHORT_ID).collect(),
+            measures::decimal(facts.size),
+            created,
+        ]);
+    }
+    context.printer.data(table.render())?;
+    Ok(Exit::Success)
+}
+
+/// In the shape of Compose's, with ours at the end.
+fn object(container: &Listed, facts: &ImageFacts) -> serde_json::Value {
+    let (repository, tag) = name_of(container, facts);
+    json!({
+        "ID": container.image_id,
+        "ContainerName": container.name,
+        "Repository": repository,
+        "Tag": tag,
+        "Platform": facts.platform,
+        "Size": facts.size,
+        "Created": facts.created,
+        "Service": container.unit.as_ref().map(|unit| unit.service.to_string()),
+    })
+}
+
+/// Repository and tag of the image that a container was made of, by the reference that it was given, else by a tag that the
+/// image has.
+fn name_of(container: &Listed, facts: &ImageFacts) -> (String, String) {
+    let given = Some(container.image.as_str()).filter(|image| !image.starts_with("sha256:"));
+    let tagged = facts.tags.iter().map(String::as_str);
+    let reference = given.or_else(|| tagged.into_iter().next());
+    let Some(reference) = reference else { return ("<none>".to_owned(), "<none>".to_owned()) };
+    let reference = reference.split_once('@').map_or(reference, |(name, _)| name);
+    // The colon of a registry's port is not a tag's.
+    match reference.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) {
+        Some((repository, tag)) => (repository.to_owned(), tag.to_owned()),
+        None => (reference.to_owned(), "latest".to_owned()),
     }
 }
 
-/// Does all jobs at once. Answers with what failed, one sentence each.
-pub fn perform(jobs: Vec<Job>, style: Style, context: &Context) -> Result<Vec<String>, CliError> {
-    let engine = context.engine()?;
-    engine.release().map_err(|fault| CliError::Engine(fault.to_string()))?;
-    let progress = Mutex::new(Progress::new(style, context.printer));
-    let failures = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for job in jobs {
-            let (progress, failures) = (&progress, &failures);
-            scope.spawn(move || {
-                if let Err(fault) = perform_one(&job, engine, progress) {
-                    let sentence = format!("{}: {fault}", job.name);
-                    failures.lock().unwrap_or_else(PoisonError::into_inner).push(sentence);
-                }
-            });
-        }
-    });
-    Ok(failures.into_inner().unwrap_or_else(PoisonError::into_inner))
+fn ago(created: &str) -> String {
+    let Some(created) = humantime::parse_rfc3339(created).ok() else { return String::new() };
+    format!("{} ago", states::human(clock::wall().duration_since(created).unwrap_or_default()))
 }
 
-fn perform_one(job: &Job, engine: &Engine, progress: &Mutex<Progress>) -> Result<(), Fault> {
-    let show = |notice: &Notice| progress.lock().unwrap_or_else(PoisonError::into_inner).show(notice);
-    let state = |state| Notice::Resource { resource: job.resource.clone(), state, name: job.name.clone() };
-    let ticket = Ticket {
-        serial: 0,
-        resource: job.resource.clone(),
-        incarnation: Incarnation::default(),
-        hash: ConfigHash::from_label(""),
-        generation: Generation::default(),
-    };
-    let (doing, done) = job.states();
-    show(&state(doing));
-    let outcome = engine.act(&ticket, &job.action, |text| show(&Notice::Progress { resource: job.resource.clone(), text }));
-    show(&state(outcome.as_ref().map_or_else(|fault| ResourceState::Failed(fault.to_string()), |_| done)));
-    outcome.map(|_| ())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Sees to it that the image and the networks and volumes of a container service are there, for a one-off copy of it.
-pub fn ensure(service: &ServiceName, deployment: &Arc<Deployment>, style: Style, context: &Context) -> Result<(), CliError> {
-    let Some(container) = deployment.service(service).and_then(|service| service.container()) else { return Ok(()) };
-    let reference = deployment.image_of(service);
-    let query = Query { images: reference.iter().cloned().collect(), ..Query::default() };
-    let seen = context.engine()?.observe(&deployment.env, &query).map_err(|fault| CliError::Engine(fault.to_string()))?;
-    let mut jobs = Vec::new();
-    for key in container.networks.keys() {
-        let external = deployment.stack.networks.get(key).is_some_and(|network| network.external);
-        if !external && !seen.networks.contains_key(&deployment.network_name(key)) {
-            let action = Action::CreateNetwork { key: key.clone(), deployment: Arc::clone(deployment) };
-            jobs.push(Job { resource: ResourceId::Network(key.clone()), name: deployment.network_name(key), action });
+    #[test]
+    fn an_image_is_named_as_it_was_asked_for_or_else_by_a_tag() {
+        for (image, tags, expected) in [
+            ("redis:7", &[][..], ("redis", "7")),
+            ("localhost:5000/x", &[], ("localhost:5000/x", "latest")),
+            ("x@sha256:00", &[], ("x", "latest")),
+            ("sha256:00", &["y:2"], ("y", "2")),
+            ("sha256:00", &[], ("<none>", "<none>")),
+        ] {
+            let container = Listed { image: image.to_owned(), ..Listed::default() };
+            let facts = ImageFacts { tags: tags.iter().map(|&tag| tag.to_owned()).collect(), ..ImageFacts::default() };
+            let (repository, tag) = name_of(&container, &facts);
+            assert_eq!((repository.as_str(), tag.as_str()), expected, "{image}");
         }
     }
-    for key in container.volumes.iter().filter_map(|mount| mount.source.as_ref()) {
-        let ours = deployment.stack.volumes.get(key).is_some_and(|volume| !volume.external);
-        if ours && !seen.volumes.contains_key(&deployment.volume_name(key)) {
-            let action = Action::CreateVolume { key: key.clone(), deployment: Arc::clone(deployment) };
-            jobs.push(Job { resource: ResourceId::Volume(key.clone()), name: deployment.volume_name(key), action });
-        }
-    }
-    if let Some(reference) = reference.filter(|reference| !seen.images.contains_key(reference)) {
-        jobs.push(if container.build.is_some() {
-            Job::build(service, deployment)
-        } else {
-            Job::pull(service, reference, container.platform.clone())
-        });
-    }
-    if jobs.is_empty() {
-        return Ok(());
-    }
-    let failures = perform(jobs, style, context)?;
-    if failures.is_empty() { Ok(()) } else { Err(CliError::Several(failures)) }
 }

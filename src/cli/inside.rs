@@ -9,12 +9,13 @@ use indexmap::IndexMap;
 
 use super::CliError;
 use super::context::Context;
+use super::targets::no_replica;
 use crate::base::exit::Exit;
 use crate::base::name::{EnvId, NameError, ServiceName, UnitId};
 use crate::host::engine::Resize;
 use crate::model::environment::Environment;
 use crate::plan::action::{Fault, FaultKind};
-use crate::plan::actual::{Query, SeenState};
+use crate::plan::actual::{Query, SeenContainer, SeenState};
 use crate::plan::desired::UnitSpec;
 use crate::view::term::{self, Raw};
 use crate::world::docker::LogStream;
@@ -149,9 +150,16 @@ impl Context {
     pub fn running_container(&self, env: &EnvId, unit: &UnitId) -> Result<String, CliError> {
         let seen = self.engine()?.observe(env, &Query::default());
         let seen = seen.map_err(|fault| CliError::Engine(fault.to_string()))?;
-        let mut containers = seen.containers.into_iter().filter(|container| !container.one_off);
-        let running = containers
-            .find(|container| container.unit.as_ref() == Some(unit) && matches!(container.state, SeenState::Running { .. }));
-        running.map(|container| container.id).ok_or_else(|| CliError::NoEnvironment(format!("{unit} is not running in {env}")))
+        let all: Vec<SeenContainer> = seen.containers.into_iter().filter(|container| !container.one_off).collect();
+        let replicas: Vec<UnitId> = all.iter().filter_map(|container| container.unit.clone()).collect();
+        let Some(container) = all.into_iter().find(|container| container.unit.as_ref() == Some(unit)) else {
+            return Err(no_replica(env, unit, &replicas));
+        };
+        match container.state {
+            SeenState::Running { .. } => Ok(container.id),
+            SeenState::Created | SeenState::Restarting | SeenState::Exited { .. } => {
+                Err(CliError::NoEnvironment(format!("{unit} is not running in {env}")))
+            }
+        }
     }
 }

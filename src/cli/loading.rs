@@ -190,6 +190,24 @@ impl Context {
         self.find_env()?.map_err(|unfound| self.refuse(&unfound.found, &unfound.sources))
     }
 
+    /// Whether there is a stack file here, or one is named.
+    pub fn has_stack_file(&self) -> bool {
+        !load::head(&self.load_request(&[]), &Sources::default()).0.files.is_empty()
+    }
+
+    /// The environment that is named or recorded here; none where there is none, and nothing is said.
+    pub fn recorded_env(&self) -> Result<Option<EnvId>, CliError> {
+        Ok(self.find_env()?.ok())
+    }
+
+    /// What is in force in the environment that is named or recorded here, if that was ever up.
+    pub fn recorded(&self) -> Result<Option<Deployment>, CliError> {
+        match self.recorded_env()? {
+            Some(env) => self.deployment(&env),
+            None => Ok(None),
+        }
+    }
+
     /// The same, with what is to be said of the files where no environment is found; nothing has been said.
     fn find_env(&self) -> Result<Result<EnvId, Box<Unfound>>, CliError> {
         if let Some(name) = &self.global.project_name {
@@ -199,7 +217,11 @@ impl Context {
         let (head, sources, found) = load::head(&request, &Sources::default());
         if !head.files.is_empty() {
             // The record lies beside the file: one that is broken is no reason not to stop what runs.
-            return self.env_of(&head, envid::Purpose::Use).map(Ok);
+            let env = self.env_of(&head, envid::Purpose::Use)?;
+            // A file that has lost its name, or is too broken to tell it, is known by what was started from it.
+            let nameless = head.name.is_none() && !self.env_dir(&env)?.exists();
+            let started = if nameless { self.started_from(&head)? } else { None };
+            return Ok(Ok(started.unwrap_or(env)));
         }
         for origin in ["BAISTACK_ENVID", "COMPOSE_PROJECT_NAME"] {
             if let Some(name) = self.caller.get(origin).filter(|text| !text.is_empty()) {
@@ -213,6 +235,46 @@ impl Context {
             }
         }
         Ok(Err(Box::new(Unfound { found, sources })))
+    }
+
+    /// The environment that was started from these files, if there is just one.
+    fn started_from(&self, head: &Head) -> Result<Option<EnvId>, CliError> {
+        let mut found = Vec::new();
+        for env in self.environments_at(&head.directory)? {
+            let files = self.deployment(&env)?.map(|deployment| deployment.stack.files).unwrap_or_default();
+            if files.iter().any(|file| head.files.contains(file)) {
+                found.push(env);
+            }
+        }
+        Ok(if found.len() == 1 { found.pop() } else { None })
+    }
+
+    /// The environments that have a state and were started from this directory.
+    fn environments_at(&self, directory: &Path) -> Result<Vec<EnvId>, CliError> {
+        let mut found = Vec::new();
+        for dir in self.state()?.list().map_err(CliError::failed)? {
+            if dir.home().map_err(CliError::failed)?.is_some_and(|home| home.path == directory) {
+                found.push(dir.id().clone());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Says so when something else was started from the directory of the stack here and still runs: whoever asks for `env`, of
+    /// which there is nothing, may mean that.
+    pub fn mention_others(&self, env: &EnvId) -> Result<(), CliError> {
+        if self.global.project_name.is_some() {
+            return Ok(());
+        }
+        let (head, _, _) = load::head(&self.load_request(&[]), &Sources::default());
+        for other in self.environments_at(&head.directory)? {
+            if other != *env && self.env_dir(&other)?.is_in_use() {
+                self.printer.warning(format!(
+                    "there is nothing of `{env}`, but `{other}` was started from this directory and runs: -p {other} names it"
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn env_of(&self, head: &Head, purpose: envid::Purpose) -> Result<EnvId, CliError> {

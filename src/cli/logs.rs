@@ -10,6 +10,7 @@ use serde_json::json;
 use super::CliError;
 use super::context::Context;
 use super::log_feed::{self, LineWriter};
+use super::targets::no_replica;
 use super::values::{self, When};
 use crate::base::exit::Exit;
 use crate::base::name::{EnvId, ServiceName, UnitId};
@@ -18,6 +19,7 @@ use crate::control::wire::Told;
 use crate::host::attach::{self, AttachError, Env};
 use crate::host::logs::{Feed, Given, Run, Wanted};
 use crate::plan::action::Incarnation;
+use crate::plan::desired::Deployment;
 use crate::supervisor::event::Event;
 use crate::supervisor::notice::Notice;
 use crate::supervisor::request::Request;
@@ -26,6 +28,7 @@ use crate::view::log_lines::{LogLines, Prefix, clean};
 use crate::view::printer::{PrintError, Printer};
 use crate::view::style::Paint;
 use crate::view::term;
+use crate::world::logs::file;
 use crate::world::logs::line::Line;
 
 /// Flags of `logs`.
@@ -109,6 +112,9 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         run: args.run,
         follow: args.follow && args.until.is_none(),
     };
+    if let (Some(index), Some(deployment)) = (args.index, &deployment) {
+        known_replica(&args.services, index, deployment, context)?;
+    }
     let names =
         deployment.iter().flat_map(|it| it.stack.services.keys()).filter(|name| wanted.has(&UnitId::new((*name).clone(), 1)));
     let broken: Arc<OnceLock<PrintError>> = Arc::default();
@@ -143,6 +149,22 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     match Arc::into_inner(broken).and_then(OnceLock::into_inner) {
         Some(error) => Err(error.into()),
         None => Ok(Exit::Success),
+    }
+}
+
+/// Refuses a replica that no service named has or ever had: of a process there would be a log, of a container that.
+fn known_replica(services: &[ServiceName], index: u32, deployment: &Deployment, context: &Context) -> Result<(), CliError> {
+    let env = &deployment.env;
+    let mut known: Vec<UnitId> = file::logged(&context.env_dir(env)?.logs());
+    let containers = context.containers(env, Some(deployment), services).unwrap_or_default();
+    known.extend(containers.into_iter().filter_map(|container| container.unit));
+    for (name, service) in deployment.stack.services.iter().filter(|(name, _)| services.contains(name)) {
+        known.extend((1..=service.replicas()).map(|replica| UnitId::new(name.clone(), replica)));
+    }
+    let is_known = |name: &ServiceName| known.contains(&UnitId::new(name.clone(), index));
+    match services.first().filter(|_| !services.iter().any(is_known)) {
+        Some(first) => Err(no_replica(env, &UnitId::new(first.clone(), index), &known)),
+        None => Ok(()),
     }
 }
 

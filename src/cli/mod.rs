@@ -2,45 +2,64 @@
 //! it; what is decided is decided below.
 
 pub mod args;
+pub mod attach;
+pub mod attach_container;
 pub mod build;
 pub mod checks;
+pub mod commit;
 pub mod completions;
 pub mod config;
 pub mod context;
+pub mod cp;
+pub mod create;
+pub mod doctor;
 pub mod down;
 pub mod env;
 pub mod environments;
+pub mod events;
 pub mod exec;
 pub mod explain;
+pub mod export;
 pub mod follow;
+pub mod graph;
+pub mod image_jobs;
+pub mod images;
 pub mod init;
 pub mod inside;
-
-pub mod images;
 pub mod interrupt;
 pub mod isolate;
 pub mod kill;
 pub mod loading;
-
 pub mod log_feed;
 pub mod logs;
 pub mod ls;
 pub mod mask;
+pub mod pause;
 pub mod plan;
 pub mod port;
 pub mod ps;
 pub mod pull;
+pub mod purge;
+pub mod push;
 pub mod restart;
 pub mod rm;
 pub mod run;
+pub mod scale;
 pub mod schema;
+pub mod stale;
 pub mod start;
+pub mod stats;
 pub mod stop;
 pub mod supervise;
+pub mod switch;
+pub mod targets;
+pub mod top;
 pub mod unfit;
 pub mod up;
 pub mod values;
 pub mod version;
+pub mod volumes;
+pub mod wait;
 pub mod why;
 
 use std::ffi::OsString;
@@ -152,19 +171,38 @@ fn perform(verb: Verb, context: &Context) -> Result<Exit, CliError> {
         Verb::Start(args) => start::run(args, context),
         Verb::Restart(args) => restart::run(args, context),
         Verb::Kill(args) => kill::run(args, context),
+        Verb::Pause(args) => pause::run(args, true, context),
+        Verb::Unpause(args) => pause::run(args, false, context),
         Verb::Rm(args) => rm::run(args, context),
+        Verb::Create(args) => create::run(args, context),
+        Verb::Scale(args) => scale::run(args, context),
+        Verb::Wait(args) => wait::run(&args, context),
+        Verb::Doctor(args) => doctor::run(&args, context),
+        Verb::Purge(args) => purge::run(&args, context),
+        Verb::Switch(args) => switch::run(&args, context),
         Verb::Ps(args) => ps::run(&args, context),
         Verb::Logs(args) => logs::run(args, context),
         Verb::Exec(args) => exec::run(args, context),
         Verb::Run(args) => run::run(*args, context),
+        Verb::Attach(args) => attach::run(&args, context),
+        Verb::Cp(args) => cp::run(&args, context),
+        Verb::Top(args) => top::run(&args, context),
+        Verb::Stats(args) => stats::run(&args, context),
+        Verb::Events(args) => events::run(&args, context),
+        Verb::Images(args) => images::run(&args, context),
+        Verb::Volumes(args) => volumes::run(&args, context),
+        Verb::Commit(args) => commit::run(args, context),
+        Verb::Export(args) => export::run(&args, context),
         Verb::Config(args) => config::run(&args, context),
         Verb::Plan(args) => plan::run(args, context),
         Verb::Why(args) => why::run(&args, context),
+        Verb::Graph(args) => graph::run(&args, context),
         Verb::Env(args) => env::run(&args, context),
         Verb::Port(args) => port::run(&args, context),
         Verb::Ls(args) => ls::run(&args, context),
         Verb::Build(args) => build::run(args, context),
         Verb::Pull(args) => pull::run(args, context),
+        Verb::Push(args) => push::run(&args, context),
         Verb::Init(args) => init::run(&args, context),
         Verb::Explain(args) => explain::run(&args, context),
         Verb::Version(args) => version::run(&args, context),

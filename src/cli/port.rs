@@ -1,11 +1,14 @@
 //! `port`: the named ports of the environment (ours), or the host's port for a port of a service (Compose's).
 
+use indexmap::IndexMap;
 use serde_json::json;
 
 use super::CliError;
 use super::context::{Context, Purpose};
+use super::targets::no_replica;
 use crate::base::exit::Exit;
 use crate::base::name::{ServiceName, UnitId};
+use crate::model::stack::Stack;
 use crate::view::json;
 use crate::view::table::Table;
 
@@ -41,19 +44,32 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
 }
 
 fn named(args: &Args, context: &Context) -> Result<Exit, CliError> {
-    let ready = context.load(Purpose::Read, &[])?;
+    let (stack, ports) = stack_and_ports(context)?;
     if args.format == "json" {
-        context.printer.data(json::document(&ready.ports))?;
+        context.printer.data(json::document(&ports))?;
         return Ok(Exit::Success);
     }
     let mut table = Table::new(["NAME", "PORT", "PREFERRED"]);
-    for (name, preferred) in &ready.deployment.stack.ports {
+    for (name, preferred) in &stack.ports {
         let range = |first, last| if first == last { format!("{first}") } else { format!("{first}-{last}") };
-        let port = ready.ports.get(name).cloned().unwrap_or_default();
+        let port = ports.get(name).cloned().unwrap_or_default();
         table.row([name.clone(), port, range(preferred.first, preferred.last)]);
     }
     context.printer.data(table.render())?;
     Ok(Exit::Success)
+}
+
+/// The stack here with its ports; of an environment that is named, or of which no file is here, what was recorded.
+fn stack_and_ports(context: &Context) -> Result<(Stack, IndexMap<String, String>), CliError> {
+    let recorded = if context.global.project_name.is_some() || !context.has_stack_file() { context.recorded()? } else { None };
+    let Some(deployment) = recorded else {
+        let ready = context.load(Purpose::Read, &[])?;
+        return Ok((ready.deployment.stack, ready.ports));
+    };
+    let numbers = context.env_dir(&deployment.env)?.ports().map_err(CliError::failed)?;
+    let known = deployment.stack.ports.keys();
+    let ports = known.filter_map(|name| Some((name.clone(), numbers.get(name)?.to_string()))).collect();
+    Ok((deployment.stack, ports))
 }
 
 fn of_service(args: &Args, service: &ServiceName, private: &str, context: &Context) -> Result<Exit, CliError> {
@@ -70,6 +86,13 @@ fn of_service(args: &Args, service: &ServiceName, private: &str, context: &Conte
         (_, false) => context.published(&unit, &env, target, protocol)?,
         (None, true) => None,
     };
+    if known.is_process() {
+        let units = context.processes(&env, Some(&deployment), std::slice::from_ref(service))?;
+        let units: Vec<UnitId> = units.into_iter().map(|unit| unit.unit).collect();
+        if !units.is_empty() && !units.contains(&unit) {
+            return Err(no_replica(&env, &unit, &units));
+        }
+    }
     let Some((ip, number)) = address else {
         return Err(CliError::Failed(format!("no port {target}/{protocol} for {unit}")));
     };

@@ -15,6 +15,7 @@ use crate::supervisor::status::{Status, UnitState, UnitStatus};
 use crate::view::states::{self, Mood};
 use crate::view::table::{Table, shortened};
 use crate::view::{json, ports};
+use crate::world::docker::Listed;
 
 /// Flags of `ps`.
 #[derive(Debug, clap::Args)]
@@ -25,7 +26,7 @@ use crate::view::{json, ports};
 pub struct Args {
     /// Services [default: all]
     pub services: Vec<ServiceName>,
-    /// Services that nobody asked for too
+    /// Services that nobody asked for, and one-off containers (of `run`), too
     #[arg(short, long)]
     pub all: bool,
     /// `table` or `json`, one object a line
@@ -83,16 +84,22 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             }
         }
     }
+    let strangers = strangers(&status, &known, context)?;
+    let is_one_off = |id: &String| strangers.iter().any(|stranger| stranger.one_off && stranger.id == *id);
     let mask = context.mask(&env)?;
     let rows: Vec<Row<'_>> = (status.units.iter())
         .filter(|unit| args.services.is_empty() || args.services.contains(&unit.unit.service))
         .filter(|unit| args.all || unit.state != UnitState::Absent)
         .filter(|unit| args.orphans || known(&unit.unit.service))
+        .filter(|unit| args.all || !unit.container.as_ref().is_some_and(is_one_off))
         .filter(|unit| {
             let mut wanted = args.status.iter().chain(&args.filter).peekable();
             wanted.peek().is_none() || wanted.any(|state| state == states::docker_word(&unit.state))
         })
-        .map(|unit| Row::new(unit, deployment.as_ref(), &status, &mask))
+        .map(|unit| {
+            let stranger = strangers.iter().find(|stranger| Some(&stranger.id) == unit.container.as_ref());
+            Row::new(unit, deployment.as_ref(), &status, &mask).called(stranger)
+        })
         .collect();
     if args.services_only {
         let mut names: Vec<&str> = rows.iter().map(|row| row.status.unit.service.as_str()).collect();
@@ -108,10 +115,24 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     Ok(Exit::Success)
 }
 
+/// Containers as their engine knows them, where there are some that no service of the stack explains. Those that `run` made are
+/// no replicas, and shown with `--all` alone, as in Compose.
+fn strangers(status: &Status, known: &dyn Fn(&ServiceName) -> bool, context: &Context) -> Result<Vec<Listed>, CliError> {
+    if status.units.iter().all(|unit| unit.container.is_none() || known(&unit.unit.service)) {
+        return Ok(Vec::new());
+    }
+    // An engine that is away has been told of.
+    let mut listed = context.engine()?.with(async |docker| docker.list(&status.env).await).unwrap_or_default();
+    let explained = |id: &str| status.units.iter().any(|unit| unit.container.as_deref() == Some(id) && known(&unit.unit.service));
+    listed.retain(|container| !explained(&container.id));
+    Ok(listed)
+}
+
 struct Row<'a> {
     status: &'a UnitStatus,
     project: &'a str,
     name: String,
+    service: String,
     image: String,
     command: String,
     ports: &'a [Port],
@@ -146,10 +167,20 @@ impl<'a> Row<'a> {
             status: unit,
             project: status.env.as_str(),
             name,
+            service: id.service.to_string(),
             image: deployment.and_then(|deployment| deployment.image_of(&id.service)).unwrap_or_default(),
             command: mask.text(&argv.unwrap_or_default().join(" ")),
             ports: service.map(|service| service.common.ports.as_slice()).unwrap_or_default(),
         }
+    }
+
+    /// Of a container that no service explains, only its engine knows what it is called and made of.
+    fn called(mut self, stranger: Option<&Listed>) -> Self {
+        if let Some(stranger) = stranger {
+            (self.name, self.image) = (stranger.name.clone(), stranger.image.clone());
+            self.service = stranger.unit.as_ref().map_or(self.service, |unit| unit.service.to_string());
+        }
+        self
     }
 
     /// Compose's fields first, ours at the end.
@@ -174,7 +205,7 @@ impl<'a> Row<'a> {
             "Ports": ports::listed(self.ports, unit.kind),
             "Project": self.project,
             "Publishers": publishers,
-            "Service": unit.unit.service,
+            "Service": self.service,
             "State": states::docker_word(&unit.state),
             "Status": states::docker_status(unit),
             "Kind": states::kind_word(unit.kind),
@@ -201,7 +232,7 @@ fn table(rows: &[Row<'_>], full: bool, context: &Context) -> String {
         let command = if row.command.is_empty() { String::new() } else { format!("\"{}\"", row.command) };
         let short = |text: &str, width| if full { text.to_owned() } else { shortened(text, width) };
         let id = match (&unit.container, unit.pid) {
-            (Some(id), _) => short(id, 12).trim_end_matches('…').to_owned(),
+            (Some(id), _) => short(id, 13).trim_end_matches('…').to_owned(),
             (None, Some(pid)) => pid.to_string(),
             (None, None) => String::new(),
         };
@@ -209,7 +240,7 @@ fn table(rows: &[Row<'_>], full: bool, context: &Context) -> String {
             row.name.clone(),
             row.image.clone(),
             short(&command, 20),
-            unit.unit.service.to_string(),
+            row.service.clone(),
             states::docker_status(unit),
             ports::listed(row.ports, unit.kind),
             states::kind_word(unit.kind).to_owned(),

@@ -2,7 +2,7 @@
 
 use super::CliError;
 use super::context::{Context, Purpose};
-use super::images::{self, Job};
+use super::image_jobs::{self, Job};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
 use crate::plan::actual::Query;
@@ -47,7 +47,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         return Ok(Exit::Success);
     }
     let style = if args.quiet { Style::Quiet } else { context.style };
-    let failures = images::perform(jobs, style, context)?;
+    let failures = image_jobs::perform(jobs, style, context)?;
     match (failures.is_empty(), args.ignore_pull_failures) {
         (true, _) => Ok(Exit::Success),
         (false, true) => {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::context::{Context, Missing, Purpose, Ready};
+use super::image_jobs::Job;
 use super::inside::{self, Inside, Lent};
 use super::up::Quiet;
-use super::{CliError, images, values as flag_values};
+use super::{CliError, image_jobs, values as flag_values};
 use crate::base::exit::Exit;
 use crate::base::name::{ServiceName, UnitId};
 use crate::load::flags;
@@ -14,7 +15,7 @@ use crate::model::process::Command;
 use crate::model::restart::RestartPolicy;
 use crate::model::service::{Kind, Service};
 use crate::model::value::Generated;
-use crate::plan::desired::UnitSpec;
+use crate::plan::desired::{Deployment, UnitSpec};
 use crate::plan::hash::ConfigHash;
 use crate::supervisor::request::{Request, Up};
 use crate::view::progress::Style;
@@ -39,6 +40,9 @@ pub struct Args {
     /// Do not wait for it; print its name
     #[arg(short, long)]
     pub detach: bool,
+    /// Build its image first
+    #[arg(long)]
+    pub build: bool,
     /// Another entry point than the service's
     #[arg(long, value_name = "COMMAND")]
     pub entrypoint: Option<String>,
@@ -49,6 +53,9 @@ pub struct Args {
     #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true,
           default_missing_value = "true", action = clap::ArgAction::Set, hide = true)]
     pub interactive: bool,
+    /// Label of the container; repeatable
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = flag_values::variable)]
+    pub label: Vec<(String, Option<String>)>,
     /// Name of the container
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
@@ -58,6 +65,9 @@ pub struct Args {
     /// No terminal, as when the input is a pipe
     #[arg(short = 'T', long = "no-tty", visible_alias = "no-TTY")]
     pub no_tty: bool,
+    /// When to pull its image
+    #[arg(long, value_name = "WHEN", value_parser = ["always", "missing", "never"], conflicts_with = "build")]
+    pub pull: Option<String>,
     /// Publish a port; repeatable
     #[arg(short, long, value_name = "PORT")]
     pub publish: Vec<String>,
@@ -113,7 +123,10 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let spec = UnitSpec { unit: UnitId::new(name.clone(), 1), deployment: Arc::clone(&deployment), hash };
     match &service.kind {
         Kind::Container(_) => {
-            images::ensure(&name, &deployment, args.style(context), context)?;
+            renew_image(&args, &name, &deployment, context)?;
+            if args.pull.as_deref() != Some("never") {
+                image_jobs::ensure(&name, &deployment, args.style(context), context)?;
+            }
             in_container(&args, command, &service, &spec, context)
         }
         Kind::Process(process) => {
@@ -130,6 +143,22 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
             inside::process(&spec, argv, &options, context)
         }
     }
+}
+
+/// Builds or pulls its image though there may be one, where that is asked for.
+fn renew_image(args: &Args, name: &ServiceName, deployment: &Arc<Deployment>, context: &Context) -> Result<(), CliError> {
+    let container = deployment.service(name).and_then(|service| service.container());
+    let has_build = container.is_some_and(|container| container.build.is_some());
+    let job = match (args.build, args.pull.as_deref()) {
+        (true, _) if has_build => Job::build(name, deployment),
+        (false, Some("always")) => {
+            let Some(reference) = container.and_then(|container| container.image.clone()) else { return Ok(()) };
+            Job::pull(name, reference, container.and_then(|container| container.platform.clone()))
+        }
+        (true | false, _) => return Ok(()),
+    };
+    let failures = image_jobs::perform(vec![job], args.style(context), context)?;
+    if failures.is_empty() { Ok(()) } else { Err(CliError::Several(failures)) }
 }
 
 impl Args {
@@ -173,10 +202,10 @@ fn in_container(
         volumes: volumes.collect::<Result<_, _>>()?,
         ports: ports.collect::<Result<Vec<_>, _>>()?.concat(),
         service_ports: args.service_ports,
+        labels: args.label.iter().map(|(name, value)| (name.clone(), value.clone().unwrap_or_default())).collect(),
         name: args.name.clone(),
         tty: tty || service.common.tty && args.detach,
         stdin: args.interactive && !args.detach,
-        ..RunSpec::default()
     };
     if args.detach {
         let id = context.engine()?.run_detached(spec, &run, args.rm);
@@ -229,7 +258,14 @@ fn one_off(args: &Args, argv: Vec<String>, spec: &UnitSpec, context: &Context) -
 }
 
 fn refuse_what_only_containers_have(args: &Args) -> Result<(), CliError> {
-    let given = [("--name", args.name.is_some()), ("--publish", !args.publish.is_empty()), ("--volume", !args.volume.is_empty())];
+    let given = [
+        ("--build", args.build),
+        ("--label", !args.label.is_empty()),
+        ("--pull", args.pull.is_some()),
+        ("--name", args.name.is_some()),
+        ("--publish", !args.publish.is_empty()),
+        ("--volume", !args.volume.is_empty()),
+    ];
     match given.into_iter().find(|(_, given)| *given) {
         Some((flag, _)) => Err(CliError::Usage(format!("{flag} is for containers; a process has no use for it"))),
         None => Ok(()),

@@ -9,7 +9,7 @@ use crate::base::name::ServiceName;
 use crate::supervisor::request::{Abort, Recreate, Request, Up};
 
 /// Flags of `up`.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(
     after_help = "Examples:\n  baistack up               everything, logs in the foreground\n  baistack up -d --wait     in the background, back when \
                         all is healthy\n  baistack up -d web        one service and what it depends on\n\n\

@@ -70,6 +70,7 @@ fn is_ready(unit: &UnitStatus) -> bool {
         | UnitState::Created
         | UnitState::Checking
         | UnitState::Starting
+        | UnitState::Paused
         | UnitState::Stopping
         | UnitState::Exited { .. }
         | UnitState::Stopped { .. }

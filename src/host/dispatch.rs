@@ -366,8 +366,8 @@ fn run_test(spec: &UnitSpec, test: &[String], timeout: Duration, port: Option<u1
         [] => return Err("the test is empty".to_owned()),
     };
     let environment = port.map(|port| ("PORT".to_owned(), port.to_string())).into_iter().collect();
-    let ran = exec::run_command(spec, argv, environment, Some(timeout), Output::Kept(PROBE_OUTPUT))
-        .map_err(|fault| fault.message)?;
+    let ran =
+        exec::run_command(spec, argv, environment, Some(timeout), Output::Kept(PROBE_OUTPUT)).map_err(|fault| fault.message)?;
     let said = String::from_utf8_lossy(&ran.output).trim().to_owned();
     match (ran.is_success(), ran.timed_out, said.is_empty()) {
         (true, ..) => Ok(said),

@@ -5,15 +5,16 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 use futures_util::StreamExt;
 use indexmap::IndexMap;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
+use crate::base::detach_keys::{DetachKeys, Typed};
 use crate::base::name::{EnvId, ServiceName};
 use crate::model::owned::Owned;
 use crate::plan::action::{Action, Fault, Outcome, Ticket};
@@ -21,7 +22,8 @@ use crate::plan::actual::{Actual, Query};
 use crate::plan::desired::{Deployment, UnitSpec};
 use crate::supervisor::event::Event;
 use crate::world::docker::{
-    Docker, ExecSpec, LogLine, LogRange, LogStream, OwnedThing, PortOfContainer, RunSpec, SeenEnvironment, Terminal,
+    Archive, Docker, ExecSpec, Happened, LogLine, LogRange, LogStream, OwnedThing, PortOfContainer, RunSpec, SeenEnvironment,
+    Terminal,
 };
 use crate::world::signals::{self, Signal};
 
@@ -36,6 +38,18 @@ pub type Sink<'a> = &'a mut dyn FnMut(LogStream, &[u8]);
 
 /// Told, once the command runs, how to say how large its terminal is.
 pub type OnTerminal<'a> = &'a mut dyn FnMut(Resize);
+
+/// How to be attached to a container.
+pub struct Attachment<'a> {
+    /// Which.
+    pub container: &'a str,
+    /// Its input is ours, if it reads any.
+    pub stdin: bool,
+    /// The keys that end it and leave the container running.
+    pub keys: DetachKeys,
+    /// A signal to us is sent on to it.
+    pub pass_signals: bool,
+}
 
 /// Says how large a terminal is.
 pub struct Resize {
@@ -62,11 +76,27 @@ impl Iterator for Lines {
     }
 }
 
+/// What happens to containers.
+pub struct Happenings(mpsc::Receiver<Result<Happened, Fault>>);
+
+impl Iterator for Happenings {
+    type Item = Result<Happened, Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.blocking_recv()
+    }
+}
+
 impl Engine {
     /// The engine that Docker's command line would use in this environment. Connects when it is first asked.
     pub fn new(environment: &IndexMap<String, String>) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().thread_name("engine").build()?;
         Ok(Self { runtime, docker: Docker::new(environment) })
+    }
+
+    /// Asks it for something that takes no more than one question and its answer.
+    pub fn with<T>(&self, ask: impl AsyncFnOnce(&Docker) -> T) -> T {
+        self.runtime.block_on(ask(&self.docker))
     }
 
     /// The engine's release.
@@ -113,7 +143,16 @@ impl Engine {
     }
 
     /// Does one action, and tells what it says meanwhile.
-    pub fn act(&self, ticket: &Ticket, action: &Action, mut progress: impl FnMut(String) + Send) -> Result<Outcome, Fault> {
+    pub fn act(&self, ticket: &Ticket, action: &Action, progress: impl FnMut(String) + Send) -> Result<Outcome, Fault> {
+        self.told(async |docker, events| docker.act(ticket, action, events).await, progress)
+    }
+
+    /// Pushes an image, and tells how it goes on.
+    pub fn push(&self, ticket: &Ticket, reference: &str, progress: impl FnMut(String) + Send) -> Result<(), Fault> {
+        self.told(async |docker, events| docker.push(reference, ticket, events).await, progress)
+    }
+
+    fn told<T>(&self, work: impl AsyncFnOnce(&Docker, &Sender<Event>) -> T, mut progress: impl FnMut(String) + Send) -> T {
         let (sender, events) = crossbeam_channel::unbounded();
         thread::scope(|scope| {
             scope.spawn(move || {
@@ -123,7 +162,7 @@ impl Engine {
                     }
                 }
             });
-            let outcome = self.runtime.block_on(self.docker.act(ticket, action, &sender));
+            let outcome = self.runtime.block_on(work(&self.docker, &sender));
             drop(sender);
             outcome
         })
@@ -191,6 +230,40 @@ impl Engine {
         })
     }
 
+    /// Attaches to a container that runs, until it ends (its exit code) or the detach keys are pressed (none).
+    pub fn attach(&self, attachment: Attachment<'_>, on_terminal: OnTerminal<'_>, sink: Sink<'_>) -> Result<Option<i32>, Fault> {
+        let Attachment { container, stdin, mut keys, pass_signals } = attachment;
+        let (sender, mut signals) = mpsc::unbounded_channel();
+        let wanted: &[Signal] = if pass_signals { &[Signal::Interrupt, Signal::Terminate, Signal::Hangup] } else { &[] };
+        // When the container has ended there is nobody to tell.
+        let listening = signals::listen(wanted, move |signal| {
+            let _ = sender.send(signal);
+        });
+        let _listening = listening.map_err(|error| Fault::permanent(format!("listen to signals: {error}")))?;
+        let (pressed, mut detached) = mpsc::unbounded_channel();
+        self.runtime.block_on(async {
+            let stdin = stdin && self.docker.reads_input(container).await?;
+            let attached = self.docker.attach(container, stdin).await?;
+            on_terminal(self.resize(attached.terminal()));
+            let typed = self.stdin_through(stdin, move |bytes| match keys.take(bytes) {
+                Typed::Passed(bytes) => bytes,
+                Typed::Detached(bytes) => {
+                    let _ = pressed.send(());
+                    bytes
+                }
+            });
+            let carrying = attached.carry(typed, sink);
+            tokio::pin!(carrying);
+            loop {
+                tokio::select! {
+                    code = &mut carrying => return code.map(Some),
+                    Some(()) = detached.recv() => return Ok(None),
+                    Some(signal) = signals.recv() => self.docker.signal(container, signal.name()).await?,
+                }
+            }
+        })
+    }
+
     /// What `ended` says, or, once a signal has come, 128 and its number.
     async fn until_interrupted(
         &self,
@@ -218,12 +291,57 @@ impl Engine {
         self.runtime.block_on(self.docker.run_detached(spec, run, remove))
     }
 
+    /// Our own input as an archive that is unpacked in a directory of a container.
+    pub fn upload_stdin(&self, container: &str, directory: &str, keep_owners: bool) -> Result<(), Fault> {
+        self.runtime.block_on(self.docker.upload_from(container, directory, keep_owners, self.stdin(true)))
+    }
+
+    /// Hands over an archive piece by piece, as it comes; `take` says whether it goes on.
+    pub fn each_piece(
+        &self,
+        archive: impl AsyncFnOnce(&Docker) -> Result<Archive, Fault>,
+        mut take: impl FnMut(Vec<u8>) -> bool,
+    ) -> Result<(), Fault> {
+        self.runtime.block_on(async {
+            let mut pieces = archive(&self.docker).await?;
+            while let Some(piece) = pieces.next().await {
+                if !take(piece?) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// What happens to the containers of an environment, as it comes, until `until`.
+    pub fn happenings(&self, env: &EnvId, since: Option<SystemTime>, until: Option<SystemTime>) -> Happenings {
+        let (sender, receiver) = mpsc::channel(64);
+        let (docker, env) = (self.docker.clone(), env.clone());
+        self.runtime.spawn(async move {
+            let mut all = match docker.happenings(&env, since, until).await {
+                Ok(all) => all,
+                Err(fault) => return drop(sender.send(Err(fault)).await),
+            };
+            while let Some(happened) = all.next().await {
+                if sender.send(happened).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Happenings(receiver)
+    }
+
     fn resize(&self, terminal: Terminal) -> Resize {
         Resize { terminal, runtime: self.runtime.handle().clone() }
     }
 
     /// Our own input, read by a thread: a read that waits for a terminal cannot be called off, so nobody waits for it.
     fn stdin(&self, wanted: bool) -> DuplexStream {
+        self.stdin_through(wanted, <[u8]>::to_vec)
+    }
+
+    /// The same, with what is made of each piece.
+    fn stdin_through(&self, wanted: bool, mut through: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static) -> DuplexStream {
         const ROOM: usize = 256 * 1024;
         let (ours, mut theirs) = tokio::io::duplex(ROOM);
         if !wanted {
@@ -235,7 +353,7 @@ impl Engine {
             loop {
                 match io::stdin().read(&mut buffer) {
                     Ok(0) | Err(_) => return,
-                    Ok(read) if runtime.block_on(theirs.write_all(&buffer[..read])).is_err() => return,
+                    Ok(read) if runtime.block_on(theirs.write_all(&through(&buffer[..read]))).is_err() => return,
                     Ok(_) => {}
                 }
             }

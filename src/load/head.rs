@@ -67,7 +67,12 @@ fn look_at_file(
     };
     let Some((source, text)) = read else { return };
     loading.open.push(path.to_owned());
-    for tree in parse::parse(source, &text, &mut Diagnostics::default()).unwrap_or_default() {
+    let trees = parse::parse(source, &text, &mut Diagnostics::default()).unwrap_or_default();
+    if trees.is_empty() && place.is_none() {
+        // A file that is broken still says whose it is: what runs of it can be shown and stopped.
+        head.name = name_in(&text).map(str::to_owned).or(head.name.take());
+    }
+    for tree in trees {
         let Some(mut part) = part_of(tree, variables, head, loading) else { continue };
         for included in include::entries(&mut part, directory, variables, loading) {
             for (path, span) in &included.files {
@@ -77,6 +82,13 @@ fn look_at_file(
         take(&part, place.is_none(), head);
     }
     loading.open.pop();
+}
+
+/// The `name:` of a text that is no YAML, where it is a plain word.
+fn name_in(text: &str) -> Option<&str> {
+    let value = text.lines().find_map(|line| line.strip_prefix("name:"))?;
+    let value = value.split(" #").next().unwrap_or_default().trim().trim_matches(['"', '\'']);
+    (!value.is_empty() && !value.contains(['$', '{', '[', '&', '*', '!'])).then_some(value)
 }
 
 /// What the first look needs of a file's tree, filled in and in its long forms.

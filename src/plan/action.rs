@@ -177,6 +177,17 @@ pub enum Action {
         /// `SIGKILL`, or what a `kill -s` asked for.
         signal: String,
     },
+    /// Lets a unit that runs stand still, or go on. Answer: `Signalled`.
+    Freeze {
+        /// What.
+        spec: UnitSpec,
+        /// Which life.
+        incarnation: Incarnation,
+        /// The engine's id of a container.
+        container: Option<String>,
+        /// Stand still; else go on.
+        frozen: bool,
+    },
     /// Removes a container (answer: `Removed`); for a process: its placed configs, and its scratch directories with `volumes`.
     Remove {
         /// What.
@@ -244,6 +255,7 @@ impl Action {
             | Action::Start { spec, .. }
             | Action::Stop { spec, .. }
             | Action::Kill { spec, .. }
+            | Action::Freeze { spec, .. }
             | Action::Assess { spec, .. }
             | Action::Conclude { spec, .. } => Some(spec),
             Action::Remove { spec, .. } => spec.as_ref(),
@@ -276,6 +288,8 @@ impl Action {
             Action::Start { .. } => "start",
             Action::Stop { .. } => "stop",
             Action::Kill { .. } => "kill",
+            Action::Freeze { frozen: true, .. } => "pause",
+            Action::Freeze { frozen: false, .. } => "unpause",
             Action::Assess { .. } => "check",
             Action::Conclude { .. } => "conclude",
         }

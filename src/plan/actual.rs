@@ -74,6 +74,8 @@ pub struct SeenContainer {
     pub state: SeenState,
     /// How long it has been running, or ended, where that is known.
     pub age: Option<Duration>,
+    /// It runs and stands still.
+    pub paused: bool,
     /// The engine's verdict, where the container has a health check.
     pub health: Option<SeenHealth>,
 }

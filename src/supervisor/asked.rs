@@ -41,6 +41,7 @@ impl Supervisor {
             Request::Stop(stop) => self.stop(id, &stop),
             Request::Restart(restart) => self.restart(id, &restart),
             Request::Kill(kill) => self.kill(id, &kill),
+            Request::Pause(pause) => self.pause(id, &pause),
             Request::Down(down) => self.down(id, &down),
             Request::Remove(remove) => self.remove(id, &remove),
             Request::Status => {
@@ -391,11 +392,19 @@ impl Supervisor {
         };
         let id = *id;
         signals.waiting.remove(&ticket.serial);
-        if let Err(fault) = result {
-            signals.failed.push(format!("{}: {fault}", ticket.resource));
+        let (is_over, freezes) = (signals.waiting.is_empty(), signals.freezes);
+        match (result, freezes) {
+            (Err(fault), _) => signals.failed.push(format!("{}: {fault}", ticket.resource)),
+            (Ok(_), Some(frozen)) => self.frozen(ticket, frozen),
+            (Ok(_), None) => {}
         }
-        if signals.waiting.is_empty() {
-            let reasons = std::mem::take(&mut signals.failed);
+        if is_over {
+            if freezes.is_some() {
+                // Before the answer, after which nobody listens.
+                let blocked = self.blocked();
+                self.report_changes(&blocked);
+            }
+            let reasons = self.signals.get_mut(&id).map(|signals| std::mem::take(&mut signals.failed)).unwrap_or_default();
             self.signals.remove(&id);
             self.reply(
                 id,
@@ -482,7 +491,7 @@ impl Supervisor {
     // ── small things ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// The units of the services named, or all that are no ghosts; refuses a name that there is not.
-    fn chosen(&mut self, id: RequestId, services: &[ServiceName]) -> Option<Vec<UnitId>> {
+    pub(super) fn chosen(&mut self, id: RequestId, services: &[ServiceName]) -> Option<Vec<UnitId>> {
         for name in services {
             let known = self.units.keys().any(|unit| unit.service == *name)
                 || self.deployment.as_ref().is_some_and(|d| d.service(name).is_some());

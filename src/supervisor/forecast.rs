@@ -180,6 +180,7 @@ impl GoodWorld {
                     volumes: std::collections::BTreeSet::new(),
                     image: self.actual.as_ref().ok().and_then(|actual| actual.images.get(&image).cloned()).unwrap_or_default(),
                     state: SeenState::Created,
+                    paused: false,
                     health: None,
                 };
                 self.change(|actual| actual.containers.push(seen));
@@ -203,6 +204,7 @@ impl GoodWorld {
                     volumes: std::collections::BTreeSet::new(),
                     image: self.actual.as_ref().ok().and_then(|actual| actual.images.get(&image).cloned()).unwrap_or_default(),
                     state: SeenState::Created,
+                    paused: false,
                     health: None,
                 };
                 self.change(|actual| actual.containers.push(seen));
@@ -254,6 +256,7 @@ impl GoodWorld {
                 }
                 return;
             }
+            Action::Freeze { .. } => Outcome::Signalled,
             Action::Stop { spec, incarnation, .. } | Action::Kill { spec, incarnation, .. } => {
                 if spec.service().container().is_some() {
                     let name = spec.deployment.container_name(&spec.unit);
@@ -328,6 +331,7 @@ impl GoodWorld {
             | Action::Start { .. }
             | Action::Stop { .. }
             | Action::Kill { .. }
+            | Action::Freeze { .. }
             | Action::Remove { .. } => (ticket.resource.to_string(), self.cause(ticket, action)),
         };
         let task = matches!(action, Action::Start { spec, .. } if spec.service().is_task());
@@ -373,6 +377,7 @@ impl GoodWorld {
             | Action::Pull { .. }
             | Action::Build { .. }
             | Action::TakeOver { .. }
+            | Action::Freeze { .. }
             | Action::Assess { .. }
             | Action::Conclude { .. }
             | Action::RemoveImages { .. }

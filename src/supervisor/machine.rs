@@ -64,6 +64,8 @@ pub(super) struct Signals {
     pub waiting: std::collections::BTreeSet<u64>,
     /// Why some could not be.
     pub failed: Vec<String>,
+    /// They are no signals: the units stand still once they have arrived, or go on.
+    pub freezes: Option<bool>,
 }
 
 /// The machine of one environment.
@@ -188,7 +190,7 @@ impl Supervisor {
             let stopping = unit.stopping.as_ref().filter(|_| unit.busy.is_none()).map(|stopping| stopping.deadline);
             let waits = unit.not_before > self.now && unit.busy.is_none() && unit.next_step(self.now).is_some();
             let start = unit.start_deadline().filter(|_| unit.ending.is_none() && unit.stopping.is_none());
-            let probe = unit.health.next.filter(|_| unit.is_current());
+            let probe = unit.health.next.filter(|_| unit.is_current() && !unit.paused);
             [stopping, waits.then_some(unit.not_before), start, probe, unit.task.timer.wake()]
         });
         let resources = (self.networks.values().chain(self.volumes.values()))
@@ -276,6 +278,9 @@ impl Supervisor {
 
     /// Emits what a step asks for and marks the unit busy.
     fn begin(&mut self, id: &UnitId, step: Step) {
+        if step == Step::Table(next::Step::Stop) {
+            self.wake(id);
+        }
         let serial = self.next_serial();
         // What a task is, and is made, depends on these.
         let is_basis = self.units[id].kind == UnitKind::Task && matches!(step, Step::Assess | Step::Table(next::Step::Start));
@@ -509,7 +514,7 @@ impl Supervisor {
         let unit = &self.units[id];
         let Some(check) = unit.probed().cloned() else { return };
         let due = unit.health.in_flight.is_none() && unit.health.next.is_some_and(|next| next <= now);
-        if !due || !unit.is_current() {
+        if !due || !unit.is_current() || unit.paused {
             return;
         }
         if check.log.is_some() && !unit.health.line_seen {

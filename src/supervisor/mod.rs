@@ -9,6 +9,7 @@ mod gate;
 mod held;
 mod machine;
 mod news;
+mod pause;
 mod renew;
 mod schedule;
 mod seen;

@@ -460,6 +460,7 @@ impl Supervisor {
         unit.before = Duration::ZERO;
         unit.pid = None;
         unit.between_lives = false;
+        unit.paused = false;
         unit.killed = stopping.as_ref().is_some_and(|stopping| stopping.killed);
         unit.health = HealthState::default();
         let wished = stopping.as_ref().is_some_and(|stopping| is_wish(stopping.cause)) || unit.goal != Goal::Up;
@@ -635,6 +636,7 @@ pub(super) fn begin_life(unit: &mut Unit, now: crate::base::moment::Moment) {
     unit.before = Duration::ZERO;
     unit.inspected = unit.kind != UnitKind::Container;
     unit.again = false;
+    unit.paused = false;
     unit.stopped = false;
     unit.killed = false;
     unit.ending = None;

@@ -77,6 +77,10 @@ pub enum ResourceState {
     Building,
     /// Built.
     Built,
+    /// Being sent to its registry.
+    Pushing,
+    /// There.
+    Pushed,
     /// Being removed.
     Removing,
     /// Removed.

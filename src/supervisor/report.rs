@@ -59,6 +59,7 @@ impl Supervisor {
         }
         let reason = || unit.failure.clone().unwrap_or_else(|| "failed".to_owned());
         match unit.have {
+            Have::Running { .. } if unit.paused => return UnitState::Paused,
             Have::Running { .. } => return UnitState::Running,
             Have::Absent | Have::Created | Have::Exited { .. } if unit.given_up => return UnitState::Failed { reason: reason() },
             Have::Absent | Have::Created | Have::Exited { .. } => {}
@@ -208,6 +209,7 @@ pub fn sentence(status: &UnitStatus) -> String {
             Some(super::status::Health::Unhealthy) => "runs and is unhealthy".to_owned(),
             None => "runs".to_owned(),
         },
+        UnitState::Paused => "is paused".to_owned(),
         UnitState::Stopping => "is being stopped".to_owned(),
         UnitState::Exited { code } => format!("ended by itself with code {code}"),
         UnitState::Stopped { code, killed: false } => format!("was stopped by request, with code {code}"),

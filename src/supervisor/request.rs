@@ -23,6 +23,8 @@ pub enum Request {
     Restart(Restart),
     /// Send a signal.
     Kill(Kill),
+    /// Let what runs stand still, or go on.
+    Pause(Pause),
     /// Stop and remove everything.
     Down(Down),
     /// Stop (if asked) and remove what is stopped.
@@ -151,6 +153,15 @@ pub struct Kill {
     pub services: Vec<ServiceName>,
     /// `SIGKILL` when empty.
     pub signal: String,
+}
+
+/// `pause` and `unpause`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Which; empty is all that runs.
+    pub services: Vec<ServiceName>,
+    /// Stand still; else go on.
+    pub paused: bool,
 }
 
 /// `down`.

@@ -247,6 +247,7 @@ impl Supervisor {
                     begin_life(unit, now);
                 }
                 unit.inspected = true;
+                unit.paused = container.paused;
                 if unit.probed().is_none() {
                     unit.health.verdict = container.health.map(|health| match health {
                         SeenHealth::Starting => Health::Starting,

@@ -112,6 +112,8 @@ pub enum UnitState {
     Starting,
     /// Running.
     Running,
+    /// Running, and standing still by request.
+    Paused,
     /// Being stopped.
     Stopping,
     /// It ended by itself.

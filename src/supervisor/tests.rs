@@ -57,6 +57,7 @@ fn seen(deployment: &Deployment, name: &str, state: SeenState) -> SeenContainer 
         volumes: BTreeSet::new(),
         image: "sha256:1".to_owned(),
         state,
+        paused: false,
         health: None,
     }
 }

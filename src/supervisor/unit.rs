@@ -270,6 +270,8 @@ pub struct Unit {
     pub again: bool,
     /// The engine is about to start it again: it can be stopped, and nothing can be said of its life.
     pub between_lives: bool,
+    /// It stands still.
+    pub paused: bool,
     /// The last life was ended by request.
     pub stopped: bool,
     /// The last life had to be killed.
@@ -344,6 +346,7 @@ impl Unit {
             ending: None,
             again: false,
             between_lives: false,
+            paused: false,
             stopped: false,
             killed: false,
             failures: 0,

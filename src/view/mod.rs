@@ -2,9 +2,12 @@
 //!
 //! The only place where anything is printed. stdout is data, stderr is talk.
 
+pub mod checkup;
 pub mod diagnostics;
+pub mod graph;
 pub mod json;
 pub mod log_lines;
+pub mod measures;
 pub mod plan;
 pub mod ports;
 pub mod printer;

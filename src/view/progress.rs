@@ -217,6 +217,8 @@ fn resource_words(state: &ResourceState) -> (String, Mood) {
         ResourceState::Pulled => ("pulled", Mood::Good),
         ResourceState::Building => ("building", Mood::Busy),
         ResourceState::Built => ("built", Mood::Good),
+        ResourceState::Pushing => ("pushing", Mood::Busy),
+        ResourceState::Pushed => ("pushed", Mood::Good),
         ResourceState::Removing => ("removing", Mood::Busy),
         ResourceState::Removed => ("removed", Mood::Idle),
         ResourceState::Kept(reason) => return (format!("kept: {reason}"), Mood::Warning),

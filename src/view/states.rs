@@ -45,6 +45,7 @@ fn without_schedule(unit: &UnitStatus) -> (String, Mood) {
         UnitState::Checking => ("checking whether it is due".to_owned(), Mood::Busy),
         UnitState::Starting => ("starting".to_owned(), Mood::Busy),
         UnitState::Running => ("running".to_owned(), if unit.kind == UnitKind::Task { Mood::Busy } else { Mood::Good }),
+        UnitState::Paused => ("paused".to_owned(), Mood::Warning),
         UnitState::Stopping => ("stopping".to_owned(), Mood::Busy),
         UnitState::Exited { code: 0 } => ("exited with 0".to_owned(), Mood::Idle),
         UnitState::Exited { code } => (format!("exited with {code}"), Mood::Bad),
@@ -68,6 +69,7 @@ fn without_schedule(unit: &UnitStatus) -> (String, Mood) {
 pub fn docker_word(state: &UnitState) -> &'static str {
     match state {
         UnitState::Running | UnitState::Stopping => "running",
+        UnitState::Paused => "paused",
         UnitState::BackingOff { .. } => "restarting",
         UnitState::Exited { .. }
         | UnitState::Stopped { .. }
@@ -101,6 +103,7 @@ pub fn docker_status(unit: &UnitStatus) -> String {
     let ago = age.as_ref().map(|age| format!(" {age} ago")).unwrap_or_default();
     match &unit.state {
         UnitState::Running | UnitState::Stopping => up(unit.health),
+        UnitState::Paused => format!("{} (Paused)", up(None)),
         UnitState::Exited { code } | UnitState::Stopped { code, .. } => format!("Exited ({code}){ago}"),
         UnitState::Succeeded | UnitState::UpToDate => format!("Exited (0){ago}"),
         UnitState::Failed { .. } => format!("Exited ({}){ago}", unit.last_exit.unwrap_or(1)),

@@ -14,6 +14,13 @@ impl Table {
         Self { rows: vec![head.map(str::to_owned).to_vec()] }
     }
 
+    /// A table whose columns are known only when it is drawn.
+    pub fn of(head: Vec<String>, rows: impl IntoIterator<Item = Vec<String>>) -> Self {
+        let mut table = Self { rows: vec![head] };
+        table.rows.extend(rows.into_iter().map(|row| row.iter().map(|cell| cell.replace('\n', " ")).collect()));
+        table
+    }
+
     /// Adds a row. Cells may hold colours; line ends become spaces.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.rows.push(cells.map(|cell| cell.replace('\n', " ")).to_vec());

@@ -221,6 +221,21 @@ fn recorded_in(directory: &Path) -> Option<EnvId> {
     fs::read_to_string(directory.join(".baistack/envid")).ok()?.trim().parse().ok()
 }
 
+/// Takes the record of a name away from its directory, and our directory with it when nothing else is in it.
+pub fn forget(directory: &Path, id: &EnvId) -> Result<(), StateError> {
+    if recorded_in(directory).as_ref() != Some(id) {
+        return Ok(());
+    }
+    let own = directory.join(".baistack");
+    let record = own.join("envid");
+    fs::remove_file(&record).map_err(StateError::at("remove", &record))?;
+    let is_empty = fs::read_dir(&own).is_ok_and(|entries| entries.flatten().all(|entry| entry.file_name() == ".gitignore"));
+    if is_empty {
+        fs::remove_dir_all(&own).map_err(StateError::at("remove", &own))?;
+    }
+    Ok(())
+}
+
 fn record(directory: &Path, id: &EnvId) -> Result<(), StateError> {
     if recorded_in(directory).as_ref() == Some(id) {
         return Ok(());

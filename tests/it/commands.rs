@@ -16,7 +16,7 @@ processes:
 ";
 
 /// Every command that takes services, with what else it must be given.
-const OF_SERVICES: [&str; 15] = [
+const OF_SERVICES: [&str; 28] = [
     "up -d SERVICE",
     "down SERVICE",
     "stop SERVICE",
@@ -32,10 +32,23 @@ const OF_SERVICES: [&str; 15] = [
     "run SERVICE true",
     "config SERVICE",
     "plan SERVICE",
+    "create SERVICE",
+    "scale SERVICE=2",
+    "pause SERVICE",
+    "unpause SERVICE",
+    "wait SERVICE",
+    "top SERVICE",
+    "stats --no-stream SERVICE",
+    "images SERVICE",
+    "events --until 0s SERVICE",
+    "attach SERVICE",
+    "cp SERVICE:/x .",
+    "commit SERVICE",
+    "graph SERVICE",
 ];
 
 /// Every command, in its plainest form.
-const PLAIN: [&str; 21] = [
+const PLAIN: [&str; 37] = [
     "up -d",
     "down",
     "stop",
@@ -54,6 +67,22 @@ const PLAIN: [&str; 21] = [
     "port",
     "build",
     "pull",
+    "push",
+    "create",
+    "scale web=1",
+    "pause",
+    "unpause",
+    "wait web",
+    "top",
+    "stats --no-stream",
+    "images",
+    "events --until 0s",
+    "attach web",
+    "cp web:/x .",
+    "commit web",
+    "export -o x.tar web",
+    "graph",
+    "purge --dry-run",
     "ls",
     "version",
     "completions",
@@ -110,6 +139,17 @@ fn a_value_that_cannot_be_is_refused() {
         "port web http",
         "completions dos",
         "config --format xml",
+        "scale",
+        "scale web",
+        "cp web:/x",
+        "cp a b",
+        "cp web:/x web:/y",
+        "attach --detach-keys ctrl-pq web",
+        "wait",
+        "graph --format svg",
+        "switch No/Name",
+        "export web",
+        "export --to compose web",
     ];
     let sandbox = Sandbox::new(STACK);
     insta::assert_snapshot!("wrong_values", said(&sandbox, "", lines));

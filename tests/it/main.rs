@@ -4,7 +4,9 @@
 
 mod cli;
 mod commands;
+mod container_commands;
 mod docker;
+mod environment_commands;
 mod fuzz;
 mod loading;
 mod process;

@@ -16,7 +16,7 @@ use crate::model::service::{Common, Kind, Service};
 use crate::model::socket::{Socket, SocketAddress};
 use crate::model::stack::Stack;
 use crate::plan::desired::{Caller, Deployment, Places};
-use crate::supervisor::request::{Abort, Down, Recreate, Request, Restart, Select, Stop, Up};
+use crate::supervisor::request::{Abort, Down, Pause, Recreate, Request, Restart, Select, Stop, Up};
 
 /// A stack with this many services, a version in each one's definition, and one more in the network's.
 pub(super) fn deployment(random: &mut Random, size: u64, versions: &[u64]) -> Deployment {
@@ -135,7 +135,8 @@ pub(super) fn down() -> Request {
 /// One of the other requests.
 pub(super) fn any(random: &mut Random, deployment: &Deployment) -> Request {
     let services = if random.chance(40) { Vec::new() } else { vec![one(random, deployment)] };
-    match random.below(4) {
+    match random.below(5) {
+        4 => Request::Pause(Pause { services, paused: random.chance(60) }),
         0 => Request::Stop(Stop { services, timeout: None }),
         1 => Request::Start(Select { services, wait: random.chance(50), wait_timeout: Some(Duration::from_secs(20)) }),
         2 => Request::Kill(crate::supervisor::request::Kill { services, signal: String::new() }),

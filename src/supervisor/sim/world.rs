@@ -358,6 +358,7 @@ impl World {
                 volumes: std::collections::BTreeSet::new(),
                 image: "sha".to_owned(),
                 state: it.state.clone(),
+                paused: false,
                 health: self.has_health(&it.unit).then_some(if it.healthy { SeenHealth::Healthy } else { SeenHealth::Starting }),
             });
         }
@@ -502,6 +503,7 @@ impl World {
                     Outcome::Signalled
                 }
             }
+            Action::Freeze { .. } => Outcome::Signalled,
             Action::Remove { container, .. } => {
                 assert!(self.processes.get(&unit).is_none_or(BTreeMap::is_empty), "{unit}: removed while it lives");
                 if let Some(id) = container

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::supervisor::effect::Effect;
 use crate::supervisor::request::{Kill, Recreate, Restart, Select, Stop};
+use crate::supervisor::status::UnitState;
 
 fn task(common: Value) -> Value {
     json!({"common": common, "kind": {"process": {"command": "run", "task": true}}})
@@ -72,7 +73,7 @@ fn good(action: &Action) -> Outcome {
         Action::Build { .. } | Action::Pull { .. } => Outcome::Image { id: "sha256:1".to_owned() },
         Action::Create { spec, .. } if !spec.service().is_process() => Outcome::Created { container: "new".to_owned() },
         Action::Remove { .. } => Outcome::Removed { anonymous: indexmap::IndexMap::new() },
-        Action::Stop { .. } | Action::Kill { .. } => Outcome::Signalled,
+        Action::Stop { .. } | Action::Kill { .. } | Action::Freeze { .. } => Outcome::Signalled,
         _ => Outcome::Done,
     }
 }
@@ -417,4 +418,34 @@ fn a_down_that_leaves_what_services_made_has_failed() {
     bench.tell(Event::Acted(ticket, Err(Fault::permanent("it is in use"))));
     let [Reply::Failed { reasons }] = &bench.replies()[..] else { panic!("{:?}", bench.replies()) };
     assert_eq!(reasons, &["what the services made could not be removed: it is in use"]);
+}
+
+#[test]
+fn what_is_paused_is_not_probed_and_its_verdict_stands_until_it_goes_on_or_is_stopped() {
+    let check = json!({"healthcheck": {"test": ["CMD", "true"], "interval": "5s"}});
+    let deployment = deployment(json!({"a": process(check)}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    let (ticket, _) = bench.start();
+    bench.answer(ticket, started());
+    let probes = |bench: &Bench| bench.effects.iter().filter(|effect| matches!(effect, Effect::Probe(..))).count();
+    let Some(Effect::Probe(probe, _)) = bench.effects.iter().find(|effect| matches!(effect, Effect::Probe(..))).cloned() else {
+        panic!("it is not probed")
+    };
+    bench.tell(Event::Probed(probe, crate::supervisor::event::ProbeResult { healthy: true, output: String::new() }));
+    let pause = |paused| Request::Pause(crate::supervisor::request::Pause { services: Vec::new(), paused });
+    bench.ask(2, pause(true));
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Freeze { frozen: true, .. }));
+    assert_eq!(bench.status_of("a:1"), UnitState::Running, "not before it is done");
+    bench.answer(ticket, Outcome::Signalled);
+    assert_eq!(bench.status_of("a:1"), UnitState::Paused);
+    assert_eq!(bench.machine.status().units[0].health, Some(Health::Healthy));
+    let before = probes(&bench);
+    bench.now += 60_000;
+    bench.tell(Event::Tick);
+    assert_eq!(probes(&bench), before, "nothing is probed that stands still");
+    bench.ask(3, pause(true));
+    assert!(bench.acts().all(|(_, action)| !matches!(action, Action::Freeze { .. })), "it is so already");
+    bench.ask(4, Request::Stop(Stop::default()));
+    assert_eq!(bench.verbs(), ["unpause a:1", "stop a:1"], "standing still it could not end");
 }

@@ -248,6 +248,21 @@ impl Docker {
         }
     }
 
+    /// Lets a container stand still, or go on; one that does already, or does not run, is left as it is.
+    pub(super) async fn freeze(&self, spec: &UnitSpec, container: Option<&str>, frozen: bool) -> Result<Outcome, Fault> {
+        let link = self.link().await?;
+        let Some(id) = known_or_found(&link, spec, container).await? else { return Ok(Outcome::Signalled) };
+        let done = if frozen { link.api.pause_container(&id).await } else { link.api.unpause_container(&id).await };
+        match done {
+            Ok(()) => Ok(Outcome::Signalled),
+            // 409: it is so already. Old engines say 500.
+            Err(error) if matches!(error::status(&error), Some(404 | 409)) || error.to_string().contains("already paused") => {
+                Ok(Outcome::Signalled)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     pub(super) async fn remove(
         &self,
         unit: &UnitId,

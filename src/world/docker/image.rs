@@ -70,7 +70,7 @@ impl Docker {
         image_id(&link, reference).await
     }
 
-    async fn credentials(&self, reference: &str) -> Option<bollard::auth::DockerCredentials> {
+    pub(super) async fn credentials(&self, reference: &str) -> Option<bollard::auth::DockerCredentials> {
         let (config_dir, reference) = (self.0.config_dir.clone()?, reference.to_owned());
         tokio::task::spawn_blocking(move || registry::credentials(&config_dir, &reference)).await.ok()?
     }
@@ -167,7 +167,7 @@ async fn pull_once(
 }
 
 /// Repository and tag or digest of a reference. The colon of a registry's port is not a tag's.
-fn split_tag(reference: &str) -> (&str, Option<&str>) {
+pub(super) fn split_tag(reference: &str) -> (&str, Option<&str>) {
     if let Some((repository, digest)) = reference.split_once('@') {
         return (repository, Some(digest));
     }

@@ -13,19 +13,25 @@
 //! | `image` `context` `dockerignore` `registry` `progress` `prune` | pull, build and remove |
 //! | `logs` `exec` `run` `pre_start` | what a container writes; commands inside one; one-off containers, for hooks too |
 //! | `owned` `environments` | what else belongs to an environment; all environments |
+//! | `listing` `usage` `feed` | containers, what they use, and events, as commands show them |
+//! | `files` `copy` `push` | files in and out of a container, images out |
 
 mod body;
 mod connect;
 mod container;
 mod context;
+mod copy;
 mod dockerignore;
 mod endpoints;
 mod environments;
 mod error;
 mod events;
 mod exec;
+mod feed;
+mod files;
 mod image;
 mod labels;
+mod listing;
 mod logs;
 mod mounts;
 mod needs;
@@ -36,12 +42,14 @@ mod pre_start;
 mod progress;
 mod prune;
 mod published;
+mod push;
 mod registry;
 mod resources;
 mod run;
 mod security;
 mod sharing;
 mod time;
+mod usage;
 mod volume;
 
 use std::collections::HashMap;
@@ -54,15 +62,20 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use connect::Endpoint;
 use connect::Link;
+pub use copy::CopyOptions;
 pub use dockerignore::{BadPattern, DockerIgnore};
 pub use environments::SeenEnvironment;
 pub use exec::{ExecSpec, Input, Output, Session, Terminal};
+pub use feed::Happened;
+pub use files::{Archive, Commit, PathInside};
 use image::Patience;
+pub use listing::{ImageFacts, Listed, ListedVolume};
 pub use logs::{LogLine, LogRange, LogStream};
 use observe::Births;
 pub use owned::OwnedThing;
 pub use published::PortOfContainer;
 pub use run::{Attached, RunSpec};
+pub use usage::Top;
 
 use crate::base::name::ServiceName;
 use crate::plan::action::{Action, Fault, Outcome, Ticket};
@@ -76,6 +89,17 @@ const AT_ONCE: usize = 4;
 /// A Docker Engine. Cheap to clone; connects when it is first needed, and again after the engine was away.
 #[derive(Debug, Clone)]
 pub struct Docker(Arc<Inner>);
+
+/// What an engine says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
+    /// Its release, `20.10.24`.
+    pub release: String,
+    /// Where it keeps its things, on its own host.
+    pub root: Option<PathBuf>,
+    /// What its clock says, in RFC 3339.
+    pub clock: Option<String>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -113,6 +137,13 @@ impl Docker {
         Ok(needs::unmet(deployment, services, link.version, &link.release))
     }
 
+    /// What the engine says of itself: release, where it keeps its things, its clock.
+    pub async fn about(&self) -> Result<About, Fault> {
+        let link = self.link().await?;
+        let info = link.api.info().await?;
+        Ok(About { release: link.release, root: info.docker_root_dir.map(PathBuf::from), clock: info.system_time })
+    }
+
     /// Does one action on a container, network, volume or image.
     pub async fn act(&self, ticket: &Ticket, action: &Action, events: &Sender<Event>) -> Result<Outcome, Fault> {
         match action {
@@ -136,6 +167,7 @@ impl Docker {
             Action::Start { spec, incarnation, line } => self.start(spec, *incarnation, line.as_deref(), ticket, events).await,
             Action::Stop { spec, grace, container, .. } => self.stop(spec, container.as_deref(), *grace).await,
             Action::Kill { spec, signal, container, .. } => self.kill(spec, container.as_deref(), signal).await,
+            Action::Freeze { spec, container, frozen, .. } => self.freeze(spec, container.as_deref(), *frozen).await,
             Action::Remove { unit, container, spec, volumes } => {
                 self.remove(unit, container.as_deref(), spec.as_ref(), *volumes).await
             }

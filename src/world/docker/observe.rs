@@ -171,6 +171,7 @@ fn seen(summary: &ContainerSummary, state: SeenState, ended: Option<&str>, healt
         volumes: summary.mounts.iter().flatten().filter_map(|mount| mount.name.clone()).collect(),
         image: summary.image_id.clone().unwrap_or_default(),
         state,
+        paused: summary.state == Some(ContainerSummaryStateEnum::PAUSED),
         health: health.filter(|_| running),
     }
 }

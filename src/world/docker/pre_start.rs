@@ -12,6 +12,7 @@ use super::body::{Surroundings, filled};
 use super::connect::Link;
 use super::container::{MakeError, make};
 use super::endpoints::Networking;
+use super::image::Patience;
 use super::labels::{self, OneOff};
 use super::observe::list_containers;
 use super::run::slug;
@@ -66,7 +67,7 @@ impl Docker {
         match link.api.inspect_image(&image).await {
             Ok(_) => {}
             Err(error) if error::is_not_found(&error) => {
-                self.pull(&image, container.platform.as_deref(), ticket, events).await?;
+                self.pull(&image, container.platform.as_deref(), Patience::Retries, ticket, events).await?;
             }
             Err(error) => return Err(error.into()),
         }

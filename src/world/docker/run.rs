@@ -81,6 +81,18 @@ impl Docker {
         })
     }
 
+    /// Whether a container reads its input: one that was made without `stdin_open` has none.
+    pub async fn reads_input(&self, container: &str) -> Result<bool, Fault> {
+        let config = self.link().await?.api.inspect_container(container, None).await?.config.unwrap_or_default();
+        Ok(config.open_stdin == Some(true))
+    }
+
+    /// Whether a container has a terminal of its own.
+    pub async fn has_terminal(&self, container: &str) -> Result<bool, Fault> {
+        let config = self.link().await?.api.inspect_container(container, None).await?.config.unwrap_or_default();
+        Ok(config.tty == Some(true))
+    }
+
     /// Makes a one-off container, connects to it and starts it. It stays when it has ended.
     pub async fn run(&self, spec: &UnitSpec, run: &RunSpec) -> Result<Attached, Fault> {
         let link = self.link().await?;

@@ -62,6 +62,12 @@ pub fn unit_of(path: &Path) -> Option<UnitId> {
     Some(UnitId::new(service.parse().ok()?, replica.parse().ok()?))
 }
 
+/// The units that have a log in a directory.
+pub fn logged(directory: &Path) -> Vec<UnitId> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| unit_of(&entry.path())).collect()
+}
+
 /// The writer's side.
 #[derive(Debug)]
 pub struct LogFile {

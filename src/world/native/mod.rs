@@ -10,6 +10,7 @@ pub mod child;
 pub mod exec;
 pub mod files;
 pub mod guard;
+pub mod inspect;
 pub mod isolation;
 pub mod listener;
 pub mod marker;
@@ -116,6 +117,9 @@ impl Native {
                 Some(self.stop(spec, *incarnation))
             }
             Action::Kill { spec, incarnation, signal, .. } => Some(self.kill(spec, *incarnation, signal)),
+            Action::Freeze { spec, incarnation, frozen, .. } => {
+                Some(self.kill(spec, *incarnation, if *frozen { "SIGSTOP" } else { "SIGCONT" }))
+            }
             Action::Remove { unit, volumes, .. } => {
                 let removed = files::remove(&self.state_dir, unit, *volumes);
                 Some(removed.map(|()| Outcome::Removed { anonymous: IndexMap::new() }))

@@ -1,0 +1,257 @@
+//! `doctor`: looks at the host and at the stack, and says what to do about what is wrong.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::CliError;
+use super::context::{Context, Purpose};
+use super::stale::{self, Stale};
+use super::version::VERSION;
+use crate::base::exit::Exit;
+use crate::base::name::{ServiceName, UnitId};
+use crate::plan::desired::{Deployment, UnitSpec};
+use crate::plan::hash::ConfigHash;
+use crate::view::checkup::{self, Health};
+use crate::view::{json, term};
+use crate::world::clock;
+use crate::world::facts::{self, Finding, Holders, Verdict};
+use crate::world::native::capabilities::{self, Verdict as Capable};
+use crate::world::native::cgroup;
+
+/// The oldest engine that has all that is asked of one.
+const OLDEST: (u32, u32) = (20, 10);
+
+/// Flags of `doctor`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Looks at the engine, limits of files and watches, locale, disks, clock and what dead environments left; of the stack \
+                        here also at `requires`, ports, capabilities and limits. --fix does what is safe; what needs sudo it asks for \
+                        once, on a terminal.\n\nExit codes:\n  0 nothing is wrong   1 something is"
+)]
+pub struct Args {
+    /// Mend what can be mended safely
+    #[arg(long)]
+    pub fix: bool,
+    /// `text` or `json`
+    #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
+    pub format: String,
+}
+
+/// One thing that was looked at, and how it can be mended by us.
+struct Check {
+    finding: Finding,
+    cure: Option<Cure>,
+}
+
+/// What we can do about something.
+enum Cure {
+    /// Nothing of it can do harm.
+    Stale(Stale),
+    /// A command that needs root, and what it is for.
+    Root(Vec<String>, String),
+}
+
+impl From<Finding> for Check {
+    fn from(finding: Finding) -> Self {
+        // A remedy that begins so is a command and nothing else.
+        let root = finding.remedy.as_deref().and_then(|remedy| remedy.strip_prefix("sudo sysctl -w "));
+        let cure = root.map(|setting| {
+            let words = ["sudo", "sysctl", "-w", setting].map(str::to_owned).to_vec();
+            Cure::Root(words, finding.found.clone())
+        });
+        Self { finding, cure }
+    }
+}
+
+/// Looks at everything.
+pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
+    let mut checks = checks(context)?;
+    if args.fix && mend(&checks, context)? {
+        checks = self::checks(context)?;
+    }
+    if args.format == "json" {
+        let object = |check: &Check| {
+            let finding = &check.finding;
+            let verdict = match finding.verdict {
+                Verdict::Fine => "ok",
+                Verdict::Doubtful => "warning",
+                Verdict::Wrong => "failed",
+            };
+            json!({ "name": finding.name, "verdict": verdict, "found": finding.found, "remedy": finding.remedy })
+        };
+        context.printer.data(json::document(&checks.iter().map(object).collect::<Vec<_>>()))?;
+    } else {
+        let width = checks.iter().map(|check| check.finding.name.len()).max().unwrap_or(0);
+        for Check { finding, .. } in &checks {
+            let health = match finding.verdict {
+                Verdict::Fine => Health::Fine,
+                Verdict::Doubtful => Health::Doubtful,
+                Verdict::Wrong => Health::Wrong,
+            };
+            let remedy = finding.remedy.as_deref();
+            context.printer.data(checkup::line(health, finding.name, width, &finding.found, remedy, context.printer.paint))?;
+        }
+    }
+    let wrong = checks.iter().any(|check| check.finding.verdict == Verdict::Wrong);
+    Ok(if wrong { Exit::Failure } else { Exit::Success })
+}
+
+fn checks(context: &Context) -> Result<Vec<Check>, CliError> {
+    let state = context.state()?;
+    let mut checks: Vec<Check> = vec![Finding::fine("version", VERSION).into()];
+    let deployment = stack(&mut checks, context);
+    checks.extend(engine(deployment.as_deref(), context)?.into_iter().map(Check::from));
+    let general = [facts::locale(&context.caller), facts::watches(), facts::open_files(), facts::room("disk", state.path())];
+    checks.extend(general.map(Check::from));
+    checks.push(match stale::privacy(&state) {
+        None => Finding::fine("state", state.path().display().to_string()).into(),
+        Some((finding, stale)) => Check { finding, cure: Some(Cure::Stale(stale)) },
+    });
+    let left: Vec<Check> =
+        (stale::left(context)?.into_iter()).map(|(finding, stale)| Check { finding, cure: stale.map(Cure::Stale) }).collect();
+    if left.is_empty() {
+        checks.push(Finding::fine("dead environments", "nothing is left of any").into());
+    }
+    checks.extend(left);
+    if let Some(deployment) = deployment {
+        of_stack(&deployment, &mut checks, context)?;
+    }
+    Ok(checks)
+}
+
+/// The stack here, if there is one and it can be read.
+fn stack(checks: &mut Vec<Check>, context: &Context) -> Option<Arc<Deployment>> {
+    match context.load(Purpose::Forecast, &[]) {
+        Ok(ready) => {
+            let files: Vec<String> = ready.deployment.stack.files.iter().map(|file| file.display().to_string()).collect();
+            checks.push(Finding::fine("stack file", files.join(", ")).into());
+            Some(Arc::new(ready.deployment))
+        }
+        Err(CliError::StackFile(why)) if context.recorded_env().ok().flatten().is_none() && context.global.file.is_empty() => {
+            checks.push(Finding::doubtful("stack file", why, "`baistack init` writes one; -f names one").into());
+            None
+        }
+        Err(error) => {
+            checks.push(
+                Finding::wrong("stack file", error.to_string(), "the places are shown above; `baistack explain CODE` says more")
+                    .into(),
+            );
+            None
+        }
+    }
+}
+
+fn engine(deployment: Option<&Deployment>, context: &Context) -> Result<Vec<Finding>, CliError> {
+    let needed = deployment.is_none_or(|it| it.stack.services.values().any(|service| !service.is_process()));
+    let about = match context.engine()?.with(async |docker| docker.about().await) {
+        Ok(about) => about,
+        Err(fault) => {
+            let remedy = if fault.message.contains("permission denied") {
+                "sudo usermod -aG docker \"$USER\", and log in again"
+            } else {
+                "sudo systemctl start docker; `docker context ls` and DOCKER_HOST say which engine is asked"
+            };
+            let finding = if needed { Finding::wrong } else { Finding::doubtful };
+            return Ok(vec![finding("engine", fault.message, remedy.to_owned())]);
+        }
+    };
+    let mut parts = about.release.split(['.', '-', '+']).filter_map(|part| part.parse().ok());
+    let release: (u32, u32) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    let told = format!("Docker Engine {}", about.release);
+    let mut findings = vec![if release < OLDEST && release != (0, 0) {
+        Finding::doubtful("engine", format!("{told} is old"), format!("install {}.{:02} or a later one", OLDEST.0, OLDEST.1))
+    } else {
+        Finding::fine("engine", told)
+    }];
+    // An engine elsewhere has its disk there.
+    if let Some(root) = about.root.filter(|root| root.is_dir()) {
+        findings.push(facts::room("engine's disk", &root));
+    }
+    let engines = about.clock.as_deref().and_then(|clock| humantime::parse_rfc3339(clock).ok());
+    findings.extend(engines.map(|engines| facts::clocks(clock::wall(), engines)));
+    Ok(findings)
+}
+
+/// What `up` would look at before it starts anything.
+fn of_stack(deployment: &Arc<Deployment>, checks: &mut Vec<Check>, context: &Context) -> Result<(), CliError> {
+    let release = || context.engine().map_err(|error| error.to_string())?.release().map_err(|fault| fault.message);
+    let missing = facts::missing(deployment, &context.caller, &release);
+    tell(checks, "requires", missing, "all that the stack requires is there", "see `requires` in the stack file");
+    let selected: Vec<ServiceName> = deployment.stack.services.keys().cloned().collect();
+    let containers = || context.ports_of_containers(&deployment.env);
+    let holders = Holders::look(&context.state()?, &context.env_dir(&deployment.env)?, &containers).map_err(CliError::failed)?;
+    let taken = facts::taken_ports(deployment, &selected, &holders);
+    tell(
+        checks,
+        "ports",
+        taken,
+        "those that the files fix are free, or ours",
+        "end whoever holds it, or make it a named port in `ports:`",
+    );
+    let mut limits = Vec::new();
+    for (name, service) in deployment.stack.services.iter().filter(|(_, service)| service.is_process()) {
+        let hash = ConfigHash::of(service, &deployment.stack);
+        let spec = UnitSpec { unit: UnitId::new(name.clone(), 1), deployment: Arc::clone(deployment), hash };
+        limits.extend(cgroup::check(&spec).err().map(|fault| format!("`{name}`: {fault}")));
+        match capabilities::check(&spec) {
+            Capable::NotAsked | Capable::Ambient | Capable::InFile | Capable::NotYet(_) => {}
+            Capable::Wrong(fault) => {
+                checks.push(Finding::wrong("capabilities", format!("`{name}`: {fault}"), "see `cap_add` of the service").into());
+            }
+            Capable::Missing(missing) => {
+                let command = missing.command();
+                let finding = Finding::wrong("capabilities", format!("`{name}` lacks some of its `cap_add`"), command.join(" "));
+                let cure = (!missing.shared_interpreter).then(|| Cure::Root(command, missing.consequences()));
+                checks.push(Check { finding, cure });
+            }
+        }
+    }
+    tell(checks, "limits", limits, "those of processes can be kept", "`up --ignore-limits` runs without them");
+    Ok(())
+}
+
+fn tell(checks: &mut Vec<Check>, name: &'static str, problems: Vec<String>, fine: &str, remedy: &str) {
+    if problems.is_empty() {
+        checks.push(Finding::fine(name, fine).into());
+    }
+    checks.extend(problems.into_iter().map(|problem| Finding::wrong(name, problem, remedy).into()));
+}
+
+/// Mends what can be mended; whether anything was tried.
+fn mend(checks: &[Check], context: &Context) -> Result<bool, CliError> {
+    let mut tried = false;
+    for check in checks {
+        if let Some(Cure::Stale(stale)) = &check.cure {
+            tried = true;
+            match stale.mend() {
+                Ok(done) => context.printer.say(format!("mended: {done}")),
+                Err(why) => context.printer.warning(format!("{}: {why}", check.finding.name)),
+            }
+        }
+    }
+    let root: Vec<(&Vec<String>, &String)> = (checks.iter())
+        .filter_map(|check| if let Some(Cure::Root(command, why)) = &check.cure { Some((command, why)) } else { None })
+        .collect();
+    if root.is_empty() {
+        return Ok(tried);
+    }
+    root.iter().for_each(|(command, why)| context.printer.say(format!("`{}`: {why}", command.join(" "))));
+    if !term::stdin_is_terminal() {
+        context.printer.warning("that needs root, and there is no terminal to ask on");
+        return Ok(tried);
+    }
+    context.printer.ask("Run this as root? [y/N] ");
+    if !term::answer_is_yes() {
+        return Ok(tried);
+    }
+    for (command, _) in root {
+        match Command::new(&command[0]).args(&command[1..]).status() {
+            Ok(status) if status.success() => tried = true,
+            Ok(status) => context.printer.warning(format!("`{}` ended with {status}", command.join(" "))),
+            Err(error) => context.printer.warning(format!("`{}`: {error}", command.join(" "))),
+        }
+    }
+    Ok(tried)
+}

@@ -1,0 +1,184 @@
+//! The containers of an environment as people see them: for the commands that show or address single containers.
+//!
+//! [`observe`](super::observe) tells the machine what it has to know; here is what `docker ps` would say.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, PortSummary};
+use bollard::query_parameters::{ListImagesOptionsBuilder, ListVolumesOptionsBuilder};
+
+use super::labels;
+use super::observe::{list_containers, name_of};
+use super::{Docker, error};
+use crate::base::name::{EnvId, UnitId};
+use crate::plan::action::Fault;
+
+/// One container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// The engine's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The unit that its labels name; none for labels that no unit can have.
+    pub unit: Option<UnitId>,
+    /// Made by `run`.
+    pub one_off: bool,
+    /// The image's reference as it was given.
+    pub image: String,
+    /// The image's id.
+    pub image_id: String,
+    /// `running`, `paused`, `exited`, …
+    pub state: String,
+    /// `Up 5 minutes (healthy)`.
+    pub status: String,
+    /// What it runs, as one line.
+    pub command: String,
+    /// When it was made, in seconds since 1970.
+    pub created: i64,
+    /// `0.0.0.0:8080->80/tcp, 443/tcp`.
+    pub ports: String,
+    /// The volumes that it mounts, by name.
+    pub volumes: Vec<String>,
+}
+
+impl Listed {
+    /// Whether it runs, stands still, or is about to run again.
+    pub fn is_alive(&self) -> bool {
+        matches!(self.state.as_str(), "running" | "paused" | "restarting")
+    }
+}
+
+/// What an image is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageFacts {
+    /// `linux/amd64`.
+    pub platform: String,
+    /// Bytes.
+    pub size: u64,
+    /// When it was made, in RFC 3339.
+    pub created: Option<String>,
+    /// Its tags, as `repository:tag`.
+    pub tags: Vec<String>,
+}
+
+/// One volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedVolume {
+    /// Its name.
+    pub name: String,
+    /// Its driver.
+    pub driver: String,
+    /// Where it lies on the engine's host.
+    pub mountpoint: String,
+    /// `local`.
+    pub scope: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Docker {
+    /// The volumes of an environment, by name.
+    pub async fn list_volumes(&self, env: &EnvId) -> Result<Vec<ListedVolume>, Fault> {
+        let filters = HashMap::from([("label", vec![labels::of_env(env)])]);
+        let options = ListVolumesOptionsBuilder::default().filters(&filters).build();
+        let answer = self.link().await?.api.list_volumes(Some(options)).await?;
+        let mut listed: Vec<ListedVolume> = (answer.volumes.into_iter().flatten())
+            .map(|volume| ListedVolume {
+                scope: volume.scope.map(|scope| scope.to_string()).unwrap_or_default(),
+                labels: volume.labels.into_iter().collect(),
+                name: volume.name,
+                driver: volume.driver,
+                mountpoint: volume.mountpoint,
+            })
+            .collect();
+        listed.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(listed)
+    }
+
+    /// The containers of an environment in any state, one-off ones too, by service and replica.
+    pub async fn list(&self, env: &EnvId) -> Result<Vec<Listed>, Fault> {
+        let link = self.link().await?;
+        let list = list_containers(&link, &[("label", labels::of_env(env))]).await?;
+        let ours = list.into_iter().filter(|summary| labels::is_of_service(summary.labels.as_ref()));
+        let mut listed: Vec<Listed> = ours.map(|summary| of_summary(&summary)).collect();
+        listed.sort_by(|a, b| (&a.unit, a.one_off, a.created, &a.name).cmp(&(&b.unit, b.one_off, b.created, &b.name)));
+        Ok(listed)
+    }
+
+    /// The images that were built for an environment, by their first tag, else their id.
+    pub async fn images_of(&self, env: &EnvId) -> Result<Vec<String>, Fault> {
+        let filters = HashMap::from([("label", vec![labels::of_env(env)])]);
+        let options = ListImagesOptionsBuilder::default().filters(&filters).build();
+        let images = self.link().await?.api.list_images(Some(options)).await?;
+        Ok(images.into_iter().map(|image| image.repo_tags.into_iter().next().unwrap_or(image.id)).collect())
+    }
+
+    /// What an image is; none when it is gone.
+    pub async fn image_facts(&self, id: &str) -> Result<Option<ImageFacts>, Fault> {
+        let image = match self.link().await?.api.inspect_image(id).await {
+            Ok(image) => image,
+            Err(error) if error::is_not_found(&error) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let parts = [image.os, image.architecture, image.variant].into_iter().flatten().filter(|part| !part.is_empty());
+        Ok(Some(ImageFacts {
+            platform: parts.collect::<Vec<_>>().join("/"),
+            size: image.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+            created: image.created.as_ref().map(ToString::to_string),
+            tags: image.repo_tags.unwrap_or_default(),
+        }))
+    }
+}
+
+fn of_summary(summary: &ContainerSummary) -> Listed {
+    let labels = summary.labels.as_ref();
+    let volumes = summary.mounts.iter().flatten().filter_map(|mount| mount.name.clone());
+    Listed {
+        id: summary.id.clone().unwrap_or_default(),
+        name: name_of(summary),
+        unit: labels::unit(labels),
+        one_off: labels::get(labels, labels::ONE_OFF).is_some_and(|value| value.eq_ignore_ascii_case("true")),
+        image: summary.image.clone().unwrap_or_default(),
+        image_id: summary.image_id.clone().unwrap_or_default(),
+        state: summary.state.unwrap_or(ContainerSummaryStateEnum::EMPTY).to_string(),
+        status: summary.status.clone().unwrap_or_default(),
+        command: summary.command.clone().unwrap_or_default(),
+        created: summary.created.unwrap_or(0),
+        ports: ports(summary.ports.as_deref().unwrap_or_default()),
+        volumes: volumes.filter(|name| !name.is_empty()).collect(),
+    }
+}
+
+/// As `docker ps` writes them, without its ranges.
+fn ports(all: &[PortSummary]) -> String {
+    let mut all: Vec<&PortSummary> = all.iter().collect();
+    all.sort_by_key(|port| (port.private_port, port.public_port, port.ip.clone()));
+    let shown = all.into_iter().map(|port| {
+        let inside = format!("{}/{}", port.private_port, port.typ.map(|typ| typ.to_string()).unwrap_or_default());
+        match (port.public_port, port.ip.as_deref().unwrap_or_default()) {
+            (None, _) => inside,
+            (Some(public), ip) if ip.contains(':') => format!("[{ip}]:{public}->{inside}"),
+            (Some(public), ip) => format!("{ip}:{public}->{inside}"),
+        }
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bollard::models::PortSummaryTypeEnum;
+
+    #[test]
+    fn ports_read_as_in_docker_ps() {
+        let port = |ip: Option<&str>, private_port, public_port| PortSummary {
+            ip: ip.map(str::to_owned),
+            private_port,
+            public_port,
+            typ: Some(PortSummaryTypeEnum::TCP),
+        };
+        let all = [port(None, 443, None), port(Some("::"), 80, Some(8080)), port(Some("0.0.0.0"), 80, Some(8080))];
+        assert_eq!(ports(&all), "0.0.0.0:8080->80/tcp, [::]:8080->80/tcp, 443/tcp");
+    }
+}

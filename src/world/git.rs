@@ -1,0 +1,187 @@
+//! What would be lost with a repository of git: work that is nowhere else.
+//!
+//! Git itself is asked; its hooks and monitors, which a repository may bring along, are not run. What cannot be judged counts as
+//! work.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Lines of one sort that are told; more are counted.
+const TOLD: usize = 5;
+
+/// A repository with work that is nowhere else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Work {
+    /// Where.
+    pub path: PathBuf,
+    /// What, one sentence each.
+    pub what: Vec<String>,
+}
+
+/// All work in repositories at or below a path. Links are not followed: what they lead to would not be lost.
+pub fn work_below(path: &Path) -> Vec<Work> {
+    let mut found = Vec::new();
+    let mut waiting = vec![path.to_owned()];
+    while let Some(directory) = waiting.pop() {
+        if !fs::symlink_metadata(&directory).is_ok_and(|metadata| metadata.is_dir()) {
+            continue;
+        }
+        let what = match Repository::at(&directory) {
+            Some(repository) => repository.work(),
+            None => Vec::new(),
+        };
+        if !what.is_empty() {
+            found.push(Work { path: directory.clone(), what });
+        }
+        match fs::read_dir(&directory) {
+            Ok(entries) => {
+                let below = entries.flatten().filter(|entry| entry.file_name() != ".git");
+                waiting.extend(below.map(|entry| entry.path()));
+            }
+            Err(error) => found.push(Work { path: directory, what: vec![format!("it cannot be looked into: {error}")] }),
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+/// What kind of repository lies in a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// With its history.
+    Whole,
+    /// A working tree whose history lies elsewhere.
+    Worktree,
+    /// History without a working tree.
+    Bare,
+}
+
+struct Repository<'a> {
+    path: &'a Path,
+    kind: Kind,
+}
+
+impl<'a> Repository<'a> {
+    fn at(path: &'a Path) -> Option<Self> {
+        let kind = match fs::symlink_metadata(path.join(".git")) {
+            Ok(metadata) if metadata.is_dir() => Kind::Whole,
+            Ok(_) => Kind::Worktree,
+            Err(_) if ["HEAD", "objects", "refs"].iter().all(|name| path.join(name).exists()) => Kind::Bare,
+            Err(_) => return None,
+        };
+        Some(Self { path, kind })
+    }
+
+    fn work(&self) -> Vec<String> {
+        let mut what = Vec::new();
+        let mut note = |found: Result<Vec<String>, String>, say: &dyn Fn(usize) -> String| match found {
+            Ok(lines) if lines.is_empty() => {}
+            Ok(lines) => {
+                let more = if lines.len() > TOLD { ", …" } else { "" };
+                let told: Vec<&str> = lines.iter().take(TOLD).map(|line| line.trim()).collect();
+                what.push(format!("{}: {}{more}", say(lines.len()), told.join(", ")));
+            }
+            Err(why) => what.push(format!("it cannot be judged: {why}")),
+        };
+        if self.kind != Kind::Bare {
+            let changed = self.ask(&["status", "--porcelain", "--untracked-files=all"]);
+            note(changed, &|count| counted(count, "file is not committed", "files are not committed"));
+        }
+        if self.kind != Kind::Worktree {
+            let stashed = self.ask(&["stash", "list", "--format=%gs"]);
+            note(stashed, &|count| counted(count, "stash", "stashes"));
+            let own = self.ask(&["log", "--format=%h %s", "--branches", "--tags", "HEAD", "--not", "--remotes"]);
+            // A repository without a commit has no HEAD.
+            let own = if self.ask(&["rev-parse", "--verify", "--quiet", "HEAD"]).is_err() { Ok(Vec::new()) } else { own };
+            note(own, &|count| counted(count, "commit is not pushed", "commits are not pushed"));
+        }
+        what.dedup();
+        what
+    }
+
+    /// The lines of an answer.
+    fn ask(&self, question: &[&str]) -> Result<Vec<String>, String> {
+        let mut command = Command::new("git");
+        command.args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]);
+        command.arg(if self.kind == Kind::Bare { "--git-dir" } else { "-C" }).arg(self.path).args(question);
+        // Whatever repository the caller is in, this one is meant; and nothing is written to it.
+        for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE"] {
+            command.env_remove(name);
+        }
+        command.env("GIT_OPTIONAL_LOCKS", "0").env("LC_ALL", "C").stdin(Stdio::null());
+        let said = command.output().map_err(|error| format!("`git` cannot be run: {error}"))?;
+        if !said.status.success() {
+            let why = String::from_utf8_lossy(&said.stderr);
+            return Err(why.lines().next().unwrap_or("git fails").to_owned());
+        }
+        Ok(String::from_utf8_lossy(&said.stdout).lines().map(str::to_owned).collect())
+    }
+}
+
+fn counted(count: usize, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn git(directory: &Path, words: &[&str]) {
+        let mut command = Command::new("git");
+        command.arg("-C").arg(directory).args(["-c", "user.name=t", "-c", "user.email=t@t", "-c", "init.defaultBranch=main"]);
+        let said = command.args(words).output().unwrap();
+        assert!(said.status.success(), "{words:?}: {}", String::from_utf8_lossy(&said.stderr));
+    }
+
+    /// A repository `work` whose one commit is pushed to `origin`.
+    fn pushed(place: &Path) -> PathBuf {
+        git(place, &["init", "-q", "--bare", "origin"]);
+        git(place, &["clone", "-q", "origin", "work"]);
+        let work = place.join("work");
+        fs::write(work.join("file"), "1").unwrap();
+        git(&work, &["add", "."]);
+        git(&work, &["commit", "-q", "-m", "first"]);
+        git(&work, &["push", "-q", "origin", "HEAD"]);
+        work
+    }
+
+    #[test]
+    fn work_that_is_nowhere_else_is_found_and_pushed_work_is_not() {
+        let place = tempfile::tempdir().unwrap();
+        let work = pushed(place.path());
+        let said = || work_below(&work).into_iter().flat_map(|work| work.what).collect::<Vec<_>>();
+        assert_eq!(said(), Vec::<String>::new());
+        fs::write(work.join("new"), "").unwrap();
+        assert_eq!(said(), ["1 file is not committed: ?? new"]);
+        git(&work, &["stash", "-q", "-u"]);
+        assert_eq!(said().len(), 1, "{:?}", said());
+        assert!(said()[0].starts_with("1 stash: "), "{:?}", said());
+        git(&work, &["stash", "drop", "-q"]);
+        git(&work, &["commit", "-q", "--allow-empty", "-m", "second"]);
+        assert!(said()[0].starts_with("1 commit is not pushed: ") && said()[0].ends_with(" second"), "{:?}", said());
+    }
+
+    #[test]
+    fn a_repository_is_found_however_deep_and_whatever_it_is() {
+        let place = tempfile::tempdir().unwrap();
+        let deep = place.path().join("a/b");
+        fs::create_dir_all(&deep).unwrap();
+        let work = pushed(&deep);
+        git(&work, &["worktree", "add", "-q", "../tree"]);
+        fs::write(deep.join("tree/file"), "2").unwrap();
+        let found = work_below(place.path());
+        // Nothing in a bare repository that is nobody's clone is anywhere else.
+        let paths: Vec<_> = found.iter().map(|work| work.path.strip_prefix(&deep).unwrap().to_owned()).collect();
+        assert_eq!(paths, [PathBuf::from("origin"), PathBuf::from("tree")], "{found:#?}");
+    }
+
+    #[test]
+    fn what_git_refuses_to_judge_counts_as_work() {
+        let place = tempfile::tempdir().unwrap();
+        fs::create_dir(place.path().join(".git")).unwrap();
+        let found = work_below(place.path());
+        assert!(found[0].what[0].starts_with("it cannot be judged: "), "{found:?}");
+        assert_eq!(work_below(&place.path().join("none")), []);
+    }
+}

@@ -1,0 +1,199 @@
+//! Commands about containers that run, as a user has them: files in and out, terminals, what is used, what stands still.
+
+use std::fs;
+
+use bollard::models::ContainerStateStatusEnum;
+
+use crate::support::sandbox::{Sandbox, until};
+
+const STACK: &str = "
+services:
+  web: {image: IMAGE, command: [sleep, '1000'], init: true, stop_grace_period: 1s, volumes: ['data:/data']}
+  echo: {image: IMAGE, command: [cat], stdin_open: true, init: true, stop_grace_period: 1s}
+volumes: {data: {}}
+";
+
+fn up(name: &str) -> Option<Sandbox> {
+    let sandbox = Sandbox::with_engine(name, STACK)?;
+    sandbox.ok(&["up", "-d", "--wait"]);
+    Some(sandbox)
+}
+
+#[test]
+fn create_makes_containers_and_starts_none() {
+    let Some(sandbox) = Sandbox::with_engine("create", STACK) else { return };
+    sandbox.ok(&["create", "web"]);
+    assert_eq!(sandbox.engine().state("web-1"), Some(ContainerStateStatusEnum::CREATED));
+    assert_eq!(sandbox.engine().state("echo-1"), None, "nobody asked for it");
+    sandbox.ok(&["start", "web"]);
+    assert!(sandbox.engine().is_running("web-1"));
+}
+
+#[test]
+fn scale_leaves_the_replicas_that_stay_alone() {
+    let Some(sandbox) = up("scale") else { return };
+    let first = sandbox.engine().id("web-1");
+    sandbox.ok(&["scale", "web=3"]);
+    assert_eq!(sandbox.engine().containers(), ["echo-1", "web-1", "web-2", "web-3"]);
+    sandbox.ok(&["scale", "echo=2"]);
+    assert!(sandbox.engine().is_running("web-3"), "only what was named is changed");
+    sandbox.ok(&["scale", "web=1"]);
+    assert_eq!(sandbox.engine().containers(), ["echo-1", "echo-2", "web-1"]);
+    assert_eq!(sandbox.engine().id("web-1"), first);
+    let said = sandbox.run(&["exec", "--index", "3", "web", "true"]);
+    assert_eq!(said.code, 5, "{said:?}");
+    assert!(said.err.contains("`web` has no replica 3") && said.err.contains("only 1"), "{said:?}");
+    assert_eq!(sandbox.run(&["logs", "--index", "9", "web"]).code, 5);
+}
+
+#[test]
+fn what_is_paused_stands_still_until_it_is_let_go_on_and_can_be_stopped() {
+    let Some(sandbox) = up("pause") else { return };
+    let state = || sandbox.engine().state("web-1");
+    sandbox.ok(&["pause", "web"]);
+    assert_eq!(state(), Some(ContainerStateStatusEnum::PAUSED));
+    assert!(sandbox.ok(&["ps", "web"]).contains("(Paused)"));
+    assert_eq!(sandbox.ok(&["ps", "--status", "paused", "--services"]), "web\n");
+    sandbox.ok(&["pause", "web"]);
+    assert_eq!(state(), Some(ContainerStateStatusEnum::PAUSED), "it is already");
+    sandbox.ok(&["unpause"]);
+    assert_eq!(state(), Some(ContainerStateStatusEnum::RUNNING));
+    sandbox.ok(&["pause", "web"]);
+    sandbox.ok(&["stop", "web"]);
+    assert_eq!(state(), Some(ContainerStateStatusEnum::EXITED));
+    let said = sandbox.run(&["pause", "web"]);
+    assert_eq!(said.code, 1);
+    assert!(said.err.contains("web:1 does not run"), "{said:?}");
+}
+
+#[test]
+fn files_go_in_and_out_by_the_rules_of_docker_cp() {
+    let Some(sandbox) = up("cp") else { return };
+    sandbox.write("from/deep/file", "content");
+    let cat = |path: &str| sandbox.ok(&["exec", "-T", "web", "cat", path]);
+    // Into a directory that is there: under its own name; with `/.` what is in it; else under a new one.
+    sandbox.ok(&["cp", "from", "web:/data"]);
+    sandbox.ok(&["cp", "from/.", "web:/data"]);
+    sandbox.ok(&["cp", "from/deep/file", "web:/data/renamed"]);
+    for path in ["/data/from/deep/file", "/data/deep/file", "/data/renamed"] {
+        assert_eq!(cat(path), "content", "{path}");
+    }
+    sandbox.ok(&["cp", "web:/data/deep", "out"]);
+    assert_eq!(fs::read_to_string(sandbox.path("out/file")).unwrap(), "content");
+    sandbox.ok(&["cp", "web:/data/renamed", "out"]);
+    assert_eq!(fs::read_to_string(sandbox.path("out/renamed")).unwrap(), "content");
+    // As archives.
+    let archive = sandbox.feed(&["cp", "web:/data/renamed", "-"], b"");
+    assert!(archive.starts_with(b"renamed\0"), "{:?}", &archive[..32]);
+    sandbox.feed(&["cp", "-", "web:/"], &archive);
+    assert_eq!(cat("/renamed"), "content");
+    for (line, code, words) in [
+        (["cp", "web:/none", "."], 1, "there is no `/none`"),
+        (["cp", "none", "web:/"], 1, "none: No such file"),
+        (["cp", "from", "web:/data/renamed"], 1, "cannot be copied over the file"),
+        (["cp", "web:/data/deep", "out/file"], 1, "cannot be copied over the file"),
+        (["cp", "a", "b"], 2, "SERVICE:PATH"),
+        (["cp", "wbe:/x", "."], 2, "did you mean `web`?"),
+    ] {
+        let said = sandbox.run(&line);
+        assert!(said.code == code && said.err.contains(words), "{line:?}: {said:?}");
+    }
+}
+
+#[test]
+fn what_a_container_is_made_of_and_holds_is_listed() {
+    let Some(sandbox) = up("listed") else { return };
+    let env = sandbox.engine().env().to_owned();
+    let shown = sandbox.ok(&["images", "--format", "json", "web"]);
+    let images: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(images[0]["ContainerName"], format!("{env}-web-1"));
+    assert_eq!((images[0]["Repository"].as_str(), images[0]["Tag"].as_str()), (Some(&*sandbox.engine().image()), Some("latest")));
+    assert_eq!(sandbox.ok(&["images", "-q"]).lines().count(), 1, "one image, however many containers");
+    assert_eq!(sandbox.ok(&["volumes", "-q"]), format!("{env}_data\n"));
+    assert_eq!(sandbox.ok(&["volumes", "-q", "echo"]), "");
+    // From any directory, by the environment's name alone.
+    let elsewhere = sandbox.run_in(std::path::Path::new("/"), &["-p", &env, "images", "-q"]);
+    assert_eq!((elsewhere.code, elsewhere.out.lines().count()), (0, 1), "{elsewhere:?}");
+
+    let top = sandbox.ok(&["top", "web"]);
+    assert!(top.starts_with("SERVICE   #   UID") && top.contains("sleep 1000") && !top.contains("cat"), "{top}");
+    let stats = sandbox.ok(&["stats", "--no-stream", "--format", "json", "web"]);
+    let stats: serde_json::Value = serde_json::from_str(&stats).unwrap();
+    assert_eq!(stats["Name"], format!("{env}-web-1"));
+    assert!(
+        stats["CPUPerc"].as_str().unwrap().ends_with('%') && stats["MemUsage"].as_str().unwrap().contains("iB / "),
+        "{stats}"
+    );
+
+    let id = sandbox.ok(&["commit", "-m", "as it is", "web", &format!("{env}-committed:1")]);
+    assert!(id.starts_with("sha256:"), "{id}");
+    let archive = sandbox.feed(&["export", "web"], b"");
+    assert!(memchr::memmem::find(&archive, b"bin/busybox").is_some());
+}
+
+#[test]
+fn wait_tells_each_end_and_passes_the_code_on() {
+    let Some(sandbox) = up("wait") else { return };
+    // One that began to wait when all was over has nothing to wait for; when it began nobody tells.
+    until("somebody waited in time", || {
+        sandbox.ok(&["start", "web"]);
+        let waiting = sandbox.begin(&["wait", "web"]);
+        std::thread::park_timeout(std::time::Duration::from_millis(300));
+        sandbox.engine().kill("web-1");
+        waiting.end() == 137
+    });
+    let said = sandbox.run(&["wait", "web"]);
+    assert_eq!(said.code, 5, "{said:?}");
+    let past = sandbox.ok(&["events", "--json", "--since", "10m", "--until", "0s", "web"]);
+    let actions: Vec<String> = past
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["action"].as_str().unwrap().to_owned())
+        .collect();
+    for action in ["create", "start", "kill", "die"] {
+        assert!(actions.iter().any(|seen| seen == action), "{action} in {actions:?}");
+    }
+}
+
+#[test]
+fn attach_has_the_containers_output_and_the_keys_leave_it_running() {
+    let Some(sandbox) =
+        Sandbox::with_engine("attach", "services: {sh: {image: IMAGE, command: [sh], stdin_open: true, tty: true}}")
+    else {
+        return;
+    };
+    sandbox.ok(&["up", "-d"]);
+    let terminal = sandbox.begin_on_terminal(&["attach", "sh"]);
+    terminal.write(b"echo $((6 * 7))\r");
+    terminal.wait_for("42");
+    terminal.write(b"\x10\x11");
+    terminal.wait_for("it runs on");
+    terminal.end();
+    assert!(sandbox.engine().is_running("sh-1"));
+    sandbox.ok(&["stop", "-t", "0"]);
+    let said = sandbox.run(&["attach", "sh"]);
+    assert!(said.code == 5 && said.err.contains("does not run"), "{said:?}");
+}
+
+#[test]
+fn a_one_off_copy_is_no_replica() {
+    let Some(sandbox) = up("one-off") else { return };
+    sandbox.ok(&["run", "-d", "web", "sleep", "1000"]);
+    let shown = |flags: &[&str]| sandbox.ok(&[&["ps", "--format", "json"], flags].concat());
+    assert!(!shown(&[]).contains("-run-"), "{}", shown(&[]));
+    assert!(shown(&["--all"]).contains("-web-run-"), "{}", shown(&["--all"]));
+}
+
+#[test]
+fn a_push_that_cannot_be_is_told_with_its_image() {
+    let Some(sandbox) = Sandbox::with_engine(
+        "push",
+        "services: {web: {image: 'localhost:1/x/IMAGE', build: {context: ., dockerfile_inline: FROM IMAGE}}, other: {image: IMAGE}}",
+    ) else {
+        return;
+    };
+    let said = sandbox.run(&["push", "other"]);
+    assert!(said.code == 0 && said.err.contains("nothing to push"), "{said:?}");
+    let said = sandbox.run(&["push"]);
+    assert!(said.code == 1 && said.err.contains("localhost:1/x/"), "{said:?}");
+    assert_eq!(sandbox.run(&["push", "--ignore-push-failures"]).code, 0);
+}
