@@ -152,3 +152,15 @@ fn what_is_not_honoured_loads_and_is_refused_at_a_start() {
     let refused: Vec<String> = loaded.unstartable.sorted().iter().map(|found| found.message.clone()).collect();
     assert_eq!(refused, ["`build.sbom` is not supported by this version", "`build.cache_to` is not supported by this version"]);
 }
+
+#[test]
+fn a_hook_may_have_no_command_and_the_image_of_its_service() {
+    let text = "services:\n  web:\n    image: x\n    restart: 'no'\n    pre_start: [{command: , per_replica: true}]\n    \
+                develop: {watch: [{path: ., action: rebuild, exec: {command: }}]}\n";
+    let loaded = load(&[("compose.yaml", text)]);
+    assert!(loaded.diagnostics.is_empty() && loaded.unstartable.is_empty(), "{:?}", loaded.diagnostics);
+    let container = loaded.stack.services["web"].container().unwrap();
+    assert!(container.restart.is_some(), "a policy that is said is told to the engine");
+    let hook = &container.pre_start[0];
+    assert_eq!((hook.hook.command.len(), hook.image.as_deref(), hook.per_replica), (0, Some("x"), true));
+}

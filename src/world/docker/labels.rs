@@ -139,3 +139,18 @@ pub(super) fn of_resource(
     labels.extend(ours.map(|(name, value)| (name.to_owned(), value)));
     labels
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_ours_where_the_version_beside_it_is() {
+        for (version, expected) in [(OUR_VERSION, true), ("5.6.1", false), ("", false)] {
+            let labels = [(CONFIG_HASH, "h"), (VERSION, version)].map(|(name, value)| (name.to_owned(), value.to_owned()));
+            assert_eq!(hash(Some(&labels.into())), (Some(ConfigHash::from_label("h")), expected), "{version}");
+        }
+        let unhashed = [(VERSION.to_owned(), OUR_VERSION.to_owned())];
+        assert_eq!(hash(Some(&unhashed.into())), (None, false));
+    }
+}
