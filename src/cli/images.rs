@@ -64,6 +64,7 @@ impl Job {
             | Action::Assess { .. }
             | Action::Conclude { .. }
             | Action::RemoveImages { .. }
+            | Action::Sync { .. }
             | Action::RemoveOwned { .. } => (ResourceState::Creating, ResourceState::Created),
         }
     }

@@ -12,6 +12,7 @@ mod news;
 mod renew;
 mod schedule;
 mod seen;
+mod sync;
 mod wishes;
 
 #[cfg(test)]

@@ -253,3 +253,4 @@ mod lives;
 mod renewing;
 mod replacing;
 mod seen;
+mod syncing;

@@ -4,6 +4,7 @@
 
 mod cli;
 mod commands;
+mod converge;
 mod docker;
 mod fuzz;
 mod loading;

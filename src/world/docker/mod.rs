@@ -10,7 +10,7 @@
 //! | `body` `mounts` `labels` | a unit's definition as a create request (pure) |
 //! | `container` `network` `volume` | make, start, stop, remove |
 //! | `image` `context` `dockerignore` `registry` `progress` `prune` | pull, build and remove |
-//! | `logs` `exec` `run` | what a container writes; commands inside one; one-off containers |
+//! | `logs` `exec` `run` `sync` | what a container writes; commands inside one; one-off containers; files for one |
 //! | `owned` `environments` | what else belongs to an environment; all environments |
 
 mod body;
@@ -34,6 +34,7 @@ mod prune;
 mod published;
 mod registry;
 mod run;
+mod sync;
 mod time;
 mod volume;
 
@@ -106,6 +107,7 @@ impl Docker {
                 self.pull(reference, platform.as_deref(), patience, ticket, events).await
             }
             Action::Build { service, deployment } => self.build(service, deployment, ticket, events).await,
+            Action::Sync { spec, container, rule, paths } => self.sync(spec, container, rule, paths.clone()).await,
             Action::RemoveImages { env, deployment, which } => self.remove_images(env, deployment.as_deref(), *which).await,
             Action::RemoveOwned { owned, volumes } => self.remove_owned(owned, *volumes).await,
             Action::Create { spec, inherited } => self.create(spec, inherited).await,
