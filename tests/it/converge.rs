@@ -64,6 +64,8 @@ fn what_a_crash_left_between_two_containers_is_put_in_order() {
     let rename = bollard::query_parameters::RenameContainerOptionsBuilder::default().name(&waiting).build();
     sandbox.ok(&["stop"]);
     engine.ask(async |api| api.rename_container(&id, rename).await).unwrap();
+    // And nothing had been written down of it.
+    std::fs::remove_file(sandbox.env_dir().join("snapshot.json")).unwrap();
     sandbox.ok(&["up", "-d"]);
     assert!(engine.is_running("web-1"));
     assert_eq!(engine.containers(), ["web-1"]);
