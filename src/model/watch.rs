@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::hook::Hook;
+use super::service::Service;
 
 /// What a file change causes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +32,30 @@ pub struct WatchRule {
     /// Whether the built-in ignore rules and `.gitignore` apply; true when absent.
     #[serde(default)]
     pub ignore_defaults: Option<bool>,
+}
+
+/// What says which files of a watched tree are no sources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sources {
+    /// `.gitignore`: of a process.
+    Git,
+    /// The `.dockerignore` of this build context: of a container that is built.
+    Context(PathBuf),
+    /// Nothing: of a container that is not.
+    All,
+}
+
+impl Sources {
+    /// What counts for the rules of a service.
+    pub fn of(service: &Service) -> Self {
+        match service.container() {
+            None => Self::Git,
+            Some(container) => match &container.build {
+                Some(build) => Self::Context(PathBuf::from(&build.context)),
+                None => Self::All,
+            },
+        }
+    }
 }
 
 /// `action`.

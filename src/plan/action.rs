@@ -1,6 +1,7 @@
 //! Everything that we can ever do to the world.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use super::desired::{Deployment, UnitSpec};
 use super::hash::ConfigHash;
 use crate::base::name::{EnvId, ServiceName, UnitId};
 use crate::model::owned::Owned;
+use crate::model::watch::WatchRule;
 
 /// Counts a unit's starts. Late news of an older life is known by it and dropped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -216,6 +218,17 @@ pub enum Action {
         /// How its command ended.
         exit: Exit,
     },
+    /// Copies files into a container, removes there what is gone here, and runs the command of `sync+exec`. Answer: `Done`.
+    Sync {
+        /// Whose.
+        spec: UnitSpec,
+        /// The container.
+        container: String,
+        /// Where from and where to.
+        rule: Box<WatchRule>,
+        /// Which files; none is all of them, without the command.
+        paths: Option<Vec<PathBuf>>,
+    },
     /// Removes the images of an environment, as far as its labels and its services tell. Answer: `Done` or `Kept`.
     RemoveImages {
         /// Whose.
@@ -252,6 +265,7 @@ impl Action {
             | Action::Succeed { spec, .. }
             | Action::TakeOver { spec, .. }
             | Action::Discard { spec, .. }
+            | Action::Sync { spec, .. }
             | Action::Start { spec, .. }
             | Action::Stop { spec, .. }
             | Action::Kill { spec, .. }
@@ -283,6 +297,7 @@ impl Action {
             | Action::RemoveImages { .. }
             | Action::RemoveOwned { .. } => "remove",
             Action::TakeOver { .. } => "rename",
+            Action::Sync { .. } => "sync",
             Action::Pull { .. } => "pull",
             Action::Build { .. } => "build",
             Action::Start { .. } => "start",

@@ -107,7 +107,8 @@ impl Supervisor {
         for name in &selected {
             let service = &deployment.stack.services[name];
             let named = up.services.is_empty() || up.services.contains(name);
-            if service.is_process() && up.watch {
+            let armed = if service.is_process() { up.watch } else { up.watch_containers };
+            if armed {
                 self.watched.insert(name.clone());
             } else {
                 self.watched.remove(name);

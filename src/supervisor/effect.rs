@@ -9,7 +9,7 @@ use super::request::Reply;
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::health::HealthCheck;
 use crate::model::schedule::Cron;
-use crate::model::watch::WatchRule;
+use crate::model::watch::{Sources, WatchRule};
 use crate::plan::action::{Action, Ticket};
 use crate::plan::actual::Query;
 use crate::plan::desired::UnitSpec;
@@ -28,6 +28,8 @@ pub enum Effect {
     Probe(Ticket, Probe),
     /// Watch these files, and no others.
     Watch(Vec<Watched>),
+    /// The action of this ticket's number is not wanted any more: it is broken off, and answered all the same.
+    CallOff(u64),
     /// Hold the listening sockets and proxies of these units, and of no others.
     Hold(BTreeSet<UnitId>),
     /// Say when it is time; answer with `Event::Reckoned`.
@@ -75,4 +77,6 @@ pub struct Watched {
     pub service: ServiceName,
     /// The rule.
     pub rule: WatchRule,
+    /// Whose word on what is no source counts.
+    pub sources: Sources,
 }

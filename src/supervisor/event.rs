@@ -48,8 +48,7 @@ pub enum Event {
     Probed(Ticket, ProbeResult),
     /// The line that a start asked for has appeared in the log.
     LineMatched(UnitId, Incarnation),
-    /// Files of a watch rule changed (content really changed; ignored paths are not among them). At most a few paths are
-    /// named; `busy` says that git is at work above the path, so more is to come.
+    /// Files of a watch rule changed (content really changed; ignored paths are not among them). `busy` says that git is at work above the path, so more is to come.
     FilesChanged {
         /// Which rule.
         rule: RuleId,

@@ -134,6 +134,7 @@ impl GoodWorld {
             Effect::Tell(_)
             | Effect::Watch(_)
             | Effect::Abandon(_)
+            | Effect::CallOff(_)
             | Effect::Hold(_)
             | Effect::Reckon(_)
             | Effect::Persist
@@ -186,7 +187,9 @@ impl GoodWorld {
                 self.change(|actual| actual.containers.push(seen));
                 Outcome::Created { container: id }
             }
-            Action::Create { .. } | Action::RemoveOwned { .. } | Action::RemoveImages { .. } => Outcome::Done,
+            Action::Create { .. } | Action::RemoveOwned { .. } | Action::RemoveImages { .. } | Action::Sync { .. } => {
+                Outcome::Done
+            }
             Action::Succeed { spec, predecessor, .. } => {
                 let replaces = predecessor.clone().unwrap_or_default();
                 let id = format!("forecast {}", ticket.serial);
@@ -310,7 +313,7 @@ impl GoodWorld {
     fn note(&mut self, ticket: &Ticket, action: &Action) {
         let (subject, cause) = match action {
             // A new name is no news to anybody.
-            Action::Conclude { .. } | Action::Assess { .. } | Action::TakeOver { .. } => return,
+            Action::Conclude { .. } | Action::Assess { .. } | Action::TakeOver { .. } | Action::Sync { .. } => return,
             Action::CreateNetwork { .. } | Action::CreateVolume { .. } => (ticket.resource.to_string(), "not found".to_owned()),
             Action::RemoveNetwork { name } => (format!("network {name}"), self.why_removed(ticket)),
             Action::RemoveVolume { name } => (format!("volume {name}"), self.why_removed(ticket)),
@@ -381,6 +384,7 @@ impl GoodWorld {
             | Action::Assess { .. }
             | Action::Conclude { .. }
             | Action::RemoveImages { .. }
+            | Action::Sync { .. }
             | Action::RemoveOwned { .. } => String::new(),
         }
     }

@@ -15,6 +15,7 @@ use super::notice::{Level, Notice, ResourceState};
 use super::request::Request;
 use super::resource::{Image, Resource, Want};
 use super::status::{UnitKind, UnitStatus};
+use super::sync::Syncing;
 use super::unit::{Busy, Cause, Have, Hold, Phase, Step, Stopping, Unit};
 use super::watch::Watches;
 use super::wishes::{Lease, Wish};
@@ -90,6 +91,8 @@ pub struct Supervisor {
     pub(super) wishes: BTreeMap<RequestId, Wish>,
     pub(super) leases: BTreeMap<RequestId, Lease>,
     pub(super) watches: Watches,
+    /// Files on their way into containers.
+    pub(super) syncs: BTreeMap<UnitId, Syncing>,
     /// Units whose listening sockets are held.
     pub(super) held: std::collections::BTreeSet<UnitId>,
     /// Services whose watches an `up` has armed.
@@ -138,6 +141,7 @@ impl Supervisor {
             wishes: BTreeMap::new(),
             leases: BTreeMap::new(),
             watches: Watches::default(),
+            syncs: BTreeMap::new(),
             held: std::collections::BTreeSet::new(),
             watched: std::collections::BTreeSet::new(),
             orphans_go: false,
@@ -243,6 +247,7 @@ impl Supervisor {
                 self.begin(id, step);
             }
         }
+        self.carry_syncs();
         self.abandon();
         self.forget_what_is_gone();
         // Whoever stops listening with the answer has heard how things stand.

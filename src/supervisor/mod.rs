@@ -13,6 +13,7 @@ mod pause;
 mod renew;
 mod schedule;
 mod seen;
+mod sync;
 mod wishes;
 
 #[cfg(test)]

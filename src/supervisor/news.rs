@@ -13,8 +13,10 @@ use super::notice::{Level, Notice, ResourceState};
 use super::restart::{STABLE, again, backoff};
 use super::status::{Health, UnitKind};
 use super::unit::{Cause, Done, Ending, Have, Hold, Phase, Step, Successor, Unit};
+use super::watch::Change;
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::process::RestartOn;
+use crate::model::watch::WatchAction;
 use crate::plan::action::{Assessment, Conclusion, Exit, Fault, FaultKind, Incarnation, Outcome, ResourceId, Ticket};
 use crate::plan::hash::ConfigHash;
 use crate::plan::next::{self, Goal};
@@ -28,7 +30,7 @@ impl Supervisor {
 
     pub(super) fn acted(&mut self, ticket: &Ticket, result: Result<Outcome, Fault>) {
         self.persist = true;
-        if self.signalled(ticket, &result) {
+        if self.signalled(ticket, &result) || self.synced(ticket, &result) {
             return;
         }
         match &ticket.resource {
@@ -124,6 +126,11 @@ impl Supervisor {
         let Some((_, way)) = image.busy.take_if(|(serial, _)| *serial == ticket.serial) else { return };
         let renewed = image.renew.take();
         image.blind_until = asked;
+        if std::mem::take(&mut image.outdated) {
+            // Whatever became of it, it is of files that are others by now.
+            image.renew = Some(Way::Build);
+            return;
+        }
         let built = way == Way::Build;
         let state = match result {
             Ok(Outcome::Image { id }) => {
@@ -179,6 +186,7 @@ impl Supervisor {
         let Some(busy) = unit.busy.take_if(|busy| busy.serial == ticket.serial) else { return };
         unit.blind_until = asked;
         let container = unit.kind == UnitKind::Container;
+        let is_another = container && matches!(busy.step, Step::Table(next::Step::Create | next::Step::TakeOver));
         match result {
             Err(fault) => self.unit_fault(id, busy.step, &fault),
             Ok(outcome) => match (busy.step, outcome) {
@@ -235,6 +243,9 @@ impl Supervisor {
                     _,
                 ) => {}
             },
+        }
+        if is_another && self.units[id].have == Have::Created {
+            self.neighbours_move(&id.service);
         }
         if container {
             self.look();
@@ -573,27 +584,31 @@ impl Supervisor {
         self.say(Level::Warning, message);
     }
 
-    /// Restarts what the files of rules that have become quiet belong to.
+    /// Does what the rules want whose files have become quiet.
     pub(super) fn fire_watches(&mut self) {
-        let fired = self.watches.take_due(self.now);
         let mut asked = BTreeSet::new();
-        for (service, path) in fired {
-            let ids: Vec<UnitId> =
-                self.units_of(&service).filter(|unit| unit.goal == Goal::Up).map(|unit| unit.id.clone()).collect();
-            for id in ids {
-                if !asked.insert(id.clone()) {
-                    continue;
-                }
-                if self.is_braked(&id, &path) {
-                    continue;
-                }
-                let unit = self.units.get_mut(&id).expect("just listed");
-                unit.given_up = false;
-                unit.failures = 0;
-                unit.not_before = self.now;
-                if unit.generation == unit.started_generation || unit.kind == UnitKind::Task || !unit.is_alive() {
-                    self.restart_unit(&id, &format!("{} changed", path.display()));
-                }
+        for change in self.watches.take_due(self.now) {
+            match change.rule.action {
+                WatchAction::Restart => self.restart_for(&change, &mut asked),
+                WatchAction::Rebuild => self.rebuild_for(&change),
+                WatchAction::Sync | WatchAction::SyncRestart | WatchAction::SyncExec => self.sync_for(&change),
+            }
+        }
+    }
+
+    fn restart_for(&mut self, change: &Change, asked: &mut BTreeSet<UnitId>) {
+        let ids: Vec<UnitId> =
+            self.units_of(&change.service).filter(|unit| unit.goal == Goal::Up).map(|unit| unit.id.clone()).collect();
+        for id in ids {
+            if !asked.insert(id.clone()) || self.is_braked(&id, change.first()) {
+                continue;
+            }
+            let unit = self.units.get_mut(&id).expect("just listed");
+            unit.given_up = false;
+            unit.failures = 0;
+            unit.not_before = self.now;
+            if unit.generation == unit.started_generation || unit.kind == UnitKind::Task || !unit.is_alive() {
+                self.restart_unit(&id, &change.reason());
             }
         }
     }

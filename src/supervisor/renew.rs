@@ -10,7 +10,7 @@ use super::notice::{Level, Notice};
 use super::resource::{Resource, Want};
 use super::status::UnitKind;
 use super::unit::{Have, Unit};
-use crate::base::name::UnitId;
+use crate::base::name::{ServiceName, UnitId};
 use crate::plan::action::ResourceId;
 use crate::plan::actual::SeenResource;
 use crate::plan::desired::Deployment;
@@ -131,6 +131,27 @@ impl Supervisor {
             let (what, reason) = ("recreate".to_owned(), "a network or volume that it uses is another one".to_owned());
             self.tell(Notice::Because { resource: ResourceId::Unit(id.clone()), what, reason });
             self.followers_restart(&id.service, &std::collections::BTreeSet::new());
+        }
+    }
+
+    /// What lives in the namespaces of a service is made anew when that has another container: those of the old one are gone.
+    pub(super) fn neighbours_move(&mut self, service: &ServiceName) {
+        let mode = format!("service:{service}");
+        let lives_there = |unit: &&Unit| {
+            let container = unit.spec.service().container();
+            let modes = container.map(|container| [&container.network_mode, &container.pid, &container.ipc]);
+            modes.into_iter().flatten().any(|own| own.as_ref() == Some(&mode))
+        };
+        let neighbours: Vec<UnitId> = (self.units.values())
+            .filter(|unit| unit.have != Have::Absent && is_asked_for(unit) && !unit.keep && !unit.in_place)
+            .filter(lives_there)
+            .map(|unit| unit.id.clone())
+            .collect();
+        for id in neighbours {
+            let unit = self.units.get_mut(&id).expect("just listed");
+            (unit.recreate, unit.in_place) = (true, true);
+            let (what, reason) = ("recreate".to_owned(), format!("{service} has another container, whose namespaces it shares"));
+            self.tell(Notice::Because { resource: ResourceId::Unit(id), what, reason });
         }
     }
 

@@ -110,6 +110,8 @@ pub struct Image {
     pub pull_after: Option<Duration>,
     /// How it is come by when it is not there.
     pub source: Source,
+    /// The build in flight is of files that have changed since.
+    pub outdated: bool,
     /// A pull of what can also be built has failed.
     pub unpullable: bool,
     /// The ticket of the action in flight, and what that is.
@@ -135,6 +137,7 @@ impl Image {
             renew: None,
             pull_after: None,
             source,
+            outdated: false,
             unpullable: false,
             busy: None,
             failures: 0,

@@ -276,3 +276,4 @@ mod lives;
 mod renewing;
 mod replacing;
 mod seen;
+mod syncing;

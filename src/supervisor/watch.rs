@@ -3,7 +3,7 @@
 //! All rules share one quiet time, so that a save that touches two services restarts both in one pass, in order.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::effect::{Effect, Watched};
@@ -11,7 +11,7 @@ use super::event::RuleId;
 use super::machine::Supervisor;
 use crate::base::moment::Moment;
 use crate::base::name::ServiceName;
-use crate::model::watch::{WatchAction, WatchRule};
+use crate::model::watch::{Sources, WatchAction, WatchRule};
 use crate::plan::next::Goal;
 
 /// After a single file: an editor's save is a burst of events within about a millisecond.
@@ -35,7 +35,35 @@ pub struct Watches {
     next_id: u32,
 }
 
+/// Files that have changed, by one rule.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Whose rule.
+    pub service: ServiceName,
+    /// The rule.
+    pub rule: WatchRule,
+    /// The files, at least one.
+    pub paths: BTreeSet<PathBuf>,
+}
+
+impl Change {
+    /// Why something is done about it.
+    pub fn reason(&self) -> String {
+        format!("{} changed", self.first().display())
+    }
+
+    /// One of the files.
+    pub fn first(&self) -> &Path {
+        self.paths.first().unwrap_or(&self.rule.path)
+    }
+}
+
 impl Watches {
+    /// The rules of a service that are armed.
+    pub fn rules_of<'a>(&'a self, service: &'a ServiceName) -> impl Iterator<Item = &'a WatchRule> {
+        self.armed.values().filter(move |(owner, _)| owner == service).map(|(_, rule)| rule)
+    }
+
     /// Takes in changed files.
     pub fn changed(&mut self, rule: RuleId, paths: &[PathBuf], busy: bool, now: Moment) {
         let Some((service, _)) = self.armed.get(&rule) else { return };
@@ -66,15 +94,18 @@ impl Watches {
         Some((last + quiet).min(first + patience))
     }
 
-    /// The services whose files changed and are quiet now, each with one of the files.
-    pub fn take_due(&mut self, now: Moment) -> Vec<(ServiceName, PathBuf)> {
+    /// What has changed and is quiet now.
+    pub fn take_due(&mut self, now: Moment) -> Vec<Change> {
         if self.due().is_none_or(|due| due > now) {
             return Vec::new();
         }
         (self.first, self.last, self.busy) = (None, None, false);
         let changed = std::mem::take(&mut self.changed);
         (changed.into_iter())
-            .filter_map(|(rule, paths)| Some((self.armed.get(&rule)?.0.clone(), paths.into_iter().next().unwrap_or_default())))
+            .filter_map(|(id, paths)| {
+                let (service, rule) = self.armed.get(&id)?.clone();
+                Some(Change { service, rule, paths })
+            })
             .collect()
     }
 
@@ -95,11 +126,13 @@ impl Supervisor {
     pub(super) fn arm_watches(&mut self) {
         let wanted: Vec<(ServiceName, WatchRule)> = match &self.deployment {
             Some(deployment) if !self.terminating => (deployment.stack.services.iter())
-                .filter(|(name, service)| {
-                    service.is_process() && self.watched.contains(*name) && self.units_of(name).any(|unit| unit.goal == Goal::Up)
+                .filter(|(name, _)| self.watched.contains(*name) && self.units_of(name).any(|unit| unit.goal == Goal::Up))
+                .flat_map(|(name, service)| {
+                    let rules = service.common.develop.watch.iter();
+                    // There is nowhere to copy the files of a process to.
+                    let fitting = rules.filter(|rule| !service.is_process() || rule.action == WatchAction::Restart);
+                    fitting.map(|rule| (name.clone(), rule.clone()))
                 })
-                .flat_map(|(name, service)| service.common.develop.watch.iter().map(|rule| (name.clone(), rule.clone())))
-                .filter(|(_, rule)| rule.action == WatchAction::Restart)
                 .collect(),
             Some(_) | None => Vec::new(),
         };
@@ -118,7 +151,10 @@ impl Supervisor {
             self.watches.armed.insert(id, rule);
         }
         let list = (self.watches.armed.iter())
-            .map(|(id, (service, rule))| Watched { id: *id, service: service.clone(), rule: rule.clone() })
+            .map(|(id, (service, rule))| {
+                let sources = self.definition_of(service).map_or(Sources::All, Sources::of);
+                Watched { id: *id, service: service.clone(), rule: rule.clone(), sources }
+            })
             .collect();
         self.effects.push(Effect::Watch(list));
     }

@@ -5,6 +5,7 @@
 mod cli;
 mod commands;
 mod container_commands;
+mod converge;
 mod docker;
 mod environment_commands;
 mod fuzz;

@@ -320,7 +320,7 @@ impl World {
                 Effect::Reply(id, reply) => self.answered(id, &reply),
                 Effect::Exit => self.exited = true,
                 Effect::Abandon(unit) => drop(self.held.remove(&unit)),
-                Effect::Watch(_) | Effect::Hold(_) | Effect::Tell(_) | Effect::Persist => {}
+                Effect::CallOff(_) | Effect::Watch(_) | Effect::Hold(_) | Effect::Tell(_) | Effect::Persist => {}
             }
         }
     }
@@ -531,6 +531,7 @@ impl World {
             | Action::Pull { .. }
             | Action::Build { .. }
             | Action::RemoveImages { .. }
+            | Action::Sync { .. }
             | Action::RemoveOwned { .. } => unreachable!("not done to a unit"),
         })
     }

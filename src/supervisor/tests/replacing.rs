@@ -131,7 +131,6 @@ fn down_takes_a_successor_along_before_it_takes_the_network() {
         let (ticket, _) = bench.take_act(|_| true);
         bench.answer(ticket, Outcome::Removed { anonymous: indexmap::IndexMap::new() });
     }
-    bench.look(&[]);
     assert!(matches!(bench.replies()[..], [.., Reply::Done { .. }]), "{:?}", bench.replies());
 }
 
@@ -144,4 +143,35 @@ fn new_anonymous_volumes_are_had_by_asking_for_them() {
         let (_, action) = bench.take_act(|_| true);
         assert!(matches!(action, Action::Succeed { renew_volumes, .. } if renew_volumes == renew), "{action:?}");
     }
+}
+
+#[test]
+fn what_lives_in_the_namespaces_of_another_is_made_anew_with_it() {
+    let stack = |number: u32| {
+        let edge = json!({"depends_on": {"a": {"condition": "service_started", "restart": false, "required": true}}});
+        let body = json!({"image": "image", "network_mode": "service:a"});
+        deployment(json!({
+            "a": container(json!({"environment": {"VERSION": number.to_string()}})),
+            "b": {"common": edge, "kind": {"container": body}},
+        }))
+    };
+    let (old, new) = (stack(1), stack(2));
+    let mut bench = Bench::new();
+    bench.up(&new, |_| ());
+    bench.look(&["a:1", "b:1"].map(|name| seen(&old, name, SeenState::Running { birth: "1".to_owned() })));
+    let mut told = Vec::new();
+    for _ in 0..9 {
+        let (ticket, action) = bench.take_act(|_| true);
+        told.push(format!("{} {}", action.verb(), ticket.resource));
+        let outcome = match action {
+            Action::Start { .. } => started(),
+            Action::Create { .. } | Action::Succeed { .. } => Outcome::Created { container: "new".to_owned() },
+            Action::Remove { .. } => Outcome::Removed { anonymous: indexmap::IndexMap::new() },
+            _ => Outcome::Done,
+        };
+        bench.answer(ticket, outcome);
+    }
+    let of = |name: &str| told.iter().filter(|step| step.ends_with(name)).map(String::as_str).collect::<Vec<_>>();
+    assert_eq!(of("a:1"), ["create a:1", "stop a:1", "remove a:1", "rename a:1", "start a:1"]);
+    assert_eq!(of("b:1"), ["stop b:1", "remove b:1", "create b:1", "start b:1"]);
 }

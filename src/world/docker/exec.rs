@@ -112,7 +112,7 @@ impl Docker {
     }
 
     /// Runs a command to its end. Answers with its exit code and the first 4 KiB of what it wrote.
-    async fn output_of(&self, container: &str, spec: &ExecSpec) -> Result<(i32, String), Fault> {
+    pub(super) async fn output_of(&self, container: &str, spec: &ExecSpec) -> Result<(i32, String), Fault> {
         self.exec(container, spec).await?.output_and_code().await
     }
 

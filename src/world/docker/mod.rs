@@ -11,7 +11,7 @@
 //! | `needs` | what an engine may be too old for |
 //! | `container` `network` `volume` | make, start, stop, remove |
 //! | `image` `context` `dockerignore` `registry` `progress` `prune` | pull, build and remove |
-//! | `logs` `exec` `run` `pre_start` | what a container writes; commands inside one; one-off containers, for hooks too |
+//! | `logs` `exec` `run` `pre_start` `sync` | what a container writes; commands inside one; one-off containers, for hooks too; files for one |
 //! | `owned` `environments` | what else belongs to an environment; all environments |
 //! | `listing` `usage` `feed` | containers, what they use, and events, as commands show them |
 //! | `files` `copy` `push` | files in and out of a container, images out |
@@ -48,6 +48,7 @@ mod resources;
 mod run;
 mod security;
 mod sharing;
+mod sync;
 mod time;
 mod usage;
 mod volume;
@@ -156,6 +157,7 @@ impl Docker {
                 self.pull(reference, platform.as_deref(), patience, ticket, events).await
             }
             Action::Build { service, deployment } => self.build(service, deployment, ticket, events).await,
+            Action::Sync { spec, container, rule, paths } => self.sync(spec, container, rule, paths.clone()).await,
             Action::RemoveImages { env, deployment, which } => self.remove_images(env, deployment.as_deref(), *which).await,
             Action::RemoveOwned { owned, volumes } => self.remove_owned(owned, *volumes).await,
             Action::Create { spec, inherited } => self.create(spec, inherited).await,

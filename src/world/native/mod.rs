@@ -136,6 +136,7 @@ impl Native {
             | Action::Assess { .. }
             | Action::Conclude { .. }
             | Action::RemoveImages { .. }
+            | Action::Sync { .. }
             | Action::RemoveOwned { .. } => Some(Err(Fault::permanent(format!(
                 "{} {} is nothing that a process engine does",
                 action.verb(),

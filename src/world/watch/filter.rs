@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-use crate::model::watch::WatchRule;
+use crate::model::watch::{Sources, WatchRule};
+use crate::world::docker::DockerIgnore;
 use crate::world::ignored;
 
 /// The patterns of one rule, and the `.gitignore` files met on the way.
@@ -20,11 +21,15 @@ pub(super) struct Filter {
     /// The topmost directory whose `.gitignore` counts.
     top: PathBuf,
     gitignores: HashMap<PathBuf, Gitignore>,
+    /// Whether they count.
+    git: bool,
+    /// A build context, and what does not belong to it.
+    context: Option<(PathBuf, DockerIgnore)>,
 }
 
 impl Filter {
     /// For a rule; a pattern that cannot be understood is told, and the others count.
-    pub(super) fn new(rule: &WatchRule) -> (Self, Option<String>) {
+    pub(super) fn new(rule: &WatchRule, sources: &Sources) -> (Self, Option<String>) {
         let root = rule.path.clone();
         let mut trouble = None;
         let mut patterns = |list: &[String]| {
@@ -48,7 +53,12 @@ impl Filter {
         let include = (!rule.include.is_empty()).then(|| patterns(&rule.include));
         let top = root.ancestors().find(|dir| dir.join(".git").exists()).unwrap_or(&root).to_owned();
         let defaults = rule.ignore_defaults.unwrap_or(true);
-        (Self { root, defaults, ignore, include, top, gitignores: HashMap::new() }, trouble)
+        let git = *sources == Sources::Git;
+        let context = match sources {
+            Sources::Context(root) => read_dockerignore(root, &mut trouble).map(|ignore| (root.clone(), ignore)),
+            Sources::Git | Sources::All => None,
+        };
+        (Self { root, defaults, ignore, include, top, git, context, gitignores: HashMap::new() }, trouble)
     }
 
     /// Whether a path below the watched one is left out; the directories between them are known not to be. Never the watched
@@ -58,7 +68,16 @@ impl Filter {
             return false;
         }
         let by_rule = self.ignore.matched(path, is_dir).is_ignore();
-        by_rule || (self.defaults && (path.file_name().is_some_and(ignored::is_ignored) || self.git_ignores(path, is_dir)))
+        by_rule || (self.defaults && (path.file_name().is_some_and(ignored::is_ignored) || self.is_no_source(path, is_dir)))
+    }
+
+    fn is_no_source(&mut self, path: &Path, is_dir: bool) -> bool {
+        if self.git {
+            return self.git_ignores(path, is_dir);
+        }
+        let Some((root, ignore)) = &self.context else { return false };
+        let Ok(path) = path.strip_prefix(root) else { return false };
+        ignore.excludes(path) && !(is_dir && ignore.may_take_back_below(path))
     }
 
     /// Whether a file is one of those that alone count.
@@ -85,6 +104,18 @@ impl Filter {
             }
         }
         false
+    }
+}
+
+/// The rules of a build context; none where there are none.
+fn read_dockerignore(root: &Path, trouble: &mut Option<String>) -> Option<DockerIgnore> {
+    let file = root.join(".dockerignore");
+    match DockerIgnore::parse(&fs::read_to_string(&file).ok()?) {
+        Ok(ignore) => Some(ignore),
+        Err(error) => {
+            *trouble = Some(format!("`{}`, {error}", file.display()));
+            None
+        }
     }
 }
 
@@ -138,7 +169,7 @@ mod tests {
         fs::create_dir_all(dir.path().join(".git")).unwrap();
         fs::write(dir.path().join(".gitignore"), "*.log\nsrc\n").unwrap();
         fs::write(root.join("sub/.gitignore"), "!keep.log\n/made\n").unwrap();
-        let (mut filter, trouble) = Filter::new(&rule(&root, &[], &[]));
+        let (mut filter, trouble) = Filter::new(&rule(&root, &[], &[]), &Sources::Git);
         assert_eq!(trouble, None);
         for (path, left_out) in
             [("a.log", true), ("a.py", false), ("sub/keep.log", false), ("sub/made", true), ("made", false), ("", false)]
@@ -148,10 +179,24 @@ mod tests {
     }
 
     #[test]
+    fn of_a_container_dockerignore_counts_and_gitignore_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("src");
+        fs::create_dir_all(&root).unwrap();
+        fs::write(root.join(".gitignore"), "*.py\n").unwrap();
+        fs::write(dir.path().join(".dockerignore"), "src/out\n**/*.log\n!src/keep.log\n").unwrap();
+        let (mut filter, trouble) = Filter::new(&rule(&root, &[], &[]), &Sources::Context(dir.path().to_owned()));
+        assert_eq!(trouble, None);
+        for (path, left_out) in [("a.py", false), ("out", true), ("a.log", true), ("keep.log", false), (".a.py.swp", true)] {
+            assert_eq!(filter.leaves_out(&root.join(path), false), left_out, "{path}");
+        }
+    }
+
+    #[test]
     fn a_rule_has_its_own_patterns() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
-        let (mut filter, _) = Filter::new(&rule(root, &["out", "**/*.tmp", "docs/"], &["*.py", "sub"]));
+        let (mut filter, _) = Filter::new(&rule(root, &["out", "**/*.tmp", "docs/"], &["*.py", "sub"]), &Sources::All);
         for (path, left_out) in [("out", true), ("sub/out", false), ("sub/x.tmp", true), ("docs", true)] {
             assert_eq!(filter.leaves_out(&root.join(path), true), left_out, "{path}");
         }

@@ -22,6 +22,8 @@ use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind};
 
 use self::places::{Concern, Places};
 use self::tree::{Look, Tree};
+use crate::base::name::ServiceName;
+use crate::model::watch::{Sources, WatchRule};
 use crate::supervisor::effect::Watched;
 use crate::supervisor::event::{Event, RuleId};
 use crate::world::clock;
@@ -62,6 +64,13 @@ impl Watcher {
             tracing::error!("files are not watched: the thread for it is gone");
         }
     }
+}
+
+/// The files that count for a rule, as they are now.
+pub fn files(service: ServiceName, rule: WatchRule, sources: Sources) -> Vec<PathBuf> {
+    let watched = Watched { id: RuleId(0), service, rule, sources };
+    let (tree, _) = Tree::new(watched, &mut Look { places: None, changed: Vec::new(), trouble: None });
+    tree.files().map(Path::to_owned).collect()
 }
 
 /// The thread's own.

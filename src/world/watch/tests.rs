@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
-use crate::model::watch::{WatchAction, WatchRule};
+use crate::model::watch::{Sources, WatchAction, WatchRule};
 
 /// Longer than any machine takes to tell of a change.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -27,7 +27,7 @@ fn watched(id: u32, path: PathBuf) -> Watched {
         exec: None,
         ignore_defaults: None,
     };
-    Watched { id: RuleId(id), service: "web".parse().unwrap(), rule }
+    Watched { id: RuleId(id), service: "web".parse().unwrap(), rule, sources: Sources::Git }
 }
 
 impl Fixture {

@@ -65,12 +65,17 @@ impl Tree {
     /// Takes in the state of all files, then arms the watches and looks again: nothing that happens from here on is missed.
     /// What changed in between is in the look. The text tells of a pattern that cannot be understood.
     pub(super) fn new(watched: Watched, look: &mut Look) -> (Self, Option<String>) {
-        let (filter, trouble) = Filter::new(&watched.rule);
+        let (filter, trouble) = Filter::new(&watched.rule, &watched.sources);
         let mut tree = Self { watched, filter, files: BTreeMap::new(), dirs: BTreeMap::new(), names: HashMap::new() };
         let root = tree.root().to_owned();
         tree.look_at(&root, &mut Look { places: None, changed: Vec::new(), trouble: None });
         tree.look_at_root(look);
         (tree, trouble)
+    }
+
+    /// All files that count.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.keys().map(PathBuf::as_path)
     }
 
     /// The watched path.

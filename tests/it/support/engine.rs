@@ -93,8 +93,25 @@ pub(crate) async fn clean(api: &bollard::Docker, env: &str) {
 }
 
 /// What the image's busybox is called inside.
-const APPLETS: [&str; 16] =
-    ["sh", "sleep", "cat", "echo", "true", "sha256sum", "stat", "ls", "id", "env", "touch", "test", "head", "stty", "kill", "nc"];
+const APPLETS: [&str; 17] = [
+    "sh",
+    "sleep",
+    "cat",
+    "echo",
+    "true",
+    "sha256sum",
+    "stat",
+    "ls",
+    "id",
+    "env",
+    "touch",
+    "test",
+    "head",
+    "stty",
+    "kill",
+    "nc",
+    "rm",
+];
 
 /// The name of the image with busybox that an environment's containers are made of.
 pub(crate) fn image(env: &str) -> String {

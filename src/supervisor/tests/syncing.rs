@@ -1,0 +1,148 @@
+//! `develop.watch` of containers: copies, rebuilds, and what a change during either causes.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::model::watch::WatchRule;
+use crate::plan::action::Fault;
+use crate::supervisor::event::RuleId;
+use crate::supervisor::notice::Level;
+
+/// `a`, built, with these rules for `/src`.
+fn watched(rules: Value) -> Deployment {
+    let common = json!({"develop": {"watch": rules}});
+    deployment(json!({"a": {"common": common, "kind": {"container": {"image": "image", "build": {"context": "/"}}}}}))
+}
+
+fn rule(action: &str, more: Value) -> Value {
+    let mut rule = json!({"path": "/src", "action": action, "target": "/app"});
+    rule.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    rule
+}
+
+/// A machine with `a` running and its watches armed.
+fn armed(deployment: &Deployment) -> Bench {
+    let mut bench = Bench::new();
+    bench.up(deployment, |up| up.watch_containers = true);
+    bench.look(&[seen(deployment, "a:1", SeenState::Running { birth: "1".to_owned() })]);
+    bench
+}
+
+impl Bench {
+    fn armed_rules(&self) -> Vec<(RuleId, WatchRule)> {
+        let list = self.effects.iter().rev().find_map(|it| if let Effect::Watch(list) = it { Some(list) } else { None });
+        list.into_iter().flatten().map(|watched| (watched.id, watched.rule.clone())).collect()
+    }
+
+    /// Files of the first rule change, and it is quiet after that.
+    fn change(&mut self, paths: &[&str]) {
+        let paths = paths.iter().map(PathBuf::from).collect();
+        self.tell(Event::FilesChanged { rule: RuleId(1), paths, busy: false });
+        self.now += 1000;
+        self.tell(Event::Tick);
+    }
+
+    fn story_of_syncs(&self) -> Vec<String> {
+        let tell = |action: &Action| match action {
+            Action::Sync { container, paths, .. } => format!(
+                "sync {container} {}",
+                match paths {
+                    None => "all".to_owned(),
+                    Some(paths) => paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" "),
+                }
+            ),
+            other => other.verb().to_owned(),
+        };
+        self.acts().map(|(_, action)| tell(action)).collect()
+    }
+}
+
+#[test]
+fn rules_of_containers_are_armed_by_asking_for_it() {
+    let deployment = watched(json!([rule("sync", json!({})), rule("rebuild", json!({}))]));
+    assert_eq!(armed(&deployment).armed_rules().len(), 2);
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    assert_eq!(bench.armed_rules(), []);
+}
+
+#[test]
+fn changed_files_are_copied_one_change_after_the_other() {
+    let mut bench = armed(&watched(json!([rule("sync", json!({}))])));
+    bench.change(&["/src/b", "/src/a"]);
+    assert_eq!(bench.story_of_syncs(), ["sync id of a:1 /src/a /src/b"]);
+    bench.change(&["/src/c"]);
+    bench.change(&["/src/d", "/src/c"]);
+    let (ticket, _) = bench.take_act(|_| true);
+    assert_eq!(bench.story_of_syncs(), Vec::<String>::new(), "one at a time");
+    bench.answer(ticket, Outcome::Done);
+    assert_eq!(bench.story_of_syncs(), ["sync id of a:1 /src/c /src/d"]);
+}
+
+#[test]
+fn a_copy_that_fails_is_said_and_the_service_runs_on() {
+    let mut bench = armed(&watched(json!([rule("sync", json!({}))])));
+    bench.change(&["/src/a"]);
+    let (ticket, _) = bench.take_act(|_| true);
+    bench.tell(Event::Acted(ticket, Err(Fault::permanent("read-only"))));
+    let said =
+        |it: &Effect| matches!(it, Effect::Tell(Notice::Message { level: Level::Warning, text }) if text.contains("read-only"));
+    assert!(bench.effects.iter().any(said));
+    assert_eq!(bench.story_of_syncs(), Vec::<String>::new());
+}
+
+#[test]
+fn sync_and_restart_restarts_after_the_copy() {
+    let mut bench = armed(&watched(json!([rule("sync+restart", json!({}))])));
+    bench.change(&["/src/a"]);
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Sync { .. }));
+    assert_eq!(bench.story_of_syncs(), Vec::<String>::new());
+    bench.answer(ticket, Outcome::Done);
+    assert_eq!(bench.story_of_syncs(), ["stop"]);
+}
+
+#[test]
+fn everything_is_copied_first_where_a_rule_says_so() {
+    let mut bench = armed(&watched(json!([rule("sync+restart", json!({"initial_sync": true}))])));
+    let (ticket, action) = bench.take_act(|_| true);
+    assert!(matches!(action, Action::Sync { paths: None, .. }), "{action:?}");
+    bench.answer(ticket, Outcome::Done);
+    assert_eq!(bench.story_of_syncs(), Vec::<String>::new(), "no restart, and not again");
+}
+
+#[test]
+fn the_old_container_runs_until_the_new_image_is_built() {
+    let mut bench = armed(&watched(json!([rule("rebuild", json!({}))])));
+    bench.change(&["/src/a"]);
+    assert_eq!(bench.story_of_syncs(), ["build"]);
+    let (ticket, _) = bench.take_act(|_| true);
+    bench.answer(ticket, Outcome::Image { id: "sha256:2".to_owned() });
+    assert_eq!(bench.story_of_syncs(), ["create"]);
+}
+
+#[test]
+fn a_build_of_files_that_have_changed_since_is_called_off_and_done_again() {
+    for answer in [Err(Fault::permanent("it was called off")), Ok(Outcome::Image { id: "sha256:2".to_owned() })] {
+        let mut bench = armed(&watched(json!([rule("rebuild", json!({}))])));
+        bench.change(&["/src/a"]);
+        let (ticket, _) = bench.take_act(|_| true);
+        bench.change(&["/src/b"]);
+        bench.change(&["/src/c"]);
+        let called_off: Vec<u64> =
+            bench.effects.iter().filter_map(|it| if let Effect::CallOff(serial) = it { Some(*serial) } else { None }).collect();
+        assert_eq!(called_off, [ticket.serial]);
+        bench.tell(Event::Acted(ticket, answer));
+        assert_eq!(bench.story_of_syncs(), ["build"]);
+    }
+}
+
+#[test]
+fn a_build_that_fails_leaves_the_old_container_and_the_next_change_tries_again() {
+    let mut bench = armed(&watched(json!([rule("rebuild", json!({}))])));
+    bench.change(&["/src/a"]);
+    let (ticket, _) = bench.take_act(|_| true);
+    bench.tell(Event::Acted(ticket, Err(Fault::permanent("no such base"))));
+    assert_eq!(bench.story_of_syncs(), Vec::<String>::new());
+    bench.change(&["/src/a"]);
+    assert_eq!(bench.story_of_syncs(), ["build"]);
+}

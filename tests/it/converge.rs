@@ -1,0 +1,176 @@
+//! How what is there is brought to what is wanted, with the program and a real engine.
+
+use bollard::models::VolumeCreateRequest;
+
+use crate::support::sandbox::{Sandbox, until};
+
+/// Whether a command inside a service's container ends with 0.
+fn inside(sandbox: &Sandbox, service: &str, command: &[&str]) -> bool {
+    sandbox.run(&[&["exec", "-T", service], command].concat()).code == 0
+}
+
+fn has_image(sandbox: &Sandbox, name: &str) -> bool {
+    sandbox.engine().ask(async |api| api.inspect_image(name).await.is_ok())
+}
+
+/// A service with an anonymous volume, in this version.
+fn version(number: u32, more: &str) -> String {
+    format!(
+        "services:\n  web:\n    image: IMAGE\n    command: [sleep, '1000']\n    init: true\n    volumes: [/data]\n    \
+         environment: {{VERSION: '{number}'}}\n{more}"
+    )
+}
+
+#[test]
+fn a_changed_container_keeps_its_anonymous_volumes_unless_new_ones_are_asked_for() {
+    let Some(sandbox) = Sandbox::with_engine("succeed", &version(1, "")) else { return };
+    sandbox.ok(&["up", "-d"]);
+    let first = sandbox.engine().id("web-1");
+    assert!(inside(&sandbox, "web", &["touch", "/data/kept"]));
+    let rewrite = |text: String| sandbox.write("stack.yaml", &text.replace("IMAGE", &sandbox.engine().image()));
+    rewrite(version(2, ""));
+    let said = sandbox.run(&["up", "-d"]);
+    assert!(said.err.contains(r#"environment.VERSION: "1" → "2""#), "{said:?}");
+    assert_ne!(sandbox.engine().id("web-1"), first);
+    assert!(inside(&sandbox, "web", &["test", "-e", "/data/kept"]));
+    assert_eq!(sandbox.engine().containers(), ["web-1"]);
+    rewrite(version(3, ""));
+    sandbox.ok(&["up", "-d", "--renew-anon-volumes"]);
+    assert!(!inside(&sandbox, "web", &["test", "-e", "/data/kept"]));
+}
+
+#[test]
+fn a_container_whose_successor_cannot_be_made_runs_on() {
+    let Some(sandbox) = Sandbox::with_engine("stays", &version(1, "")) else { return };
+    sandbox.ok(&["up", "-d"]);
+    let first = sandbox.engine().id("web-1");
+    let broken = version(2, "    runtime: nonesuch\n").replace("IMAGE", &sandbox.engine().image());
+    sandbox.write("stack.yaml", &broken);
+    let said = sandbox.run(&["up", "-d"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("nonesuch"), "{said:?}");
+    assert!(sandbox.engine().is_running("web-1"));
+    assert_eq!((sandbox.engine().id("web-1"), sandbox.engine().containers()), (first, vec!["web-1".to_owned()]));
+}
+
+#[test]
+fn what_a_crash_left_between_two_containers_is_put_in_order() {
+    let Some(sandbox) = Sandbox::with_engine("halfway", &version(1, "")) else { return };
+    sandbox.ok(&["up", "-d"]);
+    let engine = sandbox.engine();
+    let id = engine.id("web-1").unwrap();
+    // As if the old one had been removed, and its successor not yet been renamed.
+    let waiting = format!("0123456789ab_{}", engine.container("web-1"));
+    let rename = bollard::query_parameters::RenameContainerOptionsBuilder::default().name(&waiting).build();
+    sandbox.ok(&["stop"]);
+    engine.ask(async |api| api.rename_container(&id, rename).await).unwrap();
+    // And nothing had been written down of it.
+    std::fs::remove_file(sandbox.env_dir().join("snapshot.json")).unwrap();
+    sandbox.ok(&["up", "-d"]);
+    assert!(engine.is_running("web-1"));
+    assert_eq!(engine.containers(), ["web-1"]);
+    sandbox.ok(&["down"]);
+    assert_eq!(engine.containers(), Vec::<String>::new());
+}
+
+#[test]
+fn what_cannot_be_pulled_is_built_and_down_takes_images_along() {
+    let stack = "services:\n  both:\n    image: localhost:1/IMAGE-own\n    build: {dockerfile_inline: \"FROM IMAGE\\n\"}\n    \
+                 command: [sleep, '1000']\n    init: true\n  built:\n    build: {dockerfile_inline: \"FROM IMAGE\\n\"}\n    \
+                 command: [sleep, '1000']\n    init: true\n";
+    let Some(sandbox) = Sandbox::with_engine("pullbuild", stack) else { return };
+    let said = sandbox.run(&["up", "-d"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(said.err.matches("cannot be pulled, so it is built").count(), 1, "{said:?}");
+    let own = format!("localhost:1/{}-own", sandbox.engine().image());
+    let built = format!("{}-built", sandbox.engine().env());
+    assert!(has_image(&sandbox, &own) && has_image(&sandbox, &built));
+    sandbox.ok(&["down"]);
+    assert!(has_image(&sandbox, &own) && has_image(&sandbox, &built));
+    sandbox.ok(&["down", "--rmi", "local"]);
+    assert!(has_image(&sandbox, &own) && !has_image(&sandbox, &built));
+    sandbox.ok(&["down", "--rmi", "all"]);
+    assert!(!has_image(&sandbox, &own));
+}
+
+#[test]
+fn a_changed_network_is_made_again_and_its_containers_with_it() {
+    let stack =
+        |internal: bool| format!("{}networks: {{front: {{internal: {internal}}}}}\n", version(1, "    networks: [front]\n"));
+    let Some(sandbox) = Sandbox::with_engine("network", &stack(false)) else { return };
+    sandbox.ok(&["up", "-d"]);
+    assert!(inside(&sandbox, "web", &["touch", "/data/kept"]));
+    sandbox.write("stack.yaml", &stack(true).replace("IMAGE", &sandbox.engine().image()));
+    let said = sandbox.run(&["up", "-d"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.err.contains("networks.front.internal: false → true"), "{said:?}");
+    let name = format!("{}_front", sandbox.engine().env());
+    let network = sandbox.engine().ask(async |api| api.inspect_network(&name, None).await).unwrap();
+    assert_eq!(network.internal, Some(true));
+    assert!(inside(&sandbox, "web", &["test", "-e", "/data/kept"]), "it runs, with its volume");
+    let said = sandbox.run(&["up", "-d"]);
+    assert!(!said.err.contains("network"), "nothing more is to be done: {said:?}");
+}
+
+#[test]
+fn the_data_of_a_changed_or_foreign_volume_are_not_lost_in_silence() {
+    let stack = |label: &str| {
+        let web = version(1, "").replace("[/data]", "['data:/data', 'theirs:/theirs']");
+        format!("{web}volumes: {{data: {{labels: {{version: '{label}'}}}}, theirs: {{name: IMAGE-theirs}}}}\n")
+    };
+    let Some(sandbox) = Sandbox::with_engine("volume", &stack("1")) else { return };
+    let theirs = format!("{}-theirs", sandbox.engine().image());
+    let request = VolumeCreateRequest { name: Some(theirs.clone()), ..Default::default() };
+    sandbox.engine().ask(async |api| api.create_volume(request).await).unwrap();
+    let said = sandbox.run(&["up", "-d"]);
+    assert!(said.err.contains("was not made by this environment"), "{said:?}");
+    assert!(inside(&sandbox, "web", &["touch", "/data/kept"]));
+    sandbox.write("stack.yaml", &stack("2").replace("IMAGE", &sandbox.engine().image()));
+    let said = sandbox.run(&["up", "-d"]);
+    assert!(said.code == 0 && said.err.contains("volumes.data.labels.version") && said.err.contains("--yes"), "{said:?}");
+    assert!(inside(&sandbox, "web", &["test", "-e", "/data/kept"]));
+    sandbox.ok(&["up", "-d", "--yes"]);
+    assert!(inside(&sandbox, "web", &["test", "!", "-e", "/data/kept"]));
+    sandbox.ok(&["down", "--volumes"]);
+    let left = sandbox.engine().ask(async |api| api.inspect_volume(&theirs).await.is_ok());
+    let none = None::<bollard::query_parameters::RemoveVolumeOptions>;
+    sandbox.engine().ask(async |api| api.remove_volume(&theirs, none).await).unwrap();
+    assert!(left, "what somebody else made stays");
+}
+
+#[test]
+fn a_one_off_copy_is_no_replica_and_no_orphan() {
+    let Some(sandbox) = Sandbox::with_engine("oneoff", &version(1, "")) else { return };
+    sandbox.ok(&["up", "-d"]);
+    sandbox.ok(&["run", "-d", "web", "sleep", "1000"]);
+    assert_eq!(sandbox.engine().containers().len(), 2);
+    assert_eq!(sandbox.ok(&["ps", "-q"]).lines().count(), 1);
+    let said = sandbox.run(&["up", "-d", "--remove-orphans"]);
+    assert!(said.code == 0 && !said.err.contains("no longer has"), "{said:?}");
+    assert_eq!(sandbox.engine().containers().len(), 2);
+    sandbox.ok(&["down"]);
+    assert_eq!(sandbox.engine().containers(), Vec::<String>::new());
+}
+
+#[test]
+fn saved_files_come_into_a_watched_container_and_into_its_image() {
+    let stack = "services:\n  web:\n    image: IMAGE\n    command: [sleep, '1000']\n    init: true\n    develop:\n      watch: \
+                 [{path: src, action: sync, target: /app, ignore: [out], initial_sync: true}]\n  \
+                 made:\n    build: made\n    command: [sleep, '1000']\n    init: true\n    develop:\n      watch: \
+                 [{path: made, action: rebuild}]\n";
+    let Some(sandbox) = Sandbox::with_engine("sync", stack) else { return };
+    let dockerfile = format!("FROM {}\nCOPY word /word\n", sandbox.engine().image());
+    for (path, text) in [("src/first", ""), ("src/out/x", ""), ("made/word", "old\n"), ("made/Dockerfile", &dockerfile)] {
+        sandbox.write(path, text);
+    }
+    sandbox.ok(&["up", "-d", "--watch"]);
+    until("what was there at the beginning is copied", || inside(&sandbox, "web", &["test", "-e", "/app/first"]));
+    assert!(!inside(&sandbox, "web", &["test", "-e", "/app/out/x"]));
+    sandbox.write("src/sub/second", "new");
+    until("a new file is copied", || inside(&sandbox, "web", &["test", "-e", "/app/sub/second"]));
+    std::fs::rename(sandbox.path("src/first"), sandbox.path("src/renamed")).unwrap();
+    until("a renamed file is too", || inside(&sandbox, "web", &["test", "-e", "/app/renamed"]));
+    until("and goes where it was", || inside(&sandbox, "web", &["test", "!", "-e", "/app/first"]));
+    sandbox.write("made/word", "fresh\n");
+    until("the image is built anew", || sandbox.run(&["exec", "-T", "made", "cat", "/word"]).out.contains("fresh"));
+}
