@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::{
-    build, completions, config, down, env, exec, explain, init, isolate, kill, logs, ls, plan, port, ps, pull, restart, rm, run,
-    schema, start, stop, supervise, up, version, why,
+    attach, build, completions, config, down, env, exec, explain, init, isolate, kill, logs, ls, plan, port, ps, pull, restart,
+    rm, run, schema, start, stop, supervise, up, version, why,
 };
 use crate::view::progress;
 use crate::view::term::Ansi;
@@ -93,6 +93,8 @@ pub enum Verb {
     Logs(logs::Args),
     /// Run a command inside a running service
     Exec(exec::Args),
+    /// Connect this terminal to a running service
+    Attach(attach::Args),
     /// Run a one-off copy of a service
     Run(Box<run::Args>),
     /// Check the stack file and print it in canonical form
@@ -136,7 +138,6 @@ const NOT_YET: &[(&str, &str, bool)] = &[
     ("", "compatibility", false),
     ("", "dry-run", false),
     ("", "parallel", true),
-    ("attach", "", false),
     ("commit", "", false),
     ("cp", "", false),
     ("create", "", false),

@@ -2,6 +2,8 @@
 //! it; what is decided is decided below.
 
 pub mod args;
+pub mod attach;
+pub mod attach_process;
 pub mod build;
 pub mod checks;
 pub mod completions;
@@ -155,6 +157,7 @@ fn perform(verb: Verb, context: &Context) -> Result<Exit, CliError> {
         Verb::Rm(args) => rm::run(args, context),
         Verb::Ps(args) => ps::run(&args, context),
         Verb::Logs(args) => logs::run(args, context),
+        Verb::Attach(args) => attach::run(args, context),
         Verb::Exec(args) => exec::run(args, context),
         Verb::Run(args) => run::run(*args, context),
         Verb::Config(args) => config::run(&args, context),

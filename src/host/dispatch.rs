@@ -13,6 +13,7 @@ use tokio::task::{AbortHandle, JoinError};
 
 use super::run_loop::HostError;
 use crate::base::name::UnitId;
+use crate::control::attach;
 use crate::control::server::{self, Hub};
 use crate::plan::action::{Action, Fault, Outcome, Ticket};
 use crate::plan::desired::UnitSpec;
@@ -113,6 +114,11 @@ impl Edges {
 
     fn runtime(&self) -> &Runtime {
         self.runtime.as_ref().expect("taken only at the end")
+    }
+
+    /// Serves those who attach to processes.
+    pub(super) fn serve_consoles(&self, listener: UnixListener) -> std::io::Result<()> {
+        attach::serve(listener, self.native.consoles(), self.log())
     }
 
     pub(super) fn serve(&self, listener: UnixListener) {
@@ -326,6 +332,7 @@ impl Edges {
             pump.finish();
         }
         // Removed before the answer to the last client is flushed: whoever comes now starts another supervisor.
+        let _ = std::fs::remove_file(attach::socket_beside(&env_dir.socket()));
         let _ = std::fs::remove_file(env_dir.socket());
         if let Some(runtime) = self.runtime.take() {
             if let Answers::Hub(hub) = &self.answers {
@@ -366,8 +373,8 @@ fn run_test(spec: &UnitSpec, test: &[String], timeout: Duration, port: Option<u1
         [] => return Err("the test is empty".to_owned()),
     };
     let environment = port.map(|port| ("PORT".to_owned(), port.to_string())).into_iter().collect();
-    let ran = exec::run_command(spec, argv, environment, Some(timeout), Output::Kept(PROBE_OUTPUT))
-        .map_err(|fault| fault.message)?;
+    let ran =
+        exec::run_command(spec, argv, environment, Some(timeout), Output::Kept(PROBE_OUTPUT)).map_err(|fault| fault.message)?;
     let said = String::from_utf8_lossy(&ran.output).trim().to_owned();
     match (ran.is_success(), ran.timed_out, said.is_empty()) {
         (true, ..) => Ok(said),

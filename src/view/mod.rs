@@ -2,6 +2,7 @@
 //!
 //! The only place where anything is printed. stdout is data, stderr is talk.
 
+pub mod detach;
 pub mod diagnostics;
 pub mod json;
 pub mod log_lines;

@@ -71,6 +71,11 @@ impl Terminal {
         until(&format!("{text:?} on the terminal"), || self.seen().contains(text));
     }
 
+    /// Types, once somebody listens.
+    pub(crate) fn type_keys(&self, keys: &str) {
+        self.shared.typed.lock().unwrap().extend_from_slice(keys.as_bytes());
+    }
+
     /// Types, again and again: what is typed before somebody listens may be lost.
     pub(crate) fn type_until_it_ends(&mut self, keys: &str) {
         let mut glances = 0;
