@@ -38,7 +38,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap_complete", &["cli/completions"]),
     ("console", &["view"]),
     ("cronexpr", &["model/schedule", "world/schedule"]),
-    ("crossbeam_channel", &["world", "control/server", "host", "cli/logs"]),
+    ("crossbeam_channel", &["world", "control/attach", "control/server", "host", "cli/logs"]),
     ("ctrlc", &["cli/interrupt"]),
     ("globset", &["world"]),
     ("hyper", &["world/docker", "world/probe"]),

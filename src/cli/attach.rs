@@ -1,16 +1,17 @@
 //! `attach`: the terminal, or the pipes, of a running service.
 
 use super::context::Context;
-use super::{CliError, attach_container};
+use super::{CliError, attach_container, attach_process};
 use crate::base::detach_keys::{self, DetachKeys};
 use crate::base::exit::Exit;
-use crate::base::name::ServiceName;
+use crate::base::name::{ServiceName, UnitId};
 use crate::model::service::Service;
 
 /// Flags of `attach`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Ctrl-P Ctrl-Q leaves the service running. Without a terminal of its own a service gets the signals that come \
+    after_help = "A service with `tty` has a terminal, one with `stdin_open` reads a pipe; any other is only listened to.\n\
+                        Ctrl-P Ctrl-Q leaves the service running. Without a terminal of its own a service gets the signals that come \
                         here (--sig-proxy).\nExits with the code of the service when that ends."
 )]
 pub struct Args {
@@ -33,10 +34,10 @@ pub struct Args {
 
 /// Attaches to a service.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
-    let (_, deployment) = context.environment()?;
+    let (env, deployment) = context.environment()?;
     let known = deployment.as_ref().and_then(|deployment| deployment.service(&args.service));
     if known.is_some_and(Service::is_process) {
-        return Err(CliError::Usage(format!("`{}` is a process: `baistack logs -f {0}` follows what it writes", args.service)));
+        return attach_process::run(args, &env, &UnitId::new(args.service.clone(), args.index), context);
     }
     attach_container::run(args, context)
 }

@@ -4,6 +4,7 @@
 pub mod args;
 pub mod attach;
 pub mod attach_container;
+pub mod attach_process;
 pub mod build;
 pub mod checks;
 pub mod commit;

@@ -13,6 +13,7 @@ use tokio::task::{AbortHandle, JoinError};
 
 use super::run_loop::HostError;
 use crate::base::name::UnitId;
+use crate::control::attach;
 use crate::control::server::{self, Hub};
 use crate::plan::action::{Action, Fault, Outcome, Ticket};
 use crate::plan::desired::UnitSpec;
@@ -116,6 +117,11 @@ impl Edges {
 
     fn runtime(&self) -> &Runtime {
         self.runtime.as_ref().expect("taken only at the end")
+    }
+
+    /// Serves those who attach to processes.
+    pub(super) fn serve_consoles(&self, listener: UnixListener) -> std::io::Result<()> {
+        attach::serve(listener, self.native.consoles(), self.log())
     }
 
     pub(super) fn serve(&self, listener: UnixListener) {
@@ -339,6 +345,7 @@ impl Edges {
             pump.finish();
         }
         // Removed before the answer to the last client is flushed: whoever comes now starts another supervisor.
+        let _ = std::fs::remove_file(attach::socket_beside(&env_dir.socket()));
         let _ = std::fs::remove_file(env_dir.socket());
         if let Some(runtime) = self.runtime.take() {
             if let Answers::Hub(hub) = &self.answers {

@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use indexmap::IndexMap;
 
 use super::dispatch::{Answers, Edges};
+use crate::control::attach;
 use crate::control::server::{self, Hub};
 use crate::plan::action::{Action, Ticket};
 use crate::plan::desired::Deployment;
@@ -93,6 +94,8 @@ impl Host {
     /// Opens the control socket and serves it.
     pub fn listen(&mut self) -> Result<(), HostError> {
         let listener = server::bind(&self.env_dir.socket()).map_err(HostError::system("bind the control socket"))?;
+        let consoles = server::bind(&attach::socket_beside(&self.env_dir.socket()));
+        consoles.and_then(|consoles| self.edges.serve_consoles(consoles)).map_err(HostError::system("serve those who attach"))?;
         self.edges.serve(listener);
         Ok(())
     }

@@ -347,7 +347,7 @@ fn fault_of_address(text: &str) -> Option<String> {
 fn fault_of_host(host: &str, text: &str) -> Option<String> {
     let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let fits = match inner {
-        Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
+        Some(inner) => inner.contains(':') && inner.chars().all(|c| c.is_ascii_hexdigit() || ":.".contains(c)),
         None => !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c)),
     };
     (!fits).then(|| {

@@ -8,9 +8,12 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -380,6 +383,11 @@ pub fn remove_run_dir(run_dir: &Path) -> Result<(), StateError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StateError::at("remove", run_dir)(error)),
         _ => Ok(()),
     }
+}
+
+/// Whether whoever is at the other end may command this user's processes: this user, or root.
+pub fn is_of_own_user(stream: &UnixStream) -> bool {
+    getsockopt(stream, PeerCredentials).is_ok_and(|peer| peer.uid() == own_uid() || peer.uid() == 0)
 }
 
 /// The user that we act as.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use indexmap::IndexMap;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -23,7 +23,7 @@ use super::file::{self, LogFile, Size};
 use super::frame::Framer;
 use super::record::{Head, Mark, Part, Record, Stream, Timestamp};
 use crate::base::name::UnitId;
-use crate::plan::action::Incarnation;
+use crate::plan::action::{Exit, Incarnation};
 use crate::supervisor::event::Event;
 use crate::world::clock;
 
@@ -64,8 +64,21 @@ pub struct Begin {
     pub streams: Vec<(Stream, OwnedFd)>,
 }
 
+/// What a process is heard to do, by those who listen to it.
+#[derive(Debug, Clone)]
+pub enum Heard {
+    /// It has written this.
+    Written(Stream, Vec<u8>),
+    /// It has ended, after all that it has written.
+    Ended(Exit),
+}
+
+/// How much a listener may be behind. One that falls further behind is not told any more: the pump waits for nobody.
+const BEHIND: usize = 512;
+
 enum Order {
     Begin(Begin),
+    Listen { unit: UnitId, listener: Sender<Heard> },
     Add { unit: UnitId, stream: Stream, pipe: OwnedFd },
     Note { unit: UnitId, text: String },
     End { unit: UnitId, incarnation: Incarnation, event: Event },
@@ -98,6 +111,13 @@ impl PumpHandle {
     /// Sends an event once everything that this life has written is in the log.
     pub fn end(&self, unit: &UnitId, incarnation: Incarnation, event: Event) {
         self.send(Order::End { unit: unit.clone(), incarnation, event });
+    }
+
+    /// Tells what a unit writes from now on, until the end of its life.
+    pub fn listen(&self, unit: &UnitId) -> Receiver<Heard> {
+        let (listener, heard) = bounded(BEHIND);
+        self.send(Order::Listen { unit: unit.clone(), listener });
+        heard
     }
 
     fn send(&self, order: Order) {
@@ -160,6 +180,8 @@ struct Log {
     /// The life whose end is in it last: it may be told again, to whoever cannot have heard it.
     ended: Option<Incarnation>,
     sources: usize,
+    /// Those who are told what it writes.
+    listeners: Vec<Sender<Heard>>,
 }
 
 struct Source {
@@ -229,6 +251,7 @@ impl Worker {
         loop {
             match self.orders.try_recv() {
                 Ok(Order::Begin(begin)) => self.begin(begin),
+                Ok(Order::Listen { unit, listener }) => self.log(&unit).listeners.push(listener),
                 Ok(Order::Add { unit, stream, pipe }) => self.add(unit, None, stream, pipe),
                 Ok(Order::Note { unit, text }) => self.mark(&unit, Mark::Note, &text),
                 Ok(Order::End { unit, incarnation, event }) => self.end(&unit, incarnation, event),
@@ -276,6 +299,12 @@ impl Worker {
                 self.write_rest(key);
             }
         }
+        if let Some(exit) = over {
+            for listener in self.log(unit).listeners.drain(..) {
+                // One that has gone, or fallen behind, is told no end.
+                let _ = listener.try_send(Heard::Ended(exit));
+            }
+        }
         if let Some(exit) = over
             && self.log(unit).ended.replace(incarnation) != Some(incarnation)
         {
@@ -298,6 +327,7 @@ impl Worker {
                     let head = Head::new(Timestamp::from(clock::wall()));
                     source.framer.push(&head, source.stream, &self.buffer[..count], &mut self.out);
                     self.look_for_pattern(key, count);
+                    self.tell_listeners(key, count);
                     if self.out.len() >= TURN {
                         self.write(key);
                     }
@@ -327,6 +357,13 @@ impl Worker {
             let _ = self.events.send(Event::LineMatched(source.unit.clone(), *incarnation));
             log.pattern = None;
         }
+    }
+
+    fn tell_listeners(&mut self, key: u64, count: usize) {
+        let Some(source) = self.sources.get(&key).filter(|source| source.incarnation.is_some()) else { return };
+        let Some(log) = self.logs.get_mut(&source.unit).filter(|log| !log.listeners.is_empty()) else { return };
+        let heard = Heard::Written(source.stream, self.buffer[..count].to_vec());
+        log.listeners.retain(|listener| listener.try_send(heard.clone()).is_ok());
     }
 
     fn list_unfinished(&mut self, key: u64) {
@@ -407,6 +444,7 @@ impl Worker {
             pattern: None,
             ended: None,
             sources: 0,
+            listeners: Vec::new(),
         })
     }
 

@@ -7,6 +7,7 @@
 pub mod capabilities;
 pub mod cgroup;
 pub mod child;
+pub mod console;
 pub mod exec;
 pub mod files;
 pub mod guard;
@@ -36,6 +37,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
@@ -43,6 +45,7 @@ use indexmap::IndexMap;
 use nix::errno::Errno;
 
 use self::cgroup::Cgroup;
+use self::console::{Console, Consoles};
 use self::hooks::{Hooks, Job, Leaving, Which};
 use self::marker::Marker;
 use self::reap::{End, Life, Reaper};
@@ -72,6 +75,7 @@ pub struct Native {
     reaper: Reaper,
     hooks: Hooks,
     sockets: Sockets,
+    consoles: Consoles,
     /// None where there is nothing to forward with.
     proxy: Option<Proxy>,
 }
@@ -82,7 +86,17 @@ impl Native {
         nix::sys::prctl::set_child_subreaper(true)?;
         let env = Marker::of_env(env, &state_dir, nix::unistd::geteuid().as_raw());
         let (reaper, hooks) = (Reaper::new(env)?, Hooks::new());
-        Ok(Self { env, state_dir, events, pump, reaper, hooks, sockets: Sockets::default(), proxy: None })
+        Ok(Self {
+            env,
+            state_dir,
+            events,
+            pump,
+            reaper,
+            hooks,
+            sockets: Sockets::default(),
+            consoles: Consoles::default(),
+            proxy: None,
+        })
     }
 
     /// Gives it what it forwards with.
@@ -151,6 +165,7 @@ impl Native {
             self.after_hooks(job, result);
         }
         for end in self.reaper.collect() {
+            self.consoles.end(&end.unit);
             if let Some(proxy) = &self.proxy {
                 proxy.end(&end.unit);
             }
@@ -171,6 +186,11 @@ impl Native {
     /// Ends what runs beside a unit: hooks, checks, tests. They fail, and that is told.
     pub fn call_off(&self, unit: &UnitId) {
         exec::call_off(self.env, unit);
+    }
+
+    /// What its processes read, for those who attach to them.
+    pub fn consoles(&self) -> Consoles {
+        self.consoles.clone()
     }
 
     /// The port of the present life of a unit behind a proxy.
@@ -284,9 +304,12 @@ impl Native {
                 ),
             );
         }
+        let root = Root { leader: child.pid, birth, marker };
+        let console = Arc::new(Console::new(input, common.tty, root));
+        self.consoles.begin(&spec.unit, Arc::clone(&console));
         let life = Life {
             incarnation,
-            root: Root { leader: child.pid, birth, marker },
+            root,
             pidfd: Some(child.pidfd),
             exit: None,
             told: None,
@@ -294,7 +317,7 @@ impl Native {
             killed: false,
             asked_too: std::collections::BTreeSet::new(),
             keep: spec.service().process().map(|process| process.keep.clone()).unwrap_or_default(),
-            input,
+            console,
             cgroup,
         };
         self.reaper

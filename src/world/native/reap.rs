@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::cgroup::Cgroup;
+use super::console::Console;
 use super::marker::Marker;
 use super::stop;
 use super::tree::{self, Process, Root};
@@ -46,7 +47,7 @@ pub(super) struct Life {
     pub keep: Vec<String>,
     /// Where its input is written: a pipe or its terminal.
     #[expect(dead_code, reason = "held open: its end would be the end of what the process reads")]
-    pub input: Option<OwnedFd>,
+    pub console: Arc<Console>,
     /// Its cgroup, if it has one; removed with it.
     pub cgroup: Option<Cgroup>,
 }

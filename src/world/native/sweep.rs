@@ -67,7 +67,7 @@ fn hunt(env: &EnvId, state_dir: &Path, mut see: impl FnMut(&Process)) {
     }
 }
 
-/// The number that was given to a process last: the end of `/proc/loadavg` (proc_loadavg(5)).
+/// The number that was given to a process last: the end of `/proc/loadavg` (`proc_loadavg(5)`).
 fn last_number() -> i32 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split_ascii_whitespace().next_back().and_then(|last| last.parse().ok()).unwrap_or(0)

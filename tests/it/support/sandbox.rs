@@ -194,7 +194,7 @@ impl Sandbox {
         })
     }
 
-    fn command(&self, line: &[&str], directory: &Path) -> Command {
+    pub(crate) fn command(&self, line: &[&str], directory: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_baistack"));
         command.args(line).current_dir(directory).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", self.root.join("home"));
