@@ -88,9 +88,12 @@ impl<'a> Repository<'a> {
             let changed = self.ask(&["status", "--porcelain", "--untracked-files=all"]);
             note(changed, &|count| counted(count, "file is not committed", "files are not committed"));
         }
-        if self.kind != Kind::Worktree {
+        // Of a working tree the stashes lie with its history; without one there are none.
+        if self.kind == Kind::Whole {
             let stashed = self.ask(&["stash", "list", "--format=%gs"]);
             note(stashed, &|count| counted(count, "stash", "stashes"));
+        }
+        if self.kind != Kind::Worktree {
             let own = self.ask(&["log", "--format=%h %s", "--branches", "--tags", "HEAD", "--not", "--remotes"]);
             // A repository without a commit has no HEAD.
             let own = if self.ask(&["rev-parse", "--verify", "--quiet", "HEAD"]).is_err() { Ok(Vec::new()) } else { own };

@@ -267,9 +267,9 @@ fn purge_takes_nothing_that_lies_elsewhere_by_now() {
 
 #[test]
 fn a_second_up_asks_no_check_again() {
-    let tasks: String =
-        (0..10).map(|n| format!("  t{n}: {{command: touch made{n}, check: 'echo {n} >> asked; test -e made{n}'}}\n")).collect();
-    let sandbox = Sandbox::new(&format!("processes:\n{tasks}  main: {{command: exec sleep 1000}}\n"));
+    let task = |n| format!("  t{n}: {{command: touch made{n}, check: 'echo {n} >> asked; test -e made{n}'}}");
+    let tasks: Vec<String> = (0..10).map(task).collect();
+    let sandbox = Sandbox::new(&format!("processes:\n{}\n  main: {{command: exec sleep 1000}}\n", tasks.join("\n")));
     sandbox.ok(&["up", "-d", "--wait"]);
     let asked = sandbox.lines("asked").len();
     let said = sandbox.run(&["up", "-d", "--wait"]);
