@@ -57,7 +57,7 @@ impl Docker {
         image_id(&link, reference).await
     }
 
-    async fn credentials(&self, reference: &str) -> Option<bollard::auth::DockerCredentials> {
+    pub(super) async fn credentials(&self, reference: &str) -> Option<bollard::auth::DockerCredentials> {
         let (config_dir, reference) = (self.0.config_dir.clone()?, reference.to_owned());
         tokio::task::spawn_blocking(move || registry::credentials(&config_dir, &reference)).await.ok()?
     }

@@ -17,6 +17,7 @@ mod body;
 mod connect;
 mod container;
 mod context;
+mod digest;
 mod dockerignore;
 mod environments;
 mod error;
