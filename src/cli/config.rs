@@ -21,6 +21,7 @@ use crate::supervisor;
 use crate::view::table::Table;
 use crate::yaml::emit;
 use crate::yaml::node::{Mapping, Node, Value};
+use crate::yaml::path::Pattern;
 
 /// Flags of `config`.
 #[derive(Debug, clap::Args)]
@@ -44,6 +45,12 @@ pub struct Args {
     /// One aspect
     #[command(flatten)]
     pub aspect: Aspect,
+    /// Write images with their digests, as the registry has them
+    #[arg(long)]
+    pub resolve_image_digests: bool,
+    /// Print nothing but the images of the services, with their digests: a file to be laid over the others
+    #[arg(long)]
+    pub lock_image_digests: bool,
     /// Steps that are left out
     #[command(flatten)]
     pub without: Without,
@@ -167,6 +174,12 @@ fn text(args: &Args, ready: &Ready, context: &Context) -> Result<String, CliErro
         lines(variables)
     } else {
         let mut tree = ready.tree.clone();
+        if args.resolve_image_digests || args.lock_image_digests {
+            pin(&mut tree, context)?;
+        }
+        if args.lock_image_digests {
+            keep_images(&mut tree);
+        }
         context.mask_of(&ready.secrets).tree(&mut tree);
         let text = if args.format == "json" {
             load::json_spelling(&mut tree);
@@ -178,6 +191,47 @@ fn text(args: &Args, ready: &Ready, context: &Context) -> Result<String, CliErro
         let text = if args.without.no_interpolate { text } else { text.replace('$', "$$") };
         fill_replica(&text.replace(REPLICA_MARK, "${REPLICA}"), 1).into_owned()
     })
+}
+
+/// Gives the image of every service its digest. All that cannot be had are told at once.
+fn pin(tree: &mut Node, context: &Context) -> Result<(), CliError> {
+    let mut images: IndexMap<String, Option<String>> = IndexMap::new();
+    Pattern::new("services.*.image").for_each(tree, |_, image| {
+        images.extend(image.as_text().map(|text| (text.to_owned(), None)));
+    });
+    if images.is_empty() {
+        return Ok(());
+    }
+    let engine = context.engine()?;
+    engine.release().map_err(|fault| CliError::Engine(fault.to_string()))?;
+    let mut failed = Vec::new();
+    for (image, pinned) in &mut images {
+        match engine.pinned(image) {
+            Ok(reference) => *pinned = Some(reference),
+            Err(fault) => failed.push(format!("{image}: {fault}")),
+        }
+    }
+    if !failed.is_empty() {
+        return Err(CliError::Several(failed));
+    }
+    Pattern::new("services.*.image").for_each_mut(tree, |_, image| {
+        if let Some(pinned) = image.as_text().and_then(|text| images.get(text)?.as_ref()) {
+            image.value = Node::text(pinned, image.span).value;
+        }
+    });
+    Ok(())
+}
+
+/// Leaves of the tree what a lock file says.
+fn keep_images(tree: &mut Node) {
+    let Some(top) = tree.as_mapping_mut() else { return };
+    top.retain(|section, _| section == "services");
+    let services = top.get_mut("services").and_then(Node::as_mapping_mut);
+    for (_, service) in services.into_iter().flat_map(Mapping::iter_mut) {
+        if let Some(service) = service.node.as_mapping_mut() {
+            service.retain(|key, _| key == "image");
+        }
+    }
 }
 
 /// The variables that a tree mentions which nothing has been filled in of.

@@ -109,6 +109,11 @@ impl Engine {
         self.runtime.block_on(self.docker.too_old_for(deployment, services))
     }
 
+    /// An image's reference with its digest.
+    pub fn pinned(&self, reference: &str) -> Result<String, Fault> {
+        self.runtime.block_on(self.docker.pinned(reference))
+    }
+
     /// All that it holds of an environment, and what is asked for beside.
     pub fn observe(&self, env: &EnvId, query: &Query) -> Result<Actual, Fault> {
         self.runtime.block_on(self.docker.observe(env, query))

@@ -6,7 +6,7 @@
 
 use super::place::Place;
 use super::schema::forms::{flag, integer};
-use super::schema::{CONTAINER, CONTAINER_ONLY_HELP, EXTENDS_NAME, Object, PROCESS, ROOT, Shape};
+use super::schema::{CONTAINER, CONTAINER_ONLY_HELP, EXTENDS_NAME, JOB, Object, PROCESS, ROOT, Shape};
 use super::told::{bad_value, unknown_key, wrong_kind};
 use crate::base::bytes;
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
@@ -171,7 +171,7 @@ fn stranger(known: &'static Object, key: &str, span: Span, diagnostics: &mut Dia
 }
 
 fn name_of(values: &Shape, key: &str, span: Span, place: &Place<'_>, diagnostics: &mut Diagnostics) {
-    let is_service = matches!(values, Shape::Object(known) if known.is(&CONTAINER) || known.is(&PROCESS));
+    let is_service = matches!(values, Shape::Object(known) if known.is(&CONTAINER) || known.is(&PROCESS) || known.is(&JOB));
     let checked = if is_service { key.parse::<ServiceName>().map(|_| ()) } else { name::check_key(key) };
     if let Err(error) = checked {
         let message = format!("`{key}` in `{place}` is not a name: {error}");
@@ -236,7 +236,7 @@ fn whole(least: i64, most: i64, place: &Place<'_>, node: &mut Node, diagnostics:
 
 fn number(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
     let Value::Scalar(Scalar { text, kind: Kind::Text }) = &node.value else {
-        if !matches!(node.value, Value::Scalar(_)) {
+        if !matches!(node.value, Value::Scalar(_)) || is_endless(node) {
             wrong_kind(place, node, "a number", diagnostics);
         }
         return;
@@ -251,7 +251,8 @@ fn number(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
 
 fn span_of_time(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
     let Some(found) = text(place, node, diagnostics) else { return };
-    match duration::parse(found) {
+    // Go counts nanoseconds in 63 bits.
+    match duration::parse(found).filter(|value| i64::try_from(value.as_nanos()).is_ok()) {
         Some(value) => node.value = Node::text(duration::format(value), node.span).value,
         None => {
             let why = format!("`{found}` is not a duration");
@@ -266,9 +267,10 @@ fn size(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
     };
     let value = match kind {
         Kind::Int => scalar::integer(text),
-        Kind::Float => scalar::float(text).filter(|value| value.fract() == 0.0).map(|value| value as i128),
+        // Half a byte is none.
+        Kind::Float => scalar::float(text).filter(|value| value.abs() < 1e18).map(|value| value as i128),
         Kind::Text => match text.strip_prefix('-') {
-            Some(rest) => bytes::parse(rest).map(|size| -i128::from(size)),
+            Some(rest) => rest.parse::<i64>().ok().map(|size| -i128::from(size)),
             None => bytes::parse(text).map(i128::from),
         },
     };
@@ -281,9 +283,16 @@ fn size(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
     }
 }
 
+/// `.inf` and `.nan` are no numbers that Compose takes.
+fn is_endless(node: &Node) -> bool {
+    let Value::Scalar(Scalar { text, kind: Kind::Float }) = &node.value else { return false };
+    scalar::float(text).is_some_and(|value| !value.is_finite())
+}
+
 fn single(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
     let text = match &node.value {
         Value::Scalar(Scalar { kind: Kind::Text, .. }) => return,
+        _ if is_endless(node) => return wrong_kind(place, node, "a single value", diagnostics),
         Value::Scalar(scalar) => scalar.printed(),
         Value::Bool(value) => value.to_string(),
         _ => return wrong_kind(place, node, "a single value", diagnostics),

@@ -164,6 +164,12 @@ pub const CODES: &[Code] = &[
     code("duplicate-process", "A Procfile names a process twice.", &[("Procfile", "web: ./serve\nweb: ./serve --debug\n")]),
     code("empty-stack", "There is nothing in the stack file.", &[("compose.yaml", "# nothing yet\n")]),
     code(
+        "empty-triggers",
+        "A job says what runs it: `manual`, so that it may be run by hand, or times in `schedule`. Without either nothing would ever run \
+         it.",
+        &[("compose.yaml", "services: {web: {image: nginx}}\njobs: {backup: {image: tar, triggers: {}}}\n")],
+    ),
+    code(
         "endless-alias",
         "An alias stands inside of what it stands for, so that filling it in would never end.",
         &[("compose.yaml", "services:\n  web: &web\n    image: nginx\n    x-self: *web\n")],
@@ -291,7 +297,7 @@ pub const CODES: &[Code] = &[
     ),
     code(
         "too-large",
-        "A file is longer, deeper or holds more than anybody writes by hand: 4 MiB, 256 levels, 300,000 keys and values with all aliases \
+        "A file is longer, deeper or holds more than anybody writes by hand: 4 MiB, 512 levels, 300,000 keys and values with all aliases \
          filled in; 400,000 over all files, 1,000 included files, 100 services that extend each other in a row. Most likely aliases of \
          aliases multiply.",
         &[(

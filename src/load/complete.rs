@@ -1,7 +1,7 @@
 //! The whole, merged tree against the table: what has to be there is, and nothing stands only where it may.
 
 use super::place::Place;
-use super::schema::{CONTAINER, Object, PROCESS, ROOT, Shape};
+use super::schema::{CONTAINER, JOB, Object, PROCESS, ROOT, Shape};
 use super::told::wrong_kind;
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::source::Span;
@@ -36,7 +36,7 @@ fn below(shape: &'static Shape, place: &Place<'_>, node: &Node, diagnostics: &mu
             for (key, entry) in mapping.iter() {
                 let place = place.key(key);
                 match (&entry.node.value, values.long()) {
-                    (Value::Null, Shape::Object(known)) if known.is(&CONTAINER) || known.is(&PROCESS) => {
+                    (Value::Null, Shape::Object(known)) if known.is(&CONTAINER) || known.is(&PROCESS) || known.is(&JOB) => {
                         let message = format!("`{place}` must be a mapping, not nothing");
                         diagnostics.push(Diagnostic::error("wrong-kind", message).at(entry.key_span, ""));
                     }

@@ -70,8 +70,42 @@ fn short_forms_are_long_ones() {
             r#"[{"source":"data","target":"/d","type":"volume","volume":{}},{"bind":{},"read_only":true,"source":"/app/a","target":"/b","type":"bind"},{"bind":{},"source":"/home/me/h","target":"/h","type":"bind"}]"#,
         ),
         ("x-own: {a: 1}", r#"{"a":1}"#),
+        ("ulimits: {nofile: {soft: 0, hard: 2}, core: 0}", r#"{"nofile":{"hard":2},"core":{}}"#),
+        ("extra_hosts: {a: ''}", r#"["a="]"#),
+        ("labels: ['a =1']", r#"{"a ":"1"}"#),
+        ("volumes: ['/a:/b:nocopy']", r#"[{"bind":{},"source":"/a","target":"/b","type":"bind","volume":{"nocopy":true}}]"#),
+        (
+            "volumes: [./a, '~a:/b']",
+            r#"[{"target":"a","type":"volume","volume":{}},{"bind":{},"source":"/home/me/a","target":"/b","type":"bind"}]"#,
+        ),
     ] {
         check("services", attribute, expected);
+    }
+}
+
+#[test]
+fn what_compose_refuses_is_refused() {
+    for attribute in [
+        "ports: ['127.0.0.1:80']",
+        "ports: ['0']",
+        "ports: [{target: 80, host_ip: here}]",
+        "ports: [{target: 80, published: 80.5}]",
+        "devices: [{source: /dev/a}]",
+        "extra_hosts: {a: 5}",
+        "extra_hosts: {'': 1.2.3.4}",
+        "environment: {'': 1}",
+        "environment: ['A =1']",
+        "environment: [true]",
+        "environment: {A: .inf}",
+        "labels: {'': 1}",
+        "mem_limit: -5m",
+        "stop_grace_period: 99999999h",
+        "cpu_percent: 0.5",
+        "cpus: .nan",
+        "blkio_config: {weight: -1}",
+    ] {
+        let loaded = load(&[("compose.yaml", &format!("services: {{web: {{image: x, {attribute}}}}}\n"))]);
+        assert!(loaded.diagnostics.has_errors(), "{attribute}");
     }
 }
 
@@ -117,9 +151,26 @@ fn later_files_lie_over_earlier_ones() {
         ("ulimits: {nofile: 1}", "ulimits: {nofile: {soft: 1, hard: 2}}", r#"{"ulimits":{"nofile":{"hard":2,"soft":1}}}"#),
         ("build: a", "build: {target: t}", r#"{"build":{"context":"/app/a","dockerfile":"Dockerfile","target":"t"}}"#),
         ("cap_add: [A]", "cap_add: [A, B]", r#"{"cap_add":["A","B"]}"#),
+        // What is in both is there once, in any list.
+        ("dns: [a, b]", "dns: [b, c]", r#"{"dns":["a","b","c"]}"#),
+        ("tmpfs: /t", "tmpfs: [/t, /u]", r#"{"tmpfs":["/t","/u"]}"#),
+        ("label_file: l", "label_file: [l]", r#"{"label_file":["/app/l"]}"#),
+        ("gpus: [{count: 1}]", "gpus: [{count: 1}, {count: 2}]", r#"{"gpus":[{"count":1},{"count":2}]}"#),
+        (
+            "deploy: {placement: {constraints: [a]}}",
+            "deploy: {placement: {constraints: [a, b]}}",
+            r#"{"deploy":{"placement":{"constraints":["a","b"]}}}"#,
+        ),
+        // A short form says all that it stands for.
+        (
+            "depends_on: {other: {condition: service_healthy, restart: true, required: false}}",
+            "depends_on: [other]",
+            r#"{"depends_on":{"other":{"condition":"service_started","required":true,"restart":true}}}"#,
+        ),
+        ("ulimits: {nofile: {soft: 1, hard: 2}}", "ulimits: {nofile: 0}", r#"{"ulimits":{"nofile":{}}}"#),
     ] {
         let file = |attribute: &str| format!("services:\n  other: {{image: x}}\n  web:\n    image: x\n    {attribute}\n");
-        let loaded = load(&[("a.yaml", &file(base)), ("b.yaml", &file(over))]);
+        let loaded = load(&[("a.yaml", &file(base)), ("b.yaml", &file(over)), ("l", "")]);
         assert!(loaded.diagnostics.is_empty(), "{base} + {over}: {:?}", loaded.diagnostics);
         let mut web = loaded.tree.get("services").and_then(|all| all.get("web")).map(json_value).unwrap();
         let web = web.as_object_mut().unwrap();
@@ -128,6 +179,77 @@ fn later_files_lie_over_earlier_ones() {
                 && (key != "command" || base.contains("command") || !value.is_null())
         });
         assert_eq!(serde_json::to_string(web).unwrap(), expected, "{base} + {over}");
+    }
+}
+
+/// What `config` has at a path of keys.
+fn at(loaded: &super::Loaded, path: &[&str]) -> String {
+    let node = path.iter().try_fold(&loaded.tree, |node, key| node.get(key));
+    node.map_or("absent".to_owned(), |node| json_value(node).to_string())
+}
+
+#[test]
+fn jobs_are_containers_that_nothing_starts_by_itself() {
+    let job =
+        |rest: &str| format!("services: {{web: {{image: x}}}}\njobs:\n  j: {{image: y, triggers: {{manual: true}}{rest}}}\n");
+    let text = "services:\n  web: {image: x}\njobs:\n  j:\n    image: y\n    command: a b\n    environment: [A=1, TAG, NOPE]\n    \
+                env_file: a.env\n    depends_on: [web]\n    volumes: [./a:/a/]\n    triggers: {manual: 'false', schedule: ['0 3 * * *', {cron: x, concurrency: queue}]}\n  \
+                k: {image: z, triggers: {manual: true}, profiles: [p], networks: [n]}\nnetworks: {n: }\n";
+    let loaded = load(&[("compose.yaml", text), ("a.env", "B=1\n")]);
+    assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
+    for (path, expected) in [
+        (
+            &["jobs", "j", "triggers"][..],
+            r#"{"manual":false,"schedule":[{"cron":"0 3 * * *"},{"concurrency":"queue","cron":"x"}]}"#,
+        ),
+        (&["jobs", "j", "command"], r#"["a","b"]"#),
+        (&["jobs", "j", "entrypoint"], "null"),
+        // Its files are read when it runs.
+        (&["jobs", "j", "environment"], r#"{"A":"1","TAG":"7","NOPE":null}"#),
+        (&["jobs", "j", "env_file"], r#"[{"path":"/app/a.env"}]"#),
+        (&["jobs", "j", "depends_on"], r#"{"web":{"condition":"service_started","required":true}}"#),
+        (&["jobs", "j", "networks"], r#"{"default":null}"#),
+        (&["jobs", "j", "volumes"], r#"[{"bind":{},"source":"/app/a","target":"/a","type":"bind"}]"#),
+        (&["jobs", "k"], "absent"),
+        (&["networks", "n"], "absent"),
+    ] {
+        assert_eq!(at(&loaded, path), expected, "{path:?}");
+    }
+    let refused: Vec<_> = loaded.unstartable.sorted().iter().map(|found| found.message.clone()).collect();
+    assert_eq!(refused, ["`jobs` is not supported by this version"]);
+    for (text, code) in [
+        (job(", depends_on: [nope]"), "unknown-service"),
+        (job(", restart: always"), "unknown-key"),
+        (job("").replace("manual: true", ""), "empty-triggers"),
+        (job("").replace("j:", "web:"), "two-kinds"),
+        (job("").replace("image: x", "image: x, depends_on: [j]"), "unknown-service"),
+        (job(", depends_on: [web]"), ""),
+    ] {
+        let codes: Vec<_> = load(&[("compose.yaml", &text)]).diagnostics.sorted().iter().map(|found| found.code).collect();
+        assert_eq!(codes.first().copied().unwrap_or_default(), code, "{text}");
+    }
+}
+
+#[test]
+fn a_hook_before_the_start_has_what_its_service_has() {
+    let text = "services:\n  web:\n    image: x\n    command: serve\n    environment: {A: 1, B: 2}\n    labels: {l: m}\n    volumes: [./v:/v]\n    \
+                networks: [n]\n    mem_limit: 7m\n    extra_hosts: [a=1.1.1.1]\n    ports: ['80']\n    pre_start:\n      \
+                - {command: a b, environment: {B: 3}, extra_hosts: [z=1.1.1.1], networks: {m: }}\n      \
+                - {image: y, per_replica: true, volumes: ['./a:/b/'], devices: [/dev/a]}\nnetworks: {n: , m: }\n";
+    let loaded = load(&[("compose.yaml", text)]);
+    assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
+    let hooks: serde_json::Value = serde_json::from_str(&at(&loaded, &["services", "web", "pre_start"])).unwrap();
+    assert_eq!(
+        hooks[0].to_string(),
+        r#"{"command":["a","b"],"entrypoint":null,"environment":{"A":"1","B":"3"},"extra_hosts":["a=1.1.1.1","z=1.1.1.1"],"image":"x","labels":{"l":"m"},"mem_limit":"7340032","networks":{"n":null,"m":null}}"#
+    );
+    assert_eq!(
+        hooks[1].to_string(),
+        r#"{"command":["serve"],"devices":[{"permissions":"rwm","source":"/dev/a","target":"/dev/a"}],"entrypoint":null,"environment":{"A":"1","B":"2"},"extra_hosts":["a=1.1.1.1"],"image":"y","labels":{"l":"m"},"mem_limit":"7340032","networks":{"n":null},"per_replica":true,"volumes":[{"bind":{},"source":"/app/a","target":"/b","type":"bind"}]}"#
+    );
+    let with = |key: &str| format!("services: {{web: {{image: x, pre_start: [{{command: a, {key}}}]}}}}\n");
+    for key in ["ports: ['80']", "healthcheck: {test: x}", "restart: always", "depends_on: [web]"] {
+        assert!(load(&[("compose.yaml", &with(key))]).diagnostics.has_errors(), "{key}");
     }
 }
 

@@ -102,7 +102,7 @@ fn service(at: &Path, node: &Node, section: &str, found: &mut Found<'_>) -> Opti
 /// What `deploy` says outside of Swarm is said by plain attributes too; a limit in one number is both limits. A null means that
 /// nothing was said.
 fn flatten(service: &mut Mapping) {
-    service.retain(|_, entry| !entry.node.is_null());
+    service.retain(|key, entry| !entry.node.is_null() && !key.starts_with("x-"));
     for (_, entry) in service.get_mut("ulimits").and_then(Node::as_mapping_mut).into_iter().flat_map(Mapping::iter_mut) {
         if let Some(limit) = entry.node.as_text() {
             let span = entry.node.span;

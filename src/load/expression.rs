@@ -32,7 +32,8 @@ pub(super) struct Operator<'a> {
     pub(super) kind: OperatorKind,
     /// With a colon, an empty value counts as none.
     pub(super) empty_counts_as_unset: bool,
-    pub(super) word: Vec<Piece<'a>>,
+    /// One that is not needed may have any fault, as in Compose.
+    pub(super) word: Result<Vec<Piece<'a>>, Malformed>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +47,7 @@ pub(super) enum OperatorKind {
 }
 
 /// Why a text is no expression.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Malformed {
     /// The expression, in the text.
     pub(super) at: Range<usize>,
@@ -58,6 +59,8 @@ pub(super) struct Malformed {
 pub(super) enum NoValue {
     /// `${NAME?message}`.
     Required { name: String, is_empty: bool, message: String, at: Range<usize> },
+    /// The word that is needed is no text with expressions.
+    Malformed(Malformed),
     /// The result is longer than the caller allows.
     TooLong,
 }
@@ -110,7 +113,7 @@ fn pieces(text: &str, offset: usize, dialect: Dialect, depth: usize) -> Result<V
 
 fn braced(text: &str, dollar: usize, offset: usize, dialect: Dialect, depth: usize) -> Result<(Piece<'_>, usize), Malformed> {
     let fault = |end: usize, reason| Malformed { at: offset + dollar..offset + end, reason };
-    let Some(close) = closing(&text[dollar..]).map(|at| dollar + at) else {
+    let Some(close) = closing(&text[dollar..], dialect).map(|at| dollar + at) else {
         return Err(fault(text.len(), "its `}` is missing"));
     };
     let end = close + 1;
@@ -134,16 +137,21 @@ fn braced(text: &str, dollar: usize, offset: usize, dialect: Dialect, depth: usi
         Some('+') => OperatorKind::Alternative,
         _ => return Err(fault(end, "after the name only `}`, `-`, `:-`, `?`, `:?`, `+` or `:+` may follow")),
     };
-    let word = pieces(&rest[1..], offset + close - (rest.len() - 1), dialect, depth + 1)?;
+    let word = pieces(&rest[1..], offset + close - (rest.len() - 1), dialect, depth + 1);
+    let word = if dialect == Dialect::Template { Ok(word?) } else { word };
     Ok((Piece::Variable { name, operator: Some(Operator { kind, empty_counts_as_unset, word }), at }, end))
 }
 
 /// The `}` that belongs to the `${` that the text begins with.
-fn closing(text: &str) -> Option<usize> {
+///
+/// In Compose every `{` wants its `}`; if they do not come out even, the last one of the line closes. In a template, which may be JSON
+/// that is cut anywhere, only `${` counts.
+fn closing(text: &str, dialect: Dialect) -> Option<usize> {
+    let text = if dialect == Dialect::Compose { text.split('\n').next().unwrap_or_default() } else { text };
     let mut open = 0_usize;
     for (at, byte) in text.bytes().enumerate() {
         match byte {
-            b'{' if text[..at].ends_with('$') => open += 1,
+            b'{' if dialect == Dialect::Compose || text[..at].ends_with('$') => open += 1,
             b'}' => {
                 open -= 1;
                 if open == 0 {
@@ -153,7 +161,7 @@ fn closing(text: &str) -> Option<usize> {
             _ => {}
         }
     }
-    None
+    text.rfind('}').filter(|_| dialect == Dialect::Compose)
 }
 
 /// The name that a text begins with: `[_a-zA-Z][_a-zA-Z0-9]*`.
@@ -181,7 +189,10 @@ pub(super) fn evaluate<'a, 'v>(
             },
             Piece::Variable { name, operator: Some(operator), at } => {
                 let value = get(name).filter(|value| !(operator.empty_counts_as_unset && value.is_empty()));
-                let mut word = || evaluate(&operator.word, limit, get, missing);
+                let mut word = || match &operator.word {
+                    Ok(word) => evaluate(word, limit, get, missing),
+                    Err(fault) => Err(NoValue::Malformed(fault.clone())),
+                };
                 match (operator.kind, value) {
                     (OperatorKind::Default | OperatorKind::Required, Some(value)) => out.push_str(value),
                     (OperatorKind::Default, None) | (OperatorKind::Alternative, Some(_)) => out.push_str(&word()?),
@@ -216,7 +227,8 @@ pub(super) fn mentions<'a>(pieces: &[Piece<'a>], text: &'a str) -> Vec<Mention<'
             }
         }
         mentions.push(mention);
-        mentions.extend(operator.iter().flat_map(|operator| self::mentions(&operator.word, text)));
+        let words = operator.iter().filter_map(|operator| operator.word.as_ref().ok());
+        mentions.extend(words.flat_map(|word| self::mentions(word, text)));
     }
     mentions
 }
@@ -243,6 +255,7 @@ mod tests {
         match result {
             Ok(value) => format!("{value}{missing}"),
             Err(NoValue::Required { name, is_empty, message, .. }) => format!("required {name} {is_empty} {message}{missing}"),
+            Err(NoValue::Malformed(fault)) => format!("`{}`: {}", &text[fault.at], fault.reason),
             Err(NoValue::TooLong) => "too long".to_owned(),
         }
     }
@@ -270,6 +283,14 @@ mod tests {
             ("${}", "`${}`: the name of a variable must follow `${`"),
             ("${ foo}", "`${ foo}`: the name of a variable must follow `${`"),
             ("a ${A:-b ${foo!} c}", "`${foo!}`: after the name only `}`, `-`, `:-`, `?`, `:?`, `+` or `:+` may follow"),
+            // Braces that come out even are the word's own; else the last one of the line closes.
+            ("${A:-{a}}b}", "{a}b}"),
+            ("${A:-a{b{c}d}e}f", "a{b{c}d}ef"),
+            ("${A:-{a} ${A:-}}", "{a} "),
+            ("${A:-{a}", "{a"),
+            ("${A:-a\nb}", "`${A:-a\nb}`: its `}` is missing"),
+            // What is not needed is not looked at.
+            ("${FOO:-${}} ${FOO:-${BAR?no}} ${FOO:-${x!}", "first first first"),
             ("${foo }", "`${foo }`: after the name only `}`, `-`, `:-`, `?`, `:?`, `+` or `:+` may follow"),
         ] {
             assert_eq!(expand(text, Dialect::Compose), expect, "{text}");

@@ -6,10 +6,10 @@ use std::rc::Rc;
 
 use super::find::absolute;
 use super::merge::merge;
+use super::told::meant;
 use super::variables::Variables;
 use super::{Loading, file};
 use crate::base::diagnostic::Diagnostic;
-use crate::base::suggest::closest;
 use crate::yaml::node::{Mapping, Node, Value};
 
 /// The longest way from a service to what it is made from in the end.
@@ -84,7 +84,7 @@ impl Extending<'_, '_> {
         if !below.services.contains(&name) {
             let message = format!("there is no service `{name}` to extend in `{}`", below.path.display());
             let fault = Diagnostic::error("unknown-service", message).at(extends.span, "");
-            let near = closest(&name, below.services.iter().map(|(name, _)| name));
+            let near = meant(&name, || below.services.iter().map(|(name, _)| name), &self.loading.diagnostics);
             self.loading
                 .diagnostics
                 .push(near.into_iter().fold(fault, |fault, near| fault.help(format!("did you mean `{near}`?"))));

@@ -66,6 +66,9 @@ fn look_at_file(
         None => loading.read_unplaced(path, "stack file"),
     };
     let Some((source, text)) = read else { return };
+    if has_nothing_to_see(&text) {
+        return;
+    }
     loading.open.push(path.to_owned());
     let trees = parse::parse(source, &text, &mut Diagnostics::default()).unwrap_or_default();
     if trees.is_empty() && place.is_none() {
@@ -91,6 +94,33 @@ fn name_in(text: &str) -> Option<&str> {
     (!value.is_empty() && !value.contains(['$', '{', '[', '&', '*', '!'])).then_some(value)
 }
 
+/// Whether a file surely has none of the keys that the first look is for, so that a long one need not be parsed twice. Every key of the
+/// top must stand at the beginning of a line, as letters; whatever else could be one there counts as something to see.
+fn has_nothing_to_see(text: &str) -> bool {
+    let mut first = true;
+    for line in text.split(['\n', '\r']) {
+        let content = line.trim_end();
+        if content.is_empty() || content.starts_with('#') {
+            continue;
+        }
+        let key: &str = content.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_').next().unwrap_or_default();
+        let is_indented = content.starts_with(' ');
+        // A lone bracket or a list's dash closes or continues what a key above has.
+        let continues = !first && (is_indented || content.starts_with(['-', ']', '}']) && !content.starts_with("---"));
+        let seen = is_wanted(key) || schema::OWN_KEYS.contains(&key.strip_prefix("x-").unwrap_or(key));
+        if !continues && (key.is_empty() || !content.as_bytes()[0].is_ascii_alphabetic() || seen) {
+            return false;
+        }
+        first = false;
+    }
+    true
+}
+
+/// What the first look takes from a file, beside the keys of ours.
+fn is_wanted(key: &str) -> bool {
+    matches!(key, "name" | "ports" | "x-ports" | "generate" | "x-generate" | "include")
+}
+
 /// What the first look needs of a file's tree, filled in and in its long forms.
 fn part_of(tree: Node, variables: &Variables, head: &mut Head, loading: &mut Loading<'_>) -> Option<Node> {
     let Value::Mapping(top) = tree.value else { return None };
@@ -98,7 +128,7 @@ fn part_of(tree: Node, variables: &Variables, head: &mut Head, loading: &mut Loa
     for (key, entry) in top {
         let ours = schema::OWN_KEYS.iter().any(|own| key == *own || key.strip_prefix("x-") == Some(own));
         head.has_own_keys |= ours;
-        if matches!(key.as_str(), "name" | "ports" | "x-ports" | "generate" | "x-generate" | "include") {
+        if is_wanted(&key) {
             part.insert(key, entry.key_span, entry.node);
         }
     }
@@ -121,5 +151,36 @@ fn take(part: &Node, is_of_the_stack: bool, head: &mut Head) {
         part.get("generate").and_then(|values| typed::<IndexMap<String, Generated>>(values, "bad-value", &mut quiet))
     {
         head.generate.extend(generate);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_parsed_twice_only_if_something_may_be_seen() {
+        for (text, expected) in [
+            ("x-a: &a\n  name: b\nservices:\n  web:\n    ports:\n    - 80\nnetworks:\n- a\n", true),
+            ("# c\n\nservices: {\n  web: {image: x}\n}\n", true),
+            ("services: {}\nname: a\n", false),
+            ("services: {}\nname : a\n", false),
+            ("services: {}\n\"name\": a\n", false),
+            ("services: {}\n? name\n: a\n", false),
+            ("services: {}\n<<: {name: a}\n", false),
+            ("services: {}\n---\nname: a\n", false),
+            ("services: {}\n---\n  name: a\n", false),
+            ("{name: a}", false),
+            ("  name: a", false),
+            ("!!map\nname: a", false),
+            ("\u{feff}name: a", false),
+            ("x-processes:\n  web: {command: x}\n", false),
+            ("services: {}\nprocesses:\n  web: {command: x}\n", false),
+            ("services: {}\ninclude: [a.yaml]\n", false),
+            ("services: {}\rname: a\r", false),
+            ("services: {web: {image: x}}\r\nname: a\r\n", false),
+        ] {
+            assert_eq!(has_nothing_to_see(text), expected, "{text}");
+        }
     }
 }

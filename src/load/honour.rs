@@ -19,6 +19,7 @@ pub(super) fn check(root: &Node, selection: &Selection, refused: &mut Diagnostic
                     }
                 }
             }
+            ("jobs", Value::Mapping(jobs)) if !jobs.iter().any(|(name, _)| selection.has_job(name)) => {}
             _ if attribute.honoured == Honoured::NotYet => refused.push(not_yet(key, entry.key_span)),
             _ => below(&attribute.shape, key, &entry.node, refused),
         }

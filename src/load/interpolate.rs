@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use super::expression::{self, Dialect, Missing, NoValue};
+use super::expression::{self, Dialect, Malformed, Missing, NoValue};
 use super::variables::Variables;
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::source::Span;
@@ -62,12 +62,7 @@ impl Interpolator {
         let pieces = match expression::parse(text, Dialect::Compose) {
             Ok(pieces) => pieces,
             Err(fault) => {
-                let expression = shortened(&text[fault.at]);
-                diagnostics.push(
-                    Diagnostic::error("bad-expression", format!("`{expression}` is no expression: {}", fault.reason))
-                        .at(span, "")
-                        .help("write `$$` for a `$` that is meant as it is"),
-                );
+                diagnostics.push(malformed(text, &fault).at(span, ""));
                 return None;
             }
         };
@@ -80,7 +75,7 @@ impl Interpolator {
                 Some(filled)
             }
             Err(fault) => {
-                diagnostics.push(no_value(fault).at(span, ""));
+                diagnostics.push(no_value(text, fault).at(span, ""));
                 None
             }
         }
@@ -98,15 +93,22 @@ impl Interpolator {
 }
 
 /// The finding about an expression without a value, still without its place.
-pub(super) fn no_value(fault: NoValue) -> Diagnostic {
+pub(super) fn no_value(text: &str, fault: NoValue) -> Diagnostic {
     match fault {
         NoValue::Required { name, is_empty, message, .. } => {
             let state = if is_empty { "empty" } else { "not set" };
             let message = if message.is_empty() { String::new() } else { format!(": {message}") };
             Diagnostic::error("required-variable", format!("the required variable `{name}` is {state}{message}"))
         }
+        NoValue::Malformed(fault) => malformed(text, &fault),
         NoValue::TooLong => Diagnostic::error("too-long", "variables filled in here make the text longer than 32 MiB"),
     }
+}
+
+fn malformed(text: &str, fault: &Malformed) -> Diagnostic {
+    let expression = shortened(&text[fault.at.clone()]);
+    let message = format!("`{expression}` is no expression: {}", fault.reason);
+    Diagnostic::error("bad-expression", message).help("write `$$` for a `$` that is meant as it is")
 }
 
 /// The names of variables that a text mentions; none if it has a fault.

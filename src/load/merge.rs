@@ -1,18 +1,26 @@
 //! Lays one tree over another by Compose's rules, which stand in the table of attributes.
 //!
-//! Both are in their long forms already, so that the rules are few: mappings merge by key, lists are appended and then made
-//! unique by what identifies an entry, everything else is replaced. `!reset` takes away, `!override` replaces, nothing (`key:`)
-//! changes nothing.
+//! Both are in their long forms already, so that the rules are few: mappings merge by key; of lists what is new is appended, and
+//! some are then made unique by what identifies an entry; everything else is replaced. `!reset` takes away, `!override` replaces,
+//! nothing (`key:`) changes nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::schema::{Attribute, Identity, Merge, ROOT, Shape};
-use crate::yaml::node::{Entry, Mapping, Node, Tag, Value};
+use super::schema::{Attribute, Identity, Merge, PRE_START, ROOT, Shape};
+use crate::yaml::node::{Entry, Kind, Mapping, Node, Tag, Value};
 
 /// `over` laid over `base`.
 pub(super) fn merge(base: Node, over: Node) -> Node {
     static WHOLE: Shape = Shape::Object(&ROOT);
     shaped(&WHOLE, Merge::Natural, base, over)
+}
+
+/// A hook before the start laid over what it has of its service.
+pub(super) fn hook_over(service: Mapping, hook: Node) -> Node {
+    static HOOK: Shape = Shape::Object(&PRE_START);
+    let base = Node::new(Value::Mapping(service), hook.span);
+    shaped(&HOOK, Merge::Natural, base, hook)
 }
 
 fn shaped(shape: &'static Shape, rule: Merge, base: Node, over: Node) -> Node {
@@ -32,13 +40,42 @@ fn shaped(shape: &'static Shape, rule: Merge, base: Node, over: Node) -> Node {
     let value = match (base_value, over_value) {
         (Value::Sequence(below), Value::Sequence(above)) => Value::Sequence(match rule {
             Merge::Replace => above,
-            Merge::Natural | Merge::SameKey(_) | Merge::NullCounts => below.into_iter().chain(above).collect(),
+            Merge::Natural | Merge::SameKey(_) | Merge::NullCounts => appended(below, above),
             Merge::Unique(identity) => unique(below.into_iter().chain(above).collect(), identity),
             Merge::ByKey(key) => by_key(shape, key, below, above),
         }),
         (_, above) => above,
     };
     untagged(Node { value, tag: base.tag, span: over.span })
+}
+
+/// A list and what another has beside; what is in both is not repeated.
+fn appended(below: Vec<Node>, above: Vec<Node>) -> Vec<Node> {
+    let known: HashSet<u64> = below.iter().map(fingerprint).collect();
+    let is_new = |item: &Node| !known.contains(&fingerprint(item));
+    let new: Vec<Node> = above.into_iter().filter(is_new).collect();
+    below.into_iter().chain(new).collect()
+}
+
+/// A number that two values share only if they are the same, wherever they stand. Mappings are the same in any order.
+fn fingerprint(node: &Node) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    std::mem::discriminant(&node.value).hash(&mut hasher);
+    match &node.value {
+        Value::Null => {}
+        Value::Bool(value) => value.hash(&mut hasher),
+        Value::Scalar(scalar) => (&scalar.text, scalar.kind == Kind::Text).hash(&mut hasher),
+        Value::Sequence(items) => items.iter().for_each(|item| fingerprint(item).hash(&mut hasher)),
+        Value::Mapping(mapping) => {
+            let entries = mapping.iter().map(|(key, entry)| {
+                let mut hasher = DefaultHasher::new();
+                (key, fingerprint(&entry.node)).hash(&mut hasher);
+                hasher.finish()
+            });
+            entries.fold(0, u64::wrapping_add).hash(&mut hasher);
+        }
+    }
+    hasher.finish()
 }
 
 /// Whether two mappings are of different kinds, so that the later one stands alone.
@@ -245,6 +282,18 @@ mod tests {
             ),
             ("{images: [a], b: 1}", "{images: !reset []}", "{b: 1}"),
             ("{requires: [{file: a}]}", "{requires: [{file: b}]}", "{requires: [{file: a}, {file: b}]}"),
+            // What is there already is not repeated.
+            ("{services: {w: {dns: [a, b]}}}", "{services: {w: {dns: [b, c]}}}", "{services: {w: {dns: [a, b, c]}}}"),
+            (
+                "{services: {w: {post_start: [{command: a}]}}}",
+                "{services: {w: {post_start: [{command: a}, {command: b}]}}}",
+                "{services: {w: {post_start: [{command: a}, {command: b}]}}}",
+            ),
+            (
+                "{services: {w: {depends_on: {a: {condition: service_started, required: false}}}}}",
+                "{services: {w: {depends_on: [a]}}}",
+                "{services: {w: {depends_on: {a: {condition: service_started, required: true}}}}}",
+            ),
         ] {
             let merged = merge(tree(base), tree(over));
             assert_eq!(emit::json_value(&merged), emit::json_value(&tree(expected)), "{base} + {over}");

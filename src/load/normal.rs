@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use super::merge::hook_over;
+use super::schema::PRE_START;
 use super::schema::forms::{flag, mapping};
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::source::Span;
@@ -9,11 +11,11 @@ use crate::yaml::node::{Entry, Mapping, Node, Value};
 
 /// Adds all of it.
 pub(super) fn normalize(root: &mut Node, directory: &Path, env: &str, diagnostics: &mut Diagnostics) {
-    for section in ["services", "processes"] {
+    for section in ["services", "jobs", "processes"] {
         for (_, entry) in entries(root, section) {
             let span = entry.key_span;
             let Some(service) = entry.node.as_mapping_mut() else { continue };
-            if section == "services" {
+            if section != "processes" {
                 container(service, span, directory);
             }
             edges(service);
@@ -21,6 +23,11 @@ pub(super) fn normalize(root: &mut Node, directory: &Path, env: &str, diagnostic
         }
     }
     default_network(root);
+    for (_, entry) in entries(root, "services") {
+        if let Some(service) = entry.node.as_mapping_mut() {
+            before_start(service);
+        }
+    }
     for section in ["networks", "volumes", "secrets", "configs", "models"] {
         if let Some(section) = root.as_mapping_mut().and_then(|root| root.get_mut(section)).and_then(Node::as_mapping_mut) {
             section.retain(|key, _| !key.starts_with("x-"));
@@ -89,11 +96,17 @@ fn container(service: &mut Mapping, span: Span, directory: &Path) {
             default(grant, "target", span, || Node::text(target, span));
         }
     }
-    if let Some(hosts) = service.get_mut("extra_hosts").and_then(Node::as_sequence_mut) {
+    long_forms(service);
+    implied_edges(service, span);
+}
+
+/// Defaults and order of what services, jobs and hooks before the start write alike.
+fn long_forms(container: &mut Mapping) {
+    if let Some(hosts) = container.get_mut("extra_hosts").and_then(Node::as_sequence_mut) {
         let host = |line: &Node| line.as_text().and_then(|text| text.split('=').next()).unwrap_or_default().to_owned();
         hosts.sort_by_key(host);
     }
-    for device in service.get_mut("devices").and_then(Node::as_sequence_mut).into_iter().flatten() {
+    for device in container.get_mut("devices").and_then(Node::as_sequence_mut).into_iter().flatten() {
         let span = device.span;
         let source = device.get("source").and_then(Node::as_text).unwrap_or_default().to_owned();
         if let Some(device) = device.as_mapping_mut() {
@@ -101,29 +114,32 @@ fn container(service: &mut Mapping, span: Span, directory: &Path) {
             default(device, "permissions", span, || Node::text("rwm", span));
         }
     }
-    for mount in service.get_mut("volumes").and_then(Node::as_sequence_mut).into_iter().flatten() {
+    for mount in container.get_mut("volumes").and_then(Node::as_sequence_mut).into_iter().flatten() {
         if let Some(target) = mount.as_mapping_mut().and_then(|mount| mount.get_mut("target"))
-            && let Some(text) = target.as_text()
-            && text.starts_with('/')
+            && let Some(text) = target.as_text().filter(|text| !text.is_empty())
         {
             target.value = Node::text(clean(text), target.span).value;
         }
     }
-    before_start(service, span);
-    implied_edges(service, span);
 }
 
-/// A hook before the start has the service's image and networks where it names none.
-fn before_start(service: &mut Mapping, span: Span) {
-    let image = service.get("image").cloned();
-    let networks = service.get("networks").cloned();
-    for hook in service.get_mut("pre_start").and_then(Node::as_sequence_mut).into_iter().flatten() {
-        let Some(hook) = hook.as_mapping_mut() else { continue };
-        if let Some(image) = &image {
-            default(hook, "image", span, || image.clone());
-        }
-        default(hook, "networks", span, || networks.clone().unwrap_or_else(|| only_default(span)));
+/// A hook before the start has of its service all that a container of its own can have, but for the mounts: it gets the service's
+/// own.
+fn before_start(service: &mut Mapping) {
+    let Some(mut hooks) = service.remove("pre_start") else { return };
+    let is_shared = |key: &str| key != "volumes" && PRE_START.get(key).is_some();
+    let mut shared = Mapping::default();
+    for (key, entry) in service.iter().filter(|(key, _)| is_shared(key)) {
+        shared.insert(key, entry.key_span, entry.node.clone());
     }
+    for hook in hooks.node.as_sequence_mut().into_iter().flatten().filter(|hook| hook.as_mapping().is_some()) {
+        let own = std::mem::replace(hook, Node::new(Value::Null, hook.span));
+        *hook = hook_over(shared.clone(), own);
+        if let Some(hook) = hook.as_mapping_mut() {
+            long_forms(hook);
+        }
+    }
+    service.insert("pre_start", hooks.key_span, hooks.node);
 }
 
 /// `{default: }`.
@@ -135,17 +151,20 @@ fn only_default(span: Span) -> Node {
 
 /// A path without `.`, `..` and double slashes, as Go's `path.Clean` has it.
 pub(super) fn clean(path: &str) -> String {
+    let root = if path.starts_with('/') { "/" } else { "" };
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {
             "" | "." => {}
-            ".." => {
+            ".." if parts.last().is_some_and(|last| *last != "..") => {
                 parts.pop();
             }
+            // There is nothing above the root.
+            ".." if !root.is_empty() => {}
             _ => parts.push(part),
         }
     }
-    format!("/{}", parts.join("/"))
+    if root.is_empty() && parts.is_empty() { ".".to_owned() } else { format!("{root}{}", parts.join("/")) }
 }
 
 /// Links, shared name spaces and shared mounts are dependencies too.
@@ -205,20 +224,11 @@ fn ports(service: &mut Mapping) {
 /// A container that names no network is in `default`.
 fn default_network(root: &mut Node) {
     let mut used = None;
-    for (_, entry) in entries(root, "services") {
-        let span = entry.key_span;
-        let Some(service) = entry.node.as_mapping_mut() else { continue };
-        if service.contains("network_mode") || service.contains("provider") {
-            continue;
-        }
-        if service
-            .get("networks")
-            .is_none_or(|networks| networks.is_null() || networks.as_mapping().is_some_and(Mapping::is_empty))
-        {
-            service.insert("networks", span, only_default(span));
-        }
-        if service.get("networks").is_some_and(|networks| networks.as_mapping().is_some_and(|all| all.contains("default"))) {
-            used = Some(span);
+    for section in ["services", "jobs"] {
+        for (_, entry) in entries(root, section) {
+            let is_used = in_default_network(entry);
+            // What jobs alone need is made when they run.
+            used = used.or(is_used.filter(|_| section == "services"));
         }
     }
     if let (Some(span), Some(top)) = (used, root.as_mapping_mut()) {
@@ -229,6 +239,21 @@ fn default_network(root: &mut Node) {
             default(networks, "default", span, || Node::new(Value::Mapping(Mapping::default()), span));
         }
     }
+}
+
+/// Puts a container that names no network into `default`; tells whether it is in it.
+fn in_default_network(entry: &mut Entry) -> Option<Span> {
+    let span = entry.key_span;
+    let container = entry.node.as_mapping_mut()?;
+    if container.contains("network_mode") || container.contains("provider") {
+        return None;
+    }
+    let networks = container.get("networks").filter(|networks| !networks.is_null()).and_then(Node::as_mapping);
+    if networks.is_none_or(Mapping::is_empty) {
+        container.insert("networks", span, only_default(span));
+    }
+    let networks = container.get("networks").and_then(Node::as_mapping);
+    networks.is_some_and(|networks| networks.contains("default")).then_some(span)
 }
 
 /// `external: {name: x}` of old files is `external: true` and `name: x`.
@@ -273,7 +298,15 @@ mod tests {
 
     #[test]
     fn paths_inside_are_cleaned() {
-        for (path, expected) in [("/a/", "/a"), ("/", "/"), ("/a//b/../c/.", "/a/c"), ("/../x", "/x")] {
+        for (path, expected) in [
+            ("/a/", "/a"),
+            ("/", "/"),
+            ("/a//b/../c/.", "/a/c"),
+            ("/../x", "/x"),
+            ("./a", "a"),
+            ("a/../../b/", "../b"),
+            (".", "."),
+        ] {
             assert_eq!(clean(path), expected);
         }
     }

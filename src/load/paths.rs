@@ -7,18 +7,25 @@ use super::schema::{ROOT, Shape};
 use crate::yaml::node::{Kind, Node, Scalar, Value};
 use crate::yaml::path::Pattern;
 
+/// Where mounts stand, of which a bind's source is a path.
+const MOUNTS: [Pattern; 3] =
+    [Pattern::new("services.*.volumes[]"), Pattern::new("services.*.pre_start[].volumes[]"), Pattern::new("jobs.*.volumes[]")];
+
 /// Makes the relative paths of one file's tree absolute.
 pub(super) fn paths(root: &mut Node, directory: &FilePath, home: Option<&str>) {
     static WHOLE: Shape = Shape::Object(&ROOT);
     let paths = Paths { directory, home };
     paths.below(&WHOLE, root);
-    Pattern::new("services.*.volumes[]").for_each_mut(root, |_, node| {
+    let bind = |node: &mut Node| {
         if node.get("type").and_then(Node::as_text) == Some("bind")
             && let Some(source) = node.as_mapping_mut().and_then(|mount| mount.get_mut("source"))
         {
             paths.make(source);
         }
-    });
+    };
+    for mounts in MOUNTS {
+        mounts.for_each_mut(root, |_, node| bind(node));
+    }
     Pattern::new("volumes.*").for_each_mut(root, |_, volume| paths.device(volume));
 }
 
@@ -50,10 +57,9 @@ impl Paths<'_> {
     /// What is absolute stays as it was written.
     fn make(&self, node: &mut Node) {
         let Value::Scalar(Scalar { text, kind: Kind::Text }) = &mut node.value else { return };
-        if let (Some(rest), Some(home)) = (text.strip_prefix('~'), self.home)
-            && (rest.is_empty() || rest.starts_with('/'))
-        {
-            *text = format!("{home}{rest}");
+        // `~me` is no user's home for Compose, but what is called `me` in the caller's.
+        if let (Some(rest), Some(home)) = (text.strip_prefix('~'), self.home) {
+            *text = absolute(FilePath::new(home), FilePath::new(rest.trim_start_matches('/'))).display().to_string();
         }
         if !FilePath::new(text.as_str()).is_absolute() && !is_of_windows(text) {
             *text = absolute(self.directory, FilePath::new(text.as_str())).display().to_string();

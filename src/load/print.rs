@@ -15,6 +15,9 @@ pub(super) fn printed(mut root: Node, selection: &Selection, env: &str) -> Node 
             services.sort_keys();
         }
     }
+    if let Some(jobs) = section_mut(&mut root, "jobs") {
+        jobs.retain(|name, _| selection.has_job(name));
+    }
     selection.drop_unused(&mut root);
     let Some(top) = root.as_mapping_mut() else { return root };
     let mut result = Mapping::default();

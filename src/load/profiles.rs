@@ -25,13 +25,15 @@ const USES: &[(&str, &[Pattern])] = &[
 #[derive(Debug, Clone, Default)]
 pub(super) struct Selection {
     on: BTreeSet<String>,
+    /// Jobs that are on; which services are named on the command line is nothing to them.
+    jobs: BTreeSet<String>,
     /// Nothing is left out, whatever is on.
     whole: bool,
 }
 
 impl Selection {
     /// Decides for every service of a tree. A service that is named turns its own profiles on, and with them others.
-    pub(super) fn of(root: &Node, active: &[String], named: &[String]) -> Self {
+    pub(super) fn of<'t>(root: &'t Node, active: &[String], named: &[String]) -> Self {
         let is_named = |name: &str| named.iter().any(|service| service == name);
         let by_name = services(root).filter(|(name, _)| is_named(name)).flat_map(|(_, service)| of_service(service));
         let active: BTreeSet<&str> = active.iter().map(String::as_str).chain(by_name).collect();
@@ -39,13 +41,13 @@ impl Selection {
             let profiles = of_service(service);
             profiles.is_empty() || active.contains("*") || profiles.iter().any(|profile| active.contains(profile))
         };
-        let on = services(root).filter(|(_, service)| is_active(service)).map(|(name, _)| name.to_owned()).collect();
-        Self { on, whole: false }
+        let of = |all: &mut dyn Iterator<Item = (&'t str, &'t Node)>| names(all.filter(|(_, service)| is_active(service)));
+        Self { on: of(&mut services(root)), jobs: of(&mut entries(root, "jobs")), whole: false }
     }
 
     /// All services, and all that is defined beside them.
     pub(super) fn all(root: &Node) -> Self {
-        Self { on: services(root).map(|(name, _)| name.to_owned()).collect(), whole: true }
+        Self { on: names(services(root)), jobs: names(entries(root, "jobs")), whole: true }
     }
 
     /// Of what is on, these services and what they depend on; all of it if none is named.
@@ -55,8 +57,9 @@ impl Selection {
         }
         let mut kept = BTreeSet::new();
         let mut queue: Vec<&str> = named.iter().map(String::as_str).collect();
+        let of = |name: &str| ["services", "processes"].into_iter().find_map(|section| root.get(section)?.get(name));
         while let Some(name) = queue.pop() {
-            let Some((_, service)) = services(root).find(|(known, _)| *known == name && self.is_on(name)) else { continue };
+            let Some(service) = of(name).filter(|_| self.is_on(name)) else { continue };
             if kept.insert(name.to_owned()) {
                 let dependencies = service.get("depends_on").and_then(Node::as_mapping);
                 queue.extend(dependencies.into_iter().flat_map(Mapping::iter).map(|(name, _)| name));
@@ -69,6 +72,11 @@ impl Selection {
     /// Whether a service is on.
     pub(super) fn is_on(&self, name: &str) -> bool {
         self.on.contains(name)
+    }
+
+    /// Whether a job is on.
+    pub(super) fn has_job(&self, name: &str) -> bool {
+        self.jobs.contains(name)
     }
 
     /// What services that are on name of a section at the top: networks, volumes and the like.
@@ -102,8 +110,16 @@ impl Selection {
 
 /// The services of both kinds.
 fn services(root: &Node) -> impl Iterator<Item = (&str, &Node)> {
-    let sections = ["services", "processes"].into_iter().filter_map(|section| root.get(section).and_then(Node::as_mapping));
-    sections.flat_map(Mapping::iter).map(|(name, entry)| (name, &entry.node))
+    ["services", "processes"].into_iter().flat_map(move |section| entries(root, section))
+}
+
+fn entries<'a>(root: &'a Node, section: &str) -> impl Iterator<Item = (&'a str, &'a Node)> + use<'a> {
+    let section = root.get(section).and_then(Node::as_mapping);
+    section.into_iter().flat_map(Mapping::iter).map(|(name, entry)| (name, &entry.node))
+}
+
+fn names<'a>(all: impl Iterator<Item = (&'a str, &'a Node)>) -> BTreeSet<String> {
+    all.map(|(name, _)| name.to_owned()).collect()
 }
 
 /// The profiles that a service names.

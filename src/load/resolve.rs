@@ -12,6 +12,7 @@ use super::{Loading, template};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::source::{SourceId, Span};
 use crate::yaml::node::{Mapping, Node, Value};
+use crate::yaml::path::Pattern;
 
 /// Everything that needs the whole stack and files beside it: variables, labels, contents.
 pub(super) fn resolve(
@@ -21,11 +22,15 @@ pub(super) fn resolve(
     selection: &Selection,
     loading: &mut Loading<'_>,
 ) {
-    for section in ["services", "processes"] {
+    if !loading.omit.env_resolution && !loading.omit.interpolation {
+        own_environments(root, variables);
+    }
+    for section in ["services", "jobs", "processes"] {
         let Some(Value::Mapping(services)) = section_of(root, section) else { continue };
         for (name, entry) in services.iter_mut() {
             let Some(service) = entry.node.as_mapping_mut() else { continue };
-            if !loading.omit.env_resolution && !loading.omit.interpolation {
+            // Jobs keep their files, which are read when they run.
+            if section != "jobs" && !loading.omit.env_resolution && !loading.omit.interpolation {
                 // A service that is off may lack its files.
                 let is_on = selection.is_on(name);
                 environment(service, is_on, directory, variables, loading);
@@ -40,6 +45,15 @@ pub(super) fn resolve(
         working_directories(root, directory);
     }
     contents(root, variables, selection, loading);
+}
+
+/// In the environment of a job a name without a value is taken from the variables.
+fn own_environments(root: &mut Node, variables: &Variables) {
+    Pattern::new("jobs.*.environment.*").for_each_mut(root, |path, node| {
+        if let (true, Some(variable)) = (node.is_null(), path.last_key().and_then(|name| variables.get(name))) {
+            node.value = Node::text(variable.value.clone(), node.span).value;
+        }
+    });
 }
 
 /// A process that names no directory runs in the one of its stack, which of an included one is its own.

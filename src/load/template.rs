@@ -49,10 +49,12 @@ pub fn render(source: SourceId, text: &str, variables: &Variables, diagnostics: 
         Ok(rendered) => missing.is_empty().then_some(rendered),
         Err(fault) => {
             let at = match &fault {
-                expression::NoValue::Required { at, .. } => at.clone(),
+                expression::NoValue::Required { at, .. } | expression::NoValue::Malformed(expression::Malformed { at, .. }) => {
+                    at.clone()
+                }
                 expression::NoValue::TooLong => 0..0,
             };
-            diagnostics.push(no_value(fault).at(place(at), ""));
+            diagnostics.push(no_value(text, fault).at(place(at), ""));
             None
         }
     }

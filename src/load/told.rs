@@ -16,6 +16,18 @@ pub(super) struct Found<'a> {
     pub unstartable: &'a mut Diagnostics,
 }
 
+/// More findings than this are not all read, and in thousands of them a search for what was meant takes its time.
+const MAX_SUGGESTED: usize = 200;
+
+/// What a name was probably meant to be; not sought once there are many findings.
+pub(super) fn meant<'a, I: IntoIterator<Item = &'a str>>(
+    name: &str,
+    known: impl FnOnce() -> I,
+    diagnostics: &Diagnostics,
+) -> Option<&'a str> {
+    (diagnostics.len() < MAX_SUGGESTED).then(|| closest(name, known())).flatten()
+}
+
 /// A value of the wrong kind.
 pub(super) fn wrong_kind(place: &Place<'_>, node: &Node, wanted: &str, diagnostics: &mut Diagnostics) {
     let shown = node.as_text().filter(|text| text.len() <= 40 && !text.contains('\n'));
@@ -39,7 +51,8 @@ pub(super) fn unknown_key<'a>(
     diagnostics: &mut Diagnostics,
 ) {
     let diagnostic = Diagnostic::error("unknown-key", format!("{what} has no attribute `{key}`")).at(span, "");
-    diagnostics.push(match closest(key, known) {
+    let near = meant(key, || known, diagnostics);
+    diagnostics.push(match near {
         Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
         None => diagnostic.help("names of your own begin with `x-`"),
     });

@@ -5,10 +5,9 @@ use std::collections::{HashMap, HashSet};
 use super::consistent;
 use super::print::uses;
 use super::profiles::Selection;
-use super::told::Found;
+use super::told::{Found, meant};
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::source::Span;
-use crate::base::suggest::closest;
 use crate::yaml::node::{Entry, Mapping, Node};
 
 /// Looks at the whole, merged tree.
@@ -22,10 +21,12 @@ pub(super) fn check(root: &Node, selection: &Selection, env: &str, directory: &s
         .collect();
     let by_name: HashMap<&str, (&Entry, bool)> =
         services.iter().map(|(name, entry, process)| (*name, (*entry, *process))).collect();
-    two_kinds(root, found.wrong);
+    two_kinds(root, ("processes", "a process"), found.wrong);
+    two_kinds(root, ("jobs", "a job"), found.wrong);
+    jobs(root, selection, &by_name, found.wrong);
     for (name, entry, process) in services.iter().filter(|(name, ..)| selection.is_on(name)) {
         has_something_to_run(name, entry, *process, found.wrong);
-        dependencies(name, entry, &by_name, selection, found.wrong);
+        dependencies(name, entry, &by_name, root, selection, found.wrong);
         references(name, entry, root, found.wrong);
         consistent::service(name, entry, *process, found.wrong);
         super::supervised::check(name, entry, found.wrong);
@@ -40,20 +41,39 @@ pub(super) fn check(root: &Node, selection: &Selection, env: &str, directory: &s
     owned(root, env, directory, found.wrong);
 }
 
-fn two_kinds(root: &Node, diagnostics: &mut Diagnostics) {
-    let (Some(containers), Some(processes)) =
-        (root.get("services").and_then(Node::as_mapping), root.get("processes").and_then(Node::as_mapping))
-    else {
-        return;
-    };
-    for (name, entry) in processes.iter() {
+fn two_kinds(root: &Node, (section_name, what): (&str, &str), diagnostics: &mut Diagnostics) {
+    let section = |section: &str| root.get(section).and_then(Node::as_mapping);
+    let (Some(containers), Some(others)) = (section("services"), section(section_name)) else { return };
+    for (name, entry) in others.iter() {
         if let Some(other) = containers.entry(name) {
             diagnostics.push(
-                Diagnostic::error("two-kinds", format!("`{name}` is both a container and a process"))
-                    .at(entry.key_span, "a process")
+                Diagnostic::error("two-kinds", format!("`{name}` is both a container and {what}"))
+                    .at(entry.key_span, what)
                     .at(other.key_span, "a container")
                     .help("services have one namespace: give one of them another name"),
             );
+        }
+    }
+}
+
+/// What jobs depend on is a service or a job, and only jobs depend on jobs.
+fn jobs(root: &Node, selection: &Selection, services: &HashMap<&str, (&Entry, bool)>, diagnostics: &mut Diagnostics) {
+    let Some(jobs) = root.get("jobs").and_then(Node::as_mapping) else { return };
+    let edges = |entry: &Entry| entry.node.get("depends_on").and_then(Node::as_mapping).cloned().unwrap_or_default();
+    for (name, entry) in jobs.iter().filter(|(name, _)| selection.has_job(name)) {
+        let has = |key: &str| entry.node.get("triggers").is_some_and(|triggers| triggers.get(key).is_some());
+        if !has("manual") && !has("schedule") {
+            let fault = Diagnostic::error("empty-triggers", format!("the job `{name}` has no trigger")).at(entry.key_span, "");
+            diagnostics.push(fault.help("write `triggers: {manual: true}`, or a `schedule`"));
+        }
+        for (dependency, edge) in edges(entry) {
+            let required = edge.node.get("required").and_then(Node::as_text) != Some("false");
+            if required && !jobs.contains(&dependency) && !services.contains_key(dependency.as_str()) {
+                let message = format!("the job `{name}` depends on `{dependency}`, which is neither a service nor a job");
+                let fault = Diagnostic::error("unknown-service", message).at(edge.key_span, "nothing of this name");
+                let near = meant(&dependency, || sorted(services), diagnostics);
+                diagnostics.push(near.into_iter().fold(fault, |fault, near| fault.help(format!("did you mean `{near}`?"))));
+            }
         }
     }
 }
@@ -81,6 +101,7 @@ fn dependencies(
     name: &str,
     entry: &Entry,
     services: &HashMap<&str, (&Entry, bool)>,
+    root: &Node,
     selection: &Selection,
     diagnostics: &mut Diagnostics,
 ) {
@@ -89,9 +110,11 @@ fn dependencies(
         let known = services.get(dependency);
         match known {
             None if required => {
-                let message = format!("`{name}` depends on `{dependency}`, which is not a service");
+                let is_job = root.get("jobs").is_some_and(|jobs| jobs.get(dependency).is_some());
+                let what = if is_job { "a job: only jobs depend on jobs" } else { "not a service" };
+                let message = format!("`{name}` depends on `{dependency}`, which is {what}");
                 let mut diagnostic = Diagnostic::error("unknown-service", message).at(edge.key_span, "no service of this name");
-                if let Some(near) = closest(dependency, sorted(services)) {
+                if let Some(near) = meant(dependency, || sorted(services), diagnostics) {
                     diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
                 }
                 diagnostics.push(diagnostic);
@@ -142,7 +165,8 @@ fn references(name: &str, entry: &Entry, root: &Node, diagnostics: &mut Diagnost
         let what = section.trim_end_matches('s');
         let message = format!("`{name}` uses the {what} `{key}`, which is not defined");
         let mut diagnostic = Diagnostic::error("undefined", message).at(span, "");
-        diagnostic = match closest(key, defined.into_iter().flat_map(Mapping::iter).map(|(name, _)| name)) {
+        let known = || defined.into_iter().flat_map(Mapping::iter).map(|(name, _)| name);
+        diagnostic = match meant(key, known, diagnostics) {
             Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
             None => diagnostic.help(format!("define it under `{section}:` at the top")),
         };
@@ -172,12 +196,13 @@ fn circles(services: &[(&str, &Entry, bool)], by_name: &HashMap<&str, (&Entry, b
     for (name, ..) in services {
         // Depth first, without recursion: a chain may be long.
         let mut stack = vec![(*name, edges(name).into_iter())];
+        let mut open: HashMap<&str, usize> = [(*name, 0)].into();
         while let Some((here, rest)) = stack.last_mut() {
             let here = *here;
             match rest.next() {
                 Some(next) if done.contains(next) => {}
-                Some(next) => match stack.iter().position(|(open, _)| *open == next) {
-                    Some(at) => {
+                Some(next) => match open.get(next) {
+                    Some(&at) => {
                         let names: Vec<&str> = stack[at..].iter().map(|(name, _)| *name).chain([next]).collect();
                         let span = by_name
                             .get(here)
@@ -186,9 +211,13 @@ fn circles(services: &[(&str, &Entry, bool)], by_name: &HashMap<&str, (&Entry, b
                         let diagnostic = Diagnostic::error("cycle", message).help("one of these edges has to go");
                         diagnostics.push(span.into_iter().fold(diagnostic, |diagnostic, span| diagnostic.at(span, "")));
                     }
-                    None => stack.push((next, edges(next).into_iter())),
+                    None => {
+                        open.insert(next, stack.len());
+                        stack.push((next, edges(next).into_iter()));
+                    }
                 },
                 None => {
+                    open.remove(here);
                     done.insert(here);
                     stack.pop();
                 }

@@ -3,6 +3,7 @@
 //! Numbers are numbers (`1.10` is what YAML takes it for, `1.1`), text is text, keys keep their order. Tags are not written: by the
 //! time a tree is printed the merge has used them.
 
+use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
 use serde_yaml::Value as Yaml;
 
@@ -67,13 +68,15 @@ fn json_scalar(scalar: &Scalar) -> Json {
     }
 }
 
-enum Number {
+/// A number as a type would have it.
+pub(super) enum Number {
     Signed(i64),
     Unsigned(u64),
     Float(f64),
 }
 
-fn number(scalar: &Scalar) -> Option<Number> {
+/// What a scalar is as a number; none for text.
+pub(super) fn number(scalar: &Scalar) -> Option<Number> {
     match scalar.kind {
         Kind::Text => None,
         Kind::Int => {
@@ -93,8 +96,31 @@ pub fn to_yaml(node: &Node) -> String {
 }
 
 /// The tree as JSON in lines, ending in a line end.
+#[expect(clippy::missing_panics_doc, reason = "it cannot")]
 pub fn to_json(node: &Node) -> String {
-    format!("{:#}\n", json_value(node))
+    let mut text = serde_json::to_string_pretty(&AsJson(node)).expect("texts and numbers can always be written");
+    text.push('\n');
+    text
+}
+
+/// A tree that is written without being made into another first.
+struct AsJson<'a>(&'a Node);
+
+impl Serialize for AsJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0.value {
+            Value::Null => serializer.serialize_unit(),
+            Value::Bool(value) => serializer.serialize_bool(*value),
+            Value::Scalar(scalar) => match number(scalar) {
+                Some(Number::Signed(value)) => serializer.serialize_i64(value),
+                Some(Number::Unsigned(value)) => serializer.serialize_u64(value),
+                Some(Number::Float(value)) if value.is_finite() => serializer.serialize_f64(value),
+                Some(Number::Float(_)) | None => serializer.serialize_str(&scalar.text),
+            },
+            Value::Sequence(items) => serializer.collect_seq(items.iter().map(AsJson)),
+            Value::Mapping(mapping) => serializer.collect_map(mapping.iter().map(|(key, entry)| (key, AsJson(&entry.node)))),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -125,6 +151,7 @@ mod tests {
             json_value(&node).to_string(),
             r#"{"b":1.1,"a":"1.10","n":16,"big":18446744073709551615,"yes":"yes","z":null,"null":["a",{"x":".inf"},"1_000"]}"#
         );
+        assert_eq!(to_json(&node), format!("{:#}\n", json_value(&node)));
     }
 
     fn trees() -> impl Strategy<Value = Yaml> {

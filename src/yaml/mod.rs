@@ -9,6 +9,7 @@ mod lenient;
 pub mod node;
 pub mod parse;
 pub mod path;
+mod read;
 pub mod scalar;
 mod syntax;
 pub mod typed;

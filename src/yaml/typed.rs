@@ -6,6 +6,7 @@ use serde_path_to_error::Segment as Step;
 use super::emit::yaml_value;
 use super::node::Node;
 use super::path::{Path, Segment};
+use super::read::Reading;
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 
 /// Makes a `T` of the tree. What does not fit is told under `code`, at the value that does not.
@@ -15,6 +16,10 @@ pub fn typed<T: DeserializeOwned>(node: &Node, code: &'static str, diagnostics: 
 
 /// As [`typed`], for a part of a tree: messages name the value with the path of that part before it.
 pub fn typed_at<T: DeserializeOwned>(at: &Path, node: &Node, code: &'static str, diagnostics: &mut Diagnostics) -> Option<T> {
+    if let Ok(value) = T::deserialize(Reading(node)) {
+        return Some(value);
+    }
+    // What does not fit, and where, is found out by going over it again.
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(yaml_value(node), &mut track);
     // In our files a choice is a mapping with one key (`{hex: 32}`); serde_yaml alone would want a tag (`!hex 32`).

@@ -147,6 +147,8 @@ fn hostile_files_are_refused_soon() {
             format!("services:\n{}  s2000: {{image: x}}\n", many(2000, &|n| format!("  s{n}: {{extends: s{}}}\n", to(n)))),
         )]
     };
+    // Ten times as much when it is optimised.
+    let scale = if cfg!(debug_assertions) { 10 } else { 1 };
     let cases: Vec<(&str, Texts, &str)> = vec![
         ("aliases of aliases", with(bomb(", ")), "too-large"),
         ("an endless alias", with("x-a: &a [*a]\n".to_owned()), "endless-alias"),
@@ -164,6 +166,41 @@ fn hostile_files_are_refused_soon() {
             "a range of ports",
             vec![file("compose.yaml", format!("services: {{web: {{image: x, ports: [{}]}}}}\n", "'1-65535', ".repeat(50)))],
             "too-large",
+        ),
+        (
+            "a hundred thousand mistakes",
+            vec![file(
+                "compose.yaml",
+                format!("services:\n  web:\n    image: x\n{}", many(100_000 / scale, &|n| format!("    imag{n}: 1\n"))),
+            )],
+            "unknown-key",
+        ),
+        (
+            "a hundred thousand dependencies",
+            vec![file(
+                "compose.yaml",
+                format!("services: {{web: {{image: x, depends_on: [{}]}}}}\n", many(100_000, &|n| format!("s{n}, "))),
+            )],
+            "too-large",
+        ),
+        (
+            "fifty thousand services that are not there",
+            vec![file(
+                "compose.yaml",
+                format!("services: {{web: {{image: x, depends_on: [{}]}}}}\n", many(50_000 / scale, &|n| format!("wep{n}, "))),
+            )],
+            "unknown-service",
+        ),
+        (
+            "a long chain of dependencies",
+            vec![file(
+                "compose.yaml",
+                format!(
+                    "services:\n  s0: {{image: x}}\n{}",
+                    many(20_000 / scale, &|n| format!("  s{}: {{image: x, depends_on: [s{n}]}}\n", n + 1))
+                ),
+            )],
+            "",
         ),
         ("a name that is a directory", vec![file("compose.yaml", "services: {..: {image: x}}\n".to_owned())], "bad-name"),
         ("a long name", vec![file("compose.yaml", format!("services: {{{}: {{image: x}}}}\n", "a".repeat(300)))], "bad-name"),
@@ -230,6 +267,20 @@ fn hostile_files_are_refused_soon() {
             &outcome.told.chars().take(2_000).collect::<String>()
         );
     }
+}
+
+#[test]
+fn deep_nesting_needs_no_deep_stack() {
+    let lists = |depth: usize| format!("{WEB}x-a: {}1{}\n", "[".repeat(depth), "]".repeat(depth));
+    let in_service =
+        |depth: usize| format!("services: {{web: {{image: nginx, x-a: {}1{}}}}}\n", "{a: ".repeat(depth), "}".repeat(depth));
+    for text in [lists(500), in_service(500)] {
+        let twice = [("compose.yaml", text.clone()), ("over.yaml", text)];
+        let load = move || Memory::of(twice).load(request(&["compose.yaml", "over.yaml"], &[]));
+        let outcome = std::thread::Builder::new().stack_size(2 << 20).spawn(load).unwrap().join().unwrap();
+        assert_eq!(outcome.codes, [""; 0], "{}", outcome.told);
+    }
+    assert_eq!(Memory::of([("compose.yaml", lists(600))]).load(request(&[], &[])).codes, ["too-large"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `develop`, and the hooks whose shape its `exec` shares.
 
 use super::objects::HOOK_COMMAND;
-use super::service::{COMMAND, ENVIRONMENT, NETWORKS, ONE_OR_MORE};
+use super::service::{ENVIRONMENT, ONE_OR_MORE};
 use super::{Attribute, Empty, Merge, Object, Shape, attribute};
 
 pub(super) const DEVELOP: Object = Object {
@@ -36,18 +36,3 @@ const HOOK_OPTIONAL: Object =
 
 pub(super) const HOOK: Object =
     Object { what: "a hook", attributes: &[HOOK_COMMAND.required(), USER, PRIVILEGED, WORKING_DIR, HOOK_ENVIRONMENT] };
-
-pub(super) const PRE_START: Object = Object {
-    what: "a hook before the start",
-    attributes: &[
-        HOOK_COMMAND.nullable(),
-        attribute("entrypoint", Shape::Forms(&COMMAND), "Replaces the image's entry point.").nullable().shown(Empty::Always),
-        attribute("networks", Shape::Forms(&NETWORKS), "Networks that it is in; the service's when absent."),
-        attribute("image", Shape::Text, "Another image than the service's."),
-        USER,
-        PRIVILEGED,
-        WORKING_DIR,
-        HOOK_ENVIRONMENT,
-        attribute("per_replica", Shape::Flag, "Once for each replica instead of once."),
-    ],
-};

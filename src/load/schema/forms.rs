@@ -2,7 +2,9 @@
 //!
 //! A rewrite changes what it knows and leaves the rest for the long shape to refuse, so that each fault is told once.
 
-use super::{Forms, Object, Rewrite, Shape, TEXTS, attribute};
+use core::net::IpAddr;
+
+use super::{Check, Forms, Object, Rewrite, Shape, TEXTS, attribute};
 use crate::base::diagnostic::Diagnostics;
 use crate::base::source::Span;
 use crate::load::place::Place;
@@ -44,10 +46,25 @@ pub(super) fn leave(_: &Place<'_>, _: &mut Node, _: &mut Diagnostics) {}
 
 /// `[A=1, B]` → `{A: "1", B: }`.
 pub(super) fn pairs(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
+    for item in node.as_sequence().unwrap_or_default() {
+        let key = item.as_text().and_then(|text| text.split('=').next()).unwrap_or_default();
+        if key.ends_with(char::is_whitespace) {
+            let why = format!("the name `{key}` ends with a space");
+            bad_value(place, item.span, why, "write `NAME=value` without spaces round `=`", diagnostics);
+        }
+    }
+    from_pairs(place, node, diagnostics);
+}
+
+fn from_pairs(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
+    if let Some(entry) = node.as_mapping().and_then(|mapping| mapping.entry("")) {
+        bad_value(place, entry.key_span, "a name is empty", "write `NAME: value`", diagnostics);
+    }
     if let Value::Sequence(items) = &mut node.value {
         let mut mapping = Mapping::default();
         for item in std::mem::take(items) {
-            let Some(text) = printed(&item) else {
+            // A number may be a name, `true` may not.
+            let Some(text) = printed(&item).filter(|_| !matches!(item.value, Value::Bool(_))) else {
                 let message = format!("`{place}` is a list of `NAME=value`, and {} is none", item.kind_name());
                 diagnostics.push(crate::base::diagnostic::Diagnostic::error("wrong-kind", message).at(item.span, ""));
                 continue;
@@ -56,10 +73,6 @@ pub(super) fn pairs(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagno
                 Some((key, value)) => (key, Node::text(value, item.span)),
                 None => (text.as_str(), Node::new(Value::Null, item.span)),
             };
-            if key.ends_with(char::is_whitespace) {
-                let why = format!("the name `{key}` ends with a space");
-                bad_value(place, item.span, why, "write `NAME=value` without spaces round `=`", diagnostics);
-            }
             mapping.insert(key, item.span, value);
         }
         node.value = Value::Mapping(mapping);
@@ -68,7 +81,7 @@ pub(super) fn pairs(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagno
 
 /// As [`pairs`]; a name alone has an empty value.
 pub(super) fn text_pairs(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
-    pairs(place, node, diagnostics);
+    from_pairs(place, node, diagnostics);
     text_values(place, node, diagnostics);
 }
 
@@ -122,7 +135,7 @@ fn is_text(node: &Node) -> bool {
     matches!(node.value, Value::Scalar(Scalar { kind: Kind::Text, .. }))
 }
 
-/// `[db]` → `{db: {condition: service_started}}`.
+/// `[db]` → `{db: {condition: service_started, required: true}}`: over another file's edge both count.
 pub(super) fn depends_on(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
     if node.as_sequence().is_none() {
         return;
@@ -130,7 +143,7 @@ pub(super) fn depends_on(place: &Place<'_>, node: &mut Node, diagnostics: &mut D
     names(place, node, diagnostics);
     for (_, entry) in node.as_mapping_mut().into_iter().flat_map(Mapping::iter_mut) {
         let span = entry.key_span;
-        entry.node.value = mapping([("condition", Node::text("service_started", span))], span);
+        entry.node.value = mapping([("condition", Node::text("service_started", span)), ("required", flag(true, span))], span);
     }
 }
 
@@ -162,6 +175,14 @@ pub(super) fn include(_: &Place<'_>, node: &mut Node, _: &mut Diagnostics) {
     }
 }
 
+/// `0 3 * * *` → `{cron: 0 3 * * *}`.
+pub(super) fn schedule(_: &Place<'_>, node: &mut Node, _: &mut Diagnostics) {
+    if is_text(node) {
+        let cron = Node::new(std::mem::replace(&mut node.value, Value::Null), node.span);
+        node.value = mapping([("cron", cron)], node.span);
+    }
+}
+
 /// `name` → `{source: name}`.
 pub(super) fn grants(_: &Place<'_>, node: &mut Node, _: &mut Diagnostics) {
     for item in node.as_sequence_mut().into_iter().flatten().filter(|item| is_text(item)) {
@@ -170,7 +191,7 @@ pub(super) fn grants(_: &Place<'_>, node: &mut Node, _: &mut Diagnostics) {
     }
 }
 
-/// `1024`, also as a text, stays one number: soft and hard limit are the same.
+/// `1024`, also as a text, stays one number: soft and hard limit are the same. Nothing at all is shown as both, without either.
 pub(super) fn ulimit(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
     if let Value::Scalar(Scalar { text, kind: Kind::Text }) = &node.value {
         match text.parse::<i64>() {
@@ -180,6 +201,10 @@ pub(super) fn ulimit(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagn
                 bad_value(place, node.span, why, "write a number; -1 is no limit", diagnostics);
             }
         }
+    }
+    if node.as_text().is_some_and(|text| scalar::integer(text) == Some(0)) {
+        let span = node.span;
+        node.value = mapping([("soft", integer(0, span)), ("hard", integer(0, span))], span);
     }
 }
 
@@ -245,6 +270,13 @@ pub(super) fn build(_: &Place<'_>, node: &mut Node, _: &mut Diagnostics) {
     if is_text(node) {
         let context = Node::new(std::mem::replace(&mut node.value, Value::Null), node.span);
         node.value = mapping([("context", context)], node.span);
+    }
+}
+
+/// `80` → `"80"`.
+fn whole_to_text(_: &Place<'_>, node: &mut Node, _: &mut Diagnostics) {
+    if let Value::Scalar(scalar @ Scalar { kind: Kind::Int, .. }) = &node.value {
+        node.value = Node::text(scalar.printed(), node.span).value;
     }
 }
 
@@ -318,9 +350,9 @@ pub(super) fn extra_hosts(place: &Place<'_>, node: &mut Node, diagnostics: &mut 
             for (host, entry) in mapping.iter() {
                 let addresses = entry.node.as_sequence().unwrap_or(std::slice::from_ref(&entry.node));
                 for address in addresses {
-                    match address.as_text() {
-                        Some(text) if !text.is_empty() => hosts.push(line(host, text, address.span)),
-                        _ => {
+                    match address.as_text().filter(|_| is_text(address) && !host.is_empty()) {
+                        Some(text) => hosts.push(line(host, text, address.span)),
+                        None => {
                             let why = format!("`{host}` has no address");
                             bad_value(place, entry.key_span, why, "write `NAME: ADDRESS`", diagnostics);
                         }
@@ -401,13 +433,22 @@ const PORT: Object = Object {
     what: "a port",
     attributes: &[
         attribute("target", Shape::Whole(0, 65535), "The port inside.").required(),
-        attribute("published", Shape::Single, "The port of the host, or a range."),
-        attribute("host_ip", Shape::Text, "The host's address; all of them when absent."),
+        attribute("published", Shape::Forms(&PUBLISHED), "The port of the host, or a range."),
+        attribute("host_ip", Shape::Checked(&ADDRESS), "The host's address; all of them when absent."),
         attribute("protocol", Shape::Text, "`tcp` or `udp`."),
         attribute("mode", Shape::Text, "How a cluster publishes it.").without_effect(),
         attribute("name", Shape::Text, "A name for people."),
         attribute("app_protocol", Shape::Text, "What is spoken on it."),
     ],
+};
+
+const PUBLISHED: Forms =
+    Forms { wanted: "a port or a range of ports", short: &[Shape::Whole(0, 65535)], rewrite: whole_to_text, long: &Shape::Text };
+
+const ADDRESS: Check = Check {
+    pattern: "^[0-9a-fA-F:.]*$",
+    wanted: "an address such as `127.0.0.1` or `::1`",
+    accepts: |text| text.is_empty() || text.parse::<IpAddr>().is_ok(),
 };
 
 const PORTS: Shape = Shape::List(&Shape::Object(&PORT));
@@ -432,7 +473,7 @@ const DEVICE: Object = Object {
     what: "a device",
     attributes: &[
         attribute("source", Shape::Text, "Its path on the host.").required(),
-        attribute("target", Shape::Text, "Its path inside."),
+        attribute("target", Shape::Text, "Its path inside.").required(),
         attribute("permissions", Shape::Text, "`rwm` or a part of it."),
     ],
 };

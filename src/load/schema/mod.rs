@@ -7,6 +7,7 @@
 mod build;
 mod deploy;
 mod develop;
+mod job;
 mod network;
 mod objects;
 mod process;
@@ -23,12 +24,13 @@ use super::place::Place;
 use crate::base::diagnostic::Diagnostics;
 use crate::yaml::node::Node;
 
+pub(super) use job::{JOB, PRE_START};
 pub(super) use process::PROCESS;
 pub(super) use service::{CONTAINER, CONTAINER_ONLY_HELP, EXTENDS_NAME};
 pub(super) use top::{OWN_KEYS, ROOT};
 
 /// What a value may look like.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Shape {
     /// Anything at all, merged as YAML.
     Any,
@@ -107,7 +109,7 @@ pub(super) type Rewrite = fn(&Place<'_>, &mut Node, &mut Diagnostics);
 /// How a value of a later file meets that of an earlier one. Mappings always merge by key, and what is single is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Merge {
-    /// Lists are appended.
+    /// Of lists what is new is appended.
     Natural,
     /// The later one stands alone.
     Replace,
@@ -152,7 +154,7 @@ pub(super) enum Honoured {
 }
 
 /// A row.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Attribute {
     /// The key.
     pub name: &'static str,

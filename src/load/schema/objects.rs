@@ -90,8 +90,8 @@ pub(super) const LOGGING: Object = Object {
 pub(super) const ULIMIT: Object = Object {
     what: "a limit",
     attributes: &[
-        attribute("soft", WHOLE, "The limit in force.").required().shown(Empty::Shown),
-        attribute("hard", WHOLE, "How far the service may raise it.").required().shown(Empty::Shown),
+        attribute("soft", WHOLE, "The limit in force.").required(),
+        attribute("hard", WHOLE, "How far the service may raise it.").required(),
     ],
 };
 
@@ -118,12 +118,15 @@ pub(super) const CREDENTIAL_SPEC: Object = Object {
     ],
 };
 
+/// What fits into the engine's field; what it makes of it is its own affair.
+const WEIGHT: Shape = Shape::Whole(0, 65535);
+
 const LIMITED: Shape = Shape::List(&Shape::Object(&BLKIO_LIMIT));
 
 pub(super) const BLKIO: Object = Object {
     what: "`blkio_config`",
     attributes: &[
-        attribute("weight", WHOLE, "Its weight among others, 10 to 1000."),
+        attribute("weight", WEIGHT, "Its weight among others, 10 to 1000."),
         attribute("weight_device", Shape::List(&Shape::Object(&BLKIO_WEIGHT)), "Its weight for single devices."),
         attribute("device_read_bps", LIMITED, "Bytes read in a second."),
         attribute("device_read_iops", LIMITED, "Reads in a second."),
@@ -139,7 +142,7 @@ const BLKIO_LIMIT: Object = Object {
 
 const BLKIO_WEIGHT: Object = Object {
     what: "a weight of a device",
-    attributes: &[attribute("path", Shape::Text, "The device."), attribute("weight", WHOLE, "The weight, 10 to 1000.")],
+    attributes: &[attribute("path", Shape::Text, "The device."), attribute("weight", WEIGHT, "The weight, 10 to 1000.")],
 };
 
 pub(super) const PROVIDER: Object = Object {

@@ -2,13 +2,14 @@
 
 use super::build::BUILD;
 use super::deploy::{DEPLOY, DEVICE_REQUEST};
-use super::develop::{DEVELOP, HOOK, PRE_START};
+use super::develop::{DEVELOP, HOOK};
 use super::forms;
+use super::job::PRE_START;
 use super::objects::{DEPENDENCY, GRANT, HEALTHCHECK, LOGGING, ULIMIT};
 use super::{Attribute, Check, Empty, Forms, Identity, Merge, Object, Shape, TEXTS, WHOLE, attribute};
 
 /// A container.
-pub(in crate::load) const CONTAINER: Object = Object { what: "a service", attributes: CONTAINER_ROWS };
+pub(in crate::load) const CONTAINER: Object = Object { what: "a service", attributes: &ROWS };
 
 // ── shared shapes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -190,7 +191,21 @@ pub(super) const EXTENDS_ROW: Attribute = attribute("extends", Shape::Forms(&EXT
 pub(super) const ATTACH_ROW: Attribute = attribute("attach", Shape::Flag, "Whether `up` follows its log.").shown(Empty::Shown);
 pub(super) const CAP_ADD_ROW: Attribute = attribute("cap_add", TEXTS, "Capabilities that it gets.").unique(Identity::Name);
 
-const CONTAINER_ROWS: &[Attribute] = &[
+const PRE_START_ROW: Attribute =
+    attribute("pre_start", Shape::List(&Shape::Object(&PRE_START)), "Commands run in containers of their own before it starts.");
+
+const ROWS: [Attribute; CONTAINER_ROWS.len() + 1] = {
+    let mut rows = [PRE_START_ROW; CONTAINER_ROWS.len() + 1];
+    let mut at = 0;
+    while at < CONTAINER_ROWS.len() {
+        rows[at] = CONTAINER_ROWS[at];
+        at += 1;
+    }
+    rows
+};
+
+/// All but `pre_start`, whose own rows are a selection of these.
+pub(super) const CONTAINER_ROWS: &[Attribute] = &[
     DEPENDS_ON_ROW,
     ENVIRONMENT_ROW,
     ENV_FILE_ROW,
@@ -240,7 +255,7 @@ const CONTAINER_ROWS: &[Attribute] = &[
     attribute("cgroup_parent", Shape::Text, "The control group above its own."),
     attribute("container_name", Shape::Checked(&CONTAINER_NAME), "A name of its own for the container."),
     attribute("cpu_count", Shape::Whole(0, i64::MAX), "Usable CPUs, on Windows."),
-    attribute("cpu_percent", Shape::Number, "Usable share of the CPUs, on Windows."),
+    attribute("cpu_percent", Shape::Whole(0, 100), "Usable share of the CPUs, on Windows."),
     attribute("cpu_shares", WHOLE, "Its weight among others when CPUs are short."),
     attribute("cpu_quota", WHOLE, "Microseconds of CPU for each period."),
     attribute("cpu_period", WHOLE, "The period of `cpu_quota` in microseconds."),
@@ -275,7 +290,6 @@ const CONTAINER_ROWS: &[Attribute] = &[
     attribute("oom_kill_disable", Shape::Flag, "It is not ended when memory is short."),
     attribute("pid", Shape::Text, "Whose processes it sees: `host`, `service:NAME`.").nullable(),
     attribute("platform", Shape::Text, "`os/arch` that it is made for."),
-    attribute("pre_start", Shape::List(&Shape::Object(&PRE_START)), "Commands run in containers of their own before it starts."),
     attribute("privileged", Shape::Flag, "All capabilities and devices."),
     attribute("provider", Shape::Object(&super::objects::PROVIDER), "A program that looks after this service instead."),
     attribute("pull_policy", Shape::Checked(&PULL_POLICY), "When its image is pulled."),

@@ -1,92 +1,31 @@
 //! The table against what the Compose Specification's schema has, and what is ours beside it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Attribute, Honoured, Object, ROOT, Shape};
 
-/// Every mapping of known keys, as Compose's schema (compose-go, `schema/compose-spec.json`) has it, then what we add to it.
-const KNOWN: &[(&str, &str, &str)] = &[
-    (
-        "",
-        "version name include services networks volumes secrets configs models",
-        "processes ports requires generate images owns welcome",
-    ),
-    ("include", "path env_file project_directory", ""),
-    (
-        "services.*",
-        "annotations attach build blkio_config cap_add cap_drop cgroup cgroup_parent command configs container_name cpu_count \
-         cpu_percent cpu_shares cpu_quota cpu_period cpu_rt_period cpu_rt_runtime cpus cpuset credential_spec depends_on deploy \
-         develop device_cgroup_rules devices dns dns_opt dns_search domainname entrypoint env_file environment expose extends \
-         external_links extra_hosts gpus group_add healthcheck hostname image init ipc isolation label_file labels links logging \
-         mac_address mem_limit mem_reservation mem_swappiness memswap_limit models network_mode networks oom_kill_disable \
-         oom_score_adj pid pids_limit platform ports post_start pre_start pre_stop privileged profiles provider pull_policy \
-         pull_refresh_after read_only restart runtime scale secrets security_opt shm_size stdin_open stop_grace_period \
-         stop_signal storage_opt sysctls tmpfs tty ulimits use_api_socket user userns_mode uts volumes volumes_from working_dir",
-        "",
-    ),
-    (
-        "services.*.build",
-        "additional_contexts args cache_from cache_to context dockerfile dockerfile_inline entitlements extra_hosts isolation \
-         labels network no_cache no_cache_filter platforms privileged provenance pull sbom secrets shm_size ssh tags target \
-         ulimits",
-        "",
-    ),
-    ("services.*.blkio_config", "weight weight_device device_read_bps device_read_iops device_write_bps device_write_iops", ""),
-    ("services.*.blkio_config.device_read_bps", "path rate", ""),
-    ("services.*.blkio_config.weight_device", "path weight", ""),
-    ("services.*.configs", "source target uid gid mode", ""),
-    ("services.*.credential_spec", "config file registry", ""),
-    ("services.*.depends_on.*", "condition restart required", ""),
-    (
-        "services.*.deploy",
-        "mode endpoint_mode replicas labels rollback_config update_config resources restart_policy placement",
-        "",
-    ),
-    ("services.*.deploy.placement", "constraints preferences max_replicas_per_node", ""),
-    ("services.*.deploy.placement.preferences", "spread", ""),
-    ("services.*.deploy.resources", "limits reservations", ""),
-    ("services.*.deploy.resources.limits", "cpus memory pids", ""),
-    ("services.*.deploy.resources.reservations", "cpus memory generic_resources devices", ""),
-    ("services.*.deploy.resources.reservations.devices", "capabilities count device_ids driver options", ""),
-    ("services.*.deploy.resources.reservations.generic_resources", "discrete_resource_spec", ""),
-    ("services.*.deploy.resources.reservations.generic_resources.discrete_resource_spec", "kind value", ""),
-    ("services.*.deploy.restart_policy", "condition delay max_attempts window", ""),
-    ("services.*.deploy.rollback_config", "parallelism delay failure_action monitor max_failure_ratio order", ""),
-    ("services.*.deploy.update_config", "parallelism delay failure_action monitor max_failure_ratio order", ""),
-    ("services.*.develop", "watch", ""),
-    ("services.*.develop.watch", "ignore include path action target exec initial_sync", "ignore_defaults"),
-    ("services.*.devices", "source target permissions", ""),
-    ("services.*.env_file", "path required format", ""),
-    ("services.*.extends", "service file", ""),
-    ("services.*.gpus", "capabilities count device_ids driver options", ""),
-    ("services.*.healthcheck", "disable interval retries test timeout start_period start_interval", "http tcp log file grpc"),
-    ("services.*.logging", "driver options", ""),
-    ("services.*.models.*", "endpoint_var model_var", ""),
-    (
-        "services.*.networks.*",
-        "aliases interface_name ipv4_address ipv6_address link_local_ips mac_address driver_opts priority gw_priority",
-        "",
-    ),
-    ("services.*.ports", "name mode host_ip target published protocol app_protocol", ""),
-    ("services.*.post_start", "command user privileged working_dir environment", ""),
-    ("services.*.pre_start", "command image user privileged working_dir environment per_replica entrypoint networks", ""),
-    ("services.*.pre_stop", "command user privileged working_dir environment", ""),
-    ("services.*.provider", "type options", ""),
-    ("services.*.secrets", "source target uid gid mode", ""),
-    ("services.*.ulimits.*", "hard soft", ""),
-    ("services.*.volumes", "type source target read_only consistency bind volume tmpfs image", ""),
-    ("services.*.volumes.bind", "propagation create_host_path recursive selinux", ""),
-    ("services.*.volumes.image", "subpath", ""),
-    ("services.*.volumes.tmpfs", "size mode", ""),
-    ("services.*.volumes.volume", "labels nocopy subpath", ""),
-    ("networks.*", "name driver driver_opts ipam external internal enable_ipv4 enable_ipv6 attachable labels", ""),
-    ("networks.*.ipam", "driver config options", ""),
-    ("networks.*.ipam.config", "subnet ip_range gateway aux_addresses", ""),
-    ("volumes.*", "name driver driver_opts external labels", ""),
-    ("secrets.*", "name environment file external labels driver driver_opts template_driver", ""),
-    ("configs.*", "name content environment file external labels template_driver", "template"),
-    ("models.*", "name model context_size runtime_flags", ""),
+/// Every mapping of known keys, as Compose's schema has it.
+const COMPOSE: &str = include_str!("compose.keys");
+
+/// What we add to it.
+const OURS: &[(&str, &str)] = &[
+    ("(top)", "processes ports requires generate images owns welcome"),
+    ("services.*.develop.watch", "ignore_defaults"),
+    ("services.*.healthcheck", "http tcp log file grpc"),
+    ("configs.*", "template"),
 ];
+
+/// Paths whose keys stand in the list at another path: what jobs and hooks share with services.
+fn is_shared(path: &str) -> bool {
+    let of_job = path.strip_prefix("jobs.*.").is_some_and(|rest| !rest.starts_with("triggers"));
+    of_job || path.starts_with("services.*.pre_start.")
+}
+
+/// Path and keys of each line of the list.
+fn lines(list: &str) -> impl Iterator<Item = (&str, BTreeSet<&str>)> {
+    let lines = list.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(": "));
+    lines.map(|(path, keys)| (path, keys.split_whitespace().collect()))
+}
 
 fn visit(path: &str, shape: &'static Shape, found: &mut Vec<(String, &'static Object)>) {
     match shape.long() {
@@ -111,13 +50,61 @@ fn all() -> Vec<(String, &'static Object)> {
 
 #[test]
 fn the_table_has_what_the_schema_of_compose_has_and_what_is_ours() {
-    let objects = all();
-    for (path, theirs, ours) in KNOWN {
-        let Some((_, object)) = objects.iter().find(|(known, _)| known == path) else { panic!("no mapping at {path}") };
+    let mut objects: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for (path, object) in all() {
+        let path = if path.is_empty() { "(top)".to_owned() } else { path };
         let names: BTreeSet<&str> = object.attributes.iter().map(|attribute| attribute.name).collect();
-        let expected: BTreeSet<&str> = theirs.split_whitespace().chain(ours.split_whitespace()).collect();
-        assert_eq!(names, expected, "{path}");
         assert_eq!(names.len(), object.attributes.len(), "{path} names an attribute twice");
+        objects.entry(path).or_default().extend(names);
+    }
+    for (path, theirs) in lines(COMPOSE) {
+        let ours = OURS.iter().filter(|(known, _)| *known == path).flat_map(|(_, keys)| keys.split_whitespace());
+        let expected: BTreeSet<&str> = theirs.into_iter().chain(ours).collect();
+        assert_eq!(objects.remove(path).as_ref(), Some(&expected), "{path}");
+    }
+    // What is left is ours altogether.
+    let is_ours =
+        |path: &str| ["processes.", "ports.", "requires", "generate.", "owns"].iter().any(|ours| path.starts_with(ours));
+    let unknown = |path: &&String| !is_shared(path) && !is_ours(path) && !path.starts_with("services.*.healthcheck.http");
+    assert_eq!(objects.keys().filter(unknown).collect::<Vec<_>>(), Vec::<&String>::new(), "Compose has no such mapping");
+}
+
+#[test]
+fn the_list_is_that_of_compose() {
+    let Some(path) = std::env::var_os("BAISTACK_COMPOSE_SCHEMA") else { return };
+    let schema: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let mut found = BTreeMap::new();
+    keys(&schema, &schema, "", &mut found);
+    found.retain(|path, _| !is_shared(path));
+    let known: BTreeMap<String, BTreeSet<String>> =
+        lines(COMPOSE).map(|(path, keys)| (path.to_owned(), keys.into_iter().map(str::to_owned).collect())).collect();
+    assert_eq!(found, known);
+}
+
+/// The keys of every mapping that a JSON Schema describes.
+fn keys(of: &serde_json::Value, whole: &serde_json::Value, path: &str, found: &mut BTreeMap<String, BTreeSet<String>>) {
+    let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    if let Some(reference) = of.get("$ref").and_then(serde_json::Value::as_str) {
+        return keys(whole.pointer(reference.trim_start_matches('#')).unwrap(), whole, path, found);
+    }
+    for part in ["allOf", "oneOf", "anyOf"].iter().filter_map(|key| of.get(key)?.as_array()).flatten() {
+        keys(part, whole, path, found);
+    }
+    for (key, value) in of.get("properties").and_then(|all| all.as_object()).into_iter().flatten() {
+        let here = if path.is_empty() { "(top)" } else { path };
+        found.entry(here.to_owned()).or_default().insert(key.clone());
+        keys(value, whole, &below(key), found);
+    }
+    for (pattern, value) in of.get("patternProperties").and_then(|all| all.as_object()).into_iter().flatten() {
+        if pattern != "^x-" {
+            keys(value, whole, &below("*"), found);
+        }
+    }
+    if let Some(items) = of.get("items") {
+        keys(items, whole, path, found);
+    }
+    if let Some(values) = of.get("additionalProperties").filter(|values| values.is_object()) {
+        keys(values, whole, &below("*"), found);
     }
 }
 
@@ -134,6 +121,8 @@ fn every_attribute_says_what_it_is_in_one_sentence() {
 fn what_is_not_honoured_is_known() {
     let mut refused: Vec<String> = (all().into_iter())
         .filter(|(path, _)| !path.starts_with("processes.*.") || path == "processes.*")
+        // The one is not honoured at all, and of the other only what is a hook's own business.
+        .filter(|(path, _)| !path.starts_with("jobs.") && !path.starts_with("services.*.pre_start."))
         .flat_map(|(path, object)| object.attributes.iter().map(move |attribute| (path.clone(), attribute)))
         .filter(|(_, attribute)| attribute.honoured == Honoured::NotYet)
         .map(|(path, attribute)| format!("{path}.{}", attribute.name).trim_start_matches('.').to_owned())
@@ -141,6 +130,7 @@ fn what_is_not_honoured_is_known() {
     refused.sort();
     let refused = refused.join("\n");
     insta::assert_snapshot!(refused, @"
+    jobs
     processes.*.reload
     services.*.build.additional_contexts
     services.*.build.cache_to

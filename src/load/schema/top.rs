@@ -1,5 +1,6 @@
 //! The top of a stack file, and what stands there beside services and networks.
 
+use super::job::JOB;
 use super::network::{EXTERNAL, NETWORK};
 use super::process::PROCESS;
 use super::service::{CONTAINER, LABELS, ONE_OR_MORE, OPTIONS};
@@ -21,6 +22,7 @@ const ROWS: &[Attribute] = &[
     attribute("secrets", Shape::Named(&Shape::Object(&SECRET)), "Secrets.").nullable(),
     attribute("configs", Shape::Named(&Shape::Object(&CONFIG)), "Configs.").nullable(),
     attribute("models", Shape::Named(&Shape::Object(&MODEL)), "Language models.").nullable(),
+    attribute("jobs", Shape::Named(&Shape::Object(&JOB)), "Containers that run to their end when they are asked to.").not_yet(),
     attribute("processes", Shape::Named(&Shape::Object(&PROCESS)), "Native processes (ours).").nullable(),
     attribute("ports", Shape::Named(&Shape::Forms(&NAMED_PORT)), "Named ports with the numbers that they prefer (ours).")
         .nullable(),

@@ -84,7 +84,8 @@ impl PortParts {
 }
 
 fn split_port(text: &str, process: bool) -> Result<Vec<PortParts>, String> {
-    let (rest, protocol) = text.rsplit_once('/').unwrap_or((text, "tcp"));
+    let (rest, protocol) = text.rsplit_once('/').unwrap_or((text, ""));
+    let protocol = if protocol.is_empty() { "tcp" } else { protocol };
     let protocol = protocol.to_ascii_lowercase();
     if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
         return Err(format!("`{protocol}` is not a protocol: use `tcp` or `udp`"));
@@ -94,7 +95,6 @@ fn split_port(text: &str, process: bool) -> Result<Vec<PortParts>, String> {
         None => (None, None),
         Some(rest) => match rest.rsplit_once(':') {
             Some((ip, host)) => (Some(ip.trim_start_matches('[').trim_end_matches(']').to_owned()), Some(host)),
-            None if rest.contains('.') => (Some(rest.to_owned()), None),
             None => (None, Some(rest)),
         },
     };
@@ -105,6 +105,9 @@ fn split_port(text: &str, process: bool) -> Result<Vec<PortParts>, String> {
         return Err(format!("`{ip}` is not an address"));
     }
     let targets = range(target)?;
+    if targets.0 == 0 {
+        return Err("0 is no port inside".to_owned());
+    }
     let hosts = host.filter(|host| !host.is_empty()).map(range).transpose()?;
     let count = targets.1 - targets.0;
     // What a process listens on is on the host already.
@@ -153,6 +156,7 @@ mod tests {
         for (text, expected) in [
             ("80", vec![port(None, None, 80, "tcp")]),
             ("8080:80", vec![port(None, Some("8080"), 80, "tcp")]),
+            ("80/", vec![port(None, None, 80, "tcp")]),
             ("127.0.0.1:8080:80/udp", vec![port(Some("127.0.0.1"), Some("8080"), 80, "udp")]),
             ("127.0.0.1::80", vec![port(Some("127.0.0.1"), None, 80, "tcp")]),
             ("[::1]:8080:80", vec![port(Some("::1"), Some("8080"), 80, "tcp")]),
@@ -163,7 +167,7 @@ mod tests {
             assert_eq!(split_port(text, false).as_ref(), Ok(&expected), "{text}");
         }
         assert_eq!(split_port("80", true), Ok(vec![port(None, Some("80"), 80, "tcp")]));
-        for text in ["", "a", "70000", "80/foo", "8080-8082:80-81", "81-80", "-1:80", "a.b:80:80"] {
+        for text in ["", "a", "70000", "80/foo", "8080-8082:80-81", "81-80", "-1:80", "a.b:80:80", "127.0.0.1:80", "0", "0-3"] {
             assert!(split_port(text, false).is_err(), "{text}");
         }
     }

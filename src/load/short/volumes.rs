@@ -52,7 +52,7 @@ fn mount(text: &str, span: Span) -> Result<Value, String> {
     if is_bind || !bind.is_empty() {
         long.push(("bind", Node::new(mapping(bind, span), span)));
     }
-    if !is_bind {
+    if !is_bind || !volume.is_empty() {
         long.push(("volume", Node::new(mapping(volume, span), span)));
     }
     Ok(mapping(long, span))

@@ -21,6 +21,7 @@ mod connect;
 mod container;
 mod context;
 mod copy;
+mod digest;
 mod dockerignore;
 mod endpoints;
 mod environments;

@@ -8,6 +8,7 @@ use baistack::load::files::{FileKind, Files};
 use baistack::load::{self, Loaded, Request, Values};
 use baistack::view::diagnostics::{Look, render};
 use baistack::yaml::emit::json_value;
+use baistack::yaml::node::Node;
 
 /// Files by their path below `/stack`.
 #[derive(Debug, Clone, Default)]
@@ -46,7 +47,7 @@ impl Memory {
         let look = Look { directory: Path::new("/stack"), color: false, width: Some(100) };
         if found.has_errors() {
             let codes = found.sorted().iter().map(|found| found.code).collect();
-            return Outcome { codes, told: render(&found, &sources, &look), tree: serde_json::Value::Null };
+            return Outcome { codes, told: render(&found, &sources, &look), tree: serde_json::Value::Null, node: None };
         }
         let name = head.environment.get("COMPOSE_PROJECT_NAME").or(head.name.as_ref()).cloned();
         let port = |(name, port): (&String, &baistack::model::port::NamedPort)| (name.clone(), port.first.to_string());
@@ -58,7 +59,7 @@ impl Memory {
         };
         let Loaded { tree, sources, diagnostics, .. } = load::stack(&request, &head, &values, self);
         let codes = diagnostics.sorted().iter().map(|found| found.code).collect();
-        Outcome { codes, told: render(&diagnostics, &sources, &look), tree: json_value(&tree) }
+        Outcome { codes, told: render(&diagnostics, &sources, &look), tree: json_value(&tree), node: Some(tree) }
     }
 }
 
@@ -71,6 +72,8 @@ pub(crate) struct Outcome {
     pub(crate) told: String,
     /// What `config` prints.
     pub(crate) tree: serde_json::Value,
+    /// The same with its places; none when no stack was found.
+    pub(crate) node: Option<Node>,
 }
 
 impl Outcome {

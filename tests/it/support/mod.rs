@@ -3,5 +3,6 @@
 pub(crate) mod engine;
 pub(crate) mod host_engine;
 pub(crate) mod memory;
+pub(crate) mod mutation;
 pub(crate) mod sandbox;
 pub(crate) mod terminal;
