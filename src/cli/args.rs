@@ -167,8 +167,6 @@ const NOT_YET: &[(&str, &str, bool)] = &[
     ("build", "push", false),
     ("build", "sbom", true),
     ("build", "ssh", true),
-    ("config", "lock-image-digests", false),
-    ("config", "resolve-image-digests", false),
     ("down", "dry-run", false),
     ("kill", "remove-orphans", false),
     ("run", "build", false),
