@@ -187,8 +187,6 @@ const NOT_YET: &[(&str, &str, bool)] = &[
     ("build", "ssh", true),
     ("create", "no-build", false),
     ("export", "to", true),
-    ("config", "lock-image-digests", false),
-    ("config", "resolve-image-digests", false),
     ("down", "dry-run", false),
     ("kill", "remove-orphans", false),
     ("run", "cap-add", true),

@@ -159,7 +159,7 @@ fn later_files_lie_over_earlier_ones() {
         (
             "deploy: {placement: {constraints: [a]}}",
             "deploy: {placement: {constraints: [a, b]}}",
-            r#"{"deploy":{"placement":{"constraints":["a","b"]}}}"#,
+            r#"{"deploy":{"placement":{"constraints":["a","b"]},"resources":{}}}"#,
         ),
         // A short form says all that it stands for.
         (

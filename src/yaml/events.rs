@@ -14,7 +14,7 @@ use crate::base::source::{SourceId, Span};
 /// The longest file, in bytes.
 const MAX_BYTES: usize = 4 << 20;
 /// The deepest nesting of lists and mappings.
-pub(super) const MAX_DEPTH: usize = 512;
+pub(super) const MAX_DEPTH: usize = 256;
 /// The most keys and values in one file, aliases filled in.
 pub(super) const MAX_NODES: usize = 300_000;
 /// How many bytes may be read again for what [`Padding`] makes up for.
@@ -136,7 +136,7 @@ impl Attempt<'_> {
 
 /// Deeper than [`MAX_DEPTH`].
 pub(super) fn too_deep(span: Span) -> Diagnostic {
-    too_large("is nested more than 512 deep", span, "too deep from here on")
+    too_large("is nested more than 256 deep", span, "too deep from here on")
 }
 
 /// Over one of the limits.

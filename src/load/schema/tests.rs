@@ -28,6 +28,10 @@ fn lines(list: &str) -> impl Iterator<Item = (&str, BTreeSet<&str>)> {
 }
 
 fn visit(path: &str, shape: &'static Shape, found: &mut Vec<(String, &'static Object)>) {
+    if let Shape::Forms(forms) = shape {
+        let mappings = forms.short.iter().filter(|short| matches!(short, Shape::Object(_)));
+        mappings.for_each(|short| visit(path, short, found));
+    }
     match shape.long() {
         Shape::List(items) => visit(path, items, found),
         Shape::Map(values) | Shape::Named(values) => visit(&format!("{path}.*"), values, found),
