@@ -174,7 +174,9 @@ impl Supervisor {
                 Have::Created | Have::Exited { .. } => kind == Kind::Volume || is_asked_for(unit),
                 Have::Absent => false,
             };
-            unit.busy.is_some() || (holds && uses(unit, kind, name))
+            // What it was joined to since the last look is not known yet.
+            let unseen = unit.blind_until >= self.seen;
+            unit.busy.is_some() || (holds && (unseen || uses(unit, kind, name)))
         })
     }
 }
