@@ -162,12 +162,16 @@ impl Supervisor {
         let Some(service) = self.deployment.as_ref().and_then(|deployment| deployment.stack.services.get(name)) else {
             return Gate::Blocked(name.clone(), "it is not part of this run".to_owned());
         };
-        if service.container().is_some() && self.units_of(name).all(|unit| unit.goal == Goal::Gone) {
+        let image = self.images.get(&ResourceId::Image(name.clone())).filter(|image| image.wanted);
+        if let Some(image) = image
+            && service.container().is_some()
+            && self.units_of(name).all(|unit| unit.goal == Goal::Gone)
+        {
             // `scale: 0`: an image only.
-            return match self.images.get(&ResourceId::Image(name.clone())) {
-                Some(image) if image.is_ready() => Gate::Open,
-                Some(image) if image.failed.is_some() => Gate::Blocked(name.clone(), image.failed.clone().unwrap_or_default()),
-                Some(_) | None => Gate::Waiting(format!("the image of {name}")),
+            return match &image.failed {
+                None if image.is_ready() => Gate::Open,
+                None => Gate::Waiting(format!("the image of {name}")),
+                Some(reason) => Gate::Blocked(name.clone(), reason.clone()),
             };
         }
         if let Some((root, reason)) = blocked.get(name) {

@@ -69,7 +69,12 @@ fn the_table_has_what_the_schema_of_compose_has_and_what_is_ours() {
     // What is left is ours altogether.
     let is_ours =
         |path: &str| ["processes.", "ports.", "requires", "generate.", "owns"].iter().any(|ours| path.starts_with(ours));
-    let unknown = |path: &&String| !is_shared(path) && !is_ours(path) && !path.starts_with("services.*.healthcheck.http");
+    let unknown = |path: &&String| {
+        !is_shared(path)
+            && !is_ours(path)
+            && !path.starts_with("services.*.healthcheck.http")
+            && !path.starts_with("services.*.healthcheck.grpc")
+    };
     assert_eq!(objects.keys().filter(unknown).collect::<Vec<_>>(), Vec::<&String>::new(), "Compose has no such mapping");
 }
 
