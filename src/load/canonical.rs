@@ -267,8 +267,7 @@ fn size(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
     };
     let value = match kind {
         Kind::Int => scalar::integer(text),
-        // Half a byte is none.
-        Kind::Float => scalar::float(text).filter(|value| value.abs() < 1e18).map(|value| value as i128),
+        Kind::Float => scalar::float(text).filter(|value| value.fract() == 0.0).map(|value| value as i128),
         Kind::Text => match text.strip_prefix('-') {
             Some(rest) => rest.parse::<i64>().ok().map(|size| -i128::from(size)),
             None => bytes::parse(text).map(i128::from),
