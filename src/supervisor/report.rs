@@ -13,8 +13,7 @@ impl Supervisor {
     /// How things are.
     pub fn status(&self) -> Status {
         let blocked = self.blocked();
-        let mut units: Vec<UnitStatus> =
-            self.units.values().filter(|unit| !unit.one_off).map(|unit| self.status_of(unit, &blocked)).collect();
+        let mut units: Vec<UnitStatus> = self.units.values().map(|unit| self.status_of(unit, &blocked)).collect();
         if let Some(deployment) = &self.deployment {
             units.sort_by_key(|unit| deployment.stack.services.get_index_of(&unit.unit.service).unwrap_or(usize::MAX));
         }

@@ -67,7 +67,10 @@ fn what_run_made_is_no_replica_and_no_orphan() {
     bench.look(&found);
     let [.., Reply::Done { warnings, .. }] = &bench.replies()[..] else { panic!("{:?}", bench.replies()) };
     assert_eq!(warnings, &Vec::<String>::new());
-    assert_eq!(bench.machine.status().units.len(), 1);
+    // It is shown, under a name of its own.
+    let status = bench.machine.status();
+    let shown: Vec<&str> = status.units.iter().map(|unit| unit.unit.service.as_str()).collect();
+    assert!(shown.len() == 2 && shown.iter().filter(|name| **name == "a").count() == 1, "{shown:?}");
     bench.ask(2, Request::Down(Down::default()));
     bench.look(&found);
     assert_eq!(verbs(&bench).len(), 2, "it goes with the whole: {:?}", verbs(&bench));
