@@ -71,8 +71,10 @@ impl Context {
         let text =
             |(name, value): (std::ffi::OsString, std::ffi::OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         let caller: IndexMap<String, String> = std::env::vars_os().filter_map(text).collect();
-        let working_dir =
-            std::env::current_dir().map_err(|error| CliError::Failed(format!("find the working directory: {error}")))?;
+        // One that has been removed still has its name, and no stack file: what has `-p` needs neither.
+        let working_dir = std::env::current_dir()
+            .or_else(|error| caller.get("PWD").map(PathBuf::from).ok_or(error))
+            .map_err(|error| CliError::Failed(format!("find the working directory: {error}")))?;
         let chosen = |name: &str| caller.get(name).map(String::as_str);
         let ansi = global.ansi.unwrap_or(match chosen("COMPOSE_ANSI") {
             Some("always") => Ansi::Always,
@@ -244,6 +246,7 @@ impl Context {
             Reply::Ended { code: 0 } => Ok(Exit::Success),
             Reply::Ended { code } => Ok(Exit::Passed(u8::try_from(code).unwrap_or(1))),
             Reply::Refused { reason } => Err(CliError::Usage(reason)),
+            Reply::NotUp { reason } => Err(CliError::NoEnvironment(reason)),
             other @ (Reply::Status(_) | Reply::Why(_) | Reply::Deployment(_)) => Err(Self::unexpected(Some(&other))),
         }
     }
@@ -252,6 +255,7 @@ impl Context {
     pub fn unexpected(reply: Option<&Reply>) -> CliError {
         match reply {
             Some(Reply::Refused { reason }) => CliError::Usage(reason.clone()),
+            Some(Reply::NotUp { reason }) => CliError::NoEnvironment(reason.clone()),
             Some(Reply::Failed { reasons }) => CliError::Several(reasons.clone()),
             other => CliError::Failed(format!("the supervisor gave an answer that does not fit: {other:?}")),
         }

@@ -219,6 +219,7 @@ impl Foreground<'_> {
             Reply::Ended { code } => return Ok(Some(End::Ended(code))),
             other @ (Reply::Overruled { .. }
             | Reply::Refused { .. }
+            | Reply::NotUp { .. }
             | Reply::Status(_)
             | Reply::Why(_)
             | Reply::Deployment(_)) => {
@@ -319,7 +320,8 @@ impl Foreground<'_> {
                     }
                 }
                 Happening::Gone(AFTERWARDS) => break,
-                Happening::Interrupt(_) if !killed => {
+                // Only a key that is pressed again: whoever closes a terminal is told so twice, by it and by the shell.
+                Happening::Interrupt(Cause::Interrupt) if !killed => {
                     killed = true;
                     let services: BTreeSet<ServiceName> = self.ours.iter().map(|unit| unit.service.clone()).collect();
                     let kill = Kill { services: services.into_iter().collect(), signal: "SIGKILL".to_owned() };

@@ -281,7 +281,7 @@ impl Supervisor {
     // ── start, stop, restart, kill, remove, down ───────────────────────────────────────────────────────────────────────
 
     fn start(&mut self, id: RequestId, select: &Select) {
-        let Some(mut units) = self.chosen(id, &select.services) else { return };
+        let Some(mut units) = self.present(id, &select.services) else { return };
         units.extend(self.stopped_dependencies(&select.services));
         for unit in &units {
             let unit = self.units.get_mut(unit).expect("just chosen");
@@ -325,7 +325,7 @@ impl Supervisor {
     }
 
     fn restart(&mut self, id: RequestId, restart: &Restart) {
-        let Some(mut units) = self.chosen(id, &restart.services) else { return };
+        let Some(mut units) = self.present(id, &restart.services) else { return };
         if restart.services.is_empty() {
             units.retain(|unit| self.units[unit].kind != UnitKind::Task || !self.units[unit].is_done());
         }
@@ -506,6 +506,19 @@ impl Supervisor {
             .values()
             .filter(|unit| if services.is_empty() { !unit.ghost } else { services.contains(&unit.id.service) });
         Some(all.map(|unit| unit.id.clone()).collect())
+    }
+
+    /// The same for what can only be done to something: answers where there is nothing.
+    pub(super) fn present(&mut self, id: RequestId, services: &[ServiceName]) -> Option<Vec<UnitId>> {
+        let units = self.chosen(id, services)?;
+        let missing = services.iter().find(|name| units.iter().all(|unit| unit.service != **name));
+        let reason = match (missing, units.is_empty()) {
+            (None, false) => return Some(units),
+            (Some(name), _) => format!("`{name}` is not up; `baistack up {name}` makes and starts it"),
+            (None, true) => format!("nothing of {} is up; `baistack up` makes and starts it", self.env),
+        };
+        self.reply(id, Reply::NotUp { reason });
+        None
     }
 
     pub(super) fn set_goal(&mut self, units: &[UnitId], goal: Goal) {

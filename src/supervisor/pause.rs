@@ -13,7 +13,7 @@ use crate::plan::action::{Action, ResourceId, Ticket};
 
 impl Supervisor {
     pub(super) fn pause(&mut self, id: RequestId, pause: &Pause) {
-        let Some(units) = self.chosen(id, &pause.services) else { return };
+        let Some(units) = self.present(id, &pause.services) else { return };
         // One that is about to end has nothing to stand still for.
         let runs = |unit: &UnitId| {
             let unit = &self.units[unit];

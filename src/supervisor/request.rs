@@ -221,6 +221,11 @@ pub enum Reply {
     Why(Box<super::status::Why>),
     /// What is in force; none before the first `up`.
     Deployment(Option<Box<Deployment>>),
+    /// There is nothing that it could be done to: no `up` has made it, or a `down` has taken it away.
+    NotUp {
+        /// What, and what to do; one sentence.
+        reason: String,
+    },
     /// The request is not possible: no such service, …
     Refused {
         /// Why, one sentence.

@@ -155,6 +155,10 @@ impl Supervisor {
         if unit.goal == Goal::Stopped && aim != Aim::Made {
             return Reach::Failed(format!("{id} was stopped"));
         }
+        // Armed it is there: how its runs end is told where they are listed.
+        if unit.schedule().is_some() && aim != Aim::Made {
+            return Reach::There;
+        }
         if let Some((root, reason)) = blocked.get(&id.service)
             && !unit.is_alive()
         {
@@ -187,6 +191,7 @@ impl Supervisor {
             Have::Created => Reach::NotYet,
             Have::Running { .. } if aim == Aim::Made && unit.definition() == Definition::Different => Reach::NotYet,
             Have::Running { .. } if aim == Aim::Made => Reach::There,
+            Have::Exited { .. } if aim == Aim::Made && unit.definition() != Definition::Different => Reach::There,
             Have::Running { .. } if !unit.is_current() => Reach::NotYet,
             Have::Running { .. } if aim == Aim::Started => Reach::There,
             Have::Running { .. } => match unit.health.verdict {

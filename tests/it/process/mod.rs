@@ -5,6 +5,7 @@ mod life;
 mod lines;
 mod places;
 mod privileges;
+mod requests;
 mod state;
 mod stops;
 mod surroundings;
