@@ -294,6 +294,14 @@ mod tests {
     }
 
     #[test]
+    fn create_hands_its_flags_to_up() {
+        let Verb::Create(create) = ok("create --pull build --yes --no-recreate web").command else { panic!() };
+        let up = up::Args::from(create);
+        assert!(up.yes && up.build && up.no_start && up.no_recreate && !up.force_recreate);
+        assert_eq!((up.pull, up.services), (None, vec!["web".parse().unwrap()]));
+    }
+
+    #[test]
     fn all_after_the_service_belongs_to_the_command() {
         let Verb::Exec(exec) = ok("exec -T db psql -U postgres -p 1 --version").command else { panic!() };
         assert!(exec.no_tty);

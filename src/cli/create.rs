@@ -33,25 +33,33 @@ pub struct Args {
     /// Number of replicas of a service; repeatable
     #[arg(long, value_name = "SERVICE=N", value_parser = values::scale)]
     pub scale: Vec<(ServiceName, u32)>,
-    /// As in Compose; nothing is asked in any case
+    /// Make volumes anew whose definition has changed: what they hold is lost
     #[arg(short, long)]
     pub yes: bool,
 }
 
 /// Makes containers.
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
-    let builds = args.pull.as_deref() == Some("build");
-    let up = up::Args {
-        services: args.services,
-        no_start: true,
-        build: args.build || builds,
-        force_recreate: args.force_recreate,
-        no_recreate: args.no_recreate,
-        pull: args.pull.filter(|_| !builds),
-        quiet_pull: args.quiet_pull,
-        remove_orphans: args.remove_orphans,
-        scale: args.scale,
-        ..up::Args::default()
-    };
-    up::run(up, context)
+    up::run(args.into(), context)
+}
+
+impl From<Args> for up::Args {
+    /// The `up` that it is. Taken apart by name, so that no flag is forgotten.
+    fn from(args: Args) -> Self {
+        let Args { services, build, force_recreate, no_recreate, pull, quiet_pull, remove_orphans, scale, yes } = args;
+        let builds = pull.as_deref() == Some("build");
+        Self {
+            services,
+            no_start: true,
+            build: build || builds,
+            force_recreate,
+            no_recreate,
+            pull: pull.filter(|_| !builds),
+            quiet_pull,
+            remove_orphans,
+            scale,
+            yes,
+            ..Self::default()
+        }
+    }
 }

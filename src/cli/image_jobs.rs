@@ -8,7 +8,7 @@ use super::context::Context;
 use crate::base::name::ServiceName;
 use crate::host::engine::Engine;
 use crate::plan::action::{Action, Fault, Generation, Incarnation, ResourceId, Ticket};
-use crate::plan::actual::Query;
+use crate::plan::actual::{Actual, Query};
 use crate::plan::desired::Deployment;
 use crate::plan::hash::ConfigHash;
 use crate::supervisor::notice::{Notice, ResourceState};
@@ -117,13 +117,29 @@ fn perform_one(job: &Job, engine: &Engine, progress: &Mutex<Progress>) -> Result
     outcome
 }
 
-/// Sees to it that the image and the networks and volumes of a container service are there, for a one-off copy of it.
-pub fn ensure(service: &ServiceName, deployment: &Arc<Deployment>, style: Style, context: &Context) -> Result<(), CliError> {
-    let Some(container) = deployment.service(service).and_then(|service| service.container()) else { return Ok(()) };
-    let reference = deployment.image_of(service);
-    let query = Query { images: reference.iter().cloned().collect(), ..Query::default() };
+/// Sees to it that the networks and volumes of a container service are there, and with `with_image` its image, for a one-off copy
+/// of it.
+pub fn ensure(
+    service: &ServiceName,
+    deployment: &Arc<Deployment>,
+    with_image: bool,
+    style: Style,
+    context: &Context,
+) -> Result<(), CliError> {
+    let query = Query { images: deployment.image_of(service).into_iter().collect(), ..Query::default() };
     let seen = context.engine()?.observe(&deployment.env, &query).map_err(|fault| CliError::Engine(fault.to_string()))?;
+    let jobs = missing(service, deployment, with_image, &seen);
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let failures = perform(jobs, style, context)?;
+    if failures.is_empty() { Ok(()) } else { Err(CliError::Several(failures)) }
+}
+
+/// What makes what the engine has not.
+fn missing(service: &ServiceName, deployment: &Arc<Deployment>, with_image: bool, seen: &Actual) -> Vec<Job> {
     let mut jobs = Vec::new();
+    let Some(container) = deployment.service(service).and_then(|service| service.container()) else { return jobs };
     for key in container.networks.keys() {
         let external = deployment.stack.networks.get(key).is_some_and(|network| network.external);
         if !external && !seen.networks.contains_key(&deployment.network_name(key)) {
@@ -138,16 +154,42 @@ pub fn ensure(service: &ServiceName, deployment: &Arc<Deployment>, style: Style,
             jobs.push(Job::act(ResourceId::Volume(key.clone()), deployment.volume_name(key), action));
         }
     }
-    if let Some(reference) = reference.filter(|reference| !seen.images.contains_key(reference)) {
+    let reference = deployment.image_of(service).filter(|reference| with_image && !seen.images.contains_key(reference));
+    if let Some(reference) = reference {
         jobs.push(if container.build.is_some() {
             Job::build(service, deployment)
         } else {
             Job::pull(service, reference, container.platform.clone())
         });
     }
-    if jobs.is_empty() {
-        return Ok(());
+    jobs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_its_image_a_copy_gets_its_networks_and_volumes_all_the_same() {
+        let mut stack = serde_json::to_value(crate::model::stack::Stack::default()).unwrap();
+        stack["services"] = serde_json::json!({"web": {"common": {}, "kind": {"container": {
+            "image": "nginx", "networks": {"front": null}, "volumes": [{"type": "volume", "source": "data", "target": "/d"}],
+        }}}});
+        stack["networks"] = serde_json::json!({"front": {}});
+        stack["volumes"] = serde_json::json!({"data": {}});
+        let deployment = Arc::new(Deployment {
+            env: "e".parse().unwrap(),
+            stack: serde_json::from_value(stack).unwrap(),
+            caller: crate::plan::desired::Caller::default(),
+            places: crate::plan::desired::Places::default(),
+        });
+        let web = "web".parse().unwrap();
+        let of = |with_image| {
+            let jobs = missing(&web, &deployment, with_image, &Actual::default()).into_iter();
+            jobs.map(|job| job.resource).collect::<Vec<_>>()
+        };
+        let both = [ResourceId::Network("front".to_owned()), ResourceId::Volume("data".to_owned())];
+        assert_eq!(of(false), both);
+        assert_eq!(of(true), [&both[..], &[ResourceId::Image(web.clone())]].concat());
     }
-    let failures = perform(jobs, style, context)?;
-    if failures.is_empty() { Ok(()) } else { Err(CliError::Several(failures)) }
 }

@@ -17,8 +17,9 @@ use crate::plan::actual::Query;
 use crate::plan::desired::Deployment;
 use crate::supervisor::request::{Down, Request};
 use crate::view::{measures, term};
+use crate::world::envdir::EnvDir;
 use crate::world::git::{self, Work};
-use crate::world::native::sweep;
+use crate::world::native::{files, sweep};
 use crate::world::removal::{self, Kept};
 use crate::world::{clock, envid, inputs, sizes};
 
@@ -43,7 +44,7 @@ pub struct Args {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
-    /// Leave volumes, scratch directories, what services own, and `ENV_DIR`
+    /// Leave volumes, scratch directories, what services own, `ENV_DIR`, and the generated values and named ports
     #[arg(long)]
     pub keep_data: bool,
 }
@@ -57,10 +58,12 @@ struct Plan {
     images: Vec<String>,
     owned: Vec<String>,
     processes: Vec<String>,
-    /// What is removed here; the state is the last, so that an interrupted run can be repeated.
+    /// What else is removed here.
     paths: Vec<PathBuf>,
-    /// What goes with them, or by the hand of `down`: to be looked at, too.
+    /// Scratch directories, which go by the hand of `down`.
     scratch: Vec<PathBuf>,
+    /// What is removed of the state: the last, so that an interrupted run can be repeated.
+    state: Vec<PathBuf>,
 }
 
 /// Removes everything of an environment.
@@ -137,11 +140,13 @@ impl Plan {
                     plan.paths.extend(inputs::existing(glob).map_err(|error| CliError::Failed(format!("{glob}: {error}")))?);
                 }
             }
-            let processes = deployment.iter().flat_map(|it| it.stack.services.values()).filter_map(|service| service.process());
-            plan.scratch = processes.flat_map(|process| process.scratch.iter().cloned()).filter(|path| path.exists()).collect();
+            // Not what the definition says by now: what was made.
+            plan.scratch = files::scratch(dir.path()).into_iter().collect();
         }
-        plan.paths.push(dir.path().to_owned());
-        plan.paths.retain(|path| path.symlink_metadata().is_ok());
+        plan.state = state(&dir, keep_data)?;
+        for paths in [&mut plan.paths, &mut plan.state] {
+            paths.retain(|path| path.symlink_metadata().is_ok());
+        }
         let mut seen = BTreeSet::new();
         plan.paths.retain(|path| seen.insert(path.clone()));
         Ok(plan)
@@ -156,13 +161,13 @@ impl Plan {
         self.images = engine.with(async |docker| docker.images_of(env).await).map_err(of_engine)?;
         if !keep_data {
             self.volumes = seen.volumes.iter().filter(|(_, it)| it.ours).map(|(name, _)| name.clone()).collect();
+            self.owned = engine.owned(owns).map_err(of_engine)?.iter().map(ToString::to_string).collect();
         }
-        self.owned = engine.owned(owns).map_err(of_engine)?.iter().map(ToString::to_string).collect();
         Ok(())
     }
 
     fn all_paths(&self) -> impl Iterator<Item = &PathBuf> {
-        self.paths.iter().chain(&self.scratch)
+        self.paths.iter().chain(&self.scratch).chain(&self.state)
     }
 
     fn render(&self, env: &EnvId) -> String {
@@ -242,8 +247,11 @@ fn perform(
             Err(error) => return Err(CliError::failed(error)),
         }
     };
-    let (state, others): (Vec<&PathBuf>, Vec<&PathBuf>) = plan.paths.iter().partition(|path| *path == dir.path());
-    left.extend(others.into_iter().filter_map(|path| removed(path).err()));
+    if !keep_data {
+        // `down` has taken away that of the units which there were; of others there may be records.
+        left.extend(files::remove_all(dir.path()).err().map(|fault| fault.to_string()));
+    }
+    left.extend(plan.paths.iter().filter_map(|path| removed(path).err()));
     if !left.is_empty() {
         left.push(format!("what is left of {env} is still known: `baistack purge -p {env}` once more finishes it"));
         return Err(CliError::Several(left));
@@ -252,11 +260,19 @@ fn perform(
     if let Some(stack_dir) = stack_dir.filter(|_| !keep_data) {
         envid::forget(&stack_dir, env).map_err(CliError::failed)?;
     }
-    for path in state {
+    // What there is by now: `down` may have written something, and so has the lock.
+    let state = state(&dir, keep_data)?;
+    for path in &state {
         removed(path).map_err(CliError::Failed)?;
     }
-    context.printer.say(format!("{env} is gone"));
+    let but = if keep_data { ", but for its data and the values and ports that belong to it" } else { "" };
+    context.printer.say(format!("{env} is gone{but}"));
     Ok(Exit::Success)
+}
+
+/// What goes of the state.
+fn state(dir: &EnvDir, keep_data: bool) -> Result<Vec<PathBuf>, CliError> {
+    if keep_data { dir.besides_data().map_err(CliError::failed) } else { Ok(vec![dir.path().to_owned()]) }
 }
 
 fn removed(path: &Path) -> Result<(), String> {

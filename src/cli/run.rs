@@ -124,9 +124,8 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     match &service.kind {
         Kind::Container(_) => {
             renew_image(&args, &name, &deployment, context)?;
-            if args.pull.as_deref() != Some("never") {
-                image_jobs::ensure(&name, &deployment, args.style(context), context)?;
-            }
+            let with_image = args.pull.as_deref() != Some("never");
+            image_jobs::ensure(&name, &deployment, with_image, args.style(context), context)?;
             in_container(&args, command, &service, &spec, context)
         }
         Kind::Process(process) => {

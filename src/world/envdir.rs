@@ -26,6 +26,9 @@ use crate::plan::ports::Numbers;
 /// `sun_path` holds 108 bytes with the final zero (unix(7)).
 const SOCKET_PATH_LIMIT: usize = 107;
 
+/// What is kept with data: the directory that the environment remembers, the records of what was made for units, values, ports.
+const OF_DATA: [&str; 4] = ["directory.json", "files", "ports.json", "values.json"];
+
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -160,6 +163,19 @@ impl EnvDir {
     /// Makes the directory of the services' logs, for its owner alone.
     pub fn create_logs(&self) -> Result<(), StateError> {
         make_private(&self.logs())
+    }
+
+    /// What of it nobody needs who keeps the environment's data; the rest is the passwords and ports in that data, and where
+    /// and whose it is.
+    pub fn besides_data(&self) -> Result<Vec<PathBuf>, StateError> {
+        let entries = match fs::read_dir(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(StateError::at("list", &self.path))?,
+        };
+        let others = entries.flatten().filter(|entry| !OF_DATA.iter().any(|name| entry.file_name() == *name));
+        let mut others: Vec<PathBuf> = others.map(|entry| entry.path()).collect();
+        others.sort();
+        Ok(others)
     }
 
     /// Removes it with all that it holds.
@@ -439,6 +455,18 @@ mod tests {
 
     fn env(state: &StateDir, name: &str) -> EnvDir {
         state.env(&name.parse().unwrap())
+    }
+
+    #[test]
+    fn with_data_its_passwords_and_ports_are_kept() {
+        let (_dir, state) = state();
+        let env = env(&state, "one");
+        assert_eq!(env.besides_data().unwrap(), Vec::<PathBuf>::new());
+        env.make_values(&IndexMap::from([("password".to_owned(), Generated::Hex(8))])).unwrap();
+        env.set_ports(&BTreeMap::new()).unwrap();
+        env.create_logs().unwrap();
+        env.set_snapshot(&1).unwrap();
+        assert_eq!(env.besides_data().unwrap(), [env.logs(), env.path().join("snapshot.json")]);
     }
 
     #[test]

@@ -28,17 +28,18 @@ pub fn work_below(path: &Path) -> Vec<Work> {
             continue;
         }
         let what = match Repository::at(&directory) {
-            Some(repository) => repository.work(),
+            Some(repository) => repository.work(path),
             None => Vec::new(),
         };
         if !what.is_empty() {
             found.push(Work { path: directory.clone(), what });
         }
         match fs::read_dir(&directory) {
-            Ok(entries) => {
-                let below = entries.flatten().filter(|entry| entry.file_name() != ".git");
-                waiting.extend(below.map(|entry| entry.path()));
-            }
+            Ok(entries) => waiting.extend(entries.flatten().flat_map(|entry| {
+                let below = entry.path();
+                // The histories of submodules, which need not be checked out, lie within that of their repository.
+                if entry.file_name() == ".git" { vec![below.join("modules"), below.join("worktrees")] } else { vec![below] }
+            })),
             Err(error) => found.push(Work { path: directory, what: vec![format!("it cannot be looked into: {error}")] }),
         }
     }
@@ -53,8 +54,19 @@ enum Kind {
     Whole,
     /// A working tree whose history lies elsewhere.
     Worktree,
-    /// History without a working tree.
+    /// History; its working trees, if there are any, lie elsewhere.
     Bare,
+}
+
+/// What of a history is lost with a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lost {
+    /// All of it.
+    All,
+    /// The `HEAD` of this working tree: branches, tags and stashes are its main repository's.
+    Head,
+    /// None: it stays, or is found where it lies.
+    Nothing,
 }
 
 struct Repository<'a> {
@@ -73,7 +85,8 @@ impl<'a> Repository<'a> {
         Some(Self { path, kind })
     }
 
-    fn work(&self) -> Vec<String> {
+    /// What would be lost of it with all that is below `root`.
+    fn work(&self, root: &Path) -> Vec<String> {
         let mut what = Vec::new();
         let mut note = |found: Result<Vec<String>, String>, say: &dyn Fn(usize) -> String| match found {
             Ok(lines) if lines.is_empty() => {}
@@ -88,28 +101,63 @@ impl<'a> Repository<'a> {
             let changed = self.ask(&["status", "--porcelain", "--untracked-files=all"]);
             note(changed, &|count| counted(count, "file is not committed", "files are not committed"));
         }
-        // Of a working tree the stashes lie with its history; without one there are none.
-        if self.kind == Kind::Whole {
+        let lost = self.lost(root).unwrap_or_else(|why| {
+            note(Err(why), &|_| String::new());
+            Lost::Nothing
+        });
+        if lost == Lost::All {
             let stashed = self.ask(&["stash", "list", "--format=%gs"]);
             note(stashed, &|count| counted(count, "stash", "stashes"));
         }
-        if self.kind != Kind::Worktree {
-            let own = self.ask(&["log", "--format=%h %s", "--branches", "--tags", "HEAD", "--not", "--remotes"]);
-            // A repository without a commit has no HEAD.
-            let own = if self.ask(&["rev-parse", "--verify", "--quiet", "HEAD"]).is_err() { Ok(Vec::new()) } else { own };
-            note(own, &|count| counted(count, "commit is not pushed", "commits are not pushed"));
-        }
+        note(self.unpushed(lost), &|count| counted(count, "commit is not pushed", "commits are not pushed"));
         what.dedup();
         what
+    }
+
+    fn lost(&self, root: &Path) -> Result<Lost, String> {
+        if self.kind != Kind::Worktree {
+            return Ok(Lost::All);
+        }
+        let place = |which: &str| -> Result<PathBuf, String> {
+            let said = self.ask(&["rev-parse", which])?;
+            let told = said.first().ok_or_else(|| format!("git does not tell its {which}"))?;
+            fs::canonicalize(self.path.join(told)).map_err(|error| format!("{told}: {error}"))
+        };
+        let own = place("--git-dir")?;
+        if own != place("--git-common-dir")? {
+            return Ok(Lost::Head);
+        }
+        let root = fs::canonicalize(root).map_err(|error| error.to_string())?;
+        // A history elsewhere may go with this tree all the same: a submodule's with the linked working tree that has it.
+        Ok(if own.starts_with(root) { Lost::Nothing } else { Lost::All })
+    }
+
+    /// The lost commits that no remote has.
+    fn unpushed(&self, lost: Lost) -> Result<Vec<String>, String> {
+        // `HEAD` names a branch without a commit in a new repository, and where another branch was pushed into it.
+        let head = self.ask(&["rev-parse", "--verify", "--quiet", "HEAD"]).is_ok().then_some("HEAD");
+        let (of, but): (&[&str], &[&str]) = match lost {
+            Lost::All => (&["--branches", "--tags"], &["--remotes"]),
+            Lost::Head if head.is_some() => (&[], &["--branches", "--tags", "--remotes"]),
+            Lost::Head | Lost::Nothing => return Ok(Vec::new()),
+        };
+        let words = ["log", "--format=%h %s"].iter().chain(of).chain(&head).chain(&["--not"]).chain(but).chain(&["--"]);
+        self.ask(&words.copied().collect::<Vec<_>>())
     }
 
     /// The lines of an answer.
     fn ask(&self, question: &[&str]) -> Result<Vec<String>, String> {
         let mut command = Command::new("git");
         command.args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]);
-        command.arg(if self.kind == Kind::Bare { "--git-dir" } else { "-C" }).arg(self.path).args(question);
+        if self.kind == Kind::Bare {
+            // A working tree that the configuration names need not be there any more, and is not asked about.
+            command.arg("--git-dir").arg(self.path).arg("--work-tree").arg(self.path);
+        } else {
+            command.arg("-C").arg(self.path);
+        }
+        command.args(question);
         // Whatever repository the caller is in, this one is meant; and nothing is written to it.
-        for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE"] {
+        for name in ["GIT_DIR", "GIT_COMMON_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE"] {
             command.env_remove(name);
         }
         command.env("GIT_OPTIONAL_LOCKS", "0").env("LC_ALL", "C").stdin(Stdio::null());
@@ -177,6 +225,69 @@ mod tests {
         // Nothing in a bare repository that is nobody's clone is anywhere else.
         let paths: Vec<_> = found.iter().map(|work| work.path.strip_prefix(&deep).unwrap().to_owned()).collect();
         assert_eq!(paths, [PathBuf::from("origin"), PathBuf::from("tree")], "{found:#?}");
+    }
+
+    #[test]
+    fn branches_count_behind_a_head_without_a_commit() {
+        let place = tempfile::tempdir().unwrap();
+        git(place.path(), &["init", "-q", "--bare", "-b", "other", "empty"]);
+        git(place.path(), &["init", "-q", "--bare", "-b", "other", "bare"]);
+        git(place.path(), &["init", "-q", "-b", "main", "work"]);
+        let work = place.path().join("work");
+        git(&work, &["commit", "-q", "--allow-empty", "-m", "first"]);
+        git(&work, &["push", "-q", "../bare", "main"]);
+        git(&work, &["checkout", "-q", "--orphan", "unborn"]);
+        let found = work_below(place.path());
+        let names: Vec<_> = found.iter().map(|work| work.path.file_name().unwrap().to_owned()).collect();
+        assert_eq!(names, ["bare", "work"], "{found:#?}");
+        assert!(found.iter().all(|work| work.what[0].starts_with("1 commit is not pushed: ")), "{found:#?}");
+    }
+
+    #[test]
+    fn commits_and_stashes_of_a_submodule_count_even_when_it_is_not_checked_out() {
+        let place = tempfile::tempdir().unwrap();
+        pushed(place.path());
+        let home = place.path().join("home");
+        fs::create_dir(&home).unwrap();
+        let work = pushed(&home);
+        let url = place.path().join("origin");
+        git(&work, &["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", url.to_str().unwrap(), "part"]);
+        git(&work, &["commit", "-q", "-m", "with a part"]);
+        git(&work, &["push", "-q", "origin", "HEAD"]);
+        assert_eq!(work_below(&work), []);
+        let part = work.join("part");
+        fs::write(part.join("file"), "2").unwrap();
+        git(&part, &["stash", "-q"]);
+        git(&part, &["checkout", "-q", "-b", "aside"]);
+        git(&part, &["commit", "-q", "--allow-empty", "-m", "second"]);
+        git(&part, &["checkout", "-q", "main"]);
+        let told = || {
+            let found = work_below(&work);
+            let of_part = found.iter().find(|work| work.path.ends_with(".git/modules/part")).unwrap();
+            assert!(of_part.what[0].starts_with("1 stash: "), "{found:#?}");
+            assert!(of_part.what[1].ends_with(" second"), "{found:#?}");
+        };
+        told();
+        fs::remove_dir_all(&part).unwrap();
+        told();
+        // The part alone: whether its history outlives it is not for us to say.
+        git(&work, &["checkout", "-q", "part"]);
+        git(&work, &["-c", "protocol.file.allow=always", "submodule", "--quiet", "update"]);
+        assert_eq!(work_below(&part)[0].what.len(), 2);
+    }
+
+    #[test]
+    fn of_a_linked_working_tree_only_a_head_on_no_branch_is_lost() {
+        let place = tempfile::tempdir().unwrap();
+        let work = pushed(place.path());
+        git(&work, &["worktree", "add", "-q", "../tree"]);
+        let tree = place.path().join("tree");
+        git(&tree, &["commit", "-q", "--allow-empty", "-m", "second"]);
+        assert_eq!(work_below(&tree), []);
+        git(&tree, &["checkout", "-q", "--detach"]);
+        git(&tree, &["commit", "-q", "--allow-empty", "-m", "third"]);
+        let found = work_below(&tree);
+        assert!(found[0].what[0].starts_with("1 commit is not pushed: ") && found[0].what[0].ends_with(" third"), "{found:?}");
     }
 
     #[test]

@@ -13,6 +13,9 @@ use super::{Docker, error};
 use crate::base::name::{EnvId, UnitId};
 use crate::plan::action::Fault;
 
+/// What stands for the tag of an image that has lost it to a later build, before API 1.43.
+pub(super) const UNTAGGED: &str = "<none>:<none>";
+
 /// One container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listed {
@@ -106,12 +109,12 @@ impl Docker {
         Ok(listed)
     }
 
-    /// The images that were built for an environment, by their first tag, else their id.
+    /// The images that were built for an environment, by all their tags, else their id.
     pub async fn images_of(&self, env: &EnvId) -> Result<Vec<String>, Fault> {
         let filters = HashMap::from([("label", vec![labels::of_env(env)])]);
         let options = ListImagesOptionsBuilder::default().filters(&filters).build();
         let images = self.link().await?.api.list_images(Some(options)).await?;
-        Ok(images.into_iter().map(|image| image.repo_tags.into_iter().next().unwrap_or(image.id)).collect())
+        Ok(images.into_iter().flat_map(|image| image_names(image.repo_tags, image.id)).collect())
     }
 
     /// What an image is; none when it is gone.
@@ -129,6 +132,12 @@ impl Docker {
             tags: image.repo_tags.unwrap_or_default(),
         }))
     }
+}
+
+/// The tags of an image, else its id.
+pub(super) fn image_names(mut tags: Vec<String>, id: String) -> Vec<String> {
+    tags.retain(|tag| tag != UNTAGGED);
+    if tags.is_empty() { vec![id] } else { tags }
 }
 
 fn of_summary(summary: &ContainerSummary) -> Listed {
@@ -169,6 +178,18 @@ fn ports(all: &[PortSummary]) -> String {
 mod tests {
     use super::*;
     use bollard::models::PortSummaryTypeEnum;
+
+    #[test]
+    fn an_image_is_named_by_all_its_tags_or_else_by_its_id() {
+        for (tags, expected) in [
+            (&["a:1", "b:1"][..], &["a:1", "b:1"][..]),
+            (&["<none>:<none>"], &["sha256:0"]),
+            (&["<none>:<none>", "a:1"], &["a:1"]),
+            (&[], &["sha256:0"]),
+        ] {
+            assert_eq!(image_names(tags.iter().map(|&tag| tag.to_owned()).collect(), "sha256:0".to_owned()), expected);
+        }
+    }
 
     #[test]
     fn ports_read_as_in_docker_ps() {

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 
 use super::connect::Link;
 use super::container::{Removal, remove_by_id};
+use super::listing::{UNTAGGED, image_names};
 use super::observe::{list_containers, name_of};
 use super::{Docker, error};
 use crate::model::owned::{Owned, OwnedBy};
@@ -179,9 +180,10 @@ async fn images(link: &Link, by: &OwnedBy) -> Result<Vec<OwnedThing>, Fault> {
     }
     let list = link.api.list_images(Some(options.build())).await?;
     let names: Vec<String> = match by {
-        OwnedBy::Name(_) => list.into_iter().flat_map(|image| image.repo_tags).collect(),
+        // One without a name matches none, not even `*`.
+        OwnedBy::Name(_) => list.into_iter().flat_map(|image| image.repo_tags).filter(|tag| tag != UNTAGGED).collect(),
         OwnedBy::Label(_) | OwnedBy::Mounts(_) => {
-            list.into_iter().map(|image| image.repo_tags.first().cloned().unwrap_or(image.id)).collect()
+            list.into_iter().flat_map(|image| image_names(image.repo_tags, image.id)).collect()
         }
     };
     Ok(named(names, by)?.into_iter().map(OwnedThing::Image).collect())

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use bollard::query_parameters::ListImagesOptionsBuilder;
 
+use super::listing::image_names;
 use super::{Docker, labels};
 use crate::base::name::{EnvId, ServiceName};
 use crate::plan::action::{Fault, Outcome, Prune};
@@ -12,7 +13,8 @@ use crate::plan::desired::Deployment;
 /// An image that carries an environment's label: what was built for a service of it.
 struct Built {
     service: Option<ServiceName>,
-    tags: Vec<String>,
+    /// Its tags, else its id.
+    names: Vec<String>,
 }
 
 impl Docker {
@@ -28,7 +30,7 @@ impl Docker {
         let list = link.api.list_images(Some(ListImagesOptionsBuilder::default().filters(&filters).build())).await?;
         let built = list.into_iter().map(|image| Built {
             service: image.labels.get(labels::SERVICE).and_then(|name| name.parse().ok()),
-            tags: image.repo_tags,
+            names: image_names(image.repo_tags, image.id),
         });
         let mut kept = Vec::new();
         for name in names(&built.collect::<Vec<_>>(), env, deployment, which) {
@@ -44,12 +46,12 @@ impl Docker {
 fn names(built: &[Built], env: &EnvId, deployment: Option<&Deployment>, which: Prune) -> BTreeSet<String> {
     let is_default = |service: &ServiceName, tag: &str| tag.strip_suffix(":latest").unwrap_or(tag) == format!("{env}-{service}");
     let mut names = BTreeSet::new();
-    for Built { service, tags } in built {
+    for Built { service, names: own } in built {
         let goes = |tag: &&String| match which {
             Prune::All => true,
             Prune::Local => service.as_ref().is_none_or(|service| is_default(service, tag)),
         };
-        names.extend(tags.iter().filter(goes).cloned());
+        names.extend(own.iter().filter(goes).cloned());
     }
     for (name, service) in deployment.iter().flat_map(|it| it.stack.services.iter().chain(&it.stack.disabled)) {
         let Some(container) = service.container() else { continue };
@@ -89,14 +91,19 @@ mod tests {
 
     #[test]
     fn local_is_what_was_built_without_a_name_and_all_is_what_is_used() {
-        let built = |service: &str, tag: &str| Built { service: service.parse().ok(), tags: vec![tag.to_owned()] };
-        let labelled = [built("web", "e-web:latest"), built("named", "reg:5000/mine:latest"), built("gone", "e-gone:latest")];
+        let built = |service: &str, name: &str| Built { service: service.parse().ok(), names: vec![name.to_owned()] };
+        let labelled = [
+            built("web", "e-web:latest"),
+            built("web", "sha256:replaced"),
+            built("named", "reg:5000/mine:latest"),
+            built("gone", "e-gone:latest"),
+        ];
         let deployment = deployment();
         let of = |deployment, which| names(&labelled, &"e".parse().unwrap(), deployment, which).into_iter().collect::<Vec<_>>();
         assert_eq!(of(Some(&deployment), Prune::Local), ["e-gone:latest", "e-web:latest"]);
-        let all = ["e-gone:latest", "e-web:latest", "postgres:15", "reg:5000/mine:latest"];
+        let all = ["e-gone:latest", "e-web:latest", "postgres:15", "reg:5000/mine:latest", "sha256:replaced"];
         assert_eq!(of(Some(&deployment), Prune::All), all);
         assert_eq!(of(None, Prune::Local), ["e-gone:latest", "e-web:latest"]);
-        assert_eq!(of(None, Prune::All), ["e-gone:latest", "e-web:latest", "reg:5000/mine:latest"]);
+        assert_eq!(of(None, Prune::All), ["e-gone:latest", "e-web:latest", "reg:5000/mine:latest", "sha256:replaced"]);
     }
 }

@@ -21,6 +21,8 @@ use crate::plan::action::Fault;
 use crate::plan::desired::UnitSpec;
 use crate::plan::environment::{files_dir, granted_file};
 
+/// The directory, in that of the state, which holds one for each unit.
+const ALL: &str = "files";
 /// The name of the record.
 const MADE: &str = "made.json";
 /// Says that a command, and not the unit, needs what lies beside it.
@@ -134,10 +136,33 @@ fn make_place(spec: &UnitSpec, directory: &Path, account: &Account) -> Result<()
 
 /// Takes away what was made for a unit: its files and links, and with `volumes` the scratch directories, too.
 pub(super) fn remove(state_dir: &Path, unit: &UnitId, volumes: bool) -> Result<(), Fault> {
-    let own = state_dir.join("files").join(format!("{}.{}", unit.service, unit.replica));
-    let mut made = Made::read(&own);
+    take_away(&state_dir.join(ALL).join(format!("{}.{}", unit.service, unit.replica)), volumes)
+}
+
+/// The scratch directories that were made for units of an environment, those that it no longer has too, and that would be
+/// removed with them: where they are, links resolved.
+pub fn scratch(state_dir: &Path) -> BTreeSet<PathBuf> {
+    let of = |own: PathBuf| {
+        let Made { stack, scratch, .. } = Made::read(&own);
+        scratch.into_iter().filter_map(move |directory| removable(&stack, &directory))
+    };
+    recorded(state_dir).into_iter().flat_map(of).collect()
+}
+
+/// Takes away what was made for any unit of an environment, with the scratch directories.
+pub fn remove_all(state_dir: &Path) -> Result<(), Fault> {
+    recorded(state_dir).iter().try_for_each(|own| take_away(own, true))
+}
+
+/// The directories of units of which there may be a record.
+fn recorded(state_dir: &Path) -> Vec<PathBuf> {
+    fs::read_dir(state_dir.join(ALL)).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+fn take_away(own: &Path, volumes: bool) -> Result<(), Fault> {
+    let mut made = Made::read(own);
     for link in std::mem::take(&mut made.links) {
-        if fs::read_link(&link).is_ok_and(|target| target.starts_with(&own)) {
+        if fs::read_link(&link).is_ok_and(|target| target.starts_with(own)) {
             fs::remove_file(&link).map_err(|error| failed("remove", &link, &error))?;
         }
     }
@@ -158,10 +183,10 @@ pub(super) fn remove(state_dir: &Path, unit: &UnitId, volumes: bool) -> Result<(
     }
     if made.scratch.is_empty() {
         let _ = fs::remove_file(own.join(MADE));
-        let _ = fs::remove_dir(&own);
+        let _ = fs::remove_dir(own);
         return Ok(());
     }
-    made.write(&own).map_err(|error| failed("write", &own.join(MADE), &error))
+    made.write(own).map_err(|error| failed("write", &own.join(MADE), &error))
 }
 
 fn make_working_dir(spec: &UnitSpec, account: &Account) -> Result<(), Fault> {
@@ -349,11 +374,14 @@ fn write_private(path: &Path, content: &[u8], mode: u32, account: &Account) -> i
 
 /// Removes a scratch directory of ours, as long as it lies in the stack's directory, links resolved.
 fn remove_scratch(stack: &Path, directory: &Path) -> Result<(), Fault> {
-    let (Ok(stack), Ok(real)) = (fs::canonicalize(stack), fs::canonicalize(directory)) else { return Ok(()) };
-    if !is_below(&stack, &real) {
-        return Ok(());
-    }
+    let Some(real) = removable(stack, directory) else { return Ok(()) };
     fs::remove_dir_all(&real).map_err(|error| failed("remove scratch directory", directory, &error))
+}
+
+/// Where a scratch directory is, if it is there and may be removed.
+fn removable(stack: &Path, directory: &Path) -> Option<PathBuf> {
+    let (stack, real) = (fs::canonicalize(stack).ok()?, fs::canonicalize(directory).ok()?);
+    is_below(&stack, &real).then_some(real)
 }
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> Fault {
@@ -388,6 +416,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::model::process::REPLICA_MARK;
     use crate::world::native::testing::World;
 
     fn world_with_config(world: &World, target: Option<&str>) -> UnitSpec {
@@ -485,6 +514,27 @@ mod tests {
         lchown(state.join("files/a.1").join(MADE), Some(65534), None).unwrap();
         remove(&state, &spec.unit, true).unwrap();
         assert!(world.directory.path().join("stack/scratch/deep").exists());
+    }
+
+    #[test]
+    fn the_scratch_of_all_units_is_what_was_made_for_them() {
+        let world = World::new("all");
+        let mut spec = world_with_config(&world, None);
+        let stack = world.directory.path().join("stack");
+        let service = &mut Arc::make_mut(&mut spec.deployment).stack.services[0];
+        let crate::model::service::Kind::Process(process) = &mut service.kind else { panic!() };
+        process.scratch = vec![stack.join("scratch").join(REPLICA_MARK), stack.join("before")];
+        fs::create_dir(stack.join("before")).unwrap();
+        for replica in [1, 2] {
+            spec.unit.replica = replica;
+            create(&spec).unwrap();
+        }
+        let state = world.directory.path().join("state");
+        let made = ["1", "2"].map(|replica| stack.canonicalize().unwrap().join("scratch").join(replica));
+        assert_eq!(scratch(&state), BTreeSet::from(made));
+        remove_all(&state).unwrap();
+        assert_eq!(scratch(&state), BTreeSet::new());
+        assert!(!stack.join("scratch/2").exists() && stack.join("before").exists());
     }
 
     #[test]
