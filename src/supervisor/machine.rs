@@ -548,6 +548,7 @@ impl Supervisor {
             let gone = unit.is_absent() && (unit.goal == next::Goal::Gone || unit.ghost);
             !(gone && unit.busy.is_none())
         });
+        self.syncs.retain(|id, _| self.units.contains_key(id));
         self.networks
             .retain(|_, network| !(network.want == Want::Gone && network.there == Some(false) && network.busy.is_none()));
         self.volumes.retain(|_, volume| !(volume.want == Want::Gone && volume.there == Some(false) && volume.busy.is_none()));
