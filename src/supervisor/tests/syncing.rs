@@ -159,3 +159,21 @@ fn a_copy_that_is_answered_after_its_unit_is_gone_is_passed_over() {
     bench.answer(copy, Outcome::Done);
     assert_eq!(bench.story_of_syncs(), Vec::<String>::new());
 }
+
+#[test]
+fn a_rebuild_that_is_asked_for_during_a_pull_follows_it() {
+    let fault = Err(Fault::permanent("no such thing"));
+    for answer in [Ok(Outcome::Image { id: "sha256:2".to_owned() }), fault] {
+        let deployment = watched(json!([rule("rebuild", json!({}))]));
+        let mut bench = armed(&deployment);
+        bench.up(&deployment, |up| {
+            up.watch_containers = true;
+            up.pull = Some("always".to_owned());
+        });
+        bench.look(&[seen(&deployment, "a:1", SeenState::Running { birth: "1".to_owned() })]);
+        let (ticket, _) = bench.take_act(|action| matches!(action, Action::Pull { .. }));
+        bench.change(&["/src/a"]);
+        bench.tell(Event::Acted(ticket, answer));
+        assert_eq!(bench.story_of_syncs(), ["build"]);
+    }
+}
