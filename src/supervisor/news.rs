@@ -225,7 +225,7 @@ impl Supervisor {
                 (Step::Table(next::Step::Remove), outcome) => {
                     unit.have = Have::Absent;
                     (unit.made, unit.made_spec, unit.made_image, unit.container) = (None, None, None, None);
-                    (unit.networks, unit.volumes) = Default::default();
+                    (unit.networks, unit.volumes, unit.shares) = Default::default();
                     if let Outcome::Removed { anonymous } = outcome {
                         unit.anonymous = anonymous;
                     }

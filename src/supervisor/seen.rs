@@ -124,7 +124,7 @@ impl Supervisor {
         for id in missing {
             let unit = self.units.get_mut(&id).expect("just listed");
             unit.have = Have::Absent;
-            (unit.networks, unit.volumes) = Default::default();
+            (unit.networks, unit.volumes, unit.shares) = Default::default();
             unit.stopping = None;
             (unit.made, unit.container, unit.made_image) = (None, None, None);
             // Somebody else removed it; that is a word of the same weight as ours. An `up` brings it back.
@@ -231,6 +231,7 @@ impl Supervisor {
         unit.container = Some(container.id.clone());
         unit.networks.clone_from(&container.networks);
         unit.volumes.clone_from(&container.volumes);
+        unit.shares.clone_from(&container.shares);
         unit.made_image = Some(container.image.clone());
         // A hash that is not ours cannot be compared: such a container counts as different.
         unit.made = match (unit.ghost, container.by_us) {
