@@ -276,6 +276,22 @@ fn what_is_not_honoured_loads_and_is_refused_at_a_start() {
 }
 
 #[test]
+fn a_hook_before_the_start_is_judged_by_what_it_says_itself() {
+    let text = "services:\n  web:\n    image: x\n    labels: {a: b}\n    read_only: true\n    cap_add: [ALL]\n    mem_limit: 7m\n    \
+                pre_start: [{command: [x]}]\n";
+    let refused = |text: &str| -> Vec<String> {
+        let loaded = load(&[("compose.yaml", text)]);
+        assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
+        loaded.unstartable.sorted().iter().map(|found| found.message.clone()).collect()
+    };
+    assert_eq!(refused(text), Vec::<String>::new());
+    // Also what it says over its service's own.
+    let own = text.replace("{command: [x]}", "{command: [x], labels: {c: d}, cpus: 1}");
+    let expected = ["labels", "cpus"].map(|key| format!("`pre_start.{key}` is not supported by this version"));
+    assert_eq!(refused(&own), expected);
+}
+
+#[test]
 fn a_hook_may_have_no_command_and_the_image_of_its_service() {
     let text = "services:\n  web:\n    image: x\n    restart: 'no'\n    pre_start: [{command: , per_replica: true}]\n    \
                 develop: {watch: [{path: ., action: rebuild, exec: {command: }}]}\n";

@@ -41,6 +41,10 @@ fn within(object: &'static Object, above: &str, mapping: &Mapping, refused: &mut
     for (key, entry) in mapping.iter() {
         let Some(attribute) = object.get(key) else { continue };
         let name = if above.is_empty() { key.to_owned() } else { format!("{above}.{key}") };
+        if attribute.name == "pre_start" {
+            hooks(&attribute.shape, &name, mapping, &entry.node, refused);
+            continue;
+        }
         match attribute.honoured {
             // A `false` asks for nothing that would be missed.
             Honoured::NotYet if matches!(entry.node.value, Value::Null | Value::Bool(false)) => {}
@@ -50,6 +54,19 @@ fn within(object: &'static Object, above: &str, mapping: &Mapping, refused: &mut
             Honoured::Yes => below(&attribute.shape, &name, &entry.node, refused),
             Honoured::WithoutEffect => {}
         }
+    }
+}
+
+/// Hooks before the start are judged by what they say themselves: what they have of their service stands there, and is honoured or
+/// refused there.
+fn hooks(shape: &'static Shape, name: &str, service: &Mapping, hooks: &Node, refused: &mut Diagnostics) {
+    let Shape::List(items) = shape.long() else { return };
+    for hook in hooks.as_sequence().unwrap_or_default() {
+        let mut own = hook.clone();
+        if let Some(own) = own.as_mapping_mut() {
+            own.retain(|key, entry| service.entry(key).is_none_or(|of_service| of_service.key_span != entry.key_span));
+        }
+        below(items, name, &own, refused);
     }
 }
 

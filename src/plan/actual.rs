@@ -70,6 +70,8 @@ pub struct SeenContainer {
     pub networks: BTreeMap<String, String>,
     /// The named volumes that it mounts.
     pub volumes: BTreeSet<String>,
+    /// The ids of the containers whose namespaces it lives in, as far as that is known; of one that was never started it is not.
+    pub shares: BTreeSet<String>,
     /// What it does.
     pub state: SeenState,
     /// How long it has been running, or ended, where that is known.

@@ -106,6 +106,8 @@ pub struct Supervisor {
     /// Containers are left alone until an observation of at least this number has been seen.
     pub(super) look_first: u64,
     pub(super) seen: u64,
+    /// Containers' units that were forgotten since the last look was taken in, and up to which one looks may still show them.
+    pub(super) forgotten: BTreeMap<UnitId, u64>,
     pub(super) engine_away: Option<String>,
     pub(super) terminating: bool,
     pub(super) asked_anything: bool,
@@ -146,6 +148,7 @@ impl Supervisor {
             watched: std::collections::BTreeSet::new(),
             orphans_go: false,
             asked: 0,
+            forgotten: BTreeMap::new(),
             observing: false,
             look_again: false,
             look_first: 0,
@@ -544,10 +547,14 @@ impl Supervisor {
     /// Units that nobody wants and that are gone are forgotten.
     fn forget_what_is_gone(&mut self) {
         let before = self.units.len();
-        self.units.retain(|_, unit| {
-            let gone = unit.is_absent() && (unit.goal == next::Goal::Gone || unit.ghost);
-            !(gone && unit.busy.is_none())
+        self.units.retain(|id, unit| {
+            let gone = unit.is_absent() && (unit.goal == next::Goal::Gone || unit.ghost) && unit.busy.is_none();
+            if gone && unit.blind_until > self.seen {
+                self.forgotten.insert(id.clone(), unit.blind_until);
+            }
+            !gone
         });
+        self.syncs.retain(|id, _| self.units.contains_key(id));
         self.networks
             .retain(|_, network| !(network.want == Want::Gone && network.there == Some(false) && network.busy.is_none()));
         self.volumes.retain(|_, volume| !(volume.want == Want::Gone && volume.there == Some(false) && volume.busy.is_none()));

@@ -124,7 +124,8 @@ impl Supervisor {
         let (asked, now) = (self.asked, self.now);
         let Some(image) = self.images.get_mut(&ticket.resource) else { return };
         let Some((_, way)) = image.busy.take_if(|(serial, _)| *serial == ticket.serial) else { return };
-        let renewed = image.renew.take();
+        // A build that was asked for during a pull is still to come.
+        let renewed = image.renew.take_if(|renew| *renew == way);
         image.blind_until = asked;
         if std::mem::take(&mut image.outdated) {
             // Whatever became of it, it is of files that are others by now.
@@ -172,7 +173,7 @@ impl Supervisor {
             }
             Err(fault) => {
                 let reason = format!("{} {}: {fault}", if built { "build of" } else { "pull of" }, image.reference);
-                image.failed = Some(reason.clone());
+                image.failed = image.renew.is_none().then(|| reason.clone());
                 ResourceState::Failed(reason)
             }
         };
@@ -224,7 +225,7 @@ impl Supervisor {
                 (Step::Table(next::Step::Remove), outcome) => {
                     unit.have = Have::Absent;
                     (unit.made, unit.made_spec, unit.made_image, unit.container) = (None, None, None, None);
-                    (unit.networks, unit.volumes) = Default::default();
+                    (unit.networks, unit.volumes, unit.shares) = Default::default();
                     if let Outcome::Removed { anonymous } = outcome {
                         unit.anonymous = anonymous;
                     }

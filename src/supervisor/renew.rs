@@ -3,6 +3,7 @@
 //! A network holds nothing: it is removed and made again, and the containers in it are made anew around that. A volume holds
 //! data: it stays as it is, and that is said, unless somebody has agreed to the loss.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::machine::{Kind, Supervisor};
@@ -107,7 +108,7 @@ impl Supervisor {
 
     /// Has the containers made anew that use what is to be made anew, or that are in a network which is there no more; those
     /// that nobody has asked for keep it as it is.
-    pub(super) fn make_room(&mut self, networks: &std::collections::BTreeMap<String, SeenResource>) {
+    pub(super) fn make_room(&mut self, networks: &BTreeMap<String, SeenResource>) {
         for kind in [Kind::Network, Kind::Volume] {
             let renewed: Vec<(String, String)> = (self.resources(kind).iter())
                 .filter(|(_, resource)| resource.renew && resource.busy.is_none() && resource.there == Some(true))
@@ -123,12 +124,20 @@ impl Supervisor {
                 self.say(Level::Warning, text);
             }
         }
-        let astray: Vec<UnitId> =
-            (self.units.values()).filter(|unit| self.has_to_move(unit, networks)).map(|unit| unit.id.clone()).collect();
+        let strangers: BTreeMap<UnitId, ServiceName> =
+            (self.units.values()).filter_map(|unit| Some((unit.id.clone(), self.moved_partner(unit)?))).collect();
+        let astray: Vec<UnitId> = (self.units.values())
+            .filter(|unit| strangers.contains_key(&unit.id) || self.has_to_move(unit, networks))
+            .map(|unit| unit.id.clone())
+            .collect();
         for id in astray {
             let unit = self.units.get_mut(&id).expect("just listed");
             (unit.recreate, unit.in_place) = (true, true);
-            let (what, reason) = ("recreate".to_owned(), "a network or volume that it uses is another one".to_owned());
+            let reason = match strangers.get(&id) {
+                Some(partner) => moved(partner),
+                None => "a network or volume that it uses is another one".to_owned(),
+            };
+            let what = "recreate".to_owned();
             self.tell(Notice::Because { resource: ResourceId::Unit(id.clone()), what, reason });
             self.followers_restart(&id.service, &std::collections::BTreeSet::new());
         }
@@ -136,12 +145,7 @@ impl Supervisor {
 
     /// What lives in the namespaces of a service is made anew when that has another container: those of the old one are gone.
     pub(super) fn neighbours_move(&mut self, service: &ServiceName) {
-        let mode = format!("service:{service}");
-        let lives_there = |unit: &&Unit| {
-            let container = unit.spec.service().container();
-            let modes = container.map(|container| [&container.network_mode, &container.pid, &container.ipc]);
-            modes.into_iter().flatten().any(|own| own.as_ref() == Some(&mode))
-        };
+        let lives_there = |unit: &&Unit| shared_with(unit).any(|own| own == service.as_str());
         let neighbours: Vec<UnitId> = (self.units.values())
             .filter(|unit| unit.have != Have::Absent && is_asked_for(unit) && !unit.keep && !unit.in_place)
             .filter(lives_there)
@@ -150,13 +154,28 @@ impl Supervisor {
         for id in neighbours {
             let unit = self.units.get_mut(&id).expect("just listed");
             (unit.recreate, unit.in_place) = (true, true);
-            let (what, reason) = ("recreate".to_owned(), format!("{service} has another container, whose namespaces it shares"));
+            let (what, reason) = ("recreate".to_owned(), moved(service));
             self.tell(Notice::Because { resource: ResourceId::Unit(id), what, reason });
         }
     }
 
-    fn has_to_move(&self, unit: &Unit, networks: &std::collections::BTreeMap<String, SeenResource>) -> bool {
-        let free = unit.have != Have::Absent && unit.busy.is_none() && !unit.in_place && !unit.keep && is_asked_for(unit);
+    /// The service in whose container's namespaces a unit should live and does not: that has had another container since, which
+    /// nobody was there to act upon.
+    fn moved_partner(&self, unit: &Unit) -> Option<ServiceName> {
+        if !is_free(unit) || unit.shares.is_empty() || unit.blind_until >= self.seen {
+            return None;
+        }
+        let partners = shared_with(unit).filter_map(|name| name.parse::<ServiceName>().ok());
+        let mut settled = partners.filter_map(|service| {
+            let partner = self.units.get(&UnitId::new(service, 1))?;
+            let is_settled = partner.have != Have::Absent && partner.busy.is_none() && partner.successor.is_none();
+            Some((partner.id.service.clone(), partner.container.clone().filter(|_| is_settled)?))
+        });
+        settled.find(|(_, container)| !unit.shares.contains(container)).map(|(service, _)| service)
+    }
+
+    fn has_to_move(&self, unit: &Unit, networks: &BTreeMap<String, SeenResource>) -> bool {
+        let free = is_free(unit);
         let is_renewed = |kind| self.resources(kind).values().any(|resource| resource.renew && uses(unit, kind, &resource.name));
         // One that has been made and never started joins whatever has the name when it is.
         let is_another = |(name, id): (&String, &String)| {
@@ -185,6 +204,23 @@ fn note(resource: &mut Resource, changes: Vec<String>) {
     if !changes.is_empty() {
         resource.changes = Some(changes.join(", "));
     }
+}
+
+/// Why what lives in the namespaces of a service is made anew.
+fn moved(partner: &ServiceName) -> String {
+    format!("{partner} has another container, whose namespaces it shares")
+}
+
+/// The services in whose namespaces a unit is to live.
+fn shared_with(unit: &Unit) -> impl Iterator<Item = &str> {
+    let container = unit.spec.service().container();
+    let modes = container.map(|container| [&container.network_mode, &container.pid, &container.ipc]);
+    modes.into_iter().flatten().flatten().filter_map(|mode| mode.strip_prefix("service:"))
+}
+
+/// Whether a unit may be made anew on our own account.
+fn is_free(unit: &Unit) -> bool {
+    unit.have != Have::Absent && unit.busy.is_none() && !unit.in_place && !unit.keep && is_asked_for(unit)
 }
 
 fn is_asked_for(unit: &Unit) -> bool {

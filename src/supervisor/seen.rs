@@ -12,7 +12,7 @@ use super::news::begin_life;
 use super::notice::Level;
 use super::status::{Health, UnitKind};
 use super::unit::{Have, Successor, Unit};
-use crate::base::name::{ServiceName, UnitId};
+use crate::base::name::UnitId;
 use crate::model::container::Container;
 use crate::model::service::{Common, Service};
 use crate::model::stack::Stack;
@@ -102,7 +102,7 @@ impl Supervisor {
         let (waiting, in_place): (Vec<_>, Vec<_>) = actual.containers.iter().partition(|it| self.is_successor(it));
         self.successors_seen(number, &waiting);
         for container in in_place {
-            let id = self.unit_of(container);
+            let Some(id) = self.unit_of(number, container) else { continue };
             if found.insert(id.clone()) {
                 self.container_seen(number, &id, container);
                 // `up` starts containers that have ended; which these are, its first look tells.
@@ -115,6 +115,7 @@ impl Supervisor {
         if number >= self.look_first {
             self.units.values_mut().for_each(|unit| unit.sought = false);
         }
+        self.forgotten.retain(|_, blind_until| *blind_until > number);
         let missing: Vec<UnitId> = (self.units.values())
             .filter(|unit| unit.kind == UnitKind::Container && unit.busy.is_none() && unit.blind_until < number)
             .filter(|unit| unit.have != Have::Absent && !found.contains(&unit.id))
@@ -123,7 +124,7 @@ impl Supervisor {
         for id in missing {
             let unit = self.units.get_mut(&id).expect("just listed");
             unit.have = Have::Absent;
-            (unit.networks, unit.volumes) = Default::default();
+            (unit.networks, unit.volumes, unit.shares) = Default::default();
             unit.stopping = None;
             (unit.made, unit.container, unit.made_image) = (None, None, None);
             // Somebody else removed it; that is a word of the same weight as ours. An `up` brings it back.
@@ -165,23 +166,33 @@ impl Supervisor {
         }
     }
 
-    /// The unit that a container belongs to; one that no unit can have is known by its own name.
-    fn unit_of(&mut self, container: &SeenContainer) -> UnitId {
-        if let Some(id) = container.unit.clone().filter(|_| !container.one_off) {
+    /// The unit that a container belongs to; one that no unit can have is known by its own name. None for what is gone since the
+    /// look was asked for, and its unit with it.
+    fn unit_of(&mut self, number: u64, container: &SeenContainer) -> Option<UnitId> {
+        let by_name: Option<UnitId> = container.name.trim_start_matches('/').parse().ok().map(|name| UnitId::new(name, 1));
+        let by_label = container.unit.clone().filter(|_| !container.one_off);
+        if [&by_label, &by_name].into_iter().flatten().any(|id| self.is_forgotten(number, id)) {
+            return None;
+        }
+        if let Some(id) = by_label {
+            // What had this place before the last action is nobody else; the next look shows who has it now.
+            let is_blind = |unit: &Unit| unit.kind == UnitKind::Container && unit.blind_until >= number;
+            if self.units.get(&id).is_some_and(is_blind) {
+                return Some(id);
+            }
             let taken = self.units.get(&id).is_some_and(|unit| {
                 unit.kind != UnitKind::Container
                     || (unit.container.as_ref().is_some_and(|own| *own != container.id) && unit.have != Have::Absent)
             });
             if !taken && self.units.contains_key(&id) {
-                return id;
+                return Some(id);
             }
         }
-        let named: Option<ServiceName> = container.name.trim_start_matches('/').parse().ok();
-        let id = match (&container.unit, container.one_off, named) {
+        let id = match (&container.unit, container.one_off, by_name) {
             (Some(unit), false, _) if !self.units.contains_key(unit) => unit.clone(),
-            (_, _, Some(name)) => UnitId::new(name, 1),
+            (_, _, Some(id)) => id,
             (Some(unit), _, None) => unit.clone(),
-            (None, _, None) => return UnitId::new("unnamed".parse().expect("a legal name"), 1),
+            (None, _, None) => return Some(UnitId::new("unnamed".parse().expect("a legal name"), 1)),
         };
         if !self.units.contains_key(&id) {
             let orphan = self.takes_orphans() && !container.one_off;
@@ -192,7 +203,11 @@ impl Supervisor {
             unit.kind = UnitKind::Container;
             self.units.insert(id.clone(), unit);
         }
-        id
+        Some(id)
+    }
+
+    fn is_forgotten(&self, number: u64, id: &UnitId) -> bool {
+        !self.units.contains_key(id) && self.forgotten.get(id).is_some_and(|blind_until| *blind_until >= number)
     }
 
     /// A definition that says no more than the container's name: enough to stop and to remove it.
@@ -216,6 +231,7 @@ impl Supervisor {
         unit.container = Some(container.id.clone());
         unit.networks.clone_from(&container.networks);
         unit.volumes.clone_from(&container.volumes);
+        unit.shares.clone_from(&container.shares);
         unit.made_image = Some(container.image.clone());
         // A hash that is not ours cannot be compared: such a container counts as different.
         unit.made = match (unit.ghost, container.by_us) {

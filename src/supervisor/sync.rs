@@ -84,7 +84,6 @@ impl Supervisor {
 
     /// Begins the next copy of every container that runs as it should.
     pub(super) fn carry_syncs(&mut self) {
-        self.syncs.retain(|id, _| self.units.contains_key(id));
         self.begin_initial_syncs();
         let ready: Vec<UnitId> = (self.syncs.iter())
             .filter(|(id, syncing)| syncing.in_flight.is_none() && !syncing.waiting.is_empty() && self.units[*id].is_current())
@@ -142,7 +141,9 @@ impl Supervisor {
             Ok(_) => {
                 let restarts = sync.rule.action == WatchAction::SyncRestart;
                 let first = sync.paths.as_ref().and_then(|paths| paths.first());
-                if let Some(first) = first.filter(|_| restarts && self.units[id].goal == Goal::Up) {
+                // It may have gone while the answer was on its way.
+                let is_wanted = self.units.get(id).is_some_and(|unit| unit.goal == Goal::Up);
+                if let Some(first) = first.filter(|_| restarts && is_wanted) {
                     self.restart_unit(id, &format!("{} changed", first.display()));
                 }
             }

@@ -55,6 +55,7 @@ fn seen(deployment: &Deployment, name: &str, state: SeenState) -> SeenContainer 
         age: None,
         networks: BTreeMap::new(),
         volumes: BTreeSet::new(),
+        shares: BTreeSet::new(),
         image: "sha256:1".to_owned(),
         state,
         paused: false,

@@ -251,6 +251,8 @@ pub struct Unit {
     pub networks: BTreeMap<String, String>,
     /// The named volumes that its container mounts.
     pub volumes: BTreeSet<String>,
+    /// The ids of the containers whose namespaces its container lives in.
+    pub shares: BTreeSet<String>,
     /// It is made anew in its own place: what it uses cannot be there twice.
     pub in_place: bool,
     /// Its next container gets new anonymous volumes.
@@ -337,6 +339,7 @@ impl Unit {
             successor: None,
             networks: BTreeMap::new(),
             volumes: BTreeSet::new(),
+            shares: BTreeSet::new(),
             in_place: false,
             renew_volumes: false,
             anonymous: IndexMap::new(),
@@ -600,7 +603,7 @@ impl Unit {
         (self.made, self.made_spec, self.made_image) = (successor.hash, successor.spec, successor.image);
         self.container = Some(successor.container);
         (self.recreate, self.renew_volumes, self.in_place) = (false, false, false);
-        (self.networks, self.volumes) = (BTreeMap::new(), BTreeSet::new());
+        (self.networks, self.volumes, self.shares) = Default::default();
         self.anonymous.clear();
     }
 

@@ -356,6 +356,7 @@ impl World {
                 age: None,
                 networks: [("sim_default".to_owned(), it.network.clone())].into(),
                 volumes: std::collections::BTreeSet::new(),
+                shares: std::collections::BTreeSet::new(),
                 image: "sha".to_owned(),
                 state: it.state.clone(),
                 paused: false,

@@ -175,3 +175,18 @@ fn what_lives_in_the_namespaces_of_another_is_made_anew_with_it() {
     assert_eq!(of("a:1"), ["create a:1", "stop a:1", "remove a:1", "rename a:1", "start a:1"]);
     assert_eq!(of("b:1"), ["stop b:1", "remove b:1", "create b:1", "start b:1"]);
 }
+
+#[test]
+fn what_lives_in_the_namespaces_of_a_container_that_is_no_more_is_made_anew_by_the_next_up() {
+    for mode in ["network_mode", "pid", "ipc"] {
+        let body = json!({"image": "image", mode: "service:a"});
+        let deployment = deployment(json!({"a": container(json!({})), "b": {"common": {}, "kind": {"container": body}}}));
+        let running = |name: &str| seen(&deployment, name, SeenState::Running { birth: "1".to_owned() });
+        for (shares, moves) in [("id of a:1", false), ("id of the one before", true)] {
+            let mut bench = Bench::new();
+            bench.up(&deployment, |_| ());
+            bench.look(&[running("a:1"), SeenContainer { shares: [shares.to_owned()].into(), ..running("b:1") }]);
+            assert_eq!(story(&bench), if moves { vec!["stop id of b:1"] } else { vec![] }, "{mode}: {shares}");
+        }
+    }
+}

@@ -119,3 +119,45 @@ fn images_go_once_no_container_is_left_also_when_nothing_is_known_of_the_stack()
         assert!(matches!(bench.replies()[..], [Reply::Done { .. }]), "{:?}", bench.replies());
     }
 }
+
+/// Answers the look that was asked for last, whatever has been done since.
+fn late_look(bench: &mut Bench, containers: &[SeenContainer]) {
+    let number = bench.machine.asked;
+    bench.tell(Event::Observed(number, Ok(Actual { containers: containers.to_vec(), ..Actual::default() })));
+}
+
+#[test]
+fn a_look_that_a_replacement_overtook_shows_nothing_that_is_not_there() {
+    let (old, new) = (two(), deployment(json!({"a": container(json!({"environment": {"V": "2"}})), "b": container(json!({}))})));
+    let mut bench = Bench::new();
+    bench.up(&new, |_| ());
+    bench.look(&[running(&old, "a:1"), running(&new, "b:1")]);
+    for outcome in [
+        Outcome::Created { container: "new".to_owned() },
+        Outcome::Done,
+        Outcome::Removed { anonymous: indexmap::IndexMap::new() },
+    ] {
+        let (ticket, _) = bench.take_act(|_| true);
+        bench.answer(ticket, outcome);
+    }
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::TakeOver { .. }));
+    bench.answer(ticket, Outcome::Done);
+    // Asked for before the old one was removed.
+    late_look(&mut bench, &[ended(&old, "a:1"), running(&new, "b:1")]);
+    let units: Vec<String> = bench.machine.status().units.iter().map(|unit| unit.unit.to_string()).collect();
+    assert_eq!(units, ["a:1", "b:1"]);
+}
+
+#[test]
+fn a_look_that_a_removal_overtook_brings_nothing_back() {
+    let all = two();
+    let mut bench = Bench::new();
+    bench.ask(1, Request::Down(Down::default()));
+    bench.look(&[running(&all, "a:1"), ended(&all, "b:1")]);
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Remove { .. }));
+    bench.tell(Event::EngineStirred);
+    bench.answer(ticket, Outcome::Removed { anonymous: indexmap::IndexMap::new() });
+    late_look(&mut bench, &[running(&all, "a:1"), ended(&all, "b:1")]);
+    let units: Vec<String> = bench.machine.status().units.iter().map(|unit| unit.unit.to_string()).collect();
+    assert_eq!(units, ["a:1"]);
+}

@@ -146,3 +146,34 @@ fn a_build_that_fails_leaves_the_old_container_and_the_next_change_tries_again()
     bench.change(&["/src/a"]);
     assert_eq!(bench.story_of_syncs(), ["build"]);
 }
+
+#[test]
+fn a_copy_that_is_answered_after_its_unit_is_gone_is_passed_over() {
+    let deployment = watched(json!([rule("sync+restart", json!({}))]));
+    let mut bench = armed(&deployment);
+    bench.change(&["/src/a"]);
+    let (copy, _) = bench.take_act(|action| matches!(action, Action::Sync { .. }));
+    bench.ask(2, Request::Down(Down::default()));
+    bench.look(&[]);
+    assert_eq!(bench.machine.status().units.len(), 0, "forgotten");
+    bench.answer(copy, Outcome::Done);
+    assert_eq!(bench.story_of_syncs(), Vec::<String>::new());
+}
+
+#[test]
+fn a_rebuild_that_is_asked_for_during_a_pull_follows_it() {
+    let fault = Err(Fault::permanent("no such thing"));
+    for answer in [Ok(Outcome::Image { id: "sha256:2".to_owned() }), fault] {
+        let deployment = watched(json!([rule("rebuild", json!({}))]));
+        let mut bench = armed(&deployment);
+        bench.up(&deployment, |up| {
+            up.watch_containers = true;
+            up.pull = Some("always".to_owned());
+        });
+        bench.look(&[seen(&deployment, "a:1", SeenState::Running { birth: "1".to_owned() })]);
+        let (ticket, _) = bench.take_act(|action| matches!(action, Action::Pull { .. }));
+        bench.change(&["/src/a"]);
+        bench.tell(Event::Acted(ticket, answer));
+        assert_eq!(bench.story_of_syncs(), ["build"]);
+    }
+}

@@ -113,7 +113,7 @@ pub(super) fn create_request(spec: &UnitSpec, around: &Surroundings) -> Result<C
         open_stdin: common.stdin_open.then_some(true),
         env: filled(environment),
         cmd: container.command.clone(),
-        healthcheck: common.healthcheck.as_ref().map(health),
+        healthcheck: common.healthcheck.as_ref().map(|check| health(check, around.version)),
         image: Some(image),
         working_dir: common.working_dir.clone(),
         entrypoint: entrypoint(container, &around.image_entrypoint),
@@ -225,17 +225,21 @@ fn port_bindings(ports: &[Port]) -> Option<PortMap> {
     (!map.is_empty()).then_some(map)
 }
 
-fn health(check: &HealthCheck) -> HealthConfig {
+/// The engine's own check. One before 25 does not know `start_interval` and probes at its usual interval from the start on, which
+/// is no reason to refuse a service: it is ready a little later.
+fn health(check: &HealthCheck, version: ApiVersion) -> HealthConfig {
+    const START_INTERVAL: ApiVersion = ApiVersion::v1(44);
     let off = check.disable || check.test.first().is_some_and(|word| word == "NONE");
     let is_ours = check.test.is_empty() && check.has_own_probe();
+    let probes_not = off || is_ours;
     HealthConfig {
         // Our own probes take the place of the image's check.
-        test: if off || is_ours { Some(vec!["NONE".to_owned()]) } else { filled(check.test.clone()) },
+        test: if probes_not { Some(vec!["NONE".to_owned()]) } else { filled(check.test.clone()) },
         interval: check.interval.map(nanos),
         timeout: check.timeout.map(nanos),
         retries: check.retries.map(i64::from),
         start_period: check.start_period.map(nanos),
-        start_interval: check.start_interval.map(nanos),
+        start_interval: check.start_interval.filter(|_| !probes_not && version >= START_INTERVAL).map(nanos),
     }
 }
 

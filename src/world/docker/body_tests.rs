@@ -273,6 +273,11 @@ fn health_checks() {
         json!({"Healthcheck": {"Test": ["CMD", "ok"], "Interval": 1_000_000_000, "Timeout": 2_000_000_000_u64, "Retries": 3,
             "StartPeriod": 4_000_000_000_u64, "StartInterval": 5_000_000}}),
     );
+    let early = |test: Value| json!({"healthcheck": {"test": test, "start_period": "4s", "start_interval": "5ms"}});
+    let without = |test: Value| json!({"Healthcheck": {"Test": test, "StartPeriod": 4_000_000_000_u64}});
+    check_since(41, early(json!(["CMD", "ok"])), none.clone(), without(json!(["CMD", "ok"])));
+    check_with(&surroundings(43), early(json!(["CMD", "ok"])), none.clone(), without(json!(["CMD", "ok"])));
+    check_with(&surroundings(44), early(json!(["NONE"])), none.clone(), without(json!(["NONE"])));
     check(json!({"healthcheck": {"interval": "1s"}}), none.clone(), json!({"Healthcheck": {"Interval": 1_000_000_000}}));
     let off = json!({"Healthcheck": {"Test": ["NONE"]}});
     check(

@@ -35,10 +35,9 @@ const fn since(minor: u32, release: &'static str) -> Since {
 const CLUSTER_VOLUME: Since = since(42, "23");
 const ANNOTATIONS: Since = since(43, "24");
 /// Also the first that takes all networks at the creation, each with a hardware address of its own.
-const START_INTERVAL: Since = since(44, "25");
-const MAC_ADDRESS: Since = START_INTERVAL;
-const RECURSIVELY_READ_ONLY: Since = START_INTERVAL;
-const CDI: Since = START_INTERVAL;
+const MAC_ADDRESS: Since = since(44, "25");
+const RECURSIVELY_READ_ONLY: Since = MAC_ADDRESS;
+const CDI: Since = MAC_ADDRESS;
 const VOLUME_SUBPATH: Since = since(45, "26");
 const IMAGE_MOUNT: Since = since(48, "28");
 const GATEWAY_PRIORITY: Since = IMAGE_MOUNT;
@@ -65,10 +64,8 @@ impl fmt::Display for Need {
 /// What a container needs.
 pub(super) fn of_service<'a>(common: &'a Common, container: &'a Container) -> impl Iterator<Item = Need> + 'a {
     let when = |holds: bool, attribute: &str, since: Since| holds.then(|| Need::new(attribute, since));
-    let check = common.healthcheck.as_ref();
     let single = [
         when(!common.annotations.is_empty(), "annotations", ANNOTATIONS),
-        when(check.is_some_and(|check| check.start_interval.is_some()), "healthcheck.start_interval", START_INTERVAL),
         when(container.devices.iter().any(is_cdi), "devices", CDI),
     ];
     let attachments = super::endpoints::by_priority(container).into_iter().enumerate();
@@ -150,8 +147,6 @@ mod tests {
     fn each_attribute_needs_the_version_that_brought_it() {
         let none = json!({});
         check(none.clone(), json!({"annotations": {"a": "b"}}), "annotations", 43);
-        let start = json!({"healthcheck": {"test": ["CMD", "x"], "start_period": "5s", "start_interval": "1s"}});
-        check(none.clone(), start, "healthcheck.start_interval", 44);
         check(json!({"devices": [{"source": "v.com/gpu=0"}]}), none.clone(), "devices", 44);
         let networks = |second: Value| json!({"networks": {"a": null, "b": second}});
         check(networks(json!({"mac_address": "02:42:ac:11:00:02"})), none.clone(), "networks.b.mac_address", 44);
@@ -162,6 +157,13 @@ mod tests {
         check(mount("volume", "volume", json!({"subpath": "s"})), none.clone(), "volumes: /t: volume.subpath", 45);
         check(mount("image", "image", json!({"subpath": "s"})), none.clone(), "volumes: /t: type: image", 48);
         check(mount("cluster", "volume", none.clone()), none, "volumes: /t: type: cluster", 42);
+    }
+
+    #[test]
+    fn a_probe_that_comes_less_often_at_the_start_is_no_reason_to_refuse() {
+        let common = json!({"healthcheck": {"test": ["CMD", "x"], "start_period": "5s", "start_interval": "1s"}});
+        let common: Common = serde_json::from_value(common).unwrap();
+        assert_eq!(of_service(&common, &Container::default()).count(), 0);
     }
 
     #[test]

@@ -3,12 +3,13 @@
 //! The list of containers tells state, exit code and health, but not when a life began; so each container is inspected once a
 //! life. While the events are listened to ([`super::events`]) what was found stays valid until an event says otherwise.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bollard::models::{
-    ContainerState, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum, HealthStatusEnum, ImageInspect,
+    ContainerState, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum, HealthStatusEnum, HostConfig,
+    ImageInspect,
 };
 use bollard::query_parameters::{
     InspectNetworkOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
@@ -35,7 +36,16 @@ struct Known {
     live: bool,
     /// Counts what was forgotten, so that an answer that was overtaken by an event is not kept.
     turn: u64,
-    births: HashMap<String, String>,
+    births: HashMap<String, Life>,
+}
+
+/// What only a closer look tells of a container's life.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Life {
+    /// The engine's `StartedAt`.
+    birth: String,
+    /// The ids of the containers whose namespaces it shares.
+    shares: BTreeSet<String>,
 }
 
 impl Births {
@@ -62,14 +72,14 @@ impl Births {
         self.known().turn
     }
 
-    fn get(&self, id: &str) -> Option<String> {
+    fn get(&self, id: &str) -> Option<Life> {
         self.known().births.get(id).cloned()
     }
 
-    fn keep(&self, turn: u64, id: &str, birth: &str) {
+    fn keep(&self, turn: u64, id: &str, life: &Life) {
         let mut known = self.known();
         if known.live && known.turn == turn {
-            known.births.insert(id.to_owned(), birth.to_owned());
+            known.births.insert(id.to_owned(), life.clone());
         }
     }
 }
@@ -103,20 +113,30 @@ impl Docker {
         if summary.state == Some(ContainerSummaryStateEnum::CREATED) {
             return Ok(Some(seen(&summary, SeenState::Created, None, None)));
         }
-        if let Some(birth) = self.0.births.get(&id) {
-            return Ok(Some(seen(&summary, state_of_list(&summary, birth), None, health_of_status(status))));
+        if let Some(Life { birth, shares }) = self.0.births.get(&id) {
+            let seen = seen(&summary, state_of_list(&summary, birth), None, health_of_status(status));
+            return Ok(Some(SeenContainer { shares, ..seen }));
         }
-        let state = match link.api.inspect_container(&id, None).await {
-            Ok(container) => container.state.unwrap_or_default(),
+        let container = match link.api.inspect_container(&id, None).await {
+            Ok(container) => container,
             Err(error) if error::is_not_found(&error) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
+        let state = container.state.unwrap_or_default();
+        let shares = container.host_config.as_ref().map(shares).unwrap_or_default();
         if let Some(birth) = &state.started_at {
-            self.0.births.keep(turn, &id, birth);
+            self.0.births.keep(turn, &id, &Life { birth: birth.clone(), shares: shares.clone() });
         }
         let health = state.health.as_ref().and_then(|health| health_of(health.status?));
-        Ok(Some(seen(&summary, state_of_inspect(&state), state.finished_at.as_deref(), health)))
+        let seen = seen(&summary, state_of_inspect(&state), state.finished_at.as_deref(), health);
+        Ok(Some(SeenContainer { shares, ..seen }))
     }
+}
+
+/// The ids of the containers whose namespaces one shares.
+fn shares(config: &HostConfig) -> BTreeSet<String> {
+    let modes = [&config.network_mode, &config.pid_mode, &config.ipc_mode];
+    modes.into_iter().flatten().filter_map(|mode| mode.strip_prefix("container:")).map(str::to_owned).collect()
 }
 
 /// Containers in any state that match all of these filters.
@@ -168,6 +188,7 @@ fn seen(summary: &ContainerSummary, state: SeenState, ended: Option<&str>, healt
         hash,
         by_us,
         networks: networks_of(summary),
+        shares: BTreeSet::new(),
         volumes: summary.mounts.iter().flatten().filter_map(|mount| mount.name.clone()).collect(),
         image: summary.image_id.clone().unwrap_or_default(),
         state,
@@ -352,18 +373,34 @@ mod tests {
 
     #[test]
     fn a_birth_is_kept_only_while_events_would_say_that_it_is_over() {
+        let life = |birth: &str| Life { birth: birth.to_owned(), ..Life::default() };
         let births = Births::default();
-        births.keep(births.turn(), "c", "1");
+        births.keep(births.turn(), "c", &life("1"));
         assert_eq!(births.get("c"), None, "nobody listens");
         births.set_live(true);
-        births.keep(births.turn(), "c", "1");
-        assert_eq!(births.get("c").as_deref(), Some("1"));
+        births.keep(births.turn(), "c", &life("1"));
+        assert_eq!(births.get("c"), Some(life("1")));
         let before_the_event = births.turn();
         births.forget("c");
-        births.keep(before_the_event, "c", "1");
+        births.keep(before_the_event, "c", &life("1"));
         assert_eq!(births.get("c"), None, "the answer was overtaken by the event");
-        births.keep(births.turn(), "c", "2");
+        births.keep(births.turn(), "c", &life("2"));
         births.set_live(false);
         assert_eq!(births.get("c"), None);
+    }
+
+    #[test]
+    fn whose_namespaces_a_container_shares_is_in_its_modes() {
+        let config = HostConfig {
+            network_mode: Some("container:one".to_owned()),
+            pid_mode: Some("host".to_owned()),
+            ipc_mode: Some("container:two".to_owned()),
+            ..HostConfig::default()
+        };
+        assert_eq!(shares(&config), ["one".to_owned(), "two".to_owned()].into());
+        assert_eq!(
+            shares(&HostConfig { network_mode: Some("env_default".to_owned()), ..HostConfig::default() }),
+            BTreeSet::new()
+        );
     }
 }
