@@ -46,7 +46,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("ignore", &["world/watch"]),
     ("indicatif", &["view"]),
     ("libc", &["world/native", "host/spawn"]),
-    ("nix", &["world/native", "world/envdir", "world/facts", "world/logs", "host/spawn", "view/term"]),
+    ("nix", &["world/native", "world/envdir", "world/facts", "world/logs", "world/proxy", "host/spawn", "view/term"]),
     ("notify", &["world/watch", "world/logs"]),
     ("procfs", &["world/facts", "world/native"]),
     ("saphyr_parser", &["yaml"]),

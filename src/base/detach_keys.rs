@@ -41,6 +41,12 @@ pub fn parse(text: &str) -> Result<DetachKeys, String> {
 }
 
 impl DetachKeys {
+    /// These keys where somebody types them at a terminal; elsewhere none, since there they are bytes like any other.
+    #[must_use]
+    pub fn only_if(self, typed: bool) -> Self {
+        if typed { self } else { Self { sequence: Vec::new(), pressed: 0 } }
+    }
+
     /// Takes in what was typed.
     pub fn take(&mut self, typed: &[u8]) -> Typed {
         let mut passed = Vec::new();
@@ -94,5 +100,13 @@ mod tests {
         assert_eq!(keys.take(b"\x11tail"), Typed::Detached(Vec::new()));
         assert_eq!(keys.take(b"x\x10\x11y"), Typed::Detached(b"x".to_vec()));
         assert_eq!(parse("").unwrap().take(b"\x10\x11"), passed(b"\x10\x11"));
+    }
+
+    #[test]
+    fn what_nobody_types_is_passed_on_whole() {
+        let keys = parse("ctrl-p,ctrl-q").unwrap();
+        let piped = b"a\x10\x11b\x10";
+        assert_eq!(keys.clone().only_if(false).take(piped), Typed::Passed(piped.to_vec()), "also what would begin a sequence");
+        assert_eq!(keys.only_if(true).take(piped), Typed::Detached(b"a".to_vec()));
     }
 }

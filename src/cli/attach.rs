@@ -11,8 +11,8 @@ use crate::model::service::Service;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "A service with `tty` has a terminal, one with `stdin_open` reads a pipe; any other is only listened to.\n\
-                        Ctrl-P Ctrl-Q leaves the service running. Without a terminal of its own a service gets the signals that come \
-                        here (--sig-proxy).\nExits with the code of the service when that ends."
+                        From terminal to terminal Ctrl-P Ctrl-Q leaves the service running. Without a terminal of its own a service \
+                        gets the signals that come here (--sig-proxy).\nExits with the code of the service when that ends."
 )]
 pub struct Args {
     /// Service

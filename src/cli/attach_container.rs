@@ -22,12 +22,13 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     let engine = context.engine()?;
     let has_terminal = engine.with(async |docker| docker.has_terminal(&container.id).await);
     let has_terminal = has_terminal.map_err(super::targets::of_engine)?;
+    let at_terminals = has_terminal && term::stdin_is_terminal();
     // Keys are looked for where they are typed one by one.
-    let lent = Lent::new(has_terminal && !args.no_stdin && term::stdin_is_terminal());
+    let lent = Lent::new(at_terminals && !args.no_stdin);
     let attachment = Attachment {
         container: &container.id,
         stdin: !args.no_stdin,
-        keys: args.detach_keys.clone(),
+        keys: args.detach_keys.clone().only_if(at_terminals),
         pass_signals: args.sig_proxy && !has_terminal,
     };
     let ended = engine.attach(attachment, &mut |resize| lent.begin(resize), &mut inside::pass_on);

@@ -38,7 +38,7 @@ pub fn run(args: &Args, env: &EnvId, unit: &UnitId, context: &Context) -> Result
     let _signals = (args.sig_proxy && !has_terminal)
         .then(|| signals::listen(PASSED_ON, move |signal| signalling.send(&Frame::Signal(signal.number()))).ok());
     if input {
-        let (typing, keys) = (sender.clone(), args.detach_keys.clone());
+        let (typing, keys) = (sender.clone(), args.detach_keys.clone().only_if(has_terminal));
         // It ends with the program: nothing interrupts a read of stdin.
         std::thread::spawn(move || typing.pass_on(keys));
     }

@@ -1,7 +1,7 @@
 //! `events`: what happens to containers, as their engine tells, and to processes, as their supervisor tells.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::SystemTime;
 
@@ -90,7 +90,9 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         match attach::open(&context.env_dir(&env)?)? {
             Env::Alive(client) => {
                 let (sender, env) = (sender.clone(), env.to_string());
-                thread::spawn(move || follow(*client, &env, until, &sender));
+                let (told, heard) = mpsc::channel();
+                thread::spawn(move || follow(*client, &env, &told));
+                thread::spawn(move || relay(&heard, until, &sender));
             }
             Env::Dead if of_kind(false) => {}
             Env::Dead => return Err(Context::not_running(&env)),
@@ -109,17 +111,27 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     Ok(Exit::Success)
 }
 
+/// Passes on what happens until a time. A supervisor that has nothing to tell does not notice that the time has come.
+fn relay(heard: &Receiver<Event>, until: Option<SystemTime>, sender: &Sender<Result<Event, CliError>>) {
+    let next = || match until {
+        None => heard.recv().ok(),
+        Some(until) => heard.recv_timeout(until.duration_since(clock::wall()).unwrap_or_default()).ok(),
+    };
+    while let Some(event) = next() {
+        if until.is_some_and(|until| event.time > until) || sender.send(Ok(event)).is_err() {
+            return;
+        }
+    }
+}
+
 /// Tells what a supervisor tells of processes. It ends with the supervisor: processes do, too.
-fn follow(mut client: Client, env: &str, until: Option<SystemTime>, sender: &Sender<Result<Event, CliError>>) {
+fn follow(mut client: Client, env: &str, sender: &Sender<Event>) {
     if client.voice().send(Request::Follow).is_err() {
         return;
     }
     let mut last: BTreeMap<String, String> = BTreeMap::new();
     while let Ok(told) = client.hear() {
         let now = clock::wall();
-        if until.is_some_and(|until| now > until) {
-            return;
-        }
         let Told::Notice(notice) = told else { continue };
         let Notice::Unit(unit) = *notice else { continue };
         if unit.kind == UnitKind::Container {
@@ -136,7 +148,7 @@ fn follow(mut client: Client, env: &str, until: Option<SystemTime>, sender: &Sen
             let attributes = BTreeMap::from([("name".to_owned(), name.clone()), ("state".to_owned(), states::state(&unit).0)]);
             let id = unit.pid.map_or_else(|| name.clone(), |pid| pid.to_string());
             let event = Event { time: now, kind: "process", action, id, service: unit.unit.service.to_string(), attributes };
-            if sender.send(Ok(event)).is_err() {
+            if sender.send(event).is_err() {
                 return;
             }
         }
@@ -195,6 +207,30 @@ impl Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_comes_at_its_time_though_nothing_happens_then() {
+        let (told, heard) = mpsc::channel();
+        let (sender, events) = mpsc::channel();
+        let until = clock::wall() + std::time::Duration::from_millis(200);
+        let event = |time, action: &str| Event {
+            time,
+            kind: "process",
+            action: action.to_owned(),
+            id: String::new(),
+            service: "web".to_owned(),
+            attributes: BTreeMap::new(),
+        };
+        let second = std::time::Duration::from_secs(1);
+        told.send(event(until - second, "start")).unwrap();
+        // Whoever tells goes on living, and is silent.
+        relay(&heard, Some(until), &sender);
+        told.send(event(until + second, "die")).unwrap();
+        relay(&heard, Some(until), &sender);
+        drop(sender);
+        let actions: Vec<String> = events.iter().map(|event| event.unwrap().action).collect();
+        assert_eq!(actions, ["start"]);
+    }
 
     #[test]
     fn an_event_is_a_line_as_compose_writes_it() {

@@ -16,8 +16,8 @@ use crate::world::native::sweep;
 pub enum Stale {
     /// Processes of an environment without a supervisor.
     Processes(EnvDir),
-    /// A socket that nobody listens at.
-    Socket(PathBuf),
+    /// The socket of an environment without a supervisor: nobody listens at it.
+    Socket(EnvDir),
     /// A directory of ours that others may read.
     Open(PathBuf),
 }
@@ -34,9 +34,11 @@ impl Stale {
                     left => Err(format!("{} processes could not be ended", left.len())),
                 }
             }
-            Stale::Socket(path) => {
-                fs::remove_file(path).map_err(|error| error.to_string())?;
-                Ok(format!("{} is removed", path.display()))
+            Stale::Socket(dir) => {
+                // A supervisor that has come since it was found listens there, and would never be reached again.
+                let _lock = dir.try_lock().map_err(|error| error.to_string())?;
+                fs::remove_file(dir.socket()).map_err(|error| error.to_string())?;
+                Ok(format!("{} is removed", dir.socket().display()))
             }
             Stale::Open(path) => {
                 fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(|error| error.to_string())?;
@@ -75,7 +77,7 @@ pub fn left(context: &Context) -> Result<Vec<(Finding, Option<Stale>)>, CliError
         }
         if dir.socket().exists() {
             let finding = Finding::doubtful(NAME, format!("`{env}` left its socket"), format!("rm '{}'", dir.socket().display()));
-            left.push((finding, Some(Stale::Socket(dir.socket()))));
+            left.push((finding, Some(Stale::Socket(dir.clone()))));
         }
         let home = dir.home().map_err(CliError::failed)?.map(|home| home.path);
         if let Some(home) = home.filter(|home| !home.is_dir()) {
@@ -84,4 +86,24 @@ pub fn left(context: &Context) -> Result<Vec<(Finding, Option<Stale>)>, CliError
         }
     }
     Ok(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_removed_only_where_no_supervisor_has_come_since() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = StateDir::at(home.path().join("baistack")).env(&"demo".parse().unwrap());
+        dir.create().unwrap();
+        fs::write(dir.socket(), "").unwrap();
+        let stale = Stale::Socket(dir.clone());
+        let supervisor = dir.try_lock().unwrap();
+        stale.mend().unwrap_err();
+        assert!(dir.socket().exists());
+        drop(supervisor);
+        stale.mend().unwrap();
+        assert!(!dir.socket().exists());
+    }
 }

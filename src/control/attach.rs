@@ -10,6 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use serde::{Deserialize, Serialize};
@@ -117,21 +118,38 @@ impl Frame {
     }
 }
 
+/// Between two attempts to take in a client when there is no descriptor for it.
+const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
+
 /// Serves for as long as the listener lives: until the supervisor ends.
 pub fn serve(listener: UnixListener, consoles: Consoles, pump: PumpHandle) -> io::Result<()> {
     listener.set_nonblocking(false)?;
-    let work = move || {
-        for stream in listener.incoming() {
-            let Ok(stream) = stream else { continue };
-            if !is_of_own_user(&stream) {
-                continue;
-            }
-            let (consoles, pump) = (consoles.clone(), pump.clone());
-            // Without a thread nobody is attached; the client sees its connection end.
-            let _ = thread::Builder::new().name("console".to_owned()).spawn(move || converse(stream, &consoles, &pump));
-        }
+    let take_in = move |stream| {
+        let (consoles, pump) = (consoles.clone(), pump.clone());
+        // Without a thread nobody is attached; the client sees its connection end.
+        let _ = thread::Builder::new().name("console".to_owned()).spawn(move || converse(stream, &consoles, &pump));
     };
+    let work = move || each_client(listener.incoming(), take_in, || thread::sleep(ACCEPT_AGAIN));
     thread::Builder::new().name("consoles".to_owned()).spawn(work).map(drop)
+}
+
+/// Takes in every client of our own user. Out of descriptors a client waits in the queue until there are some, and nothing tells
+/// when: it is paused before the next attempt.
+fn each_client(
+    incoming: impl Iterator<Item = io::Result<UnixStream>>,
+    mut take_in: impl FnMut(UnixStream),
+    mut pause: impl FnMut(),
+) {
+    for stream in incoming {
+        match stream {
+            Ok(stream) if is_of_own_user(&stream) => take_in(stream),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!("accept: {error}");
+                pause();
+            }
+        }
+    }
 }
 
 /// One command. What goes wrong on its connection ends it, and nothing else.
@@ -141,10 +159,9 @@ fn converse(stream: UnixStream, consoles: &Consoles, pump: &PumpHandle) -> Optio
     reader.read_line(&mut line).ok()?;
     let asked: Asked = serde_json::from_str(&line).ok()?;
     let mut writer = stream;
-    let Some(console) = consoles.of(&asked.unit) else {
+    let Some((console, heard)) = in_one_life(|| consoles.of(&asked.unit), || pump.listen(&asked.unit)) else {
         return answer(&mut writer, &Answer::Refused(format!("{} is not running", asked.unit)));
     };
-    let heard = pump.listen(&asked.unit);
     answer(&mut writer, &Answer::Attached { terminal: console.is_terminal(), input: console.reads() })?;
     let from_process = writer.try_clone().ok()?;
     let passing = thread::Builder::new().name("console".to_owned()).spawn(move || pass_on(from_process, &heard)).ok()?;
@@ -153,6 +170,15 @@ fn converse(stream: UnixStream, consoles: &Consoles, pump: &PumpHandle) -> Optio
     let _ = writer.shutdown(Shutdown::Both);
     passing.join().ok()?;
     Some(())
+}
+
+/// The console of the life that runs, with an ear that was there before that life ended: one that came later would wait for an end
+/// that has been told, or hear the next life. None where it has ended meanwhile.
+fn in_one_life<C, H>(console: impl Fn() -> Option<Arc<C>>, listen: impl FnOnce() -> H) -> Option<(Arc<C>, H)> {
+    let before = console()?;
+    let heard = listen();
+    let after = console().filter(|after| Arc::ptr_eq(&before, after))?;
+    Some((after, heard))
 }
 
 fn answer(to: &mut UnixStream, answer: &Answer) -> Option<()> {
@@ -237,5 +263,24 @@ mod tests {
         for broken in [&[0, 255, 255, 255, 255][..], &[9, 0, 0, 0, 0], &[1, 0, 0, 0, 1, 0]] {
             assert!(Frame::read(&mut &broken[..]).is_err());
         }
+    }
+
+    #[test]
+    fn who_comes_as_a_life_ends_is_not_left_waiting_for_its_end() {
+        let present = std::cell::RefCell::new(Some(Arc::new(1)));
+        let console = || present.borrow().clone();
+        assert_eq!(in_one_life(console, || "heard"), Some((Arc::new(1), "heard")));
+        assert_eq!(in_one_life(console, || drop(present.replace(Some(Arc::new(2))))), None, "the next life");
+        assert_eq!(in_one_life(console, || drop(present.take())), None, "none");
+        assert_eq!(in_one_life(console, || ()), None);
+    }
+
+    #[test]
+    fn who_cannot_be_taken_in_is_tried_again_after_a_pause() {
+        let full = || Err(io::Error::from_raw_os_error(libc::EMFILE));
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let (mut taken, mut pauses) = (0, 0);
+        each_client([full(), full(), Ok(ours)].into_iter(), |_| taken += 1, || pauses += 1);
+        assert_eq!((taken, pauses), (1, 2));
     }
 }

@@ -1,28 +1,31 @@
 //! Holds the published port of a process that cannot take a socket (`proxy:`), and forwards to the port of its present life.
 //!
-//! A connection that comes while there is no life waits for the next one, so a restart refuses nobody. Bytes go through tasks of the
+//! A connection that comes while there is no life waits for the next one, so a restart refuses nobody. Those who wait are so many
+//! at most that descriptors are left for everything else; the next stay in the kernel's queue. Bytes go through tasks of the
 //! runtime; the loop thread only says which life there is.
+
+mod lives;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::net::TcpListener as StdListener;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use super::clock;
+pub use self::lives::Life;
+use self::lives::{Lives, Turn, is_left_by};
 use crate::base::name::{ServiceName, UnitId};
 
-/// Between two attempts to reach a life that does not listen yet.
-const AGAIN: Duration = Duration::from_millis(20);
 /// Between two attempts to take in a client when there is no descriptor for it.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 
@@ -31,6 +34,8 @@ const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 pub struct Proxy {
     runtime: Handle,
     fronts: Vec<Front>,
+    /// So many clients may wait at each port.
+    places: usize,
 }
 
 /// One port. Replicas that are published at one port share it, in turn.
@@ -42,27 +47,10 @@ struct Front {
     task: AbortHandle,
 }
 
-/// The lives behind one port.
-#[derive(Debug, Default)]
-struct Lives {
-    present: Mutex<Vec<(UnitId, Arc<Life>)>>,
-    /// Told when one has come.
-    come: Notify,
-}
-
-/// One life behind a port.
-#[derive(Debug)]
-pub struct Life {
-    port: u16,
-    /// Connections that it has not answered a byte to.
-    unanswered: Mutex<usize>,
-    fewer: Condvar,
-}
-
 impl Proxy {
     /// One that holds nothing yet; its work is done by this runtime.
     pub fn new(runtime: Handle) -> Self {
-        Self { runtime, fronts: Vec::new() }
+        Self { runtime, fronts: Vec::new(), places: places() }
     }
 
     /// Listens at an address for a service, if it does not yet. An address without a host is every one of this host's.
@@ -74,7 +62,7 @@ impl Proxy {
         listener.set_nonblocking(true)?;
         let _inside = self.runtime.enter();
         let listener = TcpListener::from_std(listener)?;
-        let lives = Arc::new(Lives::default());
+        let lives = Arc::new(Lives::new(self.places));
         let task = self.runtime.spawn(serve(listener, Arc::clone(&lives))).abort_handle();
         self.fronts.push(Front { service: service.clone(), address: address.to_owned(), lives, task });
         Ok(())
@@ -82,24 +70,19 @@ impl Proxy {
 
     /// From now on connections go to this life of a unit, which will listen at this port of the host.
     pub fn begin(&self, unit: &UnitId, address: &str, port: u16) {
-        let Some(front) = self.front(&unit.service, address) else { return };
-        let life = Life { port, unanswered: Mutex::new(0), fewer: Condvar::new() };
-        front.lives.present().push((unit.clone(), Arc::new(life)));
-        front.lives.come.notify_waiters();
+        if let Some(front) = self.front(&unit.service, address) {
+            front.lives.begin(unit, port);
+        }
     }
 
     /// The port of a unit's present life.
     pub fn port_of(&self, unit: &UnitId) -> Option<u16> {
-        self.fronts.iter().find_map(|front| Some(front.lives.present().iter().find(|(of, _)| of == unit)?.1.port))
+        self.fronts.iter().find_map(|front| Some(front.lives.of(unit)?.port))
     }
 
     /// No new connection goes to this unit's life any more. What has gone there can be waited for.
     pub fn end(&self, unit: &UnitId) -> Option<Arc<Life>> {
-        self.fronts.iter().find_map(|front| {
-            let mut present = front.lives.present();
-            let at = present.iter().position(|(of, _)| of == unit)?;
-            Some(present.remove(at).1)
-        })
+        self.fronts.iter().find_map(|front| front.lives.end(unit))
     }
 
     /// Closes the ports of all units but these, with their connections.
@@ -133,50 +116,10 @@ impl Drop for Proxy {
     }
 }
 
-impl Lives {
-    fn present(&self) -> MutexGuard<'_, Vec<(UnitId, Arc<Life>)>> {
-        self.present.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The life whose turn it is; none while there is none.
-    fn next(&self) -> Option<Turn> {
-        let mut present = self.present();
-        if present.is_empty() {
-            return None;
-        }
-        present.rotate_left(1);
-        let life = Arc::clone(&present.last()?.1);
-        *life.unanswered() += 1;
-        Some(Turn { life })
-    }
-}
-
-impl Life {
-    fn unanswered(&self) -> MutexGuard<'_, usize> {
-        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until every connection that went to it has got an answer, or the beginning of one; at most so long.
-    pub fn drain(&self, at_most: Duration) {
-        let deadline = clock::deadline(at_most);
-        let mut unanswered = self.unanswered();
-        while *unanswered > 0 && !clock::is_past(deadline) {
-            let waited = self.fewer.wait_timeout(unanswered, clock::until(deadline));
-            unanswered = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-}
-
-/// A connection that a life has not answered yet.
-struct Turn {
-    life: Arc<Life>,
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        *self.life.unanswered() -= 1;
-        self.life.fewer.notify_all();
-    }
+/// An eighth of the descriptors that we may have, which is little for a few ports and still something where we have few.
+fn places() -> usize {
+    let (most, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
+    usize::try_from(most / 8).unwrap_or(usize::MAX).clamp(8, 512)
 }
 
 fn bind(address: &str) -> io::Result<StdListener> {
@@ -196,7 +139,9 @@ async fn serve(listener: TcpListener, lives: Arc<Lives>) {
     loop {
         match listener.accept().await {
             Ok((client, _)) => {
-                connections.spawn(forward(client, Arc::clone(&lives)));
+                // Nobody closes them.
+                let Ok(place) = Arc::clone(&lives.places).acquire_owned().await else { return };
+                connections.spawn(forward(client, Arc::clone(&lives), place));
             }
             Err(error) => {
                 tracing::warn!("accept: {error}");
@@ -207,34 +152,18 @@ async fn serve(listener: TcpListener, lives: Arc<Lives>) {
     }
 }
 
-/// Brings a client to a life, as soon as one listens.
-async fn forward(mut client: TcpStream, lives: Arc<Lives>) {
-    let (server, turn) = loop {
-        // Made before the look, so that no life is missed.
-        let come = lives.come.notified();
-        let Some(turn) = lives.next() else {
-            come.await;
-            continue;
-        };
-        match connect(turn.life.port).await {
-            Ok(server) => break (server, turn),
-            // It does not listen yet, or no longer. Whatever comes first: its successor, or the next look.
-            Err(_) => {
-                drop(turn);
-                let _ = timeout(AGAIN, come).await;
-            }
-        }
+/// Brings a client to a life, as soon as one listens, if it is still there then.
+async fn forward(mut client: TcpStream, lives: Arc<Lives>, place: OwnedSemaphorePermit) {
+    let (server, turn) = tokio::select! {
+        // Who has asked and gone may have a life in front of it all the same.
+        biased;
+        reached = lives.reach() => reached,
+        () = is_left_by(&client) => return,
     };
+    drop(place);
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     // Who of the two goes away first is their own business.
     let _ = copy_bidirectional(&mut client, &mut Server { stream: server, turn: Some(turn) }).await;
-}
-
-async fn connect(port: u16) -> io::Result<TcpStream> {
-    match TcpStream::connect(("127.0.0.1", port)).await {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => TcpStream::connect(("::1", port)).await,
-        other => other,
-    }
 }
 
 /// The connection to a life; notes its first answer.
@@ -277,6 +206,21 @@ mod tests {
     use std::net::TcpStream as Client;
 
     use super::*;
+    use crate::world::clock;
+
+    fn until(what: &str, is_so: impl Fn() -> bool) {
+        let deadline = clock::deadline(Duration::from_secs(20));
+        while !is_so() {
+            assert!(!clock::is_past(deadline), "{what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Closed, it says nothing more: as if its host had been cut off.
+    fn cut_off(client: &Client) {
+        let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        nix::sys::socket::setsockopt(client, nix::sys::socket::sockopt::Linger, &linger).unwrap();
+    }
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
@@ -327,11 +271,40 @@ mod tests {
         answer(&next, "two");
         assert_eq!(between.join().unwrap(), "two");
         proxy.keep(&BTreeSet::new());
-        let deadline = clock::deadline(Duration::from_secs(20));
-        while Client::connect(("127.0.0.1", front)).is_ok() {
-            assert!(!clock::is_past(deadline), "the port is still held");
-            std::thread::yield_now();
+        until("the port is free", || Client::connect(("127.0.0.1", front)).is_err());
+    }
+
+    #[test]
+    fn who_waits_has_a_place_and_who_goes_away_gives_it_back() {
+        let runtime = runtime();
+        let mut proxy = Proxy::new(runtime.handle().clone());
+        assert!((8..=512).contains(&proxy.places));
+        proxy.places = 3;
+        let (front, unit): (u16, UnitId) = (free_port().unwrap(), "web:1".parse().unwrap());
+        let address = format!("127.0.0.1:{front}");
+        proxy.hold(&unit.service, &address).unwrap();
+        let free = |proxy: &Proxy| proxy.fronts[0].lives.places.available_permits();
+        let come = || Client::connect(("127.0.0.1", front)).unwrap();
+        // There is no life, and then one that does not listen.
+        let port = free_port().unwrap();
+        for is_there in [false, true] {
+            if is_there {
+                proxy.begin(&unit, &address, port);
+            }
+            let (silent, mut asking) = (come(), come());
+            asking.write_all(b"?").unwrap();
+            cut_off(&asking);
+            until("two wait", || free(&proxy) == 1);
+            drop((silent, asking));
+            until("both have gone", || free(&proxy) == 3);
         }
+        // More than there are places for: the others wait outside, and nobody is refused.
+        let asked: Vec<_> = (0..6).map(|_| ask(front)).collect();
+        until("all places are taken", || free(&proxy) == 0);
+        let listener = StdListener::bind(("127.0.0.1", port)).unwrap();
+        (0..6).for_each(|_| answer(&listener, "here"));
+        asked.into_iter().for_each(|asked| assert_eq!(asked.join().unwrap(), "here"));
+        until("all places are free", || free(&proxy) == 3);
     }
 
     #[test]
