@@ -32,6 +32,8 @@ pub struct Source {
     pub name: PathBuf,
     /// The whole text.
     pub text: Arc<str>,
+    /// The first byte of each line, so that a place is found without counting lines from the beginning.
+    lines: Vec<u32>,
 }
 
 /// All texts of one load, so that a [`Span`] can be shown.
@@ -44,7 +46,9 @@ impl SourceMap {
     /// Adds a text and gives it its number.
     pub fn add(&mut self, name: impl AsRef<Path>, text: impl Into<Arc<str>>) -> SourceId {
         let id = SourceId(u32::try_from(self.sources.len()).expect("fewer than 2^32 files in one load"));
-        self.sources.push(Source { name: name.as_ref().to_owned(), text: text.into() });
+        let text = text.into();
+        let lines = std::iter::once(0).chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at as u32 + 1)).collect();
+        self.sources.push(Source { name: name.as_ref().to_owned(), text, lines });
         id
     }
 
@@ -58,16 +62,17 @@ impl SourceMap {
         self.get(span.source).text.get(span.start as usize..span.end as usize).unwrap_or_default()
     }
 
+    /// The line of a span's start, from 1.
+    pub fn line(&self, span: Span) -> usize {
+        self.get(span.source).lines.partition_point(|&begin| begin <= span.start)
+    }
+
     /// Line and column of a span's start, both from 1; columns count characters.
     pub fn position(&self, span: Span) -> (usize, usize) {
-        let text = &self.get(span.source).text;
-        let mut start = (span.start as usize).min(text.len());
-        while !text.is_char_boundary(start) {
-            start -= 1;
-        }
-        let before = &text[..start];
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        let (source, line) = (self.get(span.source), self.line(span));
+        let begin = source.lines[line - 1] as usize;
+        let ends = source.text[begin..].char_indices().map(|(at, char)| begin + at + char.len_utf8());
+        (line, ends.take_while(|&end| end <= span.start as usize).count() + 1)
     }
 }
 
@@ -81,5 +86,7 @@ mod tests {
         let source = map.add("a.yaml", "é: 1\nüb: 2\n");
         let at = |start| map.position(Span { source, start, end: start });
         assert_eq!((at(0), at(4), at(6), at(9)), ((1, 1), (1, 4), (2, 1), (2, 3)));
+        assert_eq!(at(1), (1, 1), "within a character");
+        assert_eq!((at(13), at(99)), ((3, 1), (3, 1)), "after the last line, and after the text");
     }
 }

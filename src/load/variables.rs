@@ -75,7 +75,7 @@ impl Variables {
                 Origin::Generated => format!("`{name}` is a generated value"),
                 Origin::File(span) => {
                     let file = sources.get(span.source).name.display();
-                    format!("`{name}` is `{value}` by {file}:{}", sources.position(*span).0)
+                    format!("`{name}` is `{value}` by {file}:{}", sources.line(*span))
                 }
             };
             if !diagnostic.notes.contains(&note) {

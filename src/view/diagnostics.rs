@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
 
 use crate::base::diagnostic::{Diagnostic, Diagnostics, Label, Severity};
-use crate::base::source::{SourceId, SourceMap};
+use crate::base::source::{SourceId, SourceMap, Span};
 
 /// More findings than this are counted only: nobody reads them, and a file made by a machine can have thousands.
 const MAX_SHOWN: usize = 100;
@@ -87,6 +87,7 @@ fn snippet<'a>(
     // Only what is shown is handed on: the file may be large.
     let first = labels.iter().map(|(_, _, range)| range.start).min().unwrap_or(0);
     let last = labels.iter().map(|(_, _, range)| range.end).max().unwrap_or(0);
+    let at = Span { source, start: first as u32, end: last as u32 };
     let begin = text[..first].rfind('\n').map_or(0, |at| at + 1);
     let end = text[last..].find('\n').map_or(text.len(), |at| last + at);
     let annotations = labels.into_iter().map(|(nth, label, range)| {
@@ -95,7 +96,7 @@ fn snippet<'a>(
         kind.span(range.start - begin..range.end - begin).label(text)
     });
     Snippet::source(&text[begin..end])
-        .line_start(text[..begin].matches('\n').count() + 1)
+        .line_start(sources.line(at))
         .path(normalize_untrusted_str(&shown_path(&file.name, directory).to_string_lossy()))
         .annotations(annotations)
 }
@@ -129,7 +130,6 @@ fn shown_path(path: &Path, directory: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::source::Span;
 
     fn look() -> Look<'static> {
         Look { directory: Path::new("/home/me/app"), color: false, width: None }
