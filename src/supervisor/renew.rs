@@ -115,7 +115,7 @@ impl Supervisor {
                 .map(|(key, resource)| (key.clone(), resource.name.clone()))
                 .collect();
             for (key, name) in renewed {
-                let others = self.units.values().filter(|unit| uses(unit, kind, &name) && !is_asked_for(unit));
+                let others = self.units.values().filter(|unit| uses(unit, kind, &name) && !self.moves_along(unit));
                 let in_the_way = |unit: &&Unit| kind == Kind::Volume || matches!(unit.have, Have::Running { .. });
                 let Some(other) = others.filter(in_the_way).map(|unit| unit.id.clone()).next() else { continue };
                 self.resources_mut(kind).get_mut(&key).expect("just listed").renew = false;
@@ -162,7 +162,7 @@ impl Supervisor {
     /// The service in whose container's namespaces a unit should live and does not: that has had another container since, which
     /// nobody was there to act upon.
     fn moved_partner(&self, unit: &Unit) -> Option<ServiceName> {
-        if !is_free(unit) || unit.shares.is_empty() || unit.blind_until >= self.seen {
+        if !self.is_free(unit) || unit.shares.is_empty() || unit.blind_until >= self.seen {
             return None;
         }
         let partners = shared_with(unit).filter_map(|name| name.parse::<ServiceName>().ok());
@@ -175,7 +175,7 @@ impl Supervisor {
     }
 
     fn has_to_move(&self, unit: &Unit, networks: &BTreeMap<String, SeenResource>) -> bool {
-        let free = is_free(unit);
+        let free = self.is_free(unit);
         let is_renewed = |kind| self.resources(kind).values().any(|resource| resource.renew && uses(unit, kind, &resource.name));
         // One that has been made and never started joins whatever has the name when it is.
         let is_another = |(name, id): (&String, &String)| {
@@ -185,12 +185,24 @@ impl Supervisor {
         free && (is_renewed(Kind::Network) || is_renewed(Kind::Volume) || unit.networks.iter().any(is_another))
     }
 
+    /// Whether a container is made anew around what changes. What has ended, and is no part of the present stack (its profile is
+    /// not active, or no file names it any more), stays as it is: it would run once more.
+    fn moves_along(&self, unit: &Unit) -> bool {
+        let is_part = self.deployment.as_ref().is_some_and(|deployment| deployment.service(&unit.id.service).is_some());
+        is_asked_for(unit) && (is_part || matches!(unit.have, Have::Running { .. }))
+    }
+
+    /// Whether a unit may be made anew on our own account.
+    fn is_free(&self, unit: &Unit) -> bool {
+        unit.have != Have::Absent && unit.busy.is_none() && !unit.in_place && !unit.keep && self.moves_along(unit)
+    }
+
     /// Whether a container still keeps something from being removed.
     pub(super) fn is_in_the_way(&self, kind: Kind, name: &str) -> bool {
         self.units.values().filter(|unit| unit.kind == UnitKind::Container).any(|unit| {
             let holds = match unit.have {
                 Have::Running { .. } => true,
-                Have::Created | Have::Exited { .. } => kind == Kind::Volume || is_asked_for(unit),
+                Have::Created | Have::Exited { .. } => kind == Kind::Volume || self.moves_along(unit),
                 Have::Absent => false,
             };
             // What it was joined to since the last look is not known yet.
@@ -216,11 +228,6 @@ fn shared_with(unit: &Unit) -> impl Iterator<Item = &str> {
     let container = unit.spec.service().container();
     let modes = container.map(|container| [&container.network_mode, &container.pid, &container.ipc]);
     modes.into_iter().flatten().flatten().filter_map(|mode| mode.strip_prefix("service:"))
-}
-
-/// Whether a unit may be made anew on our own account.
-fn is_free(unit: &Unit) -> bool {
-    unit.have != Have::Absent && unit.busy.is_none() && !unit.in_place && !unit.keep && is_asked_for(unit)
 }
 
 fn is_asked_for(unit: &Unit) -> bool {

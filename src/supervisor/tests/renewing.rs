@@ -91,6 +91,37 @@ fn a_changed_network_is_made_again_with_its_containers_around_it() {
 }
 
 #[test]
+fn what_has_ended_and_is_no_part_of_the_stack_now_does_not_run_again_for_a_changed_network() {
+    let (old, new) = (stack("1500", "local"), stack("1400", "local"));
+    let with_job = {
+        let mut stack = old.clone();
+        let job = stack.stack.services["a"].clone();
+        stack.stack.services.insert("job".parse().unwrap(), job);
+        stack
+    };
+    let ended = SeenContainer {
+        networks: [("test_front".to_owned(), "n1".to_owned())].into(),
+        ..seen(&with_job, "job:1", SeenState::Exited { exit: Exit::Code(0), birth: "1".to_owned() })
+    };
+    let all = |containers: &[SeenContainer]| {
+        let mut all = all_of(&old, "n1");
+        all.containers.extend(containers.iter().cloned());
+        all
+    };
+    let mut bench = Bench::new();
+    bench.up(&with_job, |_| ());
+    bench.look_at(all(std::slice::from_ref(&ended)));
+    assert_eq!(play(&mut bench, 1), ["start job:1"]);
+    bench.look_at(all(std::slice::from_ref(&ended)));
+    bench.effects.clear();
+    bench.up(&new, |_| ());
+    bench.look_at(all(std::slice::from_ref(&ended)));
+    let done = play(&mut bench, 6);
+    assert_eq!(done, ["stop a:1", "remove a:1", "remove network front", "create network front", "create a:1", "start a:1"]);
+    assert_eq!(verbs(&bench), Vec::<String>::new());
+}
+
+#[test]
 fn a_changed_volume_keeps_its_data_unless_somebody_agrees_to_the_loss() {
     let (old, new) = (stack("1500", "local"), stack("1500", "other"));
     let mut bench = Bench::new();
