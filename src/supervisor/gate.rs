@@ -162,6 +162,10 @@ impl Supervisor {
         let Some(service) = self.deployment.as_ref().and_then(|deployment| deployment.stack.services.get(name)) else {
             return Gate::Blocked(name.clone(), "it is not part of this run".to_owned());
         };
+        if service.container().is_some() && self.seen < self.look_first && self.engine_away.is_none() {
+            // What an earlier supervisor knew of a container is no ground to start on.
+            return Gate::Waiting(format!("{name}, which the engine is asked about"));
+        }
         let image = self.images.get(&ResourceId::Image(name.clone())).filter(|image| image.wanted);
         if let Some(image) = image
             && service.container().is_some()

@@ -186,10 +186,11 @@ impl Supervisor {
     }
 
     /// Whether a container is made anew around what changes. What has ended, and is no part of the present stack (its profile is
-    /// not active, or no file names it any more), stays as it is: it would run once more.
+    /// not active, or no file names it any more), stays as it is: it would run once more. Nor is what has failed for good waited
+    /// for.
     fn moves_along(&self, unit: &Unit) -> bool {
         let is_part = self.deployment.as_ref().is_some_and(|deployment| deployment.service(&unit.id.service).is_some());
-        is_asked_for(unit) && (is_part || matches!(unit.have, Have::Running { .. }))
+        is_asked_for(unit) && !unit.given_up && (is_part || matches!(unit.have, Have::Running { .. }))
     }
 
     /// Whether a unit may be made anew on our own account.

@@ -219,7 +219,9 @@ fn holder(port: u16, protocol: Protocol) -> Option<Holder> {
         .flatten()
         .find(|process| listener::sockets(process.pid).is_some_and(|own| !own.is_disjoint(&sockets)))
         .map(|process| {
-            let command = process.cmdline().unwrap_or_default().join(" ");
+            // On one line: an argument may be a whole program.
+            let arguments = process.cmdline().unwrap_or_default().join(" ");
+            let command = arguments.split_whitespace().collect::<Vec<_>>().join(" ");
             let command = if command.chars().count() > 80 { command.chars().take(79).chain(['…']).collect() } else { command };
             let env = process.environ().ok().and_then(|variables| variables.get(OsStr::new("BAISTACK_ENVID")).cloned());
             Holder { pid: process.pid, command, env: env.map(|env| env.to_string_lossy().into_owned()) }
