@@ -1,5 +1,6 @@
 //! `wait`: until services have ended, with their code.
 
+use std::sync::mpsc::Sender;
 use std::thread;
 
 use super::CliError;
@@ -44,25 +45,35 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     if containers.is_empty() && processes.iter().all(|unit| end_of(unit).is_some_and(|end| end.is_none())) {
         return Err(CliError::NoEnvironment(format!("none of these services runs in {env}")));
     }
-    let (sender, ends) = std::sync::mpsc::channel();
+    let (sender, news) = std::sync::mpsc::channel();
     if !processes.is_empty() {
-        let (sender, env, dir) = (sender.clone(), env.clone(), context.env_dir(&env)?);
-        let client = match attach::open(&dir)? {
-            Env::Alive(client) => Some(*client),
-            Env::Dead => None,
-        };
-        thread::spawn(move || drop(follow(client, &env, processes, |name, how| sender.send((name, how)).is_ok())));
+        let sender = sender.clone();
+        let waiting: Vec<UnitId> = processes.into_iter().map(|unit| unit.unit).collect();
+        match attach::open(&context.env_dir(&env)?)? {
+            Env::Alive(client) => drop(thread::spawn(move || drop(follow(*client, waiting, &sender)))),
+            Env::Dead => drop(sender.send(News::Unheard(waiting))),
+        }
     }
     for container in containers {
         let (sender, engine) = (sender.clone(), context.engine()?);
         thread::spawn(move || {
             let code = engine.with(async |docker| docker.wait(&container.id).await).map_err(of_engine);
-            drop(sender.send((format!("container {:?}", container.name), code)));
+            drop(sender.send(News::Container(container.name, code)));
         });
     }
     drop(sender);
-    for (name, how) in ends {
-        ended(&name, how)?;
+    for news in news {
+        match news {
+            News::Process(unit, code) => ended(&process(&env, &unit), Ok(code))?,
+            News::Container(name, code) => ended(&format!("container {name:?}"), code)?,
+            // The processes ended with it or before it, and how stands in what it has left.
+            News::Unheard(units) => {
+                let left = context.processes(&env, deployment.as_ref(), &args.services)?;
+                for unit in left.iter().filter(|unit| units.contains(&unit.unit)) {
+                    ended(&process(&env, &unit.unit), Ok(end_of(unit).flatten().unwrap_or(1)))?;
+                }
+            }
+        }
     }
     if args.down_project {
         context.ask(&env, Request::Down(Down::default()), Missing::IsFine)?;
@@ -92,47 +103,29 @@ fn end_of(unit: &UnitStatus) -> Option<Option<i32>> {
     }
 }
 
-/// Tells each end of these processes, as their supervisor tells of it. Without one they have ended.
-fn follow(
-    client: Option<Client>,
-    env: &EnvId,
-    units: Vec<UnitStatus>,
-    tell: impl Fn(String, Result<i32, CliError>) -> bool,
-) -> Result<(), AttachError> {
-    let name = |unit: &UnitId| format!("process \"{env}-{}-{}\"", unit.service, unit.replica);
-    let mut waiting: Vec<UnitId> = Vec::new();
-    let take = |waiting: &mut Vec<UnitId>, unit: &UnitStatus| {
-        let Some(end) = end_of(unit) else { return true };
-        let known = waiting.iter().position(|id| *id == unit.unit);
-        match (known, end) {
-            (Some(at), Some(code)) => {
-                waiting.remove(at);
-                tell(name(&unit.unit), Ok(code))
-            }
-            (Some(at), None) => {
-                waiting.remove(at);
-                true
-            }
-            (None, _) => true,
-        }
-    };
-    waiting.extend(units.iter().map(|unit| unit.unit.clone()));
-    let Some(mut client) = client else {
-        for unit in &units {
-            take(&mut waiting, unit);
-        }
-        return Ok(());
-    };
+/// What is told of those that are waited for.
+enum News {
+    /// This process has ended with this code.
+    Process(UnitId, i32),
+    /// This container has.
+    Container(String, Result<i32, CliError>),
+    /// There is no supervisor that could tell of these processes.
+    Unheard(Vec<UnitId>),
+}
+
+fn process(env: &EnvId, unit: &UnitId) -> String {
+    format!("process \"{env}-{}-{}\"", unit.service, unit.replica)
+}
+
+/// Tells each end of these processes, as their supervisor tells of it.
+fn follow(mut client: Client, mut waiting: Vec<UnitId>, tell: &Sender<News>) -> Result<(), AttachError> {
     // What has changed since the first look is told by this.
     client.voice().send(Request::Status)?;
     while !waiting.is_empty() {
         let told = match client.hear() {
             Ok(told) => told,
-            // The processes end with it.
             Err(ClientError::Gone(_)) => {
-                for unit in &waiting {
-                    tell(name(unit), Ok(1));
-                }
+                drop(tell.send(News::Unheard(waiting)));
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
@@ -147,8 +140,15 @@ fn follow(
                 _ => continue,
             },
         };
-        if !units.iter().filter(|unit| unit.kind != UnitKind::Container).all(|unit| take(&mut waiting, unit)) {
-            return Ok(());
+        for unit in units.iter().filter(|unit| unit.kind != UnitKind::Container) {
+            let Some(end) = end_of(unit) else { continue };
+            let Some(at) = waiting.iter().position(|id| *id == unit.unit) else { continue };
+            waiting.remove(at);
+            if let Some(code) = end
+                && tell.send(News::Process(unit.unit.clone(), code)).is_err()
+            {
+                return Ok(());
+            }
         }
     }
     Ok(())
