@@ -2,7 +2,7 @@
 //!
 //! Optimistic by definition. What only running can tell (whether a task's check fails) is said as such.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::effect::Effect;
 use super::event::{Event, ProbeResult, RequestId};
@@ -17,6 +17,7 @@ use crate::model::health::HealthCheck;
 use crate::model::service::Service;
 use crate::plan::action::{Action, Assessment, Conclusion, Exit, Fault, Outcome, ResourceId, Ticket};
 use crate::plan::actual::{Actual, SeenContainer, SeenHealth, SeenResource, SeenState};
+use crate::plan::desired::UnitSpec;
 use crate::plan::render::{Plan, PlanStep};
 
 /// After so many steps a forecast that has not come to rest never will.
@@ -166,25 +167,8 @@ impl GoodWorld {
             Action::Pull { reference, .. } => self.image(reference),
             Action::Build { service, deployment } => self.image(&deployment.image_of(service).unwrap_or_default()),
             Action::Create { spec, .. } if spec.service().container().is_some() => {
-                let image = spec.deployment.image_of(&spec.unit.service).unwrap_or_default();
                 let id = format!("forecast {}", spec.unit);
-                let seen = SeenContainer {
-                    id: id.clone(),
-                    name: spec.deployment.container_name(&spec.unit),
-                    unit: Some(spec.unit.clone()),
-                    one_off: false,
-                    replaces: None,
-                    hash: Some(spec.hash.clone()),
-                    by_us: true,
-                    age: None,
-                    networks: std::collections::BTreeMap::new(),
-                    volumes: std::collections::BTreeSet::new(),
-                    shares: std::collections::BTreeSet::new(),
-                    image: self.actual.as_ref().ok().and_then(|actual| actual.images.get(&image).cloned()).unwrap_or_default(),
-                    state: SeenState::Created,
-                    paused: false,
-                    health: None,
-                };
+                let seen = self.made(spec, &id);
                 self.change(|actual| actual.containers.push(seen));
                 Outcome::Created { container: id }
             }
@@ -194,24 +178,8 @@ impl GoodWorld {
             Action::Succeed { spec, predecessor, .. } => {
                 let replaces = predecessor.clone().unwrap_or_default();
                 let id = format!("forecast {}", ticket.serial);
-                let image = spec.deployment.image_of(&spec.unit.service).unwrap_or_default();
-                let seen = SeenContainer {
-                    id: id.clone(),
-                    name: format!("{replaces}_{}", spec.deployment.container_name(&spec.unit)),
-                    unit: Some(spec.unit.clone()),
-                    one_off: false,
-                    replaces: Some(replaces),
-                    hash: Some(spec.hash.clone()),
-                    by_us: true,
-                    age: None,
-                    networks: std::collections::BTreeMap::new(),
-                    volumes: std::collections::BTreeSet::new(),
-                    shares: std::collections::BTreeSet::new(),
-                    image: self.actual.as_ref().ok().and_then(|actual| actual.images.get(&image).cloned()).unwrap_or_default(),
-                    state: SeenState::Created,
-                    paused: false,
-                    health: None,
-                };
+                let name = format!("{replaces}_{}", spec.deployment.container_name(&spec.unit));
+                let seen = SeenContainer { name, replaces: Some(replaces), ..self.made(spec, &id) };
                 self.change(|actual| actual.containers.push(seen));
                 Outcome::Created { container: id }
             }
@@ -297,6 +265,28 @@ impl GoodWorld {
     /// Whether a life of this service ends with success before anything else can go on.
     fn ends(&self, service: &Service, name: &ServiceName) -> bool {
         service.is_task() || is_waited_for(&self.machine, name)
+    }
+
+    /// A container that has just been made.
+    fn made(&self, spec: &UnitSpec, id: &str) -> SeenContainer {
+        let image = spec.deployment.image_of(&spec.unit.service).unwrap_or_default();
+        SeenContainer {
+            id: id.to_owned(),
+            name: spec.deployment.container_name(&spec.unit),
+            unit: Some(spec.unit.clone()),
+            one_off: false,
+            replaces: None,
+            hash: Some(spec.hash.clone()),
+            by_us: true,
+            age: None,
+            networks: BTreeMap::new(),
+            volumes: BTreeSet::new(),
+            shares: BTreeSet::new(),
+            image: self.actual.as_ref().ok().and_then(|actual| actual.images.get(&image).cloned()).unwrap_or_default(),
+            state: SeenState::Created,
+            paused: false,
+            health: None,
+        }
     }
 
     fn change<T>(&mut self, change: impl FnOnce(&mut Actual) -> T) {

@@ -1,10 +1,6 @@
 //! `owns: [{paths: GLOB}]`: files and directories that services made outside of our sight.
 
-use std::fs;
-use std::io;
-use std::path::Path;
-
-use super::inputs;
+use super::{inputs, removal};
 use crate::model::owned::Owned;
 
 /// Removes what these entries name: a link itself and not what it leads to. Answers with what is left, and why.
@@ -14,7 +10,7 @@ pub fn remove(entries: &[Owned]) -> Vec<String> {
         let Owned::Paths(glob) = entry else { continue };
         match inputs::existing(glob) {
             Ok(paths) => left.extend(paths.iter().filter_map(|path| {
-                let error = remove_one(path).err()?;
+                let error = removal::remove(path).err()?;
                 Some(format!("{}: {error}", path.display()))
             })),
             Err(error) => left.push(format!("{glob}: {error}")),
@@ -23,20 +19,10 @@ pub fn remove(entries: &[Owned]) -> Vec<String> {
     left
 }
 
-fn remove_one(path: &Path) -> io::Result<()> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
