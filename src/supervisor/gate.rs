@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::machine::Supervisor;
+use super::resource::Resource;
 use super::status::{Health, UnitKind};
 use super::unit::{Cause, Have, Phase, Step, Unit};
 use crate::base::name::{ServiceName, UnitId};
@@ -139,6 +140,12 @@ impl Supervisor {
 
     /// What a start waits for.
     pub(super) fn start_gate(&self, unit: &Unit, blocked: &Blocked) -> Gate {
+        // One that was made before its network was remade joins the new one, once that is there.
+        let networks = unit.spec.service().container().into_iter().flat_map(|container| container.networks.keys());
+        let mut remade = networks.filter(|key| self.networks.get(*key).is_some_and(Resource::is_being_remade));
+        if let Some(key) = remade.next() {
+            return Gate::Waiting(format!("network {key}"));
+        }
         if unit.no_deps || unit.ghost {
             return Gate::Open;
         }

@@ -79,6 +79,12 @@ impl Resource {
         self.there == Some(true) && self.want == Want::There && self.busy.is_none() && !self.renew
     }
 
+    /// Whether it is on its way to another definition, or back: what joined it now would be in one that goes.
+    pub fn is_being_remade(&self) -> bool {
+        let settled = self.external || self.failed.is_some() || self.kept.is_some();
+        self.want == Want::There && !settled && (self.renew || self.busy.is_some() || self.there == Some(false))
+    }
+
     /// Whether something is to be done about it: true to create, false to remove.
     pub fn next(&self) -> Option<bool> {
         if self.busy.is_some() || self.failed.is_some() || self.external {
