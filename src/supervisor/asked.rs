@@ -12,7 +12,7 @@ use super::notice::{Level, Notice};
 use super::request::{Abort, Down, Kill, Recreate, Remove, Reply, Request, Restart, Select, Stop, Up};
 use super::resource::{Image, Resource, Want};
 use super::status::UnitKind;
-use super::unit::{Cause, Have, Phase, Stopping, Unit};
+use super::unit::{Cause, Have, Stopping, Unit};
 use super::wishes::{Aim, Lease, Wish};
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::service::Service;
@@ -186,7 +186,11 @@ impl Supervisor {
         if unit.kind == UnitKind::Task {
             let runs = matches!(unit.have, Have::Running { .. }) || unit.busy.is_some();
             if !runs || unit.spec.hash != old_hash {
-                unit.task.phase = if recreate { Phase::Due("asked for".to_owned()) } else { unit.unasked() };
+                if recreate {
+                    unit.task.is_due("asked for".to_owned());
+                } else {
+                    unit.task.phase = unit.unasked();
+                }
                 unit.task.hash = Some(unit.spec.hash.clone());
             }
             unit.recreate = false;

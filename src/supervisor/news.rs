@@ -318,7 +318,7 @@ impl Supervisor {
                 unit.task.done = Some(Done { hash: hash.clone(), lives: unit.task.basis.lives.clone() });
                 unit.task.timer.ran(true, "up to date", now);
             }
-            Assessment::Due(reason) => unit.task.phase = Phase::Due(reason),
+            Assessment::Due(reason) => unit.task.is_due(reason),
         }
         unit.task.hash = Some(hash.clone());
     }
@@ -350,7 +350,7 @@ impl Supervisor {
                 unit.not_before = now + backoff(unit.failures, &mut self.random);
                 if again(unit.spec.service().common.restart, true, unit.failures) {
                     unit.restarts += 1;
-                    unit.task.phase = Phase::Due(reason);
+                    unit.task.is_due(reason);
                 } else {
                     unit.task.phase = Phase::Failed;
                     unit.given_up = true;

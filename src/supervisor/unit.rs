@@ -122,6 +122,13 @@ pub struct Task {
     pub timer: Timer,
 }
 
+impl Task {
+    /// It has to run. What it did before counts no more: should it be cut off halfway, nobody takes it for done.
+    pub fn is_due(&mut self, reason: String) {
+        (self.phase, self.done) = (Phase::Due(reason), None);
+    }
+}
+
 /// What a task's assessment or run is based on.
 #[derive(Debug, Clone, Default)]
 pub struct Basis {
@@ -626,7 +633,7 @@ impl Unit {
     pub fn bump(&mut self, reason: &str) {
         self.generation.0 += 1;
         if self.kind == UnitKind::Task {
-            self.task.phase = Phase::Due(reason.to_owned());
+            self.task.is_due(reason.to_owned());
             self.task.hash = Some(self.spec.hash.clone());
         }
     }
