@@ -23,6 +23,8 @@ struct Told {
     over: bool,
     /// How its leader ended, whose children live on.
     leader: Option<Exit>,
+    /// The action that is to end it, and what it was before: whether it ran, whether it was healthy.
+    ending: Option<(u64, bool, bool)>,
 }
 
 /// What has been told of all units.
@@ -36,6 +38,13 @@ impl Witness {
     pub(super) fn hear(&mut self, event: &Event) {
         match event {
             Event::Acted(ticket, Ok(outcome)) => self.hear_outcome(ticket, outcome),
+            // It was not asked to end after all.
+            Event::Acted(Ticket { serial, resource: ResourceId::Unit(unit), .. }, Err(_)) => {
+                let told = self.unit(unit);
+                if let Some((_, runs, healthy)) = told.ending.take_if(|(ending, ..)| ending == serial) {
+                    (told.runs, told.healthy) = (runs && !told.over, healthy && !told.over);
+                }
+            }
             Event::Exited { unit, incarnation, exit, remaining } => {
                 let told = self.unit(unit);
                 if told.life == *incarnation {
@@ -89,9 +98,10 @@ impl Witness {
     /// `exempt`: units that start without their dependencies, by request or by a schedule.
     pub(super) fn judge(&mut self, effects: &[Effect], exempt: impl Fn(&UnitId) -> bool) {
         for effect in effects {
-            let Effect::Act(Ticket { resource: ResourceId::Unit(unit), .. }, action) = effect else { continue };
+            let Effect::Act(Ticket { serial, resource: ResourceId::Unit(unit), .. }, action) = effect else { continue };
             if let Action::Stop { .. } | Action::Kill { .. } = action {
                 let told = self.unit(unit);
+                told.ending = Some((*serial, told.runs, told.healthy));
                 (told.runs, told.healthy) = (false, false);
             }
         }
