@@ -1,33 +1,33 @@
-//! `init`: writes a stack file, from what the directory has already or as a start from nothing.
+//! `init`: writes a stack file, from a template, from what the directory has already, or as a start from nothing.
 
-use std::fs::OpenOptions;
+use std::fmt::Write as _;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::CliError;
 use super::context::Context;
+use super::templates::{TEMPLATES, Template};
 use crate::base::diagnostic::Diagnostics;
 use crate::base::exit::Exit;
-use crate::base::source::{SourceId, SourceMap, Span};
+use crate::base::source::{SourceMap, Span};
+use crate::base::suggest;
 use crate::load::files::Files;
 use crate::load::formats::{Format, procfile};
 use crate::model::process::{REPLICA_MARK, fill_replica};
 use crate::view::diagnostics::{self, Look};
 use crate::view::term;
 use crate::world::disk::Disk;
-use crate::yaml::node::Node;
+use crate::yaml::node::{Mapping, Node, Value};
 use crate::yaml::{emit, parse};
 
-/// What a stack is made from, the likeliest first.
-const FOUND: [&str; 7] = [
-    "compose.yaml",
-    "compose.yml",
-    "docker-compose.yml",
-    "docker-compose.yaml",
-    "process-compose.yaml",
-    "process-compose.yml",
-    "Procfile",
+/// What a stack is made from. Of each line the first that is there.
+const FOUND: [&[&str]; 3] = [
+    &["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"],
+    &["process-compose.yaml", "process-compose.yml"],
+    &["Procfile"],
 ];
 
 const HEAD: &str = "# What this stack runs, for `baistack up`. Containers stand under `services:` in Compose's words, programs of this\n\
@@ -40,67 +40,249 @@ const START: &str = "\nservices: {}\n#  db:\n#    image: postgres:17\n#    ports
 /// Arguments of `init`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  baistack init              from a Compose file, process-compose.yaml or Procfile here, else a start from nothing\n  \
-                  baistack init Procfile     from this file\n\nA Compose file stays as it is and is included."
+    after_help = "Examples:\n  baistack init                       from what is here (Compose file, process-compose.yaml, Procfile), else an empty start\n  \
+                  baistack init Procfile              from this file\n  \
+                  baistack init quickstart demo       a template, in the new directory `demo`\n\n\
+                  A Compose file stays as it is and is included. On a terminal it is asked where there is a choice, elsewhere never."
 )]
 pub struct Args {
-    /// What to make it from [default: what is here]
-    pub from: Option<PathBuf>,
-    /// Where to write, `-` is stdout
-    #[arg(short, long, value_name = "FILE", default_value = "stack.yaml")]
-    pub output: PathBuf,
-    /// Replace a file that is there
+    /// A template, or the file to make it from [default: what is here]
+    #[arg(value_name = "TEMPLATE|FILE")]
+    pub from: Option<String>,
+    /// Where the stack is to be; made if it is not there [default: here]
+    #[arg(value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+    /// Show the templates
+    #[arg(long, exclusive = true)]
+    pub list: bool,
+    /// The stack file's name in there, `-` is stdout [default: stack.yaml]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Replace files that are there
     #[arg(long)]
     pub force: bool,
 }
 
+/// What the stack is made from.
+enum Origin {
+    Template(&'static Template),
+    /// Files of other tools, as they are called from the stack's directory.
+    Files(Vec<PathBuf>),
+    Nothing,
+}
+
 /// Writes it.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
-    let here = |name: &Path| context.working_dir.join(name);
-    let found = || FOUND.iter().map(PathBuf::from).find(|name| here(name).is_file());
-    let from = args.from.clone().or_else(found);
-    let text = match &from {
-        Some(from) => format!("{HEAD}\n{}", made_from(from, context)?),
-        None => format!("{HEAD}{START}"),
+    if args.list {
+        let width = TEMPLATES.iter().map(|template| template.name.len()).max().unwrap_or(0);
+        for template in &TEMPLATES {
+            context.printer.data(format!("{:width$}  {}\n", template.name, template.about))?;
+        }
+        return Ok(Exit::Success);
+    }
+    // `init DIR` says where and not from what.
+    let is_place = |from: &str| Template::named(from).is_none() && context.working_dir.join(from).is_dir();
+    let (from, place) = match (&args.from, &args.directory) {
+        (Some(from), None) if is_place(from) => (None, Some(PathBuf::from(from))),
+        (from, place) => (from.as_deref(), place.clone()),
     };
-    if args.output == Path::new("-") {
+    let directory = place.as_ref().map_or_else(|| context.working_dir.clone(), |place| context.working_dir.join(place));
+    let origin = origin(from, &directory, context)?;
+    if let Origin::Template(template) = origin {
+        return write_template(template, &directory, place.as_deref(), args, context);
+    }
+    let text = match &origin {
+        Origin::Files(files) => format!("{HEAD}\n{}", made_from(files, &directory, context)?),
+        Origin::Template(_) | Origin::Nothing => format!("{HEAD}{START}"),
+    };
+    let output = args.output.as_deref().unwrap_or(Path::new("stack.yaml"));
+    if output == Path::new("-") {
         context.printer.data(text)?;
         return Ok(Exit::Success);
     }
-    write(&here(&args.output), &text, args.force).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            CliError::Failed(format!("`{}` is there already; `--force` replaces it", args.output.display()))
-        }
-        _ => CliError::Failed(format!("write `{}`: {error}", args.output.display())),
-    })?;
-    let origin = from.map(|from| format!(" from `{}`", from.display())).unwrap_or_default();
-    context.printer.say(format!("wrote `{}`{origin}; `baistack plan` shows what `up` will do", args.output.display()));
+    let file = (output.to_owned(), text.into_bytes());
+    write_all(&directory, &[(&file.0, &file.1)], args.force)?;
+    let names = |files: &[PathBuf]| files.iter().map(|file| format!("`{}`", file.display())).collect::<Vec<_>>().join(" and ");
+    let made = if let Origin::Files(files) = &origin { format!(" from {}", names(files)) } else { String::new() };
+    let written = place.as_deref().unwrap_or(Path::new("")).join(output);
+    context.printer.say(format!(
+        "wrote `{}`{made}; `baistack {}plan` shows what `up` will do",
+        written.display(),
+        named(&written)
+    ));
     Ok(Exit::Success)
 }
 
-fn write(path: &Path, text: &str, force: bool) -> io::Result<()> {
+/// How a stack file is named on a command line from here: not at all when it is found by itself.
+fn named(written: &Path) -> String {
+    if written == Path::new("stack.yaml") { String::new() } else { format!("-f {} ", written.display()) }
+}
+
+fn origin(from: Option<&str>, directory: &Path, context: &Context) -> Result<Origin, CliError> {
+    let Some(from) = from else {
+        let found: Vec<PathBuf> = (FOUND.iter())
+            .filter_map(|names| names.iter().map(PathBuf::from).find(|name| directory.join(name).is_file()))
+            .collect();
+        return if term::stdin_is_terminal() && term::stderr_is_terminal() { chosen(found, context) } else { Ok(of(found)) };
+    };
+    if let Some(template) = Template::named(from) {
+        return Ok(Origin::Template(template));
+    }
+    // A file is named from here, or as it is called where the stack is to be.
+    let here = context.working_dir.join(from);
+    let file = if here.is_file() { here } else { directory.join(from) };
+    if !file.is_file() {
+        let near = suggest::closest(from, TEMPLATES.iter().map(|template| template.name));
+        let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+        return Err(CliError::Failed(format!(
+            "`{from}` is neither a template nor a file that is there; {near}`baistack init --list` shows the templates"
+        )));
+    }
+    Ok(Origin::Files(vec![file.strip_prefix(directory).map(Path::to_owned).unwrap_or(file)]))
+}
+
+fn of(found: Vec<PathBuf>) -> Origin {
+    if found.is_empty() { Origin::Nothing } else { Origin::Files(found) }
+}
+
+/// Asks where there is a choice: which of several files, or which template when there is no file.
+fn chosen(found: Vec<PathBuf>, context: &Context) -> Result<Origin, CliError> {
+    let mut choices: Vec<(String, Origin)> = Vec::new();
+    match found.as_slice() {
+        [_] => return Ok(of(found)),
+        [] => choices.push(("an empty start".to_owned(), Origin::Nothing)),
+        several => {
+            let names: Vec<_> = several.iter().map(|file| file.display().to_string()).collect();
+            choices.push((format!("all of {}", names.join(", ")), of(found.clone())));
+            choices.extend(several.iter().map(|file| (file.display().to_string(), Origin::Files(vec![file.clone()]))));
+        }
+    }
+    if found.is_empty() {
+        choices.extend(TEMPLATES.iter().map(|it| (format!("{:12} {}", it.name, it.about), Origin::Template(it))));
+    }
+    for (nth, (text, _)) in choices.iter().enumerate() {
+        context.printer.say(format!("  {}  {text}", nth + 1));
+    }
+    context.printer.ask("Make the stack from which? [1] ");
+    let answer = term::answer();
+    let answer = answer.trim();
+    let nth = if answer.is_empty() { Some(1) } else { answer.parse().ok() };
+    match nth.filter(|nth| (1..=choices.len()).contains(nth)) {
+        Some(nth) => Ok(choices.swap_remove(nth - 1).1),
+        None => Err(CliError::Usage(format!("`{answer}` is none of 1 to {}", choices.len()))),
+    }
+}
+
+fn write_template(
+    template: &Template,
+    directory: &Path,
+    place: Option<&Path>,
+    args: &Args,
+    context: &Context,
+) -> Result<Exit, CliError> {
+    if args.output.is_some() {
+        return Err(CliError::Usage(
+            "a template has names of its own for its files: give a directory instead of --output".to_owned(),
+        ));
+    }
+    let files: Vec<(&Path, &[u8])> = template.files.iter().map(|(name, content)| (Path::new(*name), *content)).collect();
+    write_all(directory, &files, args.force)?;
+    let shown = place.map_or_else(|| "this directory".to_owned(), |place| format!("`{}`", place.display()));
+    let go = place.map(|place| format!("cd {} && ", place.display())).unwrap_or_default();
+    context.printer.say(format!(
+        "wrote {} files of the template `{}` to {shown}; its README.md says more, `{go}baistack up` starts it",
+        files.len(),
+        template.name
+    ));
+    Ok(Exit::Success)
+}
+
+/// Writes files below a directory: all of them or, when one is in the way, none.
+fn write_all(directory: &Path, files: &[(&Path, &[u8])], force: bool) -> Result<(), CliError> {
+    let failed = |path: &Path, error: &io::Error| CliError::Failed(format!("write `{}`: {error}", path.display()));
+    if !force {
+        let there: Vec<_> = (files.iter())
+            .filter(|(name, _)| directory.join(name).symlink_metadata().is_ok())
+            .map(|(name, _)| format!("`{}`", name.display()))
+            .collect();
+        if !there.is_empty() {
+            let are = if there.len() == 1 { "is" } else { "are" };
+            return Err(CliError::Failed(format!("{} {are} there already; `--force` replaces what is", there.join(", "))));
+        }
+    }
+    for (name, content) in files {
+        let path = directory.join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(|error| failed(parent, &error))?;
+        }
+        write(&path, content, force).map_err(|error| failed(&path, &error))?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, content: &[u8], force: bool) -> io::Result<()> {
     let mut options = OpenOptions::new();
-    options.write(true);
+    options.write(true).mode(mode(content));
     if force {
         options.create(true).truncate(true)
     } else {
         options.create_new(true)
     };
-    options.open(path)?.write_all(text.as_bytes())
+    options.open(path)?.write_all(content)
 }
 
-/// The stack of another tool's file. One of Compose is a stack already and is included, so that Compose reads it as well.
-fn made_from(from: &Path, context: &Context) -> Result<String, CliError> {
-    let bytes = Disk
-        .read(&context.working_dir.join(from))
-        .map_err(|error| CliError::Failed(format!("read `{}`: {error}", from.display())))?;
-    let text = parse::decode(&bytes).map_err(|error| CliError::Failed(format!("read `{}`: {error}", from.display())))?;
+/// The mode of a new file with this content: a script can be run.
+pub(super) fn mode(content: &[u8]) -> u32 {
+    if content.starts_with(b"#!") { 0o755 } else { 0o644 }
+}
+
+/// The stack of other tools' files. One of Compose is a stack already and is included, so that Compose reads it as well.
+fn made_from(files: &[PathBuf], directory: &Path, context: &Context) -> Result<String, CliError> {
+    let mut includes = Vec::new();
+    let mut processes = Vec::new();
+    for file in files {
+        match Format::of(file) {
+            Format::Stack => includes.push(included(file, directory)),
+            Format::Procfile | Format::ProcessCompose => processes.push((file, converted(file, directory, context)?)),
+        }
+    }
+    let mut text = String::new();
+    if !includes.is_empty() {
+        let _ = writeln!(text, "include: [{}]", includes.join(", "));
+    }
+    if let Some(stack) = joined(processes)? {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(&fill_replica(&emit::to_yaml(&stack).replace(REPLICA_MARK, "${REPLICA}"), 1));
+    }
+    Ok(text)
+}
+
+/// How a Compose file is included, with what overrides it when it stands alone.
+fn included(file: &Path, directory: &Path) -> String {
+    let quoted = |file: &Path| {
+        let at = SourceMap::default().add(file, Arc::from(""));
+        emit::to_yaml(&Node::text(file.display().to_string(), Span { source: at, start: 0, end: 0 })).trim_end().to_owned()
+    };
+    let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let is_found_by_itself = FOUND[0].iter().any(|name| Path::new(name) == file);
+    let beside = ["yml", "yaml"].map(|ending| file.with_file_name(format!("{stem}.override.{ending}")));
+    match beside.iter().find(|beside| is_found_by_itself && directory.join(beside).is_file()) {
+        Some(beside) => format!("{{path: [{}, {}]}}", quoted(file), quoted(beside)),
+        None => quoted(file),
+    }
+}
+
+/// The stack that another tool's file makes, its documents in one.
+fn converted(file: &Path, directory: &Path, context: &Context) -> Result<Vec<Node>, CliError> {
+    let unread = |why: &dyn std::fmt::Display| CliError::Failed(format!("read `{}`: {why}", file.display()));
+    let bytes = Disk.read(&directory.join(file)).map_err(|error| unread(&error))?;
+    let text: Arc<str> = parse::decode(&bytes).map_err(|error| unread(&error))?.into();
     let mut sources = SourceMap::default();
-    let text: Arc<str> = text.into();
-    let source = sources.add(from, text.clone());
+    let source = sources.add(file, text.clone());
     let mut found = Diagnostics::default();
-    let format = Format::of(from);
-    let trees = format.read(source, &text, procfile::FIRST_PORT, &mut found);
+    let trees = Format::of(file).read(source, &text, procfile::FIRST_PORT, &mut found);
     let look = Look { directory: &context.working_dir, color: context.printer.paint_talk.is_on(), width: term::stderr_width() };
     let told = diagnostics::render(&found, &sources, &look);
     if !told.is_empty() {
@@ -109,15 +291,45 @@ fn made_from(from: &Path, context: &Context) -> Result<String, CliError> {
     if found.has_errors() {
         return Err(CliError::StackFile(diagnostics::summary(&found).unwrap_or_default()));
     }
-    Ok(match format {
-        Format::Stack => format!("include: [{}]\n", emit::to_yaml(&text_node(from, source)).trim_end()),
-        Format::Procfile | Format::ProcessCompose => {
-            let documents: Vec<String> = trees.iter().map(emit::to_yaml).collect();
-            fill_replica(&documents.join("---\n").replace(REPLICA_MARK, "${REPLICA}"), 1).into_owned()
-        }
-    })
+    Ok(trees)
 }
 
-fn text_node(path: &Path, source: SourceId) -> Node {
-    Node::text(path.display().to_string(), Span { source, start: 0, end: 0 })
+/// One tree of several. What two files call by one name is nobody's to choose between.
+fn joined(trees: Vec<(&PathBuf, Vec<Node>)>) -> Result<Option<Node>, CliError> {
+    let mut whole: Option<Node> = None;
+    let mut first_file = None;
+    for (file, documents) in trees {
+        for tree in documents {
+            let Some(whole) = &mut whole else {
+                (whole, first_file) = (Some(tree), Some(file));
+                continue;
+            };
+            let (Value::Mapping(whole), Value::Mapping(more)) = (&mut whole.value, tree.value) else { continue };
+            for (key, entry) in more.iter() {
+                let Some(there) = whole.get_mut(key) else {
+                    whole.insert(key, entry.key_span, entry.node.clone());
+                    continue;
+                };
+                join(there, &entry.node).map_err(|name| {
+                    let first = first_file.map(|file: &PathBuf| file.display().to_string()).unwrap_or_default();
+                    CliError::Failed(format!(
+                        "`{name}` stands in `{first}` and in `{0}`: name the one to make the stack from, as `baistack init {0}`",
+                        file.display()
+                    ))
+                })?;
+            }
+        }
+    }
+    Ok(whole)
+}
+
+/// Adds the entries of a mapping; answers with the key that both have.
+fn join(there: &mut Node, more: &Node) -> Result<(), String> {
+    let (Value::Mapping(there), Value::Mapping(more)) = (&mut there.value, &more.value) else { return Ok(()) };
+    for (key, entry) in Mapping::iter(more) {
+        if there.insert(key, entry.key_span, entry.node.clone()).is_some() {
+            return Err(key.to_owned());
+        }
+    }
+    Ok(())
 }

@@ -54,6 +54,7 @@ pub mod stop;
 pub mod supervise;
 pub mod switch;
 pub mod targets;
+pub mod templates;
 pub mod top;
 pub mod unfit;
 pub mod up;

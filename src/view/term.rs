@@ -72,10 +72,15 @@ pub fn stdout_size() -> Option<(u16, u16)> {
 /// What moves the cursor to the top left and clears what is below it.
 pub const CLEAR: &str = "\u{1b}[H\u{1b}[J";
 
+/// Reads a line from stdin; an empty one where there is none.
+pub fn answer() -> String {
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).map(|_| answer).unwrap_or_default()
+}
+
 /// Reads a line from stdin, and says whether it is a yes.
 pub fn answer_is_yes() -> bool {
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+    matches!(answer().trim().to_lowercase().as_str(), "y" | "yes")
 }
 
 /// Hands every key to a program elsewhere, until it is dropped: no line editing, no echo, no signals of our own.

@@ -16,4 +16,5 @@ mod scenarios;
 mod schedule;
 mod sockets;
 mod stacks;
+mod starting;
 mod support;
