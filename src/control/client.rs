@@ -51,6 +51,8 @@ pub struct Client {
     voice: Voice,
     /// The supervisor's process.
     pub pid: u32,
+    /// It is a command that carries out one request where no supervisor lives: nothing is to be started in it.
+    pub passing: bool,
 }
 
 /// The writing half: may be used from another thread.
@@ -89,7 +91,7 @@ impl Client {
         }
         stream.set_read_timeout(None).map_err(ClientError::Gone)?;
         let voice = Voice { stream: Arc::new(stream), count: Arc::default() };
-        Ok(Self { reader, voice, pid: hello.pid })
+        Ok(Self { reader, voice, pid: hello.pid, passing: hello.passing })
     }
 
     /// The writing half.
@@ -107,6 +109,11 @@ impl Client {
                 Told::Notice(news) => notice(*news),
             }
         }
+    }
+
+    /// Waits until it is gone.
+    pub fn outlive(mut self) {
+        while self.hear().is_ok() {}
     }
 
     /// The next thing that is told.

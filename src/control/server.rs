@@ -34,6 +34,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Where answers and notices go.
 #[derive(Debug, Clone, Default)]
 pub struct Hub {
+    /// Whether this is a command that carries out its own request, and that of others who come meanwhile.
+    passing: bool,
     book: Arc<Mutex<Book>>,
     /// Woken when a writer has ended.
     written: Arc<Notify>,
@@ -66,6 +68,11 @@ impl Connection {
 }
 
 impl Hub {
+    /// That of a command which carries out one request, where no supervisor lives.
+    pub fn passing() -> Self {
+        Self { passing: true, ..Self::default() }
+    }
+
     fn book(&self) -> std::sync::MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -120,7 +127,7 @@ impl Hub {
         let (lines, queue) = mpsc::unbounded_channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let connection = Connection { lines, waiting: Arc::clone(&waiting), deaf: false };
-        connection.send(line(&Hello::ours()).into());
+        connection.send(line(&Hello { passing: self.passing, ..Hello::ours() }).into());
         let number = {
             let mut book = self.book();
             book.next_connection += 1;

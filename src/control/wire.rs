@@ -19,12 +19,15 @@ pub struct Hello {
     pub version: String,
     /// The process that speaks.
     pub pid: u32,
+    /// It carries out the request of one command and ends: nothing is to be started in it.
+    #[serde(default)]
+    pub passing: bool,
 }
 
 impl Hello {
     /// Ours.
     pub fn ours() -> Self {
-        Self { baistack: VERSION, version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id() }
+        Self { baistack: VERSION, version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id(), passing: false }
     }
 }
 

@@ -97,8 +97,14 @@ pub fn open_or_spawn(env_dir: &EnvDir) -> Result<Client, AttachError> {
     env_dir.create()?;
     let mut started = 0;
     loop {
-        if let Env::Alive(client) = find(env_dir)? {
-            return Ok(*client);
+        match find(env_dir)? {
+            // What was started in it would end with it.
+            Env::Alive(client) if client.passing => {
+                client.outlive();
+                continue;
+            }
+            Env::Alive(client) => return Ok(*client),
+            Env::Dead => {}
         }
         if started == ATTEMPTS {
             return Err(SpawnError::Ended { log: "it ended again and again".to_owned() }.into());

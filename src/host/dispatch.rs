@@ -18,7 +18,7 @@ use crate::control::server::{self, Hub};
 use crate::plan::action::{Action, Fault, Outcome, Ticket};
 use crate::plan::desired::UnitSpec;
 use crate::supervisor::effect::{Effect, Probe};
-use crate::supervisor::event::{Event, ProbeResult};
+use crate::supervisor::event::{Event, ProbeResult, RequestId};
 use crate::supervisor::notice::Notice;
 use crate::supervisor::request::Reply;
 use crate::world::clock;
@@ -37,17 +37,24 @@ use crate::world::watch::Watcher;
 const PROBE_OUTPUT: usize = 4096;
 
 /// Where answers and notices go.
-pub enum Answers {
-    /// To the clients of a socket.
-    Hub(Hub),
-    /// To this very process.
-    Here {
-        /// Takes answers.
-        reply: Arc<dyn Fn(Reply) + Send + Sync>,
-        /// Takes notices.
-        notice: Arc<dyn Fn(Notice) + Send + Sync>,
-    },
+#[derive(Default)]
+pub struct Answers {
+    /// To the clients of the socket.
+    pub hub: Hub,
+    /// And to this very process, when it has a request of its own.
+    pub here: Option<Here>,
 }
+
+/// Where those of a request go that is this process's own.
+pub struct Here {
+    /// Takes the answer.
+    pub reply: Box<dyn Fn(Reply) + Send>,
+    /// Takes notices.
+    pub notice: Box<dyn Fn(Notice) + Send>,
+}
+
+/// The number of the request that is this process's own: clients' are counted from one.
+pub const OWN: RequestId = RequestId(0);
 
 /// All edges of one supervisor.
 pub struct Edges {
@@ -125,10 +132,8 @@ impl Edges {
     }
 
     pub(super) fn serve(&self, listener: UnixListener) {
-        if let Answers::Hub(hub) = &self.answers {
-            let _guard = self.runtime().enter();
-            self.runtime().spawn(server::serve(listener, hub.clone(), self.events.clone()));
-        }
+        let _guard = self.runtime().enter();
+        self.runtime().spawn(server::serve(listener, self.answers.hub.clone(), self.events.clone()));
     }
 
     pub(super) fn carry_out(&mut self, effect: Effect) {
@@ -165,14 +170,16 @@ impl Edges {
             Effect::Watch(list) => self.watcher.set(list),
             Effect::Reckon(reckoning) => self.send(schedule::reckon(reckoning)),
             Effect::Hold(units) => self.native.hold_sockets(&units),
-            Effect::Reply(id, reply) => match &self.answers {
-                Answers::Hub(hub) => hub.reply(id, reply),
-                Answers::Here { reply: take, .. } => take(reply),
+            Effect::Reply(id, reply) => match &self.answers.here {
+                Some(here) if id == OWN => (here.reply)(reply),
+                Some(_) | None => self.answers.hub.reply(id, reply),
             },
-            Effect::Tell(notice) => match &self.answers {
-                Answers::Hub(hub) => hub.tell(notice),
-                Answers::Here { notice: take, .. } => take(notice),
-            },
+            Effect::Tell(notice) => {
+                if let Some(here) = &self.answers.here {
+                    (here.notice)(notice.clone());
+                }
+                self.answers.hub.tell(notice);
+            }
             // The loop's own business.
             Effect::Persist | Effect::Exit => {}
         }
@@ -348,10 +355,8 @@ impl Edges {
         let _ = std::fs::remove_file(attach::socket_beside(&env_dir.socket()));
         let _ = std::fs::remove_file(env_dir.socket());
         if let Some(runtime) = self.runtime.take() {
-            if let Answers::Hub(hub) = &self.answers {
-                // A runtime that is shut down drops what its tasks have not yet written.
-                runtime.block_on(hub.finish());
-            }
+            // A runtime that is shut down drops what its tasks have not yet written.
+            runtime.block_on(self.answers.hub.finish());
             runtime.shutdown_timeout(std::time::Duration::from_millis(200));
         }
         // Whatever nobody knew of: a guard would do the same, but it may be gone.

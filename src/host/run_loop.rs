@@ -7,14 +7,14 @@ use std::time::UNIX_EPOCH;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use indexmap::IndexMap;
 
-use super::dispatch::{Answers, Edges};
+use super::dispatch::{Answers, Edges, Here, OWN};
 use crate::control::attach;
 use crate::control::server::{self, Hub};
 use crate::plan::action::{Action, Ticket};
 use crate::plan::desired::Deployment;
 use crate::supervisor::Supervisor;
 use crate::supervisor::effect::Effect;
-use crate::supervisor::event::{Event, RequestId};
+use crate::supervisor::event::Event;
 use crate::supervisor::notice::Notice;
 use crate::supervisor::request::{Reply, Request};
 use crate::supervisor::snapshot::{Processes, Snapshot};
@@ -217,7 +217,8 @@ fn recover(env_dir: &EnvDir) -> Result<Supervisor, HostError> {
     })
 }
 
-/// Carries out one request in this very process, for an environment whose supervisor is dead: the same loop, no daemon.
+/// Carries out one request in this very process, for an environment whose supervisor is dead: the same loop, no daemon. Commands
+/// that come meanwhile are served as by a supervisor, but for those that start something.
 pub fn run_once(
     env_dir: EnvDir,
     environment: &IndexMap<String, String>,
@@ -226,15 +227,17 @@ pub fn run_once(
 ) -> Result<Reply, HostError> {
     let (sender, receiver) = crossbeam_channel::unbounded();
     let notice = std::sync::Mutex::new(notice);
-    let answers = Answers::Here {
-        reply: Arc::new(move |reply| {
+    let here = Here {
+        reply: Box::new(move |reply| {
             // The first answer counts; the caller may have stopped listening.
             let _ = sender.send(reply);
         }),
-        notice: Arc::new(move |news| (notice.lock().unwrap_or_else(std::sync::PoisonError::into_inner))(news)),
+        notice: Box::new(move |news| (notice.lock().unwrap_or_else(std::sync::PoisonError::into_inner))(news)),
     };
-    let host = Host::begin(env_dir, environment, answers)?;
-    host.sender().send(Event::Request(RequestId(1), request)).expect("the loop has its receiver");
+    let mut host = Host::begin(env_dir, environment, Answers { hub: Hub::passing(), here: Some(here) })?;
+    // Before anybody else's.
+    host.sender().send(Event::Request(OWN, request)).expect("the loop has its receiver");
+    host.listen()?;
     host.run();
     match receiver.recv_timeout(std::time::Duration::ZERO) {
         Ok(reply) => Ok(reply),
@@ -242,9 +245,4 @@ pub fn run_once(
             Ok(Reply::Failed { reasons: vec!["ended before it was done".to_owned()] })
         }
     }
-}
-
-/// What a daemon answers through.
-pub fn daemon_answers() -> Answers {
-    Answers::Hub(Hub::default())
 }

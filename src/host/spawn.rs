@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use super::run_loop::{Host, HostError, daemon_answers};
+use super::dispatch::Answers;
+use super::run_loop::{Host, HostError};
 use crate::base::exit::Exit;
 use crate::world::envdir::{EnvDir, LockError};
 use crate::world::native::{guard, sweep};
@@ -142,7 +143,7 @@ pub fn supervise(env_dir: &EnvDir, environment: &IndexMap<String, String>) -> Ex
 
 fn begin(env_dir: &EnvDir, environment: &IndexMap<String, String>) -> Result<Host, HostError> {
     sweep::sweep(env_dir.id(), env_dir.path(), SWEEP_GRACE);
-    let mut host = Host::begin(env_dir.clone(), environment, daemon_answers())?;
+    let mut host = Host::begin(env_dir.clone(), environment, Answers::default())?;
     host.listen()?;
     Ok(host)
 }
