@@ -16,7 +16,7 @@ use crate::base::diagnostic::Diagnostics;
 use crate::base::name::{EnvId, NameError, ServiceName};
 use crate::base::source::SourceMap;
 use crate::load::files::{FileKind, Files};
-use crate::load::{self, Head, Values};
+use crate::load::{self, Head, Values, flags};
 use crate::plan::desired::{Caller, Deployment};
 use crate::plan::hash::ConfigHash;
 use crate::plan::ports::{self, Numbers};
@@ -28,6 +28,7 @@ use crate::world::envdir::{EnvDir, FileLock, StateDir};
 use crate::world::envid::{self, Asked, EnvIdError};
 use crate::world::facts::{self, Holders};
 use crate::yaml::node::Node;
+use crate::yaml::parse;
 
 /// What a stack is loaded for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +133,7 @@ impl Context {
             return Err(self.refuse(&loaded.diagnostics, &loaded.sources));
         }
         self.show(&loaded.diagnostics, &loaded.sources);
+        facts::note_granted(&mut loaded.stack);
         let mut variables = head.environment.clone();
         variables.extend(values.ports.clone());
         variables.extend(values.predefined.clone());
@@ -170,7 +172,8 @@ impl Context {
             ports: ports::variables(&head.named_ports, |name| numbers.get(name).copied()),
             generated: with_stand_ins(dir.values().map_err(CliError::failed)?, &head),
         };
-        let now = load::stack(&request, &head, &values, &files);
+        let mut now = load::stack(&request, &head, &values, &files);
+        facts::note_granted(&mut now.stack);
         let changed: Vec<String> = (deployment.stack.services.iter())
             .filter(|(name, was)| {
                 let is = now.stack.services.get(*name).or_else(|| now.stack.disabled.get(*name));
@@ -349,6 +352,23 @@ impl Context {
             environment: self.caller.clone(),
             ..load::Request::default()
         }
+    }
+
+    /// The variables of files that a flag names, as `env_file` reads them; the caller's come first.
+    pub fn env_files(&self, files: &[PathBuf]) -> Result<Vec<(String, String)>, CliError> {
+        let (mut sources, mut found) = (SourceMap::default(), Diagnostics::default());
+        let mut variables = Vec::new();
+        for file in files {
+            let unread = |why: &dyn std::fmt::Display| CliError::Failed(format!("read `{}`: {why}", file.display()));
+            let bytes = std::fs::read(self.working_dir.join(file)).map_err(|error| unread(&error))?;
+            let text: std::sync::Arc<str> = parse::decode(&bytes).map_err(|error| unread(&error))?.into();
+            let source = sources.add(file, text.clone());
+            variables.extend(flags::env_file(source, &text, &self.caller, &mut found));
+        }
+        if found.has_errors() {
+            return Err(self.refuse(&found, &sources));
+        }
+        Ok(variables)
     }
 
     fn refuse(&self, found: &Diagnostics, sources: &SourceMap) -> CliError {

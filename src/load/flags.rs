@@ -2,12 +2,15 @@
 
 use std::path::{Component, Path as FsPath, PathBuf};
 
+use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
 
+use super::dotenv::{self, Format};
+use super::interpolate::Interpolator;
 use super::place::Place;
 use super::short;
 use crate::base::diagnostic::Diagnostics;
-use crate::base::source::{SourceMap, Span};
+use crate::base::source::{SourceId, SourceMap, Span};
 use crate::model::mount::{Mount, MountKind};
 use crate::model::port::Port;
 use crate::yaml::node::{Node, Value};
@@ -35,6 +38,18 @@ pub fn mount(text: &str, directory: &FsPath, home: Option<&str>) -> Result<Mount
 /// `[ADDRESS:][HOST:]CONTAINER[/PROTOCOL]`; a range is several.
 pub fn ports(text: &str) -> Result<Vec<Port>, String> {
     read(text, short::ports)
+}
+
+/// The variables of a file that a flag names, as those of an `env_file`: the caller's come first in what they refer to.
+pub fn env_file(
+    source: SourceId,
+    text: &str,
+    caller: &IndexMap<String, String>,
+    found: &mut Diagnostics,
+) -> impl Iterator<Item = (String, String)> + use<> {
+    let inherited = |name: &str| caller.get(name).map(String::as_str);
+    let entries = dotenv::parse(source, text, Format::Compose, &inherited, &mut Interpolator::default(), found);
+    entries.into_iter().map(|(name, entry)| (name, entry.value))
 }
 
 /// Splits a command as the files do.

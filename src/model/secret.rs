@@ -23,6 +23,10 @@ pub struct FileObject {
     pub name: Option<String>,
     /// Labels.
     pub labels: IndexMap<String, String>,
+    /// What the file held when it was looked at, as a hash: a process is given a copy, which has to be made anew when the file is
+    /// another. None for containers, to which the file itself is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 /// That a service is given one.

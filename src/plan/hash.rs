@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::model::network::Network;
+use crate::model::secret::FileObject;
 use crate::model::service::{Kind, Service};
 use crate::model::stack::Stack;
 use crate::model::volume::Volume;
@@ -55,12 +56,22 @@ impl ConfigHash {
                 process.schedule = None;
             }
         }
-        let files: Vec<_> = (common.secrets.iter().map(|grant| stack.secrets.get(&grant.source)))
-            .chain(common.configs.iter().map(|grant| stack.configs.get(&grant.source)))
+        let is_process = service.is_process();
+        let file = |object: &FileObject| {
+            let digest = object.digest.clone().filter(|_| is_process);
+            FileObject { digest, ..object.clone() }
+        };
+        let files: Vec<_> = (common.secrets.iter().map(|grant| stack.secrets.get(&grant.source).map(file)))
+            .chain(common.configs.iter().map(|grant| stack.configs.get(&grant.source).map(file)))
             .collect();
         let json = serde_json::to_vec(&(&definition, &files)).expect("the model has no maps with keys that are not text");
         Self(hex(&Sha256::digest(&json)).into())
     }
+}
+
+/// The hash of a file's content, in hexadecimal digits.
+pub fn digest(content: &[u8]) -> String {
+    hex(&Sha256::digest(content))
 }
 
 impl ConfigHash {

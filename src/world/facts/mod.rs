@@ -1,5 +1,6 @@
 //! What this host has and is: who holds a port, whether what a stack `requires` is there, and the predefined variables.
 
+mod granted;
 mod host;
 mod ports;
 mod requires;
@@ -11,6 +12,7 @@ use indexmap::IndexMap;
 use crate::base::name::EnvId;
 use crate::plan::desired::Places;
 
+pub use granted::note_granted;
 pub use host::{Finding, Verdict, clocks, locale, open_files, room, watches};
 pub use ports::{Containers, Holders, taken_ports};
 pub use requires::{Engine, missing};

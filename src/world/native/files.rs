@@ -98,6 +98,13 @@ pub(super) fn create(spec: &UnitSpec) -> Result<(), Fault> {
     make(spec)
 }
 
+/// Before a further start: the configs and secrets whose files are others by now.
+pub(super) fn renew(spec: &UnitSpec) -> Result<(), Fault> {
+    let common = &spec.service().common;
+    let account = Account::resolve(common.user.as_deref(), &common.group_add)?;
+    write_files(spec, &files_dir(&spec.deployment, &spec.unit), &account)
+}
+
 fn make(spec: &UnitSpec) -> Result<(), Fault> {
     let common = &spec.service().common;
     let account = Account::resolve(common.user.as_deref(), &common.group_add)?;
@@ -222,8 +229,13 @@ fn write_files(spec: &UnitSpec, own: &Path, account: &Account) -> Result<(), Fau
             let Some(object) = objects.get(&grant.source) else {
                 return Err(Fault::permanent(format!("there is no {kind} `{}`", grant.source)));
             };
-            let content = content(kind, &grant.source, object, spec.unit.replica)?;
             let path = granted_file(own, kind, &grant.source);
+            let content = match content(kind, &grant.source, object, spec.unit.replica) {
+                Ok(content) => content,
+                // An editor may be just replacing it; what it held is there.
+                Err(_) if path.exists() && object.file.as_ref().is_some_and(|file| !file.exists()) => continue,
+                Err(fault) => return Err(fault),
+            };
             write_private(&path, &content, mode(grant), account).map_err(|error| failed("write", &path, &error))?;
         }
     }

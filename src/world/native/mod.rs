@@ -260,6 +260,9 @@ impl Native {
         }
         let line = line.map(pump::LinePattern::new).transpose().map_err(|error| Fault::permanent(error.to_string()))?;
         let common = &spec.service().common;
+        if !common.secrets.is_empty() || !common.configs.is_empty() {
+            files::renew(spec)?;
+        }
         let mut order = Order::own(spec);
         let front = self.front(spec)?;
         if let Some((_, port)) = &front {

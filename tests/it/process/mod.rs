@@ -1,5 +1,6 @@
 //! What native processes promise, with the program as a user has it.
 
+mod beside;
 mod isolation;
 mod life;
 mod lines;
