@@ -31,6 +31,8 @@ pub use crate::world::logs::tail::Run;
 const AHEAD: usize = 1024;
 /// A container's line is given in pieces of this size at most.
 const LONGEST: usize = 256 * 1024;
+/// So long the engine may take to tell the last lines of containers that have ended.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// So long the engine is left in peace after it went away.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -83,6 +85,10 @@ pub struct Feed {
     ended: Receiver<()>,
     /// What wakes the reader of a container: it may have begun a new life.
     containers: HashMap<String, mpsc::Sender<()>>,
+    /// Each reader of a container holds one.
+    alive: Sender<()>,
+    /// Closed when all of them have ended.
+    readers: Receiver<()>,
     reading: JoinHandle<io::Result<()>>,
 }
 
@@ -92,6 +98,7 @@ impl Feed {
         let (feeds, feed_list) = unbounded();
         let (reads, ended) = bounded(0);
         let (stop, stopped) = bounded(0);
+        let (alive, readers) = bounded(0);
         let directory: PathBuf = env_dir.logs();
         let selection = wanted.clone();
         let reading = thread::Builder::new().name("logs".to_owned()).spawn(move || {
@@ -106,7 +113,7 @@ impl Feed {
             };
             merge::read(sources, |given| if deliver(given) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
-        Ok(Self { wanted, feeds, stop, ended, containers: HashMap::new(), reading })
+        Ok(Self { wanted, feeds, stop, ended, containers: HashMap::new(), alive, readers, reading })
     }
 
     /// A container is there, or has begun a new life. One that is known or not wanted is passed over.
@@ -122,7 +129,11 @@ impl Feed {
         let (wake, woken) = mpsc::channel();
         let (lines, feed) = bounded(AHEAD);
         let mut reader = Reader { engine, container: container.clone(), wanted: self.wanted.clone(), last: None, lines, woken };
-        thread::Builder::new().name(format!("log {}", container.unit)).spawn(move || reader.read())?;
+        let alive = self.alive.clone();
+        thread::Builder::new().name(format!("log {}", container.unit)).spawn(move || {
+            reader.read();
+            drop(alive);
+        })?;
         self.containers.insert(container.id.clone(), wake);
         // The thread that merges has ended only when nobody wants more.
         let _ = self.feeds.send(Announced::Feed(feed));
@@ -162,12 +173,15 @@ impl Feed {
         joined(self.reading)
     }
 
-    /// Delivers what there is, and ends. For what is followed.
+    /// Delivers what there is, and ends. For what is followed. Of containers that have ended the engine tells the last lines, and
+    /// that there are no more; one that runs on has none.
     pub fn finish(self) -> io::Result<()> {
-        // Lines of containers that have ended a moment ago may still be on their way.
-        const LAST_WORDS: Duration = Duration::from_millis(100);
-        if !self.containers.is_empty() {
-            thread::sleep(LAST_WORDS);
+        let is_over = self.is_over();
+        // Who is woken no more ends with the life that it reads.
+        drop((self.containers, self.alive));
+        if !is_over {
+            // Nothing is ever sent: it is closed, or it takes too long.
+            let _ = self.readers.recv_timeout(LAST_WORDS);
         }
         drop(self.stop);
         joined(self.reading)
