@@ -215,6 +215,11 @@ pub const CODES: &[Code] = &[
         &[("compose.yaml", "services:\n  web:\n    image: nginx\n    volumes: [\"./cache:/tmp\"]\n    tmpfs: /tmp\n")],
     ),
     code(
+        "no-effect",
+        "The attribute is for a cluster, as `docker stack` runs one. Compose takes it and does nothing, and so is it here.",
+        &[("compose.yaml", "services:\n  web:\n    image: nginx\n    deploy: {update_config: {parallelism: 2}}\n")],
+    ),
+    code(
         "no-file",
         "A file that the stack names is not there, or is a directory. Relative paths are relative to the stack's directory, those of an \
          included file to its own. `required: false` lets an `env_file` be missing.",

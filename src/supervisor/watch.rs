@@ -136,7 +136,8 @@ impl Supervisor {
                 .collect(),
             Some(_) | None => Vec::new(),
         };
-        if self.watches.armed.values().eq(wanted.iter()) {
+        let is_armed = |rule: &(ServiceName, WatchRule)| self.watches.armed.values().any(|armed| armed == rule);
+        if self.watches.armed.len() == wanted.len() && wanted.iter().all(is_armed) {
             return;
         }
         let mut old: Vec<_> = std::mem::take(&mut self.watches.armed).into_iter().collect();

@@ -134,10 +134,12 @@ fn judge(wanted: &CapsHashSet, file: &Path, path: Option<&str>) -> Verdict {
         Ok(carrier) => carrier,
         Err(error) => return Verdict::NotYet(Fault::permanent(format!("look at `{}`: {error}", file.display()))),
     };
-    if of_file(&carrier).is_some_and(|carried| carried.is_superset(wanted)) {
+    let carried = of_file(&carrier).unwrap_or_default();
+    if carried.is_superset(wanted) {
         return ignored(&carrier).map_or(Verdict::InFile, |why| Verdict::Wrong(Fault::permanent(why)));
     }
-    let mut names: Vec<String> = wanted.iter().map(|capability| capability.to_string().to_ascii_lowercase()).collect();
+    // `setcap` replaces, and what the file carries another service may need.
+    let mut names: Vec<String> = wanted.union(&carried).map(|capability| capability.to_string().to_ascii_lowercase()).collect();
     names.sort();
     let link = link_of_environment(&program);
     let shared_interpreter = link.is_some() || program != file;

@@ -99,8 +99,14 @@ impl Watching {
             select! {
                 recv(commands) -> command => match command {
                     Ok(Command::Set(list)) => {
+                        let was_polled = !self.polled.is_empty();
                         self.set(list);
-                        poll = if self.polled.is_empty() { never() } else { tick(POLL) };
+                        // One that ticks goes on doing so: who is told often would never look.
+                        match (was_polled, !self.polled.is_empty()) {
+                            (false, true) => poll = tick(POLL),
+                            (true, false) => poll = never(),
+                            (true, true) | (false, false) => {}
+                        }
                     }
                     #[cfg(test)]
                     Ok(Command::Settle(done)) => drop(done),
