@@ -185,18 +185,11 @@ const NOT_YET: &[(&str, &str, bool)] = &[
     ("build", "provenance", true),
     ("build", "sbom", true),
     ("build", "ssh", true),
-    ("create", "no-build", false),
     ("export", "to", true),
     ("down", "dry-run", false),
     ("kill", "remove-orphans", false),
-    ("run", "cap-add", true),
-    ("run", "cap-drop", true),
-    ("run", "env-from-file", true),
     ("run", "remove-orphans", false),
-    ("run", "use-aliases", false),
-    ("up", "always-recreate-deps", false),
     ("up", "menu", false),
-    ("up", "no-build", false),
     ("up", "ui", false),
 ];
 

@@ -242,6 +242,7 @@ impl Context {
                 }
                 Err(CliError::Several(reasons))
             }
+            Reply::EngineAway { reasons } => Err(CliError::EngineAmongOthers(reasons)),
             Reply::Overruled { by } => Err(CliError::Failed(format!("overruled by a later `{by}`"))),
             Reply::Ended { code: 0 } => Ok(Exit::Success),
             Reply::Ended { code } => Ok(Exit::Passed(u8::try_from(code).unwrap_or(1))),
@@ -257,6 +258,7 @@ impl Context {
             Some(Reply::Refused { reason }) => CliError::Usage(reason.clone()),
             Some(Reply::NotUp { reason }) => CliError::NoEnvironment(reason.clone()),
             Some(Reply::Failed { reasons }) => CliError::Several(reasons.clone()),
+            Some(Reply::EngineAway { reasons }) => CliError::EngineAmongOthers(reasons.clone()),
             other => CliError::Failed(format!("the supervisor gave an answer that does not fit: {other:?}")),
         }
     }

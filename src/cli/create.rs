@@ -15,6 +15,9 @@ pub struct Args {
     /// Build images first, even those that are there
     #[arg(long)]
     pub build: bool,
+    /// Build no image; one that is not there is an error
+    #[arg(long, conflicts_with = "build")]
+    pub no_build: bool,
     /// Make containers anew though nothing changed
     #[arg(long, conflicts_with = "no_recreate")]
     pub force_recreate: bool,
@@ -46,12 +49,13 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
 impl From<Args> for up::Args {
     /// The `up` that it is. Taken apart by name, so that no flag is forgotten.
     fn from(args: Args) -> Self {
-        let Args { services, build, force_recreate, no_recreate, pull, quiet_pull, remove_orphans, scale, yes } = args;
+        let Args { services, build, no_build, force_recreate, no_recreate, pull, quiet_pull, remove_orphans, scale, yes } = args;
         let builds = pull.as_deref() == Some("build");
         Self {
             services,
             no_start: true,
             build: build || builds,
+            no_build,
             force_recreate,
             no_recreate,
             pull: pull.filter(|_| !builds),

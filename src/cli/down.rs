@@ -38,6 +38,10 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let env = context.env_id()?;
     context.known_in(&env, &args.services)?;
+    if args.rmi.is_some() && !args.services.is_empty() {
+        let message = "--rmi is about all images of the environment: name no services with it";
+        return Err(CliError::Usage(message.to_owned()));
+    }
     let down = Down { services: args.services, volumes: args.volumes, rmi: args.rmi, timeout: values::seconds(args.timeout) };
     let whole = down.services.is_empty();
     let volumes = down.volumes;

@@ -218,6 +218,7 @@ impl Foreground<'_> {
             }
             Reply::Ended { code } => return Ok(Some(End::Ended(code))),
             other @ (Reply::Overruled { .. }
+            | Reply::EngineAway { .. }
             | Reply::Refused { .. }
             | Reply::NotUp { .. }
             | Reply::Status(_)

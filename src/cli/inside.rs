@@ -129,12 +129,24 @@ pub fn detached_process(spec: &UnitSpec, argv: Vec<String>, inside: &Inside<'_>,
     exit(exec_detached(spec, argv, inside.options(context)).map(|()| 0))
 }
 
-/// Becomes `exec` of the same command; returns only when that fails.
+/// Becomes a `run` of the same command that brings nothing up; returns only when that fails.
 ///
 /// [`exec_interactive`] wants a process without other threads, and whoever has talked to the engine has some.
-pub fn become_exec(spec: &UnitSpec, argv: &[String], inside: &Inside<'_>) -> CliError {
-    let mut command = Command::new(&spec.deployment.places.program);
-    command.args(["--project-name", spec.deployment.env.as_str(), "exec"]);
+pub fn become_run(spec: &UnitSpec, argv: &[String], inside: &Inside<'_>, context: &Context) -> CliError {
+    let (deployment, global) = (&spec.deployment, &context.global);
+    let mut command = Command::new(&deployment.places.program);
+    command.args(["--project-name", deployment.env.as_str()]);
+    command.arg("--project-directory").arg(&deployment.stack.directory);
+    for file in &deployment.stack.files {
+        command.arg("--file").arg(file);
+    }
+    for file in &global.env_file {
+        command.arg("--env-file").arg(file);
+    }
+    for profile in &global.profile {
+        command.arg("--profile").arg(profile);
+    }
+    command.args(["run", "--no-deps"]).args(inside.rm.then_some("--rm"));
     for (name, value) in inside.env {
         command.arg("--env").arg(value.as_ref().map_or_else(|| name.clone(), |value| format!("{name}={value}")));
     }

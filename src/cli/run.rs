@@ -1,5 +1,6 @@
 //! `run`: a one-off copy of a service, after what it depends on.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::context::{Context, Missing, Purpose, Ready};
@@ -43,12 +44,21 @@ pub struct Args {
     /// Build its image first
     #[arg(long)]
     pub build: bool,
+    /// Capability on top of the service's; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub cap_add: Vec<String>,
+    /// Capability that it does not get; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub cap_drop: Vec<String>,
     /// Another entry point than the service's
     #[arg(long, value_name = "COMMAND")]
     pub entrypoint: Option<String>,
     /// Variable on top of the service's; repeatable
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = flag_values::variable)]
     pub env: Vec<(String, Option<String>)>,
+    /// File of variables on top of the service's, below --env; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub env_from_file: Vec<PathBuf>,
     /// Keep the input open
     #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true,
           default_missing_value = "true", action = clap::ArgAction::Set, hide = true)]
@@ -86,6 +96,9 @@ pub struct Args {
     /// Publish the service's ports
     #[arg(short = 'P', long)]
     pub service_ports: bool,
+    /// Be reached by the service's names in its networks
+    #[arg(long)]
+    pub use_aliases: bool,
     /// As another user
     #[arg(short, long, value_name = "USER")]
     pub user: Option<String>,
@@ -104,20 +117,20 @@ pub struct Args {
 }
 
 /// Runs a one-off copy.
-pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
+pub fn run(mut args: Args, context: &Context) -> Result<Exit, CliError> {
     let (name, command) = inside::service_of(&args.words)?;
-    let ready = context.load_as_started(Purpose::Start { strict_ports: false }, std::slice::from_ref(&name))?;
+    let of_files = context.env_files(&args.env_from_file)?;
+    args.env.splice(0..0, of_files.into_iter().map(|(name, value)| (name, Some(value))));
+    let mut ready = context.load_as_started(Purpose::Start { strict_ports: false }, std::slice::from_ref(&name))?;
     let service = ready.deployment.service(&name).expect("`load` knows it").clone();
     if service.is_process() {
         refuse_what_only_containers_have(&args)?;
     }
-    let brought_up = !args.no_deps && !service.common.depends_on.is_empty();
-    if brought_up {
-        let exit = bring_up_dependencies(&args, &service, &ready, context)?;
-        if exit != Exit::Success {
-            return Ok(exit);
-        }
-    }
+    let brought_up = match bring_up_dependencies(&args, &service, &mut ready, context)? {
+        Some(Exit::Success) => true,
+        Some(exit) => return Ok(exit),
+        None => false,
+    };
     let deployment = Arc::new(ready.deployment);
     let hash = ConfigHash::of(&service, &deployment.stack);
     let spec = UnitSpec { unit: UnitId::new(name.clone(), 1), deployment: Arc::clone(&deployment), hash };
@@ -137,7 +150,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
             }
             let options = Inside { env: &args.env, user: args.user.as_deref(), workdir: args.workdir.as_deref(), rm: args.rm };
             if brought_up {
-                return Err(inside::become_exec(&spec, &argv, &options));
+                return Err(inside::become_run(&spec, &argv, &options, context));
             }
             inside::process(&spec, argv, &options, context)
         }
@@ -166,19 +179,28 @@ impl Args {
     }
 }
 
-/// What it depends on, as far as it depends on it.
-fn bring_up_dependencies(args: &Args, service: &Service, ready: &Ready, context: &Context) -> Result<Exit, CliError> {
+/// What it depends on, as far as it depends on it; none when there is nothing of it to be looked after.
+fn bring_up_dependencies(args: &Args, service: &Service, ready: &mut Ready, context: &Context) -> Result<Option<Exit>, CliError> {
     let edges = &service.common.depends_on;
-    let services: Vec<ServiceName> =
-        edges.keys().filter(|name| ready.deployment.stack.services.contains_key(*name)).cloned().collect();
-    if services.is_empty() {
-        return Ok(Exit::Success);
+    let active = |ready: &Ready| -> Vec<ServiceName> {
+        edges.keys().filter(|name| ready.deployment.stack.services.contains_key(*name)).cloned().collect()
+    };
+    let mut services = active(ready);
+    if args.no_deps || services.is_empty() {
+        return Ok(None);
     }
     context.check_host(ready, &services, false)?;
+    if service.is_process() {
+        context.leave_out_containers(ready)?;
+        services = active(ready);
+    }
+    if services.is_empty() {
+        return Ok(Some(Exit::Success));
+    }
     let wait = edges.values().any(|edge| edge.condition != Condition::Started);
-    let up = Up { services, wait, ..Up::of(ready.deployment.clone()) };
+    let up = Up { services, wait, beside: true, ..Up::of(ready.deployment.clone()) };
     let quiet = Quiet { pulls: args.quiet_pull || args.quiet, builds: args.quiet_build || args.quiet };
-    context.ask_quietly(&ready.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted, quiet)
+    context.ask_quietly(&ready.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted, quiet).map(Some)
 }
 
 fn in_container(
@@ -201,6 +223,9 @@ fn in_container(
         volumes: volumes.collect::<Result<_, _>>()?,
         ports: ports.collect::<Result<Vec<_>, _>>()?.concat(),
         service_ports: args.service_ports,
+        use_aliases: args.use_aliases,
+        cap_add: args.cap_add.clone(),
+        cap_drop: args.cap_drop.clone(),
         labels: args.label.iter().map(|(name, value)| (name.clone(), value.clone().unwrap_or_default())).collect(),
         name: args.name.clone(),
         tty: tty || service.common.tty && args.detach,
@@ -227,7 +252,7 @@ fn in_background(args: &Args, argv: Vec<String>, spec: &UnitSpec, context: &Cont
     let name: ServiceName = format!("{}-run-{digits}", spec.unit.service).parse().map_err(CliError::failed)?;
     deployment.stack.services.insert(name.clone(), one_off(args, argv, spec, context));
     context.printer.line(name.as_str())?;
-    let up = Up { services: vec![name], no_deps: true, ..Up::of(deployment) };
+    let up = Up { services: vec![name], no_deps: true, beside: true, ..Up::of(deployment) };
     let quiet = Quiet { pulls: true, builds: true };
     context.ask_quietly(&spec.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted, quiet)
 }
@@ -251,7 +276,9 @@ fn one_off(args: &Args, argv: Vec<String>, spec: &UnitSpec, context: &Context) -
         process.inputs.clear();
         process.outputs.clear();
         process.restart_on.clear();
-        process.task = false;
+        // The service's own address is the service's, and its hours are.
+        process.sockets.clear();
+        (process.task, process.proxy, process.schedule) = (false, false, None);
     }
     service
 }
@@ -259,10 +286,13 @@ fn one_off(args: &Args, argv: Vec<String>, spec: &UnitSpec, context: &Context) -
 fn refuse_what_only_containers_have(args: &Args) -> Result<(), CliError> {
     let given = [
         ("--build", args.build),
+        ("--cap-add", !args.cap_add.is_empty()),
+        ("--cap-drop", !args.cap_drop.is_empty()),
         ("--label", !args.label.is_empty()),
         ("--pull", args.pull.is_some()),
         ("--name", args.name.is_some()),
         ("--publish", !args.publish.is_empty()),
+        ("--use-aliases", args.use_aliases),
         ("--volume", !args.volume.is_empty()),
     ];
     match given.into_iter().find(|(_, given)| *given) {

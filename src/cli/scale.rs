@@ -7,9 +7,7 @@ use super::context::{Context, Missing, Purpose};
 use super::values;
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
-use crate::plan::desired::Deployment;
-use crate::supervisor::request::{Reply, Request, Up};
-use crate::supervisor::status::UnitState;
+use crate::supervisor::request::{Request, Up};
 
 /// Flags of `scale`.
 #[derive(Debug, clap::Args)]
@@ -33,23 +31,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let mut ready = context.load_as_started(Purpose::Start { strict_ports: false }, &services)?;
     context.check_host(&ready, &services, false)?;
     context.leave_out_containers(&mut ready)?;
-    let mut scale: IndexMap<ServiceName, u32> = args.replicas.into_iter().collect();
-    keep_the_others(&mut scale, &ready.deployment, context)?;
-    let up = Up { services, no_deps: args.no_deps, scale, ..Up::of(ready.deployment.clone()) };
+    let scale: IndexMap<ServiceName, u32> = args.replicas.into_iter().collect();
+    let up = Up { services, no_deps: args.no_deps, scale, beside: true, ..Up::of(ready.deployment.clone()) };
     context.ask(&ready.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted)
-}
-
-/// What the services depend on keeps the number of replicas that it has, though an earlier `scale` gave it that.
-fn keep_the_others(scale: &mut IndexMap<ServiceName, u32>, deployment: &Deployment, context: &Context) -> Result<(), CliError> {
-    let Some(Reply::Status(status)) = context.answer(&deployment.env, Request::Status, Missing::IsFine)? else { return Ok(()) };
-    let mut present: IndexMap<ServiceName, u32> = IndexMap::new();
-    for unit in status.units.into_iter().filter(|unit| !matches!(unit.state, UnitState::Absent)) {
-        *present.entry(unit.unit.service).or_default() += 1;
-    }
-    for (name, count) in present {
-        if deployment.stack.services.contains_key(&name) {
-            scale.entry(name).or_insert(count);
-        }
-    }
-    Ok(())
 }

@@ -34,12 +34,18 @@ pub struct Args {
     /// Build images first, even those that are there
     #[arg(long)]
     pub build: bool,
+    /// Build no image; one that is not there is an error
+    #[arg(long, conflicts_with = "build")]
+    pub no_build: bool,
     /// When to pull images
     #[arg(long, value_name = "WHEN", value_parser = ["always", "missing", "never", "policy"])]
     pub pull: Option<String>,
     /// Make containers and processes anew though nothing changed
     #[arg(long, conflicts_with = "no_recreate")]
     pub force_recreate: bool,
+    /// Make anew what the services named depend on, too
+    #[arg(long, conflicts_with = "no_recreate")]
+    pub always_recreate_deps: bool,
     /// Leave what exists as it is, whatever changed
     #[arg(long)]
     pub no_recreate: bool,
@@ -200,12 +206,15 @@ fn request(args: &Args, ready: &Ready, context: &Context) -> Up {
         wait: args.wait,
         wait_timeout: values::seconds(args.wait_timeout),
         recreate,
+        recreate_dependencies: args.always_recreate_deps,
         renew_anon_volumes: args.renew_anon_volumes,
         yes: args.yes,
         build: args.build,
+        no_build: args.no_build,
         pull: args.pull.clone().filter(|when| when != "policy"),
         remove_orphans: args.remove_orphans || context.is_set("COMPOSE_REMOVE_ORPHANS"),
         scale: scale(args, ready),
+        beside: false,
         watch: !args.no_watch,
         watch_containers: args.watch,
         no_start: args.no_start,

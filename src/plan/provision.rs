@@ -39,6 +39,17 @@ pub enum Renew {
     PullAfter(Duration),
 }
 
+/// What the flags of `up` say of building.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Building {
+    /// Nothing: what is not there, and can be built, is.
+    AsNeeded,
+    /// `--build`: also what is there.
+    Anew,
+    /// `--no-build`: nothing is.
+    Never,
+}
+
 /// All that `image`, `build`, `pull_policy` and the flags of `up` say of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Provision {
@@ -49,14 +60,15 @@ pub struct Provision {
 }
 
 impl Provision {
-    /// For a container service. `pull` is what `--pull` says instead of `pull_policy`; `build` is `--build`, which has the last
-    /// word on what can be built.
-    pub fn of(container: &Container, pull: Option<&str>, build: bool) -> Self {
-        let (named, buildable) = (container.image.is_some(), container.build.is_some());
+    /// For a container service. `pull` is what `--pull` says instead of `pull_policy`; `build` has the last word on what can
+    /// be built.
+    pub fn of(container: &Container, pull: Option<&str>, build: Building) -> Self {
+        let (named, buildable) = (container.image.is_some(), container.build.is_some() && build != Building::Never);
         let asked = pull.or(container.pull_policy.as_deref()).unwrap_or("missing");
-        let policy = if build && buildable { "build" } else { asked };
+        let policy = if build == Building::Anew && buildable { "build" } else { asked };
         let source = match (buildable, named, policy) {
-            (false, _, "never" | "build") => Source::Never,
+            // Without a name it can be had nowhere else.
+            (false, false, _) | (false, _, "never" | "build") => Source::Never,
             (false, ..) => Source::Pull,
             (true, true, "never" | "build") | (true, false, _) => Source::Build,
             (true, true, _) => Source::PullElseBuild,
@@ -121,7 +133,7 @@ mod tests {
                     pull_policy: (!policy.is_empty()).then(|| policy.to_owned()),
                     ..Container::default()
                 };
-                let found = Provision::of(&container, None, false);
+                let found = Provision::of(&container, None, Building::AsNeeded);
                 assert_eq!(found, Provision { source, renew }, "{policy} image {named} build {buildable}");
             }
         }
@@ -136,9 +148,13 @@ mod tests {
             ..Container::default()
         };
         let of = |build, pull, flag| Provision::of(&with(build), pull, flag);
-        assert_eq!(of(false, Some("missing"), false), Provision { source: Source::Pull, renew: Renew::No });
-        assert_eq!(of(true, Some("always"), true), Provision { source: Source::Build, renew: Renew::Always(Way::Build) });
-        assert_eq!(of(false, None, true), Provision { source: Source::Never, renew: Renew::No });
+        let [needed, anew, never] = [Building::AsNeeded, Building::Anew, Building::Never];
+        assert_eq!(of(false, Some("missing"), needed), Provision { source: Source::Pull, renew: Renew::No });
+        assert_eq!(of(true, Some("always"), anew), Provision { source: Source::Build, renew: Renew::Always(Way::Build) });
+        assert_eq!(of(false, None, anew), Provision { source: Source::Never, renew: Renew::No });
+        assert_eq!(of(true, Some("missing"), never), Provision { source: Source::Pull, renew: Renew::No });
+        let unnamed = Container { image: None, ..with(true) };
+        assert_eq!(Provision::of(&unnamed, None, never), Provision { source: Source::Never, renew: Renew::No });
     }
 
     #[test]

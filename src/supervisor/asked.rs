@@ -20,7 +20,7 @@ use crate::plan::action::{Action, Fault, Outcome, Prune, ResourceId, Ticket};
 use crate::plan::desired::Deployment;
 use crate::plan::diff;
 use crate::plan::next::Goal;
-use crate::plan::provision::{Provision, Source};
+use crate::plan::provision::{Building, Provision, Source};
 
 impl Supervisor {
     pub(super) fn requested(&mut self, id: RequestId, request: Request) {
@@ -107,13 +107,16 @@ impl Supervisor {
         for name in &selected {
             let service = &deployment.stack.services[name];
             let named = up.services.is_empty() || up.services.contains(name);
+            let present = self.units_of(name).filter(|unit| !unit.ghost && !unit.is_absent() && unit.goal != Goal::Gone).count();
+            let stays = up.beside && present > 0;
             let armed = if service.is_process() { up.watch } else { up.watch_containers };
-            if armed {
-                self.watched.insert(name.clone());
-            } else {
-                self.watched.remove(name);
+            match (stays, armed) {
+                (true, _) => {}
+                (false, true) => drop(self.watched.insert(name.clone())),
+                (false, false) => drop(self.watched.remove(name)),
             }
-            let replicas = up.scale.get(name).copied().unwrap_or_else(|| service.replicas());
+            let usual = if stays { u32::try_from(present).unwrap_or(u32::MAX) } else { service.replicas() };
+            let replicas = up.scale.get(name).copied().unwrap_or(usual);
             self.need(&deployment, service, name, Some(&up).filter(|_| named));
             for replica in 1..=replicas {
                 let unit = UnitId::new(name.clone(), replica);
@@ -149,7 +152,7 @@ impl Supervisor {
             (false, false) => Aim::Started,
         };
         leaving.extend(units.iter().cloned());
-        self.wish(id, Wish { give_up_at, warnings, ..Wish::of(aim, leaving) });
+        self.wish(id, Wish { give_up_at, warnings, patient: true, ..Wish::of(aim, leaving) });
         if up.attached {
             self.leases.insert(id, Lease { units, started, look: self.look_first, abort: up.abort, first_end: None });
         }
@@ -161,8 +164,8 @@ impl Supervisor {
         let spec = Self::spec_of(&deployment, id).expect("a selected service is part of its deployment");
         let goal = if up.no_start { Goal::Created } else { Goal::Up };
         let recreate = match up.recreate {
-            Recreate::Always => named,
-            Recreate::WhenChanged | Recreate::Never => false,
+            Recreate::Always if named => true,
+            Recreate::Always | Recreate::WhenChanged | Recreate::Never => up.recreate_dependencies && !named,
         };
         // Of what was not looked at yet the first look tells whether it has to be started.
         let seen = self.seen >= self.look_first;
@@ -220,7 +223,12 @@ impl Supervisor {
         }
         let Some(reference) = deployment.image_of(name) else { return };
         let pull = up.and_then(|up| up.pull.as_deref()).filter(|policy| *policy != "policy");
-        let provision = Provision::of(container, pull, up.is_some_and(|up| up.build));
+        let build = match up {
+            Some(up) if up.no_build => Building::Never,
+            Some(up) if up.build => Building::Anew,
+            Some(_) | None => Building::AsNeeded,
+        };
+        let provision = Provision::of(container, pull, build);
         let image =
             self.images.entry(ResourceId::Image(name.clone())).or_insert_with(|| Image::new(reference.clone(), provision.source));
         if image.reference != reference {
@@ -367,6 +375,8 @@ impl Supervisor {
                 if unit.busy.is_none() {
                     // A stop whose time is over: what follows is the kill.
                     unit.stopping = Some(Stopping { deadline: now, killed: false, cause: Cause::Wanted });
+                } else {
+                    unit.condemned = unit.kind == UnitKind::Container;
                 }
             }
         }
@@ -451,11 +461,11 @@ impl Supervisor {
         (self.going_down, self.takes_volumes) = (true, down.volumes);
         for network in self.networks.values_mut() {
             network.want = if network.external { Want::Left } else { Want::Gone };
-            (network.failed, network.kept, network.failures) = (None, None, 0);
+            network.forgive();
         }
         for volume in self.volumes.values_mut() {
             volume.want = if volume.external || !down.volumes { Want::Left } else { Want::Gone };
-            (volume.failed, volume.kept, volume.failures) = (None, None, 0);
+            volume.forgive();
         }
         if down.volumes
             && let Some(deployment) = self.deployment.clone()

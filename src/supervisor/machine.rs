@@ -331,7 +331,7 @@ impl Supervisor {
             }
             Step::Table(next::Step::Start) => {
                 unit.incarnation.0 += 1;
-                unit.hurry = None;
+                (unit.hurry, unit.condemned) = (None, false);
                 let line = unit.probed().and_then(|check| check.log.clone());
                 Action::Start { spec: spec.clone(), incarnation: unit.incarnation, line }
             }

@@ -86,6 +86,7 @@ impl Supervisor {
         resource.busy = None;
         resource.blind_until = asked;
         let created = resource.there != Some(true);
+        let asked_again = std::mem::take(&mut resource.asked_again);
         let state = match result {
             Ok(Outcome::Kept(reason)) => {
                 resource.kept = Some(reason.clone());
@@ -106,7 +107,7 @@ impl Supervisor {
                     self.random = random;
                     return self.engine_did_not_answer(fault.message, failures);
                 }
-                if fault.kind == FaultKind::Temporary && failures < TRIES {
+                if asked_again || (fault.kind == FaultKind::Temporary && failures < TRIES) {
                     self.random = random;
                     return;
                 }
@@ -475,7 +476,8 @@ impl Supervisor {
         unit.paused = false;
         unit.killed = stopping.as_ref().is_some_and(|stopping| stopping.killed);
         unit.health = HealthState::default();
-        let wished = stopping.as_ref().is_some_and(|stopping| is_wish(stopping.cause)) || unit.goal != Goal::Up;
+        let condemned = std::mem::take(&mut unit.condemned);
+        let wished = stopping.as_ref().is_some_and(|stopping| is_wish(stopping.cause)) || unit.goal != Goal::Up || condemned;
         unit.stopped = wished;
         unit.again = false;
         let was_ready = std::mem::take(&mut unit.was_ready);

@@ -48,10 +48,8 @@ impl Supervisor {
         }
         resource.want = Want::There;
         resource.hash = hash;
-        resource.failed = None;
-        resource.kept = None;
+        resource.forgive();
         resource.told = false;
-        resource.failures = 0;
     }
 
     /// What the files say differently of networks and volumes than before.
@@ -177,10 +175,13 @@ impl Supervisor {
     fn has_to_move(&self, unit: &Unit, networks: &BTreeMap<String, SeenResource>) -> bool {
         let free = self.is_free(unit);
         let is_renewed = |kind| self.resources(kind).values().any(|resource| resource.renew && uses(unit, kind, &resource.name));
+        // One that is gone will be another one when it is there again; of what is none of ours nothing is known.
+        let is_gone =
+            |name: &str| self.networks.values().any(|it| it.name == name && it.want == Want::There && it.there == Some(false));
         // One that has been made and never started joins whatever has the name when it is.
         let is_another = |(name, id): (&String, &String)| {
             let now = networks.get(name).and_then(|network| network.id.as_ref());
-            !id.is_empty() && now.is_some_and(|now| now != id)
+            !id.is_empty() && now.map_or_else(|| is_gone(name), |now| now != id)
         };
         free && (is_renewed(Kind::Network) || is_renewed(Kind::Volume) || unit.networks.iter().any(is_another))
     }

@@ -59,6 +59,9 @@ pub struct Up {
     pub wait_timeout: Option<Duration>,
     /// Whether containers are made anew.
     pub recreate: Recreate,
+    /// What the services named depend on is made anew, changed or not.
+    #[serde(default)]
+    pub recreate_dependencies: bool,
     /// Containers that are made anew get new anonymous volumes.
     #[serde(default)]
     pub renew_anon_volumes: bool,
@@ -67,12 +70,19 @@ pub struct Up {
     pub yes: bool,
     /// Build images even when they are there.
     pub build: bool,
+    /// Build no image, even one that is not there.
+    #[serde(default)]
+    pub no_build: bool,
     /// Pull images even when they are there.
     pub pull: Option<String>,
     /// Remove containers and processes of services that the files no longer have.
     pub remove_orphans: bool,
     /// Replicas for services, over what the files say.
     pub scale: IndexMap<ServiceName, u32>,
+    /// A word beside the `up` that made what is there, as of `run` and `scale`: what it does not name keeps its number of
+    /// replicas and its watches.
+    #[serde(default)]
+    pub beside: bool,
     /// Arm the watches of processes.
     pub watch: bool,
     /// Arm the watches of containers too.
@@ -204,6 +214,11 @@ pub enum Reply {
         /// Each with its root cause, in the user's words.
         reasons: Vec<String>,
     },
+    /// It is not, as far as it is about containers: the engine does not answer. What is about processes is done.
+    EngineAway {
+        /// That, and what else has failed.
+        reasons: Vec<String>,
+    },
     /// A later wish won; this is its name.
     Overruled {
         /// As `down`.
@@ -243,12 +258,15 @@ impl Up {
             wait: false,
             wait_timeout: None,
             recreate: Recreate::WhenChanged,
+            recreate_dependencies: false,
             renew_anon_volumes: false,
             yes: false,
             build: false,
+            no_build: false,
             pull: None,
             remove_orphans: false,
             scale: IndexMap::new(),
+            beside: false,
             watch: true,
             watch_containers: false,
             no_start: false,

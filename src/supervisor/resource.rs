@@ -48,6 +48,8 @@ pub struct Resource {
     pub failed: Option<String>,
     /// Why it was left alone.
     pub kept: Option<String>,
+    /// It was asked for again while an action was in flight: should that fail, it is tried once more.
+    pub asked_again: bool,
     /// Observations asked for up to this one do not show the last action.
     pub blind_until: u64,
 }
@@ -70,8 +72,15 @@ impl Resource {
             not_before: Moment::default(),
             failed: None,
             kept: None,
+            asked_again: false,
             blind_until: 0,
         }
+    }
+
+    /// Somebody asks for it, or for its end: what went wrong before counts no more.
+    pub fn forgive(&mut self) {
+        (self.failed, self.kept, self.failures) = (None, None, 0);
+        self.asked_again = self.busy.is_some();
     }
 
     /// Whether a container can be made with it now.

@@ -263,6 +263,8 @@ impl Supervisor {
                     begin_life(unit, now);
                 }
                 unit.inspected = true;
+                // The signal came before there was anything to be killed.
+                unit.condemned = false;
                 unit.paused = container.paused;
                 if unit.probed().is_none() {
                     unit.health.verdict = container.health.map(|health| match health {

@@ -278,3 +278,4 @@ mod renewing;
 mod replacing;
 mod seen;
 mod syncing;
+mod words;

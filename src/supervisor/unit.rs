@@ -279,6 +279,8 @@ pub struct Unit {
     pub again: bool,
     /// The engine is about to start it again: it can be stopped, and nothing can be said of its life.
     pub between_lives: bool,
+    /// A container that was killed by request while it was being started: when it ends, that was meant.
+    pub condemned: bool,
     /// It stands still.
     pub paused: bool,
     /// The last life was ended by request.
@@ -356,6 +358,7 @@ impl Unit {
             ending: None,
             again: false,
             between_lives: false,
+            condemned: false,
             paused: false,
             stopped: false,
             killed: false,

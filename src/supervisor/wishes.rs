@@ -45,12 +45,14 @@ pub(super) struct Wish {
     pub networks: bool,
     /// What has failed for good meanwhile.
     pub failed: Vec<String>,
+    /// Waits until an engine that is away is there again, as an `up` does; others are answered with that.
+    pub patient: bool,
 }
 
 impl Wish {
     /// A wish with nothing beside.
     pub(super) fn of(aim: Aim, units: Vec<UnitId>) -> Self {
-        Self { aim, units, give_up_at: None, warnings: Vec::new(), acts: 0, networks: false, failed: Vec::new() }
+        Self { aim, units, give_up_at: None, warnings: Vec::new(), acts: 0, networks: false, failed: Vec::new(), patient: false }
     }
 }
 
@@ -106,15 +108,19 @@ impl Supervisor {
             let wish = &self.wishes[&id];
             let mut failed = wish.failed.clone();
             let mut waiting = Vec::new();
+            let mut out_of_reach = None;
             for unit in &wish.units {
                 match self.reach(unit, wish.aim, blocked) {
-                    Reach::There => {}
-                    Reach::NotYet => waiting.push(unit.to_string()),
+                    Reach::There if !self.is_only_remembered(unit, wish) => {}
+                    Reach::There | Reach::NotYet if !wish.patient && self.is_out_of_reach(unit) => {
+                        out_of_reach.clone_from(&self.engine_away);
+                    }
+                    Reach::There | Reach::NotYet => waiting.push(unit.to_string()),
                     Reach::Failed(reason) => failed.push(reason),
                 }
             }
-            if wish.networks {
-                self.reach_of_the_rest(&mut waiting, &mut failed);
+            if wish.networks && self.reach_of_the_rest(&mut waiting, &mut failed) {
+                out_of_reach.clone_from(&self.engine_away);
             }
             let late = wish.give_up_at.is_some_and(|moment| moment <= self.now);
             if !waiting.is_empty() && !late {
@@ -126,7 +132,10 @@ impl Supervisor {
             let wish = self.wishes.remove(&id).expect("just looked");
             self.say_warnings(&wish.warnings);
             failed.dedup();
-            let reply = if failed.is_empty() {
+            let reply = if let Some(message) = out_of_reach {
+                failed.push(format!("the container engine does not answer: {message}"));
+                Reply::EngineAway { reasons: failed }
+            } else if failed.is_empty() {
                 Reply::Done { changed: self.acts > wish.acts, warnings: wish.warnings }
             } else {
                 Reply::Failed { reasons: failed }
@@ -134,6 +143,16 @@ impl Supervisor {
             self.reply(id, reply);
         }
         self.end_leases(blocked)
+    }
+
+    /// Whether nothing can be done to a unit, nor be known of it, since the engine does not answer.
+    fn is_out_of_reach(&self, id: &UnitId) -> bool {
+        self.engine_away.is_some() && self.units.get(id).is_some_and(|unit| unit.kind == UnitKind::Container)
+    }
+
+    /// Whether what is known of a unit that is to run is from before the engine went away.
+    fn is_only_remembered(&self, id: &UnitId, wish: &Wish) -> bool {
+        wish.aim != Aim::Down && !wish.patient && self.is_out_of_reach(id)
     }
 
     fn reach(&self, id: &UnitId, aim: Aim, blocked: &Blocked) -> Reach {
@@ -212,20 +231,16 @@ impl Supervisor {
         }
     }
 
-    fn reach_of_the_rest(&self, waiting: &mut Vec<String>, failed: &mut Vec<String>) {
+    /// Whether the engine, which does not answer, may hold something that was to go.
+    fn reach_of_the_rest(&self, waiting: &mut Vec<String>, failed: &mut Vec<String>) -> bool {
         let looked = self.seen >= self.look_first;
         if !looked && self.engine_away.is_none() {
             waiting.push("the engine".to_owned());
         }
-        if let Some(message) = &self.engine_away {
-            if self.units.values().any(|unit| unit.kind == UnitKind::Container && unit.have != Have::Absent)
+        if self.engine_away.is_some() {
+            return self.units.values().any(|unit| unit.kind == UnitKind::Container && unit.have != Have::Absent)
                 || !self.networks.is_empty()
-                || self.rmi != Images::Left
-            {
-                failed.push(format!("the container engine does not answer: {message}"));
-                waiting.clear();
-            }
-            return;
+                || self.rmi != Images::Left;
         }
         for unit in self.units.values().filter(|unit| unit.goal == Goal::Gone) {
             if unit.failures < 5 {
@@ -245,6 +260,7 @@ impl Supervisor {
         if self.rmi != Images::Left {
             waiting.push("images".to_owned());
         }
+        false
     }
 
     /// A foreground `up` ends when nothing of it runs and nothing will be started again. Whether an abort rule has stopped others.
@@ -309,7 +325,9 @@ impl Supervisor {
                     || unit.again
                     || (unit.next_step(self.now).is_some() && !unit.given_up)
             }
-            Goal::Created | Goal::Stopped | Goal::Gone | Goal::Left => unit.is_alive(),
+            // What is left of a process is in this table alone: nobody else takes it away.
+            Goal::Gone => unit.is_alive() || (unit.next_step(self.now).is_some() && !unit.given_up),
+            Goal::Created | Goal::Stopped | Goal::Left => unit.is_alive(),
         });
         if self.terminating {
             return !self.units.values().any(|unit| unit.kind != UnitKind::Container && unit.is_alive());

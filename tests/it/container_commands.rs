@@ -197,3 +197,79 @@ fn a_push_that_cannot_be_is_told_with_its_image() {
     assert!(said.code == 1 && said.err.contains("localhost:1/x/"), "{said:?}");
     assert_eq!(sandbox.run(&["push", "--ignore-push-failures"]).code, 0);
 }
+
+#[test]
+fn commands_meet_in_the_one_that_carries_out_a_stop_where_no_supervisor_lives() {
+    let stack = "services:\n  deaf:\n    image: IMAGE\n    command: [sh, -c, \"trap '' TERM; while :; do sleep 1; done\"]\n    \
+                 stop_grace_period: 5m\n";
+    let Some(sandbox) = Sandbox::with_engine("meet", stack) else { return };
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let socket = sandbox.state().join(sandbox.engine().env()).join("control.sock");
+    until("the supervisor has ended: an engine keeps containers", || !socket.exists());
+    let stop = sandbox.begin(&["stop"]);
+    until("the stop listens", || socket.exists());
+    assert!(sandbox.ok(&["ps"]).contains("deaf"), "who only looks is answered");
+    sandbox.ok(&["kill"]);
+    assert_eq!(stop.end(), 0);
+    assert!(!sandbox.engine().is_running("deaf-1"));
+    // What is to be started waits until that command is over, and is started by a supervisor of its own.
+    sandbox.ok(&["up", "-d", "--wait"]);
+    until("the supervisor has ended", || !socket.exists());
+    let stop = sandbox.begin(&["stop", "--timeout", "2"]);
+    until("the stop listens", || socket.exists());
+    sandbox.ok(&["up", "-d", "--wait"]);
+    assert_ne!(stop.end(), 2);
+    assert!(sandbox.engine().is_running("deaf-1"));
+    sandbox.ok(&["down", "--timeout", "0"]);
+}
+
+#[test]
+fn a_one_off_copy_has_other_rights_and_the_variables_of_files() {
+    let Some(sandbox) = up("runflags") else { return };
+    sandbox.write("more.env", "GREETING=hello\nTO=\"${GREETING} you\"\n");
+    let line = [
+        "run",
+        "--rm",
+        "-T",
+        "--cap-drop",
+        "ALL",
+        "--cap-add",
+        "CHOWN",
+        "--env-from-file",
+        "more.env",
+        "-e",
+        "GREETING=hi",
+        "web",
+    ];
+    let script = "echo $GREETING, $TO; grep CapBnd /proc/self/status";
+    let out = sandbox.ok(&[&line[..], &["sh", "-c", script]].concat());
+    assert_eq!(out, "hi, hello you\nCapBnd:\t0000000000000001\n");
+    let said = sandbox.run(&["run", "--rm", "--env-from-file", "none.env", "web", "true"]);
+    assert!(said.code == 1 && said.err.contains("none.env"), "{said:?}");
+}
+
+#[test]
+fn an_image_that_is_not_there_is_not_built_where_that_is_not_wanted() {
+    let stack =
+        "services:\n  made:\n    build: {dockerfile_inline: \"FROM IMAGE\\n\"}\n    command: [sleep, '1000']\n    init: true\n";
+    let Some(sandbox) = Sandbox::with_engine("nobuild", stack) else { return };
+    let said = sandbox.run(&["up", "-d", "--no-build"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("made") && sandbox.engine().containers().is_empty(), "{said:?}");
+    sandbox.ok(&["up", "-d"]);
+    let first = sandbox.engine().id("made-1");
+    sandbox.ok(&["up", "-d", "--no-build"]);
+    assert_eq!(sandbox.engine().id("made-1"), first, "what is there is as good as one that would be built");
+    sandbox.ok(&["down", "--rmi", "local"]);
+}
+
+#[test]
+fn the_last_lines_of_a_container_that_ends_all_are_shown() {
+    let stack = "services:\n  talker:\n    image: IMAGE\n    \
+                 command: [sh, -c, 'i=0; while [ $$i -lt 3000 ]; do i=$$((i+1)); echo line $$i; done; exit 3']\n";
+    let Some(sandbox) = Sandbox::with_engine("lastwords", stack) else { return };
+    let said = sandbox.run(&["up", "--abort-on-container-exit"]);
+    assert_eq!(said.code, 3, "{}", said.err);
+    let lines = said.out.lines().filter(|line| line.contains("line ")).count();
+    assert_eq!(lines, 3000, "{}", said.out.lines().last().unwrap_or_default());
+}

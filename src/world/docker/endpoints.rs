@@ -82,7 +82,7 @@ fn endpoint(
 ) -> EndpointSettings {
     let attachment = attachment.cloned().unwrap_or_default();
     let mut aliases = vec![name.to_owned()];
-    if around.one_off.is_none() {
+    if around.one_off.as_ref().is_none_or(|one_off| one_off.aliases) {
         aliases.push(spec.unit.service.to_string());
         aliases.extend(attachment.aliases);
     }

@@ -80,6 +80,8 @@ pub(super) struct OneOff {
     pub(super) name: String,
     /// Twelve hexadecimal digits.
     pub(super) slug: String,
+    /// Whether it has the service's names in its networks.
+    pub(super) aliases: bool,
 }
 
 /// The labels of a unit's container: the user's, over which Compose's win.

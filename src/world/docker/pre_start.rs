@@ -75,7 +75,7 @@ impl Docker {
         let name = format!("{}-{}-pre_start-{slug}", spec.deployment.env, spec.unit.service);
         let around = Surroundings {
             image: Some(image),
-            one_off: Some(OneOff { name: name.clone(), slug }),
+            one_off: Some(OneOff { name: name.clone(), slug, aliases: false }),
             ..self.surroundings(link, spec, container).await?
         };
         let request = request(spec, container, hook, id, &around)?;

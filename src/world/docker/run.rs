@@ -43,6 +43,12 @@ pub struct RunSpec {
     pub ports: Vec<Port>,
     /// The service's published ports too.
     pub service_ports: bool,
+    /// It has the service's aliases in its networks.
+    pub use_aliases: bool,
+    /// Capabilities on top of the service's.
+    pub cap_add: Vec<String>,
+    /// Capabilities that it does not get.
+    pub cap_drop: Vec<String>,
     /// On top of the service's.
     pub labels: IndexMap<String, String>,
     /// `<ENVID>-<service>-run-<12 hex>` when absent.
@@ -147,7 +153,9 @@ impl Docker {
         let slug = slug()?;
         let name = run.name.clone().unwrap_or_else(|| format!("{}-{}-run-{slug}", spec.deployment.env, spec.unit.service));
         let spec = with_overrides(spec, run);
-        let mut request = self.request(link, &spec, IndexMap::new(), Some(OneOff { name: name.clone(), slug })).await?;
+        let mut request = self
+            .request(link, &spec, IndexMap::new(), Some(OneOff { name: name.clone(), slug, aliases: run.use_aliases }))
+            .await?;
         request.body.stdin_once = Some(run.stdin);
         request.body.attach_stdin = Some(run.stdin);
         request.body.attach_stdout = Some(true);
@@ -211,6 +219,7 @@ fn with_overrides(spec: &UnitSpec, run: &RunSpec) -> UnitSpec {
         common.ports.clear();
     }
     common.ports.extend(run.ports.clone());
+    common.cap_add.extend(run.cap_add.clone());
     if let Kind::Container(container) = &mut service.kind {
         if run.entrypoint.is_some() {
             container.entrypoint.clone_from(&run.entrypoint);
@@ -219,6 +228,7 @@ fn with_overrides(spec: &UnitSpec, run: &RunSpec) -> UnitSpec {
         } else if run.command.is_some() {
             container.command.clone_from(&run.command);
         }
+        container.cap_drop.extend(run.cap_drop.clone());
         container.volumes.retain(|mount| !run.volumes.iter().any(|other| other.target == mount.target));
         container.volumes.extend(run.volumes.clone());
     }

@@ -1,0 +1,125 @@
+//! What is said beside an `up`, and what is answered while the engine is away.
+
+use serde_json::json;
+
+use super::super::request::{Kill, Reply, Request, Restart, Select, Stop};
+use super::*;
+
+fn running(deployment: &Deployment, name: &str) -> SeenContainer {
+    seen(deployment, name, SeenState::Running { birth: "b".to_owned() })
+}
+
+/// A machine whose containers run.
+fn with_containers(deployment: &Deployment, names: &[&str]) -> Bench {
+    let mut bench = Bench::new();
+    bench.up(deployment, |_| ());
+    let containers: Vec<SeenContainer> = names.iter().map(|name| running(deployment, name)).collect();
+    bench.look(&containers);
+    bench.effects.clear();
+    bench
+}
+
+/// Answers all that is asked for until nothing is: everything runs.
+fn all_start(bench: &mut Bench) {
+    let next = |bench: &Bench| bench.effects.iter().position(|effect| matches!(effect, Effect::Act(..)));
+    while let Some(at) = next(bench) {
+        let Effect::Act(ticket, action) = bench.effects.remove(at) else { unreachable!() };
+        let started = Outcome::Started { pid: Some(1), birth: "b".to_owned() };
+        bench.answer(ticket, if matches!(action, Action::Start { .. }) { started } else { Outcome::Done });
+    }
+}
+
+#[test]
+fn a_word_beside_an_up_leaves_replicas_and_watches_as_they_are() {
+    let watch = json!({"watch": [{"path": "/src", "action": "restart"}]});
+    let services = json!({"db": process(json!({"develop": watch})), "web": process(json!({}))});
+    let deployment = deployment(services);
+    let mut bench = Bench::new();
+    bench.up(&deployment, |up| {
+        up.scale = [("db".parse().unwrap(), 3)].into();
+        up.watch = false;
+    });
+    all_start(&mut bench);
+    bench.effects.clear();
+    bench.ask(2, Request::Up(Box::new(Up { services: vec!["db".parse().unwrap()], beside: true, ..Up::of(deployment.clone()) })));
+    assert!(bench.acts().next().is_none(), "{:?}", bench.effects);
+    assert!(!bench.effects.iter().any(|effect| matches!(effect, Effect::Watch(list) if !list.is_empty())), "{:?}", bench.effects);
+    assert_eq!(bench.machine.status().units.len(), 4);
+    // One that is no word beside goes by the file again.
+    bench.up(&deployment, |_| ());
+    let stops = bench.acts().filter(|(_, action)| matches!(action, Action::Stop { .. })).count();
+    assert_eq!(stops, 2);
+    assert!(bench.effects.iter().any(|effect| matches!(effect, Effect::Watch(list) if !list.is_empty())), "{:?}", bench.effects);
+}
+
+#[test]
+fn what_is_asked_of_containers_while_the_engine_is_away_is_answered_with_that() {
+    let services: Vec<_> = vec!["web".parse().unwrap()];
+    let requests = [
+        Request::Stop(Stop { services: services.clone(), timeout: None }),
+        Request::Kill(Kill { services: services.clone(), signal: String::new() }),
+        Request::Start(Select { services: services.clone(), wait: false, wait_timeout: None }),
+        Request::Restart(Restart { services, no_deps: false, timeout: None }),
+        Request::Down(Down::default()),
+    ];
+    for request in requests {
+        let deployment = deployment(json!({"web": container(json!({}))}));
+        let mut bench = with_containers(&deployment, &["web:1"]);
+        bench.tell(Event::EngineAway("gone".to_owned()));
+        bench.effects.clear();
+        bench.ask(2, request.clone());
+        let [Reply::EngineAway { reasons }] = &bench.replies()[..] else { panic!("{request:?}: {:?}", bench.replies()) };
+        assert_eq!(reasons, &["the container engine does not answer: gone"]);
+    }
+}
+
+#[test]
+fn processes_are_stopped_before_the_answer_that_containers_could_not_be() {
+    let deployment = deployment(json!({"web": container(json!({})), "job": process(json!({}))}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    bench.look(&[running(&deployment, "web:1")]);
+    let (ticket, incarnation) = bench.start();
+    bench.answer(ticket, Outcome::Started { pid: Some(1), birth: "b".to_owned() });
+    bench.tell(Event::EngineAway("gone".to_owned()));
+    bench.effects.clear();
+    bench.ask(2, Request::Stop(Stop { services: Vec::new(), timeout: None }));
+    assert!(bench.replies().is_empty(), "{:?}", bench.replies());
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Stop { .. }));
+    bench.answer(ticket, Outcome::Signalled);
+    bench.tell(Event::Exited { unit: unit("job:1"), incarnation, exit: Exit::Signal(15), remaining: 0 });
+    assert!(matches!(&bench.replies()[..], [Reply::EngineAway { .. }]), "{:?}", bench.replies());
+}
+
+#[test]
+fn an_up_waits_for_an_engine_that_comes_back() {
+    let deployment = deployment(json!({"web": container(json!({}))}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    bench.tell(Event::EngineAway("restarting".to_owned()));
+    assert!(bench.replies().is_empty(), "{:?}", bench.replies());
+}
+
+#[test]
+fn what_is_left_of_a_process_after_a_down_is_taken_away_before_the_supervisor_ends() {
+    let deployment = deployment(json!({"job": process(json!({"restart": "always"}))}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    let (ticket, incarnation) = bench.start();
+    bench.answer(ticket, Outcome::Started { pid: Some(1), birth: "b".to_owned() });
+    bench.tell(Event::Exited { unit: unit("job:1"), incarnation, exit: Exit::Code(1), remaining: 0 });
+    bench.now += 60_000;
+    bench.tell(Event::Tick);
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Start { .. }));
+    bench.ask(2, Request::Down(Down::default()));
+    bench.look(&[]);
+    bench.effects.clear();
+    // Its start fails after the `down` has been asked for.
+    bench.tell(Event::Acted(ticket, Err(Fault { kind: FaultKind::Temporary, message: "not now".to_owned() })));
+    assert!(!bench.effects.iter().any(|effect| matches!(effect, Effect::Exit)), "{:?}", bench.effects);
+    bench.now += 60_000;
+    bench.tell(Event::Tick);
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Remove { .. }));
+    bench.answer(ticket, Outcome::Removed { anonymous: indexmap::IndexMap::new() });
+    assert!(bench.effects.iter().any(|effect| matches!(effect, Effect::Exit)), "{:?}", bench.effects);
+}
