@@ -48,6 +48,7 @@ pub const TEMPLATES: [Template; 3] = [
             "config/storage-proxy.toml",
             "config/webserver.conf",
             "constraints.txt",
+            "data.py",
             "docker-compose.halfstack.yml",
             "editable.yaml",
             "fixtures/dev-main-keys.json",

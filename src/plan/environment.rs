@@ -13,6 +13,9 @@ use crate::model::service::Service;
 /// What `sd_listen_fds(3)` tells of descriptors: those of the caller are not inherited.
 const LISTEN: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
+/// Where programs are sought beside `path` by a process that inherits no `PATH`: as in containers that say nothing else.
+const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Where the files of a unit's secrets and configs are written: below the state directory, one directory a unit.
 pub fn files_dir(deployment: &Deployment, unit: &UnitId) -> PathBuf {
     deployment.places.state_dir.join("files").join(format!("{}.{}", unit.service, unit.replica))
@@ -49,10 +52,11 @@ pub fn given(deployment: &Deployment, unit: &UnitId, service: &Service, process:
         }
     }
     if !process.path.is_empty() {
-        let inherited = variables.get("PATH").or_else(|| deployment.caller.environment.get("PATH")).cloned().unwrap_or_default();
+        let callers = deployment.caller.environment.get("PATH").filter(|_| passes(&process.inherit_env, "PATH"));
+        let others = variables.get("PATH").or(callers).cloned().unwrap_or_else(|| USUAL_PATH.to_owned());
         let mut parts: Vec<String> = process.path.iter().map(|dir| dir.display().to_string()).collect();
-        if !inherited.is_empty() {
-            parts.push(inherited);
+        if !others.is_empty() {
+            parts.push(others);
         }
         variables.insert("PATH".to_owned(), parts.join(":"));
     }

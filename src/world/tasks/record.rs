@@ -39,7 +39,8 @@ impl Print {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Facts {
     definition: Print,
-    configs: BTreeMap<String, Print>,
+    /// Configs and secrets, each as `config NAME`.
+    files: BTreeMap<String, Print>,
     inputs: BTreeMap<PathBuf, String>,
 }
 
@@ -55,7 +56,7 @@ pub(super) struct Record {
 }
 
 impl Facts {
-    /// Reads all inputs and configs.
+    /// Reads all inputs, configs and secrets.
     pub(super) fn gather(spec: &UnitSpec, process: &Process) -> Result<Self, String> {
         let deployment = &*spec.deployment;
         let common = &spec.service().common;
@@ -63,19 +64,24 @@ impl Facts {
         // Which inputs there are is seen from the inputs themselves; outputs name the record.
         let definition = serde_json::to_string(&(
             (&process.command, &process.entrypoint, &process.shell, &process.check),
-            (&common.environment, &common.user),
+            (&common.environment, &common.user, &process.inherit_env),
+            (&common.cap_add, &common.ulimits),
             common.working_dir.as_ref().map(|dir| directory(Path::new(dir))),
             process.path.iter().map(|dir| directory(dir)).collect::<Vec<_>>(),
         ));
         let definition = definition.map_err(|error| error.to_string())?;
-        let mut configs = BTreeMap::new();
-        for grant in &common.configs {
-            let text = deployment.stack.configs.get(&grant.source).map(content).transpose();
-            let text = text.map_err(|error| format!("read config {}: {error}", grant.source))?.unwrap_or_default();
-            configs.insert(grant.source.clone(), Print::of(&text, deployment));
+        let mut files = BTreeMap::new();
+        let stack = &deployment.stack;
+        for (kind, grants, objects) in [("config", &common.configs, &stack.configs), ("secret", &common.secrets, &stack.secrets)] {
+            for grant in grants {
+                let name = format!("{kind} {}", grant.source);
+                let text = objects.get(&grant.source).map(content).transpose();
+                let text = text.map_err(|error| format!("read {name}: {error}"))?.unwrap_or_default();
+                files.insert(name, Print::of(&text, deployment));
+            }
         }
         let inputs = inputs::digest(&process.inputs).map_err(|error| format!("read its inputs: {error}"))?;
-        Ok(Self { definition: Print::of(&definition, deployment), configs, inputs })
+        Ok(Self { definition: Print::of(&definition, deployment), files, inputs })
     }
 }
 
@@ -107,12 +113,12 @@ impl Record {
         if !then.definition.agrees(&now.definition) {
             return Some("its definition changed".to_owned());
         }
-        let config = |name: &&String| match (then.configs.get(*name), now.configs.get(*name)) {
+        let file = |name: &&String| match (then.files.get(*name), now.files.get(*name)) {
             (Some(then), Some(now)) => !then.agrees(now),
             (None, _) | (_, None) => true,
         };
-        if let Some(name) = now.configs.keys().chain(then.configs.keys()).find(config) {
-            return Some(format!("config {name} changed"));
+        if let Some(name) = now.files.keys().chain(then.files.keys()).find(file) {
+            return Some(format!("{name} changed"));
         }
         self.changed_input(now, &spec.deployment.stack.directory)
     }

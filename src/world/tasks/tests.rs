@@ -5,6 +5,7 @@ use std::sync::mpsc;
 
 use super::*;
 use crate::model::process::Command;
+use crate::model::secret::{FileGrant, FileObject};
 use crate::model::service::{Common, Kind, Service};
 use crate::plan::desired::{Caller, Deployment, Places};
 use crate::plan::hash::ConfigHash;
@@ -83,6 +84,27 @@ fn a_task_is_due_when_anything_it_is_made_of_changes() {
     run(&tasks, &spec);
     assert_eq!(assess(&host.tasks("a"), &spec), "up to date");
     assert_eq!(assess(&tasks, &host.spec("a", "make all", &["@/*.txt"], &["@/out"], false)), "its definition changed");
+    let with = |change: &dyn Fn(&mut Deployment)| {
+        let mut deployment = (*spec.deployment).clone();
+        change(&mut deployment);
+        UnitSpec { deployment: deployment.into(), ..spec.clone() }
+    };
+    fn common(deployment: &mut Deployment) -> &mut Common {
+        &mut deployment.stack.services.values_mut().next().unwrap().common
+    }
+    let rights = with(&|deployment| common(deployment).cap_add.push("SYS_PTRACE".to_owned()));
+    assert_eq!(assess(&tasks, &rights), "its definition changed");
+    let secret = |content: &str| {
+        with(&|deployment| {
+            common(deployment).secrets.push(FileGrant { source: "key".to_owned(), ..FileGrant::default() });
+            let object = FileObject { content: Some(content.to_owned()), ..FileObject::default() };
+            deployment.stack.secrets.insert("key".to_owned(), object);
+        })
+    };
+    run(&tasks, &secret("1"));
+    assert_eq!(assess(&tasks, &secret("1")), "up to date");
+    assert_eq!(assess(&tasks, &secret("2")), "secret key changed");
+    run(&tasks, &spec);
     host.write("a/in.txt", "2");
     assert_eq!(assess(&tasks, &spec), "in.txt changed");
     host.write("a/in.txt", "1");

@@ -4,6 +4,7 @@ mod beside;
 mod isolation;
 mod life;
 mod lines;
+mod needs;
 mod places;
 mod privileges;
 mod requests;
