@@ -5,12 +5,15 @@ use std::sync::Arc;
 use super::context::{Context, Missing, Purpose, Ready};
 use super::image_jobs::Job;
 use super::inside::{self, Inside, Lent};
+use super::targets::of_engine;
 use super::up::Quiet;
 use super::{CliError, image_jobs, values as flag_values};
 use crate::base::exit::Exit;
 use crate::base::name::{ServiceName, UnitId};
 use crate::load::flags;
 use crate::model::depends::Condition;
+use crate::model::mount::Mount;
+use crate::model::port::Port;
 use crate::model::process::Command;
 use crate::model::restart::RestartPolicy;
 use crate::model::service::{Kind, Service};
@@ -111,6 +114,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     if service.is_process() {
         refuse_what_only_containers_have(&args)?;
     }
+    let given = Given::read(&args, context)?;
     let brought_up = !args.no_deps && !service.common.depends_on.is_empty();
     if brought_up {
         let exit = bring_up_dependencies(&args, &service, &ready, context)?;
@@ -118,6 +122,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
             return Ok(exit);
         }
     }
+    ready.begins(context);
     let deployment = Arc::new(ready.deployment);
     let hash = ConfigHash::of(&service, &deployment.stack);
     let spec = UnitSpec { unit: UnitId::new(name.clone(), 1), deployment: Arc::clone(&deployment), hash };
@@ -126,7 +131,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
             renew_image(&args, &name, &deployment, context)?;
             let with_image = args.pull.as_deref() != Some("never");
             image_jobs::ensure(&name, &deployment, with_image, args.style(context), context)?;
-            in_container(&args, command, &service, &spec, context)
+            in_container(&args, given, command, &service, &spec, context)
         }
         Kind::Process(process) => {
             let own = if command.is_empty() { spawn::argv(process) } else { command };
@@ -175,31 +180,47 @@ fn bring_up_dependencies(args: &Args, service: &Service, ready: &Ready, context:
         return Ok(Exit::Success);
     }
     context.check_host(ready, &services, false)?;
+    ready.begins(context);
     let wait = edges.values().any(|edge| edge.condition != Condition::Started);
     let up = Up { services, wait, ..Up::of(ready.deployment.clone()) };
     let quiet = Quiet { pulls: args.quiet_pull || args.quiet, builds: args.quiet_build || args.quiet };
     context.ask_quietly(&ready.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted, quiet)
 }
 
+/// Flags in their own short forms; one that cannot be read is refused before anything starts.
+struct Given {
+    volumes: Vec<Mount>,
+    ports: Vec<Port>,
+}
+
+impl Given {
+    fn read(args: &Args, context: &Context) -> Result<Self, CliError> {
+        let home = context.caller.get("HOME").map(String::as_str);
+        let wrong = |flag: &str, text: &str, why: String| CliError::Usage(format!("{flag} {text}: {why}"));
+        let volume = |text: &String| flags::mount(text, &context.working_dir, home).map_err(|why| wrong("--volume", text, why));
+        let port = |text: &String| flags::ports(text).map_err(|why| wrong("--publish", text, why));
+        let ports: Vec<Vec<Port>> = args.publish.iter().map(port).collect::<Result<_, _>>()?;
+        Ok(Self { volumes: args.volume.iter().map(volume).collect::<Result<_, _>>()?, ports: ports.concat() })
+    }
+}
+
 fn in_container(
     args: &Args,
+    given: Given,
     command: Vec<String>,
     service: &Service,
     spec: &UnitSpec,
     context: &Context,
 ) -> Result<Exit, CliError> {
     let tty = !args.detach && inside::wants_terminal(args.no_tty);
-    let home = context.caller.get("HOME").map(String::as_str);
-    let volumes = args.volume.iter().map(|text| flags::mount(text, &context.working_dir, home).map_err(CliError::Usage));
-    let ports = args.publish.iter().map(|text| flags::ports(text).map_err(CliError::Usage));
     let run = RunSpec {
         command: (!command.is_empty()).then_some(command),
         entrypoint: args.entrypoint.as_deref().map(flags::words),
         environment: inside::variables(&args.env, &context.caller),
         user: args.user.clone(),
         working_dir: args.workdir.clone(),
-        volumes: volumes.collect::<Result<_, _>>()?,
-        ports: ports.collect::<Result<Vec<_>, _>>()?.concat(),
+        volumes: given.volumes,
+        ports: given.ports,
         service_ports: args.service_ports,
         labels: args.label.iter().map(|(name, value)| (name.clone(), value.clone().unwrap_or_default())).collect(),
         name: args.name.clone(),
@@ -208,7 +229,7 @@ fn in_container(
     };
     if args.detach {
         let id = context.engine()?.run_detached(spec, &run, args.rm);
-        context.printer.line(id.map_err(|fault| CliError::Failed(fault.to_string()))?)?;
+        context.printer.line(id.map_err(of_engine)?)?;
         return Ok(Exit::Success);
     }
     let lent = Lent::new(tty);

@@ -35,6 +35,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     context.leave_out_containers(&mut ready)?;
     let mut scale: IndexMap<ServiceName, u32> = args.replicas.into_iter().collect();
     keep_the_others(&mut scale, &ready.deployment, context)?;
+    ready.begins(context);
     let up = Up { services, no_deps: args.no_deps, scale, ..Up::of(ready.deployment.clone()) };
     context.ask(&ready.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted)
 }
