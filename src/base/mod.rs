@@ -10,5 +10,6 @@ pub mod exit;
 pub mod moment;
 pub mod name;
 pub mod random;
+pub mod reference;
 pub mod source;
 pub mod suggest;

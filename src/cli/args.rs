@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMat
 use super::{
     attach, build, commit, completions, config, cp, create, doctor, down, env, events, exec, explain, export, graph, images,
     init, isolate, kill, logs, ls, pause, plan, port, ps, pull, purge, push, restart, rm, run, scale, schema, start, stats, stop,
-    supervise, switch, top, up, version, volumes, wait, why,
+    supervise, switch, top, up, version, volumes, wait, watch, why,
 };
 use crate::view::progress;
 use crate::view::term::Ansi;
@@ -98,6 +98,8 @@ pub enum Verb {
     Scale(scale::Args),
     /// Wait until services have ended
     Wait(wait::Args),
+    /// Have file changes act on services, and tell what they cause
+    Watch(watch::Args),
     /// Check host and stack, and say what to do about what is wrong
     Doctor(doctor::Args),
     /// Remove everything that belongs to an environment, for good
@@ -177,7 +179,6 @@ const NOT_YET: &[(&str, &str, bool)] = &[
     ("", "parallel", true),
     ("publish", "", false),
     ("ui", "", false),
-    ("watch", "", false),
     ("build", "builder", true),
     ("build", "check", false),
     ("build", "memory", true),

@@ -65,12 +65,14 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let tasks = tasks_before(&ready.deployment, &built);
     if !tasks.is_empty() {
         context.check_host(&ready, &tasks, false)?;
+        ready.begins(context);
         let up = Up { services: tasks, wait: true, watch: false, ..Up::of(ready.deployment.clone()) };
         let exit = context.ask(&ready.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted)?;
         if exit != Exit::Success {
             return Ok(exit);
         }
     }
+    ready.begins(context);
     let deployment = Arc::new(ready.deployment);
     let failures = image_jobs::perform(built.iter().map(|name| Job::build(name, &deployment)).collect(), style, context)?;
     if !failures.is_empty() {

@@ -5,6 +5,7 @@ use super::context::Context;
 use super::targets::of_engine;
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
+use crate::base::reference;
 use crate::world::docker::Commit;
 
 /// Flags of `commit`.
@@ -38,6 +39,10 @@ pub struct Args {
 
 /// Makes an image.
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
+    // The engine makes the image first and finds afterwards that the name is none.
+    if let Some(fault) = args.reference.as_deref().and_then(reference::fault) {
+        return Err(CliError::Usage(fault));
+    }
     let container = context.container_of(&args.service, args.index, "only containers have an image")?;
     let commit =
         Commit { reference: args.reference, author: args.author, message: args.message, changes: args.change, pause: args.pause };

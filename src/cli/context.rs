@@ -277,18 +277,31 @@ impl Context {
 
     /// Refuses names that no service has, with the one that may be meant.
     pub fn known(&self, deployment: &Deployment, services: &[ServiceName]) -> Result<(), CliError> {
-        let Some(unknown) = services.iter().find(|name| deployment.service(name).is_none()) else { return Ok(()) };
-        let all = deployment.stack.services.keys().chain(deployment.stack.disabled.keys()).map(ServiceName::as_str);
-        let meant = suggest::closest(unknown.as_str(), all).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
-        Err(CliError::Usage(format!("no service `{unknown}` in {}{meant}", deployment.env)))
+        let all = deployment.stack.services.keys().chain(deployment.stack.disabled.keys());
+        Self::known_among(&deployment.env, all.cloned().collect(), services)
     }
 
-    /// [`known`](Self::known), for commands about what was started, which need no stack file.
+    fn known_among(env: &EnvId, all: Vec<ServiceName>, services: &[ServiceName]) -> Result<(), CliError> {
+        let Some(unknown) = services.iter().find(|name| !all.contains(name)) else { return Ok(()) };
+        let meant = suggest::closest(unknown.as_str(), all.iter().map(ServiceName::as_str));
+        let meant = meant.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+        Err(CliError::Usage(format!("no service `{unknown}` in {env}{meant}")))
+    }
+
+    /// [`known`](Self::known), for commands about what was started, which need no stack file. Of an environment of which nothing
+    /// is known anywhere no name is wrong.
     pub fn known_in(&self, env: &EnvId, services: &[ServiceName]) -> Result<(), CliError> {
-        match self.deployment(env)? {
-            Some(deployment) => self.known(&deployment, services),
-            None => Ok(()),
+        if services.is_empty() {
+            return Ok(());
         }
+        if let Some(deployment) = self.deployment(env)? {
+            return self.known(&deployment, services);
+        }
+        // What nobody has recorded, Compose may have made, or the stack here tells.
+        let mut all = self.services_of_files(env)?;
+        let listed = self.engine()?.with(async |docker| docker.list(env).await).unwrap_or_default();
+        all.extend(listed.into_iter().filter_map(|container| Some(container.unit?.service)));
+        if all.is_empty() { Ok(()) } else { Self::known_among(env, all, services) }
     }
 
     /// Prints the stack's `welcome`.
@@ -354,6 +367,7 @@ impl Watched {
             Notice::Progress { resource, .. } if self.building.contains(resource) => self.quiet.builds,
             Notice::Progress { resource: ResourceId::Image(_) | ResourceId::Prefetch(_), .. } => self.quiet.pulls,
             Notice::Unit(_)
+            | Notice::Found(_)
             | Notice::Resource { .. }
             | Notice::Progress { .. }
             | Notice::Because { .. }

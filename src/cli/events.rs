@@ -56,9 +56,7 @@ struct Event {
 /// Tells what happens.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     let (env, deployment) = context.environment()?;
-    if let Some(deployment) = &deployment {
-        context.known(deployment, &args.services)?;
-    }
+    context.known_in(&env, &args.services)?;
     let of_kind = |is_process: bool| {
         deployment
             .as_ref()

@@ -67,8 +67,8 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         Some(_) | None => {
             let container = context.running_container(&env, &unit);
             // Of a name that nobody knows, that is what is to be said.
-            if let (Err(_), Some(deployment)) = (&container, &deployment) {
-                context.known(deployment, std::slice::from_ref(&unit.service))?;
+            if container.is_err() {
+                context.known_in(&env, std::slice::from_ref(&unit.service))?;
             }
             let container = container?;
             in_container(&args, command, &container, context)

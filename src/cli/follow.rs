@@ -233,8 +233,8 @@ impl Foreground<'_> {
 
     fn notice(&mut self, notice: Notice) -> Result<(), CliError> {
         let notice = self.mask.message(notice);
-        if let Notice::Unit(unit) = &notice {
-            self.known.insert(unit.unit.clone(), (**unit).clone());
+        if let Some(unit) = notice.unit() {
+            self.known.insert(unit.unit.clone(), unit.clone());
             let context = self.context;
             if let Some(feed) = &mut self.feed {
                 feed.unit(unit, || context.engine()).map_err(CliError::failed)?;

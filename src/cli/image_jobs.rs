@@ -6,7 +6,7 @@ use std::thread;
 use super::CliError;
 use super::context::Context;
 use crate::base::name::ServiceName;
-use crate::host::engine::Engine;
+use crate::host::engine::{Engine, Meanwhile};
 use crate::plan::action::{Action, Fault, Generation, Incarnation, ResourceId, Ticket};
 use crate::plan::actual::{Actual, Query};
 use crate::plan::desired::Deployment;
@@ -108,7 +108,12 @@ fn perform_one(job: &Job, engine: &Engine, progress: &Mutex<Progress>) -> Result
     };
     let (doing, done) = job.states();
     show(&state(doing));
-    let say = |text| show(&Notice::Progress { resource: job.resource.clone(), text });
+    let say = |said| {
+        show(&match said {
+            Meanwhile::Progress(text) => Notice::Progress { resource: job.resource.clone(), text },
+            Meanwhile::Retrying(text) => state(ResourceState::Retrying(text)),
+        });
+    };
     let outcome = match &job.work {
         Work::Act(action) => engine.act(&ticket, action, say).map(drop),
         Work::Push => engine.push(&ticket, &job.name, say),

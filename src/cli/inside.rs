@@ -9,12 +9,12 @@ use indexmap::IndexMap;
 
 use super::CliError;
 use super::context::Context;
-use super::targets::no_replica;
+use super::targets::{no_replica, of_engine};
 use crate::base::exit::Exit;
 use crate::base::name::{EnvId, NameError, ServiceName, UnitId};
 use crate::host::engine::Resize;
 use crate::model::environment::Environment;
-use crate::plan::action::{Fault, FaultKind};
+use crate::plan::action::Fault;
 use crate::plan::actual::{Query, SeenContainer, SeenState};
 use crate::plan::desired::UnitSpec;
 use crate::view::term::{self, Raw};
@@ -82,8 +82,7 @@ pub fn pass_on(stream: LogStream, bytes: &[u8]) {
 pub fn exit(code: Result<i32, Fault>) -> Result<Exit, CliError> {
     match code {
         Ok(code) => Ok(Exit::Passed(u8::try_from(code).unwrap_or(255))),
-        Err(fault) if fault.kind == FaultKind::EngineAway => Err(CliError::Engine(fault.to_string())),
-        Err(fault) => Err(CliError::Failed(fault.to_string())),
+        Err(fault) => Err(of_engine(fault)),
     }
 }
 

@@ -12,6 +12,7 @@ use indexmap::IndexMap;
 use super::CliError;
 use super::context::{Context, with_causes};
 use super::unfit;
+use super::unused::Claim;
 use crate::base::diagnostic::Diagnostics;
 use crate::base::name::{EnvId, NameError, ServiceName};
 use crate::base::source::SourceMap;
@@ -24,8 +25,8 @@ use crate::view::diagnostics::{self, Look};
 use crate::view::term;
 use crate::world::disk::Disk;
 use crate::world::docker::PortOfContainer;
-use crate::world::envdir::{EnvDir, FileLock, StateDir};
-use crate::world::envid::{self, Asked, EnvIdError};
+use crate::world::envdir::{EnvDir, StateDir};
+use crate::world::envid::{self, Asked, EnvIdError, Identity};
 use crate::world::facts::{self, Holders};
 use crate::yaml::node::Node;
 use crate::yaml::parse;
@@ -56,8 +57,17 @@ pub struct Ready {
     pub secrets: IndexMap<String, String>,
     /// What interpolation saw, without the generated values.
     pub variables: IndexMap<String, String>,
-    /// Held until the command ends: the ports count as taken before anybody has bound them.
-    _claim: Option<FileLock>,
+    /// None for what is only looked at.
+    claim: Option<Claim>,
+}
+
+impl Ready {
+    /// Nothing is refused any more: from here on the environment stays, whatever becomes of it.
+    pub fn begins(&self, context: &Context) {
+        if let Some(claim) = &self.claim {
+            claim.begins(&self.deployment.env, &context.printer);
+        }
+    }
 }
 
 impl Context {
@@ -103,9 +113,16 @@ impl Context {
         let starts = matches!(purpose, Purpose::Start { .. });
         // Two `up` at once must not find the same name, values or ports.
         let host_lock = if starts { Some(state.host_lock().map_err(CliError::failed)?) } else { None };
-        let env = self.env_of(&head, if starts { envid::Purpose::Run } else { envid::Purpose::Show })?;
-        let dir = state.env(&env);
-        let claim = if starts { Some(dir.claim().map_err(CliError::failed)?) } else { None };
+        let known = if starts { state.list().map_err(CliError::failed)? } else { Vec::new() };
+        let found = self.env_of(&head, if starts { envid::Purpose::Run } else { envid::Purpose::Show })?;
+        let (env, dir) = (found.id.clone(), state.env(&found.id));
+        let claim = if starts {
+            let lock = dir.claim().map_err(CliError::failed)?;
+            let is_known = known.contains(&dir);
+            Some(if is_known { Claim::of(lock) } else { Claim::fresh(lock, &state, &dir, head.directory.clone(), found.made) })
+        } else {
+            None
+        };
         let program = std::env::current_exe().map_err(|error| CliError::Failed(format!("find our own program: {error}")))?;
         let places = dir.places(&head.directory, &self.caller, program);
         let (numbers, generated) = match purpose {
@@ -147,7 +164,7 @@ impl Context {
             ports: head.named_ports.keys().filter_map(|name| Some((name.clone(), values.ports.get(name)?.clone()))).collect(),
             secrets: values.generated,
             variables,
-            _claim: claim,
+            claim,
         })
     }
 
@@ -188,6 +205,27 @@ impl Context {
         Ok(())
     }
 
+    /// The services of the stack here, if it is this environment's; none where there is no stack that could be read.
+    pub fn services_of_files(&self, env: &EnvId) -> Result<Vec<ServiceName>, CliError> {
+        let (request, files) = (self.load_request(&[]), Sources::default());
+        let (head, _, found) = load::head(&request, &files);
+        if head.files.is_empty() || found.has_errors() || self.env_of(&head, envid::Purpose::Show)?.id != *env {
+            return Ok(Vec::new());
+        }
+        let program = std::env::current_exe().map_err(|error| CliError::Failed(format!("find our own program: {error}")))?;
+        let dir = self.env_dir(env)?;
+        let places = dir.places(&head.directory, &self.caller, program);
+        let numbers = dir.ports().map_err(CliError::failed)?;
+        let values = Values {
+            env_id: env.clone(),
+            predefined: facts::predefined(env, &head.directory, head.files.first().map(PathBuf::as_path), &places),
+            ports: ports::variables(&head.named_ports, |name| numbers.get(name).copied()),
+            generated: with_stand_ins(dir.values().map_err(CliError::failed)?, &head),
+        };
+        let loaded = load::stack(&request, &head, &values, &files);
+        Ok(loaded.stack.services.keys().chain(loaded.stack.disabled.keys()).cloned().collect())
+    }
+
     /// The environment that a command is about which needs no more than that: named, or that of the stack here.
     pub fn env_id(&self) -> Result<EnvId, CliError> {
         self.find_env()?.map_err(|unfound| self.refuse(&unfound.found, &unfound.sources))
@@ -220,7 +258,7 @@ impl Context {
         let (head, sources, found) = load::head(&request, &Sources::default());
         if !head.files.is_empty() {
             // The record lies beside the file: one that is broken is no reason not to stop what runs.
-            let env = self.env_of(&head, envid::Purpose::Use)?;
+            let env = self.env_of(&head, envid::Purpose::Use)?.id;
             // A file that has lost its name, or is too broken to tell it, is known by what was started from it.
             let nameless = head.name.is_none() && !self.env_dir(&env)?.exists();
             let started = if nameless { self.started_from(&head)? } else { None };
@@ -280,7 +318,7 @@ impl Context {
         Ok(())
     }
 
-    fn env_of(&self, head: &Head, purpose: envid::Purpose) -> Result<EnvId, CliError> {
+    fn env_of(&self, head: &Head, purpose: envid::Purpose) -> Result<Identity, CliError> {
         let asked = Asked {
             option: self.global.project_name.as_deref(),
             variables: &head.environment,
@@ -288,16 +326,12 @@ impl Context {
             directory: &head.directory,
             has_own_keys: head.has_own_keys,
         };
-        let found = envid::env_id(&self.state()?, &asked, purpose).map_err(|error| match error {
+        envid::env_id(&self.state()?, &asked, purpose).map_err(|error| match error {
             EnvIdError::Name { .. } => CliError::Usage(with_causes(&error)),
             EnvIdError::Directory(_) | EnvIdError::Elsewhere { .. } | EnvIdError::State(_) => {
                 CliError::Failed(with_causes(&error))
             }
-        })?;
-        if found.made {
-            self.printer.say(format!("environment {}", self.printer.paint_talk.strong(found.id.as_str())));
-        }
-        Ok(found.id)
+        })
     }
 
     /// Numbers for the named ports, recorded; a replacement is said in one line.

@@ -21,15 +21,14 @@ use crate::host::logs::{Feed, Given, Run, Wanted};
 use crate::plan::action::Incarnation;
 use crate::plan::desired::Deployment;
 use crate::supervisor::event::Event;
-use crate::supervisor::notice::Notice;
 use crate::supervisor::request::Request;
 use crate::view::json;
 use crate::view::log_lines::{LogLines, Prefix, clean};
 use crate::view::printer::{PrintError, Printer};
 use crate::view::style::Paint;
 use crate::view::term;
-use crate::world::logs::file;
 use crate::world::logs::line::Line;
+use crate::world::logs::{file, tail};
 
 /// Flags of `logs`.
 #[derive(Debug, clap::Args)]
@@ -98,10 +97,9 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let env = context.env_id()?;
     let dir = context.env_dir(&env)?;
     let deployment = context.deployment(&env)?;
-    match &deployment {
-        Some(deployment) => context.known(deployment, &args.services)?,
-        None if !context.exists(&env)? => return Err(Context::not_running(&env)),
-        None => {}
+    context.known_in(&env, &args.services)?;
+    if deployment.is_none() && !context.exists(&env)? {
+        return Err(Context::not_running(&env));
     }
     let wanted = Wanted {
         services: args.services.clone(),
@@ -114,6 +112,9 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     };
     if let (Some(index), Some(deployment)) = (args.index, &deployment) {
         known_replica(&args.services, index, deployment, context)?;
+    }
+    if let Some(Run::Number(number)) = args.run {
+        known_run(&args.services, number, &env, context)?;
     }
     let names =
         deployment.iter().flat_map(|it| it.stack.services.keys()).filter(|name| wanted.has(&UnitId::new((*name).clone(), 1)));
@@ -168,6 +169,24 @@ fn known_replica(services: &[ServiceName], index: u32, deployment: &Deployment, 
     }
 }
 
+/// Refuses a life that no process named has had. Of containers their engine keeps one log of all.
+fn known_run(services: &[ServiceName], number: Incarnation, env: &EnvId, context: &Context) -> Result<(), CliError> {
+    let logs = context.env_dir(env)?.logs();
+    let mut last = None;
+    for unit in file::logged(&logs).into_iter().filter(|unit| services.is_empty() || services.contains(&unit.service)) {
+        let path = file::path(&logs, &unit);
+        if tail::last_run(&path, Some(number)).map_err(CliError::failed)?.is_some() {
+            return Ok(());
+        }
+        last = last.max(tail::last_run(&path, None).map_err(CliError::failed)?);
+    }
+    let there = match last {
+        Some(Incarnation(last)) => format!("the last one is {last}"),
+        None => "they are counted for processes; of a container `--run last` is the only one to be had".to_owned(),
+    };
+    Err(CliError::NoEnvironment(format!("there is no run {} in the logs of {env}; {there}", number.0)))
+}
+
 /// Follows until nothing runs and nothing is to be restarted, over the ends and beginnings of supervisors.
 fn follow(mut feed: Feed, env: &EnvId, has_containers: bool, context: &Context) -> Result<(), CliError> {
     let dir = context.env_dir(env)?;
@@ -209,8 +228,8 @@ fn follow_supervisor(mut client: Client, feed: &mut Feed, context: &Context) -> 
         };
         match told {
             Ok(Told::Notice(notice)) => {
-                if let Notice::Unit(unit) = *notice {
-                    feed.unit(&unit, || context.engine()).map_err(CliError::failed)?;
+                if let Some(unit) = notice.unit() {
+                    feed.unit(unit, || context.engine()).map_err(CliError::failed)?;
                 }
             }
             Ok(Told::Reply { .. }) => {}

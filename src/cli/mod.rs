@@ -57,11 +57,13 @@ pub mod targets;
 pub mod templates;
 pub mod top;
 pub mod unfit;
+pub mod unused;
 pub mod up;
 pub mod values;
 pub mod version;
 pub mod volumes;
 pub mod wait;
+pub mod watch;
 pub mod why;
 
 use std::ffi::OsString;
@@ -91,6 +93,9 @@ pub enum CliError {
     /// A service failed or did not get ready, or something else went wrong.
     #[error("{0}")]
     Failed(String),
+    /// The command that was to be run inside a service does not run; what a shell would exit with.
+    #[error("{1}")]
+    NotRun(u8, String),
     /// Several things went wrong.
     #[error("{}", .0.join("\n"))]
     Several(Vec<String>),
@@ -114,6 +119,7 @@ impl CliError {
             CliError::StackFile(_) => Exit::StackFile,
             CliError::Engine(_) | CliError::EngineAmongOthers(_) => Exit::Engine,
             CliError::NoEnvironment(_) => Exit::NoEnvironment,
+            CliError::NotRun(code, _) => Exit::Passed(*code),
             // Data that nobody wants to read any further is no failure.
             CliError::Print(PrintError::ReaderGone) => Exit::Success,
             CliError::Failed(_) | CliError::Several(_) | CliError::Print(PrintError::Io(_)) => Exit::Failure,
@@ -160,6 +166,7 @@ fn told(printer: &Printer, error: &CliError) -> Exit {
         | CliError::Engine(_)
         | CliError::NoEnvironment(_)
         | CliError::Failed(_)
+        | CliError::NotRun(..)
         | CliError::Print(PrintError::Io(_)) => printer.error(error.to_string()),
     }
     error.exit()
@@ -179,6 +186,7 @@ fn perform(verb: Verb, context: &Context) -> Result<Exit, CliError> {
         Verb::Create(args) => create::run(args, context),
         Verb::Scale(args) => scale::run(args, context),
         Verb::Wait(args) => wait::run(&args, context),
+        Verb::Watch(args) => watch::run(&args, context),
         Verb::Doctor(args) => doctor::run(&args, context),
         Verb::Purge(args) => purge::run(&args, context),
         Verb::Switch(args) => switch::run(&args, context),

@@ -6,12 +6,14 @@ use crate::base::exit::Exit;
 use crate::base::moment::Moment;
 use crate::base::name::ServiceName;
 use crate::plan::actual::{Actual, Query};
+use crate::plan::desired::UnitSpec;
 use crate::supervisor::Supervisor;
 use crate::supervisor::effect::Effect;
 use crate::supervisor::event::{Event, RequestId};
 use crate::supervisor::request::{Request, Up};
 use crate::supervisor::snapshot::{Processes, Snapshot};
 use crate::view::{json, plan as drawn};
+use crate::world::tasks::Tasks;
 
 /// Flags of `plan`.
 #[derive(Debug, clap::Args)]
@@ -55,7 +57,10 @@ pub fn show(up: Up, ready: &Ready, format: Format, context: &Context) -> Result<
         }
         None => Ok(Actual::default()),
     };
-    let plan = machine.forecast(request, actual);
+    let tasks = Tasks::new(context.env_dir(env)?.path(), context.state()?.path());
+    // What cannot be looked up now, the start will tell of.
+    let assess = |spec: &UnitSpec, trusted, dependency_ran| tasks.foresee(spec, trusted, dependency_ran).ok().flatten();
+    let plan = machine.forecast(request, actual, &assess);
     // What is kept, and what an `up` would use instead of it.
     let mut values = context.env_dir(env)?.values().map_err(CliError::failed)?;
     values.extend(ready.secrets.clone());

@@ -38,7 +38,10 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     match (&args.service, &args.private_port) {
         (Some(service), Some(private)) => of_service(args, service, private, context),
-        (Some(_), None) => Err(CliError::Usage("which port of the service? `baistack port SERVICE PORT`".to_owned())),
+        (Some(service), None) => {
+            context.known_in(&context.env_id()?, std::slice::from_ref(service))?;
+            Err(CliError::Usage("which port of the service? `baistack port SERVICE PORT`".to_owned()))
+        }
         (None, _) => named(args, context),
     }
 }

@@ -75,17 +75,9 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         context.printer.warning(reason);
     }
     let known = |name: &ServiceName| deployment.as_ref().is_some_and(|deployment| deployment.service(name).is_some());
-    match &deployment {
-        Some(deployment) => context.known(deployment, &args.services)?,
-        None => {
-            let is_there = |name: &ServiceName| status.units.iter().any(|unit| unit.unit.service == *name);
-            if let Some(unknown) = args.services.iter().find(|name| !is_there(name)) {
-                return Err(CliError::Usage(format!("no service `{unknown}` in {env}")));
-            }
-        }
-    }
-    let strangers = strangers(&status, &known, context)?;
-    let is_one_off = |id: &String| strangers.iter().any(|stranger| stranger.one_off && stranger.id == *id);
+    context.known_in(&env, &args.services)?;
+    let listed = listed(&status, context)?;
+    let is_one_off = |id: &String| listed.iter().any(|container| container.one_off && container.id == *id);
     let mask = context.mask(&env)?;
     let rows: Vec<Row<'_>> = (status.units.iter())
         .filter(|unit| args.services.is_empty() || args.services.contains(&unit.unit.service))
@@ -97,8 +89,9 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             wanted.peek().is_none() || wanted.any(|state| state == states::docker_word(&unit.state))
         })
         .map(|unit| {
-            let stranger = strangers.iter().find(|stranger| Some(&stranger.id) == unit.container.as_ref());
-            Row::new(unit, deployment.as_ref(), &status, &mask).called(stranger)
+            let container = listed.iter().find(|container| Some(&container.id) == unit.container.as_ref());
+            let row = Row::new(unit, deployment.as_ref(), &status, &mask).made_of(container);
+            row.called(container.filter(|_| !known(&unit.unit.service)))
         })
         .collect();
     if args.services_only {
@@ -115,17 +108,14 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     Ok(Exit::Success)
 }
 
-/// Containers as their engine knows them, where there are some that no service of the stack explains. Those that `run` made are
-/// no replicas, and shown with `--all` alone, as in Compose.
-fn strangers(status: &Status, known: &dyn Fn(&ServiceName) -> bool, context: &Context) -> Result<Vec<Listed>, CliError> {
-    if status.units.iter().all(|unit| unit.container.is_none() || known(&unit.unit.service)) {
+/// Containers as their engine knows them: only it knows what they are made of, and what those are called that no service of the
+/// stack explains.
+fn listed(status: &Status, context: &Context) -> Result<Vec<Listed>, CliError> {
+    if status.units.iter().all(|unit| unit.container.is_none()) {
         return Ok(Vec::new());
     }
     // An engine that is away has been told of.
-    let mut listed = context.engine()?.with(async |docker| docker.list(&status.env).await).unwrap_or_default();
-    let explained = |id: &str| status.units.iter().any(|unit| unit.container.as_deref() == Some(id) && known(&unit.unit.service));
-    listed.retain(|container| !explained(&container.id));
-    Ok(listed)
+    Ok(context.engine()?.with(async |docker| docker.list(&status.env).await).unwrap_or_default())
 }
 
 struct Row<'a> {
@@ -174,10 +164,20 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Of a container that no service explains, only its engine knows what it is called and made of.
+    /// What runs may be of another image than the files name by now; one that has lost its name is shown by its id, as in Docker.
+    fn made_of(mut self, container: Option<&Listed>) -> Self {
+        if let Some(container) = container {
+            let id = container.image.strip_prefix("sha256:").map(|id| id.get(..12).unwrap_or(id).to_owned());
+            self.image = id.unwrap_or_else(|| container.image.clone());
+        }
+        self
+    }
+
+    /// Of a container that no service explains, only its engine knows what it is called. Those that `run` made are no replicas, and
+    /// shown with `--all` alone, as in Compose.
     fn called(mut self, stranger: Option<&Listed>) -> Self {
         if let Some(stranger) = stranger {
-            (self.name, self.image) = (stranger.name.clone(), stranger.image.clone());
+            self.name = stranger.name.clone();
             self.service = stranger.unit.as_ref().map_or(self.service, |unit| unit.service.to_string());
         }
         self

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use super::context::{Context, Missing, Purpose, Ready};
 use super::image_jobs::Job;
 use super::inside::{self, Inside, Lent};
+use super::targets::of_engine;
 use super::up::Quiet;
 use super::{CliError, image_jobs, values as flag_values};
 use crate::base::exit::Exit;
 use crate::base::name::{ServiceName, UnitId};
 use crate::load::flags;
 use crate::model::depends::Condition;
+use crate::model::mount::Mount;
+use crate::model::port::Port;
 use crate::model::process::Command;
 use crate::model::restart::RestartPolicy;
 use crate::model::service::{Kind, Service};
@@ -126,11 +129,13 @@ pub fn run(mut args: Args, context: &Context) -> Result<Exit, CliError> {
     if service.is_process() {
         refuse_what_only_containers_have(&args)?;
     }
+    let given = Given::read(&args, context)?;
     let brought_up = match bring_up_dependencies(&args, &service, &mut ready, context)? {
         Some(Exit::Success) => true,
         Some(exit) => return Ok(exit),
         None => false,
     };
+    ready.begins(context);
     let deployment = Arc::new(ready.deployment);
     let hash = ConfigHash::of(&service, &deployment.stack);
     let spec = UnitSpec { unit: UnitId::new(name.clone(), 1), deployment: Arc::clone(&deployment), hash };
@@ -139,7 +144,7 @@ pub fn run(mut args: Args, context: &Context) -> Result<Exit, CliError> {
             renew_image(&args, &name, &deployment, context)?;
             let with_image = args.pull.as_deref() != Some("never");
             image_jobs::ensure(&name, &deployment, with_image, args.style(context), context)?;
-            in_container(&args, command, &service, &spec, context)
+            in_container(&args, given, command, &service, &spec, context)
         }
         Kind::Process(process) => {
             let own = if command.is_empty() { spawn::argv(process) } else { command };
@@ -197,31 +202,47 @@ fn bring_up_dependencies(args: &Args, service: &Service, ready: &mut Ready, cont
     if services.is_empty() {
         return Ok(Some(Exit::Success));
     }
+    ready.begins(context);
     let wait = edges.values().any(|edge| edge.condition != Condition::Started);
     let up = Up { services, wait, beside: true, ..Up::of(ready.deployment.clone()) };
     let quiet = Quiet { pulls: args.quiet_pull || args.quiet, builds: args.quiet_build || args.quiet };
     context.ask_quietly(&ready.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted, quiet).map(Some)
 }
 
+/// Flags in their own short forms; one that cannot be read is refused before anything starts.
+struct Given {
+    volumes: Vec<Mount>,
+    ports: Vec<Port>,
+}
+
+impl Given {
+    fn read(args: &Args, context: &Context) -> Result<Self, CliError> {
+        let home = context.caller.get("HOME").map(String::as_str);
+        let wrong = |flag: &str, text: &str, why: String| CliError::Usage(format!("{flag} {text}: {why}"));
+        let volume = |text: &String| flags::mount(text, &context.working_dir, home).map_err(|why| wrong("--volume", text, why));
+        let port = |text: &String| flags::ports(text).map_err(|why| wrong("--publish", text, why));
+        let ports: Vec<Vec<Port>> = args.publish.iter().map(port).collect::<Result<_, _>>()?;
+        Ok(Self { volumes: args.volume.iter().map(volume).collect::<Result<_, _>>()?, ports: ports.concat() })
+    }
+}
+
 fn in_container(
     args: &Args,
+    given: Given,
     command: Vec<String>,
     service: &Service,
     spec: &UnitSpec,
     context: &Context,
 ) -> Result<Exit, CliError> {
     let tty = !args.detach && inside::wants_terminal(args.no_tty);
-    let home = context.caller.get("HOME").map(String::as_str);
-    let volumes = args.volume.iter().map(|text| flags::mount(text, &context.working_dir, home).map_err(CliError::Usage));
-    let ports = args.publish.iter().map(|text| flags::ports(text).map_err(CliError::Usage));
     let run = RunSpec {
         command: (!command.is_empty()).then_some(command),
         entrypoint: args.entrypoint.as_deref().map(flags::words),
         environment: inside::variables(&args.env, &context.caller),
         user: args.user.clone(),
         working_dir: args.workdir.clone(),
-        volumes: volumes.collect::<Result<_, _>>()?,
-        ports: ports.collect::<Result<Vec<_>, _>>()?.concat(),
+        volumes: given.volumes,
+        ports: given.ports,
         service_ports: args.service_ports,
         use_aliases: args.use_aliases,
         cap_add: args.cap_add.clone(),
@@ -233,7 +254,7 @@ fn in_container(
     };
     if args.detach {
         let id = context.engine()?.run_detached(spec, &run, args.rm);
-        context.printer.line(id.map_err(|fault| CliError::Failed(fault.to_string()))?)?;
+        context.printer.line(id.map_err(of_engine)?)?;
         return Ok(Exit::Success);
     }
     let lent = Lent::new(tty);

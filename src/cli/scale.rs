@@ -32,6 +32,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     context.check_host(&ready, &services, false)?;
     context.leave_out_containers(&mut ready)?;
     let scale: IndexMap<ServiceName, u32> = args.replicas.into_iter().collect();
+    ready.begins(context);
     let up = Up { services, no_deps: args.no_deps, scale, beside: true, ..Up::of(ready.deployment.clone()) };
     context.ask(&ready.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted)
 }

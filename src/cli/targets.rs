@@ -30,8 +30,8 @@ impl Context {
         deployment: Option<&Deployment>,
         services: &[ServiceName],
     ) -> Result<Vec<Listed>, CliError> {
+        self.known_in(env, services)?;
         if let Some(deployment) = deployment {
-            self.known(deployment, services)?;
             let named = |name: &ServiceName| services.is_empty() || services.contains(name);
             let all = deployment.stack.services.iter().chain(&deployment.stack.disabled);
             let mut wanted = all.filter(|(name, _)| named(name)).peekable();
@@ -41,11 +41,6 @@ impl Context {
         }
         let mut listed = self.engine()?.with(async |docker| docker.list(env).await).map_err(of_engine)?;
         let is_of = |listed: &Listed, name: &ServiceName| listed.unit.as_ref().is_some_and(|unit| unit.service == *name);
-        if deployment.is_none()
-            && let Some(unknown) = services.iter().find(|name| !listed.iter().any(|container| is_of(container, name)))
-        {
-            return Err(CliError::Usage(format!("no service `{unknown}` in {env}")));
-        }
         listed.retain(|container| services.is_empty() || services.iter().any(|name| is_of(container, name)));
         Ok(listed)
     }
@@ -113,10 +108,17 @@ pub fn no_replica(env: &EnvId, wanted: &UnitId, units: &[UnitId]) -> CliError {
     })
 }
 
+/// What a shell exits with, and Docker, when there is no such program.
+const NO_PROGRAM: u8 = 127;
+/// The same when it cannot be executed.
+const NOT_EXECUTABLE: u8 = 126;
+
 /// A fault of the engine as a command ends with it.
 pub fn of_engine(fault: Fault) -> CliError {
     match fault.kind {
         FaultKind::EngineAway => CliError::Engine(fault.to_string()),
+        FaultKind::NoProgram => CliError::NotRun(NO_PROGRAM, fault.to_string()),
+        FaultKind::NotExecutable => CliError::NotRun(NOT_EXECUTABLE, fault.to_string()),
         FaultKind::Temporary | FaultKind::Permanent => CliError::Failed(fault.to_string()),
     }
 }

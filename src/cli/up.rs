@@ -154,6 +154,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         context.check_host(&ready, &args.services, args.setcap)?;
     }
     context.leave_out_containers(&mut ready)?;
+    ready.begins(context);
     let up = request(&args, &ready, context);
     if up.attached {
         return follow::up(args, up, &ready, context);

@@ -132,7 +132,7 @@ fn follow(mut client: Client, mut waiting: Vec<UnitId>, tell: &Sender<News>) -> 
         };
         let units = match told {
             Told::Notice(notice) => match *notice {
-                Notice::Unit(unit) => vec![*unit],
+                Notice::Unit(unit) | Notice::Found(unit) => vec![*unit],
                 _ => continue,
             },
             Told::Reply { reply, .. } => match *reply {

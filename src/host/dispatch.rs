@@ -71,8 +71,8 @@ pub struct Edges {
     env_dir: EnvDir,
     /// Starts of containers whose hooks may take any time.
     starts: HashMap<UnitId, AbortHandle>,
-    /// Builds, which may be called off.
-    builds: HashMap<u64, AbortHandle>,
+    /// Pulls and builds, which may be called off.
+    fetches: HashMap<u64, AbortHandle>,
     /// By when the run of a task that is under way has to be over, its checks included.
     run_deadlines: HashMap<UnitId, Instant>,
     /// The engine's events are followed once it has been asked for anything.
@@ -108,7 +108,7 @@ impl Edges {
             runtime: Some(runtime),
             env_dir: env_dir.clone(),
             starts: HashMap::new(),
-            builds: HashMap::new(),
+            fetches: HashMap::new(),
             run_deadlines: HashMap::new(),
             following: false,
         })
@@ -150,8 +150,8 @@ impl Edges {
                 }
             }
             Effect::CallOff(serial) => {
-                if let Some(build) = self.builds.remove(&serial) {
-                    build.abort();
+                if let Some(fetch) = self.fetches.remove(&serial) {
+                    fetch.abort();
                 }
             }
             Effect::Observe(number, query) => {
@@ -205,15 +205,15 @@ impl Edges {
         let (answer, progress, spec) = (ticket.clone(), events.clone(), action.spec().cloned());
         let has_hooks = |spec: &UnitSpec| !spec.service().common.post_start.is_empty();
         let starts = matches!(action, Action::Start { .. });
-        let (builds, serial) = (matches!(action, Action::Build { .. }), ticket.serial);
+        let (fetches, serial) = (matches!(action, Action::Build { .. } | Action::Pull { .. }), ticket.serial);
         let work = self.spawn(
             async move { docker.act(&ticket, &action, &progress).await },
             move |result| Event::Acted(answer, result.unwrap_or_else(|panic| Err(Fault::permanent(panic)))),
             events,
         );
-        if builds {
-            self.builds.retain(|_, build| !build.is_finished());
-            self.builds.insert(serial, work.clone());
+        if fetches {
+            self.fetches.retain(|_, fetch| !fetch.is_finished());
+            self.fetches.insert(serial, work.clone());
         }
         if let Some(spec) = spec.filter(|spec| starts && has_hooks(spec)) {
             self.starts.insert(spec.unit, work);

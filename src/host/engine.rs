@@ -33,6 +33,14 @@ pub struct Engine {
     docker: Docker,
 }
 
+/// What an action says before it is done.
+pub enum Meanwhile {
+    /// It goes on.
+    Progress(String),
+    /// It was refused and is tried again.
+    Retrying(String),
+}
+
 /// Told what a command inside a container writes.
 pub type Sink<'a> = &'a mut dyn FnMut(LogStream, &[u8]);
 
@@ -148,22 +156,24 @@ impl Engine {
     }
 
     /// Does one action, and tells what it says meanwhile.
-    pub fn act(&self, ticket: &Ticket, action: &Action, progress: impl FnMut(String) + Send) -> Result<Outcome, Fault> {
+    pub fn act(&self, ticket: &Ticket, action: &Action, progress: impl FnMut(Meanwhile) + Send) -> Result<Outcome, Fault> {
         self.told(async |docker, events| docker.act(ticket, action, events).await, progress)
     }
 
     /// Pushes an image, and tells how it goes on.
-    pub fn push(&self, ticket: &Ticket, reference: &str, progress: impl FnMut(String) + Send) -> Result<(), Fault> {
+    pub fn push(&self, ticket: &Ticket, reference: &str, progress: impl FnMut(Meanwhile) + Send) -> Result<(), Fault> {
         self.told(async |docker, events| docker.push(reference, ticket, events).await, progress)
     }
 
-    fn told<T>(&self, work: impl AsyncFnOnce(&Docker, &Sender<Event>) -> T, mut progress: impl FnMut(String) + Send) -> T {
+    fn told<T>(&self, work: impl AsyncFnOnce(&Docker, &Sender<Event>) -> T, mut progress: impl FnMut(Meanwhile) + Send) -> T {
         let (sender, events) = crossbeam_channel::unbounded();
         thread::scope(|scope| {
             scope.spawn(move || {
                 for event in events {
-                    if let Event::Progress(_, text) = event {
-                        progress(text);
+                    match event {
+                        Event::Progress(_, text) => progress(Meanwhile::Progress(text)),
+                        Event::Retrying(_, text) => progress(Meanwhile::Retrying(text)),
+                        _ => {}
                     }
                 }
             });

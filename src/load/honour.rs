@@ -107,7 +107,10 @@ fn hooks(shape: &'static Shape, name: &str, service: &Mapping, hooks: &Node, fou
 }
 
 fn not_yet(key: &str, span: Span) -> Diagnostic {
-    Diagnostic::error("not-yet", format!("`{key}` is not supported by this version"))
-        .at(span, "")
-        .help("remove it, or use Docker Compose for this service; nothing is started with an attribute that would be ignored")
+    let help = match key {
+        // Compose knows no such key.
+        "reload" => "write `stop-first`, or remove it: the old life ends before the new one begins",
+        _ => "remove it, or use Docker Compose for this service; nothing is started with an attribute that would be ignored",
+    };
+    Diagnostic::error("not-yet", format!("`{key}` is not supported by this version")).at(span, "").help(help)
 }

@@ -424,12 +424,26 @@ pub enum FaultKind {
     Temporary,
     /// Trying again will not help: what was asked for cannot be.
     Permanent,
+    /// The same, since the program that was to be run is not there.
+    NoProgram,
+    /// The same, since the program that was to be run is none, or may not be run.
+    NotExecutable,
 }
 
 impl Fault {
     /// A fault that trying again will not cure.
     pub fn permanent(message: impl Into<String>) -> Self {
         Self { kind: FaultKind::Permanent, message: message.into() }
+    }
+
+    /// A program that is not there.
+    pub fn no_program(message: impl Into<String>) -> Self {
+        Self { kind: FaultKind::NoProgram, message: message.into() }
+    }
+
+    /// What cannot be executed, or not by whom it should be.
+    pub fn not_executable(message: impl Into<String>) -> Self {
+        Self { kind: FaultKind::NotExecutable, message: message.into() }
     }
 
     /// A fault that may go away.

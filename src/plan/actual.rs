@@ -16,6 +16,8 @@ pub struct Query {
     pub networks: Vec<String>,
     /// Volumes that are wanted, by the engine's name.
     pub volumes: Vec<String>,
+    /// Networks that are to be made anew, by the engine's name, with the subnets that they are to have: whether that can be.
+    pub renewals: BTreeMap<String, Vec<String>>,
 }
 
 /// All that an engine holds of one environment.
@@ -44,6 +46,8 @@ pub struct SeenResource {
     pub ours: bool,
     /// The engine's id of a network.
     pub id: Option<String>,
+    /// What keeps it from being made anew, if that was asked: `it is used by `x``.
+    pub obstacle: Option<String>,
 }
 
 /// A container as seen.

@@ -17,7 +17,7 @@ use super::wishes::{Aim, Lease, Wish};
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::service::Service;
 use crate::plan::action::{Action, Fault, Outcome, Prune, ResourceId, Ticket};
-use crate::plan::desired::Deployment;
+use crate::plan::desired::{Deployment, UnitSpec};
 use crate::plan::diff;
 use crate::plan::next::Goal;
 use crate::plan::provision::{Building, Provision, Source};
@@ -35,7 +35,7 @@ impl Supervisor {
         }
         match request {
             // Nobody is left who could keep it: the caller's connection ends with us, and it asks our successor.
-            Request::Up(_) | Request::Start(_) | Request::Restart(_) if self.terminating => {}
+            Request::Up(_) | Request::Start(_) | Request::Restart(_) | Request::Watch(_) if self.terminating => {}
             Request::Up(up) => self.up(id, *up),
             Request::Start(select) => self.start(id, &select),
             Request::Stop(stop) => self.stop(id, &stop),
@@ -59,6 +59,7 @@ impl Supervisor {
                 let deployment = self.deployment.as_ref().map(|deployment| Box::new(Deployment::clone(deployment)));
                 self.reply(id, Reply::Deployment(deployment));
             }
+            Request::Watch(select) => self.watch_for(id, &select),
             Request::Follow => {}
             Request::Detach => {
                 self.leases.remove(&id);
@@ -79,6 +80,7 @@ impl Supervisor {
     pub(super) fn disconnected(&mut self, id: RequestId) {
         self.parked.retain(|(parked, _)| *parked != id);
         self.signals.remove(&id);
+        self.watchers.remove(&id);
         self.wishes.remove(&id);
         if let Some(lease) = self.leases.remove(&id) {
             let units: Vec<UnitId> = lease.started.into_iter().collect();
@@ -118,9 +120,12 @@ impl Supervisor {
             let usual = if stays { u32::try_from(present).unwrap_or(u32::MAX) } else { service.replicas() };
             let replicas = up.scale.get(name).copied().unwrap_or(usual);
             self.need(&deployment, service, name, Some(&up).filter(|_| named));
+            let first = UnitId::new(name.clone(), 1);
+            // One definition, however many replicas: its hash is no small matter.
+            let spec = Self::spec_of(&deployment, &first).expect("a selected service is part of its deployment");
             for replica in 1..=replicas {
                 let unit = UnitId::new(name.clone(), replica);
-                self.want_up(&unit, &up, named, before.as_deref());
+                self.want_up(UnitSpec { unit: unit.clone(), ..spec.clone() }, &up, named, before.as_deref());
                 units.push(unit);
             }
             for surplus in
@@ -159,9 +164,8 @@ impl Supervisor {
         debug_assert!(!matches!(up.abort, Abort::OnExit | Abort::OnFailure) || up.attached);
     }
 
-    fn want_up(&mut self, id: &UnitId, up: &Up, named: bool, before: Option<&Deployment>) {
-        let deployment = self.deployment.clone().expect("set by `up`");
-        let spec = Self::spec_of(&deployment, id).expect("a selected service is part of its deployment");
+    fn want_up(&mut self, spec: UnitSpec, up: &Up, named: bool, before: Option<&Deployment>) {
+        let (deployment, id) = (Arc::clone(&spec.deployment), &spec.unit.clone());
         let goal = if up.no_start { Goal::Created } else { Goal::Up };
         let recreate = match up.recreate {
             Recreate::Always if named => true,
@@ -238,7 +242,7 @@ impl Supervisor {
     }
 
     /// What a `down` under way was about to take from units that are wanted after all.
-    fn need_again(&mut self, units: &[UnitId]) {
+    pub(super) fn need_again(&mut self, units: &[UnitId]) {
         let Some(deployment) = self.deployment.clone() else { return };
         (self.going_down, self.takes_volumes) = (false, false);
         (self.owned, self.rmi) = (Owned::Left, Images::Left);
@@ -253,7 +257,7 @@ impl Supervisor {
     }
 
     /// Looks at the engine, and lets nothing be done or said about containers before.
-    fn look_now(&mut self) {
+    pub(super) fn look_now(&mut self) {
         if self.touches_engine() {
             self.look();
             // An observation that is already under way may be older than what the caller saw.

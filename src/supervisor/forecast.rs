@@ -1,6 +1,7 @@
 //! What would happen: the machine itself, run to rest in a world where all goes well.
 //!
-//! Optimistic by definition. What only running can tell (whether a task's check fails) is said as such.
+//! Optimistic by definition. What only running can tell (whether a task's check fails) is said as such; what files tell, the caller
+//! looks up.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -9,7 +10,7 @@ use super::event::{Event, ProbeResult, RequestId};
 use super::machine::Supervisor;
 use super::notice::Notice;
 use super::request::{Reply, Request};
-use super::unit::Have;
+use super::unit::{Have, Phase};
 use crate::base::moment::Moment;
 use crate::base::name::ServiceName;
 use crate::model::depends::Condition;
@@ -25,7 +26,9 @@ const LIMIT: usize = 200_000;
 
 impl Supervisor {
     /// The actions that a request would cause, given what the engine holds (or why it does not answer).
-    pub fn forecast(&self, request: Request, actual: Result<Actual, Fault>) -> Plan {
+    ///
+    /// `assess` says whether a task is due, as far as that can be told without running anything.
+    pub fn forecast(&self, request: Request, actual: Result<Actual, Fault>, assess: Assess<'_>) -> Plan {
         let mut world = GoodWorld {
             machine: self.clone(),
             actual,
@@ -34,7 +37,11 @@ impl Supervisor {
             because: Vec::new(),
             answered: false,
             looked: false,
+            awaited: BTreeSet::new(),
+            turns: 0,
+            assess,
         };
+        world.awaited = awaited(&world.machine);
         world.queue.push_back(Event::Request(RequestId(0), request));
         world.go_on_with_what_runs();
         world.run();
@@ -42,7 +49,11 @@ impl Supervisor {
     }
 }
 
-struct GoodWorld {
+/// Whether a task is due: its definition, whether its last success still counts, whether a task before it runs. None where only
+/// its check can tell.
+pub type Assess<'a> = &'a dyn Fn(&UnitSpec, bool, bool) -> Option<Assessment>;
+
+struct GoodWorld<'a> {
     machine: Supervisor,
     actual: Result<Actual, Fault>,
     plan: Plan,
@@ -51,9 +62,14 @@ struct GoodWorld {
     answered: bool,
     /// The engine has been looked at.
     looked: bool,
+    /// The services whose end anybody waits for.
+    awaited: BTreeSet<ServiceName>,
+    /// How often the machine was asked what follows.
+    turns: usize,
+    assess: Assess<'a>,
 }
 
-impl GoodWorld {
+impl GoodWorld<'_> {
     /// What is on its way when the forecast begins arrives: lines are written, tasks end.
     fn go_on_with_what_runs(&mut self) {
         for unit in self.machine.units.values().filter(|unit| unit.is_alive()) {
@@ -70,12 +86,12 @@ impl GoodWorld {
 
     /// The same for containers, once the machine has seen them run.
     fn go_on_with_containers(&mut self) {
-        let machine = &self.machine;
+        let awaited = &self.awaited;
         let Ok(actual) = &mut self.actual else { return };
         for seen in &mut actual.containers {
             let SeenState::Running { birth } = &seen.state else { continue };
             seen.health = seen.health.map(|_| SeenHealth::Healthy);
-            if seen.unit.as_ref().is_some_and(|unit| is_waited_for(machine, &unit.service)) {
+            if seen.unit.as_ref().is_some_and(|unit| awaited.contains(&unit.service)) {
                 seen.state = SeenState::Exited { exit: Exit::Code(0), birth: birth.clone() };
             }
         }
@@ -85,18 +101,23 @@ impl GoodWorld {
     fn run(&mut self) {
         let mut now = Moment(0);
         for _ in 0..LIMIT {
-            let event = match self.queue.pop_front() {
-                Some(event) => event,
-                None if self.answered => return,
-                None => match self.machine.next_deadline() {
+            // All that has happened by now is one turn: what follows from it is asked once.
+            let mut events = std::mem::take(&mut self.queue);
+            match events.is_empty() {
+                false => {}
+                true if self.answered => return,
+                true => match self.machine.next_deadline() {
                     Some(deadline) => {
                         now = now.max(deadline);
-                        Event::Tick
+                        events.push_back(Event::Tick);
                     }
                     None => break,
                 },
-            };
-            for effect in self.machine.step(event, now) {
+            }
+            self.turns += 1;
+            let effects = self.machine.steps(events, now);
+            self.awaited = awaited(&self.machine);
+            for effect in effects {
                 self.take(effect);
             }
         }
@@ -255,8 +276,10 @@ impl GoodWorld {
                 self.change(|actual| actual.containers.retain(|seen| Some(&seen.id) != container.as_ref()));
                 Outcome::Removed { anonymous: indexmap::IndexMap::new() }
             }
-            Action::Assess { trusted: true, .. } => Outcome::Assessed(Assessment::UpToDate),
-            Action::Assess { trusted: false, .. } => Outcome::Assessed(Assessment::Due(String::new())),
+            Action::Assess { spec, trusted, dependency_ran } => {
+                let assessment = (self.assess)(spec, *trusted, *dependency_ran);
+                Outcome::Assessed(assessment.unwrap_or_else(|| Assessment::Due(String::new())))
+            }
             Action::Conclude { .. } => Outcome::Concluded(Conclusion::Succeeded),
         };
         self.queue.push_back(Event::Acted(ticket, Ok(outcome)));
@@ -264,7 +287,7 @@ impl GoodWorld {
 
     /// Whether a life of this service ends with success before anything else can go on.
     fn ends(&self, service: &Service, name: &ServiceName) -> bool {
-        service.is_task() || is_waited_for(&self.machine, name)
+        service.is_task() || self.awaited.contains(name)
     }
 
     /// A container that has just been made.
@@ -353,6 +376,11 @@ impl GoodWorld {
         match action {
             Action::Start { spec, .. } if spec.service().is_task() => {
                 let process = spec.service().process().expect("just looked");
+                if let Some(Phase::Due(reason)) = unit.map(|unit| &unit.task.phase)
+                    && !reason.is_empty()
+                {
+                    return reason.clone();
+                }
                 if process.check.is_some() { "if its check fails".to_owned() } else { "unless it is up to date".to_owned() }
             }
             Action::Create { .. } => "not found".to_owned(),
@@ -382,12 +410,11 @@ impl GoodWorld {
     }
 }
 
-/// Whether anybody waits for a service's end.
-fn is_waited_for(machine: &Supervisor, name: &ServiceName) -> bool {
-    machine.deployment().is_some_and(|deployment| {
-        let mut edges = deployment.stack.services.values().filter_map(|other| other.common.depends_on.get(name));
-        edges.any(|edge| edge.condition == Condition::Completed)
-    })
+/// The services whose end anybody waits for.
+fn awaited(machine: &Supervisor) -> BTreeSet<ServiceName> {
+    let services = machine.deployment().into_iter().flat_map(|deployment| deployment.stack.services.values());
+    let edges = services.flat_map(|service| &service.common.depends_on);
+    edges.filter(|(_, edge)| edge.condition == Condition::Completed).map(|(name, _)| name.clone()).collect()
 }
 
 #[cfg(test)]
@@ -396,28 +423,39 @@ mod tests {
     use crate::plan::desired::Deployment;
     use crate::supervisor::request::{Restart, Up};
 
+    impl GoodWorld<'static> {
+        /// Where nothing is yet of these services.
+        fn of(services: &str) -> (Self, Deployment) {
+            let stack = format!(
+                r#"{{"directory": "/", "files": [], "services": {services}, "disabled": {{}}, "networks": {{"default": {{}}}},
+                    "volumes": {{}}, "secrets": {{}}, "configs": {{}}, "ports": {{}}, "requires": [], "generate": {{}}, "images": [],
+                    "owns": [], "welcome": null}}"#
+            );
+            let deployment = Deployment {
+                env: "test".parse().unwrap(),
+                stack: serde_json::from_str(&stack).unwrap(),
+                caller: crate::plan::desired::Caller::default(),
+                places: crate::plan::desired::Places::default(),
+            };
+            let world = GoodWorld {
+                machine: Supervisor::new(deployment.env.clone(), 0),
+                actual: Ok(Actual::default()),
+                plan: Plan::default(),
+                queue: VecDeque::new(),
+                because: Vec::new(),
+                answered: false,
+                looked: false,
+                awaited: BTreeSet::new(),
+                turns: 0,
+                assess: &|_, trusted, _| trusted.then_some(Assessment::UpToDate),
+            };
+            (world, deployment)
+        }
+    }
+
     /// What each of these requests causes, one after the other.
     fn plans(services: &str, requests: impl IntoIterator<Item = fn(&Deployment) -> Request>) -> Vec<Vec<String>> {
-        let stack = format!(
-            r#"{{"directory": "/", "files": [], "services": {services}, "disabled": {{}}, "networks": {{}}, "volumes": {{}},
-                "secrets": {{}}, "configs": {{}}, "ports": {{}}, "requires": [], "generate": {{}}, "images": [], "owns": [],
-                "welcome": null}}"#
-        );
-        let deployment = Deployment {
-            env: "test".parse().unwrap(),
-            stack: serde_json::from_str(&stack).unwrap(),
-            caller: crate::plan::desired::Caller::default(),
-            places: crate::plan::desired::Places::default(),
-        };
-        let mut world = GoodWorld {
-            machine: Supervisor::new(deployment.env.clone(), 0),
-            actual: Ok(Actual::default()),
-            plan: Plan::default(),
-            queue: VecDeque::new(),
-            because: Vec::new(),
-            answered: false,
-            looked: false,
-        };
+        let (mut world, deployment) = GoodWorld::of(services);
         let plan = |request: fn(&Deployment) -> Request| {
             world.plan = Plan::default();
             world.answered = false;
@@ -441,5 +479,24 @@ mod tests {
         let plans = plans(services, [up, up, make, up]);
         let builds = |plan: &Vec<String>| plan.iter().any(|step| step == "build image of web");
         assert_eq!(plans.iter().map(builds).collect::<Vec<_>>(), [true, false, true, false], "{plans:#?}");
+    }
+
+    #[test]
+    fn what_happens_to_a_thousand_replicas_at_once_is_looked_at_once() {
+        let stack = |count: u32| {
+            format!(
+                r#"{{"db": {{"common": {{}}, "kind": {{"container": {{"image": "db"}}}}}},
+                    "web": {{"common": {{"scale": {count}, "depends_on": {{"db": {{"condition": "service_healthy"}}}}}},
+                             "kind": {{"container": {{"image": "web", "networks": {{"default": null}}}}}}}}}}"#
+            )
+        };
+        let turns = |count| {
+            let (mut world, deployment) = GoodWorld::of(&stack(count));
+            world.queue.push_back(Event::Request(RequestId(0), Request::Up(Box::new(Up::of(deployment)))));
+            world.run();
+            assert_eq!(world.plan.steps.iter().filter(|step| step.verb == "start").count(), count as usize + 1);
+            world.turns
+        };
+        assert_eq!(turns(1000), turns(2));
     }
 }

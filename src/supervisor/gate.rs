@@ -227,6 +227,7 @@ impl Supervisor {
                         [self.start_gate(unit, &blocked), if unit.is_absent() { self.create_gate(unit) } else { Gate::Open }];
                     if let Some(Gate::Blocked(root, reason)) = gates.into_iter().find(|gate| matches!(gate, Gate::Blocked(..))) {
                         blocked.insert(name.clone(), (root, reason));
+                        break;
                     }
                 }
             }

@@ -97,6 +97,8 @@ pub struct Supervisor {
     pub(super) held: std::collections::BTreeSet<UnitId>,
     /// Services whose watches an `up` has armed.
     pub(super) watched: std::collections::BTreeSet<ServiceName>,
+    /// Services that somebody watches for as long as a connection lasts.
+    pub(super) watchers: BTreeMap<RequestId, std::collections::BTreeSet<ServiceName>>,
     /// The last `up` takes orphans away.
     pub(super) orphans_go: bool,
     /// The number of the last `Effect::Observe`.
@@ -146,6 +148,7 @@ impl Supervisor {
             syncs: BTreeMap::new(),
             held: std::collections::BTreeSet::new(),
             watched: std::collections::BTreeSet::new(),
+            watchers: BTreeMap::new(),
             orphans_go: false,
             asked: 0,
             forgotten: BTreeMap::new(),
@@ -168,7 +171,19 @@ impl Supervisor {
 
     /// Takes one thing that happened; returns what must be done about it, in order. Moments must not go back.
     pub fn step(&mut self, event: Event, now: Moment) -> Vec<Effect> {
+        self.steps([event], now)
+    }
+
+    /// The same for several things that have happened by then, in this order. What follows from all of them is looked at once: a
+    /// pass takes as long as there are units.
+    pub fn steps(&mut self, events: impl IntoIterator<Item = Event>, now: Moment) -> Vec<Effect> {
         self.now = self.now.max(now);
+        events.into_iter().for_each(|event| self.hear(event));
+        self.reconcile();
+        std::mem::take(&mut self.effects)
+    }
+
+    fn hear(&mut self, event: Event) {
         match event {
             Event::Request(id, request) => self.requested(id, request),
             Event::Disconnected(id) => self.disconnected(id),
@@ -177,6 +192,7 @@ impl Supervisor {
             Event::EngineAway(message) => self.engine_is_away(message),
             Event::Acted(ticket, result) => self.acted(&ticket, result),
             Event::Progress(ticket, text) => self.tell(Notice::Progress { resource: ticket.resource, text }),
+            Event::Retrying(ticket, text) => self.setback(ticket.resource, text),
             Event::Exited { unit, incarnation, exit, remaining } => self.exited(&unit, incarnation, exit, remaining),
             Event::Probed(ticket, result) => self.probed(&ticket, result),
             Event::LineMatched(unit, incarnation) => self.line_matched(&unit, incarnation),
@@ -187,8 +203,6 @@ impl Supervisor {
             Event::Terminate => self.terminate(),
             Event::Tick => {}
         }
-        self.reconcile();
-        std::mem::take(&mut self.effects)
     }
 
     /// The moment at which `step(Event::Tick, …)` is due even if nothing happens.
@@ -234,6 +248,7 @@ impl Supervisor {
     fn pass(&mut self) -> bool {
         self.fire_watches();
         self.judge_deadlines();
+        self.call_off_images();
         self.reconcile_resources();
         let mut ids: Vec<UnitId> = self.units.keys().cloned().collect();
         // What starts first is asked first, so that effects read in the order in which they matter.
@@ -440,7 +455,7 @@ impl Supervisor {
         let due: Vec<ResourceId> = self
             .images
             .iter()
-            .filter(|(_, image)| image.is_due() && image.not_before <= self.now)
+            .filter(|(id, image)| image.is_due() && image.not_before <= self.now && self.is_waited_for(id))
             .map(|(id, _)| id.clone())
             .collect();
         for id in due {
@@ -612,7 +627,7 @@ impl Supervisor {
         let mut images: Vec<String> = self.images.values().map(|image| image.reference.clone()).collect();
         images.sort_unstable();
         images.dedup();
-        let query = Query { images, networks, volumes };
+        let query = Query { images, networks, volumes, renewals: self.renewals() };
         self.effects.push(Effect::Observe(self.asked, query));
     }
 

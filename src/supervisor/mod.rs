@@ -5,6 +5,7 @@
 //! as `up`.
 
 mod asked;
+mod fetching;
 mod gate;
 mod held;
 mod machine;

@@ -108,12 +108,13 @@ impl Supervisor {
                     return self.engine_did_not_answer(fault.message, failures);
                 }
                 if asked_again || (fault.kind == FaultKind::Temporary && failures < TRIES) {
-                    self.random = random;
-                    return;
+                    ResourceState::Retrying(next_try(&fault, resource.not_before.since(now)))
+                } else {
+                    let what = if kind == Kind::Network { "network" } else { "volume" };
+                    let reason = format!("{what} {}: {fault}", resource.name);
+                    resource.failed = Some(reason.clone());
+                    ResourceState::Failed(reason)
                 }
-                let reason = format!("{} {}: {fault}", if kind == Kind::Network { "network" } else { "volume" }, resource.name);
-                resource.failed = Some(reason.clone());
-                ResourceState::Failed(reason)
             }
         };
         let name = resource.name.clone();
@@ -128,7 +129,14 @@ impl Supervisor {
         // A build that was asked for during a pull is still to come.
         let renewed = image.renew.take_if(|renew| *renew == way);
         image.blind_until = asked;
-        if std::mem::take(&mut image.outdated) {
+        let outdated = std::mem::take(&mut image.outdated);
+        if std::mem::take(&mut image.called_off) && result.is_err() {
+            // Whoever waits for it again by now gets it by another try; what was to replace one that is there is still to do.
+            let renewed = if outdated { Some(Way::Build) } else { renewed };
+            image.renew = image.renew.or(renewed).filter(|_| image.wanted);
+            return;
+        }
+        if outdated {
             // Whatever became of it, it is of files that are others by now.
             image.renew = Some(Way::Build);
             return;
@@ -160,15 +168,19 @@ impl Supervisor {
                 let Some(kept) = kept else { return };
                 kept
             }
+            // A pull is tried again where it is done, as long as that makes sense.
             Err(fault)
-                if fault.kind != FaultKind::Permanent && (fault.kind == FaultKind::EngineAway || image.failures + 1 < TRIES) =>
+                if fault.kind == FaultKind::EngineAway
+                    || (built && fault.kind == FaultKind::Temporary && image.failures + 1 < TRIES) =>
             {
                 image.failures += 1;
                 image.renew = image.renew.or(renewed);
                 image.not_before = now + backoff(image.failures, &mut self.random);
-                let failures = image.failures;
+                let (failures, wait) = (image.failures, image.not_before.since(now));
                 if fault.kind == FaultKind::EngineAway {
                     self.engine_did_not_answer(fault.message, failures);
+                } else {
+                    self.setback(ticket.resource.clone(), next_try(&fault, wait));
                 }
                 return;
             }
@@ -180,6 +192,13 @@ impl Supervisor {
         };
         let name = self.images[&ticket.resource].reference.clone();
         self.tell(Notice::Resource { resource: ticket.resource.clone(), state, name });
+    }
+
+    /// Tells that an image did not come, and when it is tried again.
+    pub(super) fn setback(&mut self, resource: ResourceId, text: String) {
+        let Some(image) = self.images.get(&resource).filter(|image| !image.called_off) else { return };
+        let name = image.reference.clone();
+        self.tell(Notice::Resource { resource, state: ResourceState::Retrying(text), name });
     }
 
     fn unit_acted(&mut self, id: &UnitId, ticket: &Ticket, result: Result<Outcome, Fault>) {
@@ -269,7 +288,7 @@ impl Supervisor {
         let lasting = match fault.kind {
             FaultKind::EngineAway => false,
             FaultKind::Temporary => unit.failures >= TRIES,
-            FaultKind::Permanent => true,
+            FaultKind::Permanent | FaultKind::NoProgram | FaultKind::NotExecutable => true,
         };
         match step {
             Step::Table(
@@ -661,4 +680,9 @@ pub(super) fn begin_life(unit: &mut Unit, now: crate::base::moment::Moment) {
     unit.stopping = None;
     unit.given_up = false;
     unit.between_lives = false;
+}
+
+/// What went wrong, and how long it is until it is tried again.
+fn next_try(fault: &Fault, wait: Duration) -> String {
+    format!("{fault}; next try in {:.1} s", wait.as_secs_f64())
 }

@@ -11,6 +11,8 @@ use crate::plan::action::ResourceId;
 pub enum Notice {
     /// A unit's state or health changed.
     Unit(Box<UnitStatus>),
+    /// How a unit was found by a supervisor that has only begun: nothing has changed.
+    Found(Box<UnitStatus>),
     /// A network, volume or image: what is being done to it or was done.
     Resource {
         /// Which.
@@ -47,6 +49,21 @@ pub enum Notice {
     Settled,
     /// The supervisor ends.
     Ending,
+}
+
+impl Notice {
+    /// How a unit is, if it is about one.
+    pub fn unit(&self) -> Option<&UnitStatus> {
+        match self {
+            Notice::Unit(unit) | Notice::Found(unit) => Some(unit),
+            Notice::Resource { .. }
+            | Notice::Progress { .. }
+            | Notice::Because { .. }
+            | Notice::Message { .. }
+            | Notice::Settled
+            | Notice::Ending => None,
+        }
+    }
 }
 
 /// How important.
@@ -87,6 +104,8 @@ pub enum ResourceState {
     Removed,
     /// Left alone, for this reason.
     Kept(String),
+    /// It did not work, for this reason, and is tried again: `connection refused; next try in 2 s`.
+    Retrying(String),
     /// Failed, for this reason.
     Failed(String),
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::machine::{Kind, Supervisor};
-use super::notice::{Level, Notice};
+use super::notice::{Level, Notice, ResourceState};
 use super::resource::{Resource, Want};
 use super::status::UnitKind;
 use super::unit::{Have, Unit};
@@ -70,7 +70,7 @@ impl Supervisor {
     /// Compares one that is there with what is wanted of it.
     pub(super) fn compare(&mut self, kind: Kind, key: &str, seen: &SeenResource) {
         let Some(resource) = self.resources_mut(kind).get_mut(key) else { return };
-        if resource.want != Want::There || resource.external || resource.renew {
+        if resource.want != Want::There || resource.external || resource.renew || resource.kept.is_some() {
             return;
         }
         let name = resource.name.clone();
@@ -88,13 +88,21 @@ impl Supervisor {
         let made = seen.hash.as_ref().filter(|hash| !hash.as_str().is_empty());
         let (Some(made), Some(wanted)) = (made, &resource.hash) else { return };
         if made == wanted {
+            resource.asking = false;
             return;
         }
-        let reason = resource.changes.clone().unwrap_or_else(|| format!("the definition of {name} has changed"));
-        if kind == Kind::Network || resource.may_lose {
+        if kind == Kind::Network && !std::mem::replace(&mut resource.asking, true) {
+            // Nothing is announced, and no container touched, for what the engine will refuse; nor is anything answered before.
+            return self.look_now();
+        }
+        let reason = changes_of(resource);
+        resource.asking = false;
+        if let Some(obstacle) = &seen.obstacle {
+            let kept = format!("not made anew ({reason}): {obstacle}");
+            resource.kept = Some(kept.clone());
+            self.tell(Notice::Resource { resource: kind.id(key), state: ResourceState::Kept(kept), name });
+        } else if kind == Kind::Network || resource.may_lose {
             resource.renew = true;
-            let what = "recreate".to_owned();
-            self.tell(Notice::Because { resource: kind.id(key), what, reason });
         } else if !std::mem::replace(&mut resource.told, true) {
             let text = format!(
                 "the volume {name} stays as it was made, with its data, although its definition has changed ({reason}); \
@@ -102,6 +110,16 @@ impl Supervisor {
             );
             self.say(Level::Warning, text);
         }
+    }
+
+    /// The networks of which the engine is asked whether they can be made anew, with the subnets that they are to have.
+    pub(super) fn renewals(&self) -> BTreeMap<String, Vec<String>> {
+        let subnets = |key: &String| {
+            let network = self.deployment.as_ref().and_then(|deployment| deployment.stack.networks.get(key));
+            network.iter().flat_map(|network| &network.ipam.config).filter_map(|pool| pool.subnet.clone()).collect()
+        };
+        let asking = self.networks.iter().filter(|(_, network)| network.asking);
+        asking.map(|(key, network)| (network.name.clone(), subnets(key))).collect()
     }
 
     /// Has the containers made anew that use what is to be made anew, or that are in a network which is there no more; those
@@ -115,11 +133,19 @@ impl Supervisor {
             for (key, name) in renewed {
                 let others = self.units.values().filter(|unit| uses(unit, kind, &name) && !self.moves_along(unit));
                 let in_the_way = |unit: &&Unit| kind == Kind::Volume || matches!(unit.have, Have::Running { .. });
-                let Some(other) = others.filter(in_the_way).map(|unit| unit.id.clone()).next() else { continue };
-                self.resources_mut(kind).get_mut(&key).expect("just listed").renew = false;
-                let what = if kind == Kind::Network { "network" } else { "volume" };
-                let text = format!("the {what} {name} has changed, and stays as it was: {other} uses it");
-                self.say(Level::Warning, text);
+                let other = others.filter(in_the_way).map(|unit| unit.id.clone()).next();
+                let resource = self.resources_mut(kind).get_mut(&key).expect("just listed");
+                let was_told = std::mem::replace(&mut resource.told, true);
+                if let Some(other) = other {
+                    let what = if kind == Kind::Network { "network" } else { "volume" };
+                    let text = format!("the {what} {name} has changed, and stays as it was: {other} uses it");
+                    resource.renew = false;
+                    resource.kept = Some(text.clone());
+                    self.say(Level::Warning, text);
+                } else if !was_told {
+                    let reason = changes_of(resource);
+                    self.tell(Notice::Because { resource: kind.id(&key), what: "recreate".to_owned(), reason });
+                }
             }
         }
         let strangers: BTreeMap<UnitId, ServiceName> =
@@ -218,6 +244,11 @@ fn note(resource: &mut Resource, changes: Vec<String>) {
     if !changes.is_empty() {
         resource.changes = Some(changes.join(", "));
     }
+}
+
+/// What has changed in a network or volume, in the words of the file where they are known.
+fn changes_of(resource: &Resource) -> String {
+    resource.changes.clone().unwrap_or_else(|| format!("the definition of {} has changed", resource.name))
 }
 
 /// Why what lives in the namespaces of a service is made anew.

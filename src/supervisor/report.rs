@@ -151,16 +151,23 @@ impl Supervisor {
     /// Tells followers what has changed since the last pass.
     pub(super) fn report_changes(&mut self, blocked: &Blocked) {
         let mut news = Vec::new();
+        let unseen = self.seen < self.look_first && self.engine_away.is_none();
         for unit in self.units.values() {
+            let told = self.told.get(&unit.id);
+            if told.is_none() && unseen && unit.kind == UnitKind::Container {
+                // What the engine has of it is being asked.
+                continue;
+            }
             let status = self.status_of(unit, blocked);
-            let same = self.told.get(&unit.id).is_some_and(|told| same_news(told, &status));
-            if !same {
-                news.push(status);
+            if told.is_none_or(|told| !same_news(told, &status)) {
+                // What nobody has been told of yet, and is there, and is not being worked on, was so before.
+                let is_found = told.is_none() && unit.have != Have::Absent && unit.busy.is_none();
+                news.push(if is_found { Notice::Found(Box::new(status)) } else { Notice::Unit(Box::new(status)) });
             }
         }
         let gone: Vec<_> = self.told.keys().filter(|id| !self.units.contains_key(*id)).cloned().collect();
         for id in gone {
-            if let Some(status) = self.told.remove(&id) {
+            if let Some(status) = self.told.remove(&id).filter(|told| told.state != UnitState::Absent) {
                 self.tell(Notice::Unit(Box::new(UnitStatus {
                     state: UnitState::Absent,
                     health: None,
@@ -170,10 +177,12 @@ impl Supervisor {
                 })));
             }
         }
-        for status in news {
-            self.told.insert(status.unit.clone(), status.clone());
+        for notice in news {
+            if let Some(status) = notice.unit() {
+                self.told.insert(status.unit.clone(), status.clone());
+            }
             self.persist = true;
-            self.tell(Notice::Unit(Box::new(status)));
+            self.tell(notice);
         }
     }
 }

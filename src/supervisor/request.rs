@@ -38,6 +38,8 @@ pub enum Request {
     },
     /// The deployment in force.
     Deployment,
+    /// File changes act on these services, containers too, until the connection ends. Answered at once.
+    Watch(Select),
     /// Nothing but the notices, until the connection ends.
     Follow,
     /// The `up` of this connection no longer owns what it started.

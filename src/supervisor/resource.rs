@@ -36,6 +36,8 @@ pub struct Resource {
     pub may_lose: bool,
     /// It is being removed to be made anew.
     pub renew: bool,
+    /// It is to be made anew if the engine has nothing against it, which is being asked.
+    pub asking: bool,
     /// That it is not as it is wanted, or not ours, has been said.
     pub told: bool,
     /// The ticket of the action in flight.
@@ -66,6 +68,7 @@ impl Resource {
             changes: None,
             may_lose: false,
             renew: false,
+            asking: false,
             told: false,
             busy: None,
             failures: 0,
@@ -85,13 +88,13 @@ impl Resource {
 
     /// Whether a container can be made with it now.
     pub fn is_ready(&self) -> bool {
-        self.there == Some(true) && self.want == Want::There && self.busy.is_none() && !self.renew
+        self.there == Some(true) && self.want == Want::There && self.busy.is_none() && !self.renew && !self.asking
     }
 
     /// Whether it is on its way to another definition, or back: what joined it now would be in one that goes.
     pub fn is_being_remade(&self) -> bool {
         let settled = self.external || self.failed.is_some() || self.kept.is_some();
-        self.want == Want::There && !settled && (self.renew || self.busy.is_some() || self.there == Some(false))
+        self.want == Want::There && !settled && (self.renew || self.asking || self.busy.is_some() || self.there == Some(false))
     }
 
     /// Whether something is to be done about it: true to create, false to remove.
@@ -129,6 +132,8 @@ pub struct Image {
     pub outdated: bool,
     /// A pull of what can also be built has failed.
     pub unpullable: bool,
+    /// Nobody waits for the action in flight any more.
+    pub called_off: bool,
     /// The ticket of the action in flight, and what that is.
     pub busy: Option<(u64, Way)>,
     /// Faults in a row that may pass.
@@ -154,6 +159,7 @@ impl Image {
             source,
             outdated: false,
             unpullable: false,
+            called_off: false,
             busy: None,
             failures: 0,
             not_before: Moment::default(),

@@ -66,6 +66,7 @@ impl Supervisor {
                 let there = seen.contains_key(&resource.name);
                 resource.there = Some(there);
                 resource.renew &= there;
+                resource.asking &= there;
                 if resource.external && !there && resource.want == super::resource::Want::There {
                     let what = if kind == Kind::Network { "network" } else { "volume" };
                     resource.failed = Some(format!("{what} {} is declared `external` and does not exist", resource.name));
@@ -142,7 +143,10 @@ impl Supervisor {
         let unit = container.unit.as_ref().filter(|_| !container.one_off && container.replaces.is_some());
         unit.and_then(|id| self.units.get(id)).is_some_and(|unit| {
             let own_name = unit.spec.deployment.container_name(&unit.id);
-            unit.kind == UnitKind::Container && container.name != own_name && unit.container.as_ref() != Some(&container.id)
+            // One that we know by its id may have taken the place and not yet the name, when its supervisor was killed.
+            let is_running = matches!(container.state, SeenState::Running { .. } | SeenState::Restarting);
+            let is_in_place = unit.container.as_ref() == Some(&container.id) && is_running;
+            unit.kind == UnitKind::Container && container.name != own_name && !is_in_place
         })
     }
 

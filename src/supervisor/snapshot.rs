@@ -18,7 +18,7 @@ use super::unit::{Done, Have, Phase, Unit};
 use crate::base::moment::Moment;
 use crate::base::name::{EnvId, ServiceName, UnitId};
 use crate::plan::action::{Exit, Generation, Incarnation};
-use crate::plan::desired::Deployment;
+use crate::plan::desired::{Deployment, UnitSpec};
 use crate::plan::hash::ConfigHash;
 use crate::plan::next::Goal;
 
@@ -174,8 +174,11 @@ impl Supervisor {
         }
         let mut machine = Self::new(snapshot.env, seed);
         let Some(deployment) = snapshot.deployment else { return Ok(machine) };
+        let mut specs: BTreeMap<ServiceName, Option<UnitSpec>> = BTreeMap::new();
         for record in snapshot.units {
-            let Some(spec) = Self::spec_of(&deployment, &record.unit) else { continue };
+            let spec = specs.entry(record.unit.service.clone()).or_insert_with(|| Self::spec_of(&deployment, &record.unit));
+            let Some(spec) = spec.as_ref() else { continue };
+            let spec = UnitSpec { unit: record.unit.clone(), ..spec.clone() };
             let mut unit = Unit::new(spec, record.goal);
             let lost = unit.kind != UnitKind::Container && processes == Processes::Gone;
             unit.generation = record.generation;

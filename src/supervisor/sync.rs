@@ -4,7 +4,7 @@
 //! built: a build is only another image that is wanted, and the table does the rest.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::effect::Effect;
 use super::machine::Supervisor;
@@ -127,6 +127,18 @@ impl Supervisor {
         }
     }
 
+    /// What a copy brought, as the author of the stack would write it.
+    fn shown(&self, sync: &Sync) -> String {
+        let directory = self.deployment.as_ref().map(|deployment| deployment.stack.directory.clone()).unwrap_or_default();
+        let short = |path: &Path| path.strip_prefix(&directory).unwrap_or(path).display().to_string();
+        let Some(paths) = &sync.paths else { return format!("all of {}", short(&sync.rule.path)) };
+        match (paths.first(), paths.len()) {
+            (None, _) => short(&sync.rule.path),
+            (Some(only), 1) => short(only),
+            (Some(first), count) => format!("{} and {} more", short(first), count - 1),
+        }
+    }
+
     /// Whether an answer was one to a copy.
     pub(super) fn synced(&mut self, ticket: &Ticket, result: &Result<Outcome, Fault>) -> bool {
         let ResourceId::Unit(id) = &ticket.resource else { return false };
@@ -139,6 +151,8 @@ impl Supervisor {
             }
             Err(fault) => self.say(Level::Warning, format!("{id}: {}: {fault}", sync.rule.path.display())),
             Ok(_) => {
+                let text = format!("{id}: synced {}", self.shown(&sync));
+                self.say(Level::Info, text);
                 let restarts = sync.rule.action == WatchAction::SyncRestart;
                 let first = sync.paths.as_ref().and_then(|paths| paths.first());
                 // It may have gone while the answer was on its way.

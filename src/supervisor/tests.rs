@@ -16,7 +16,7 @@ use crate::base::name::UnitId;
 use crate::model::stack::Stack;
 use crate::plan::action::{Action, Assessment, Exit, Fault, FaultKind, Incarnation, Outcome, Ticket};
 use crate::plan::actual::{Actual, SeenContainer, SeenState};
-use crate::plan::desired::{Caller, Deployment, Places};
+use crate::plan::desired::{Caller, Deployment, Places, UnitSpec};
 use crate::plan::hash::ConfigHash;
 use crate::plan::render::Plan;
 
@@ -177,7 +177,8 @@ fn a_line_of_an_earlier_life_makes_nothing_ready() {
 /// What `up` would do to an environment whose living supervisor has written this machine down.
 fn plan(machine: &Supervisor, deployment: &Deployment, actual: Actual) -> Plan {
     let read = Supervisor::recover(machine.snapshot(), Processes::Alive, 0).unwrap();
-    read.forecast(Request::Up(Box::new(Up::of(deployment.clone()))), Ok(actual))
+    let assess = |_: &UnitSpec, trusted: bool, _: bool| trusted.then_some(Assessment::UpToDate);
+    read.forecast(Request::Up(Box::new(Up::of(deployment.clone()))), Ok(actual), &assess)
 }
 
 #[test]

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::effect::{Effect, Watched};
-use super::event::RuleId;
+use super::event::{RequestId, RuleId};
 use super::machine::Supervisor;
+use super::request::{Reply, Select};
 use crate::base::moment::Moment;
 use crate::base::name::ServiceName;
 use crate::model::watch::{Sources, WatchAction, WatchRule};
@@ -122,11 +123,30 @@ impl Watches {
 }
 
 impl Supervisor {
+    fn is_watched(&self, service: &ServiceName) -> bool {
+        self.watched.contains(service) || self.watchers.values().any(|watched| watched.contains(service))
+    }
+
+    /// File changes act on what runs of these services, until whoever asks for it goes away.
+    pub(super) fn watch_for(&mut self, id: RequestId, select: &Select) {
+        let Some(units) = self.present(id, &select.services) else { return };
+        for unit in &units {
+            let unit = self.units.get_mut(unit).expect("just chosen");
+            // What an earlier supervisor left running is looked after again.
+            if unit.goal == Goal::Left && unit.is_alive() {
+                unit.goal = Goal::Up;
+            }
+        }
+        self.need_again(&units);
+        self.watchers.insert(id, units.into_iter().map(|unit| unit.service).collect());
+        self.reply(id, Reply::Done { changed: false, warnings: Vec::new() });
+    }
+
     /// Arms the rules of what is wanted up, and only those.
     pub(super) fn arm_watches(&mut self) {
         let wanted: Vec<(ServiceName, WatchRule)> = match &self.deployment {
             Some(deployment) if !self.terminating => (deployment.stack.services.iter())
-                .filter(|(name, _)| self.watched.contains(*name) && self.units_of(name).any(|unit| unit.goal == Goal::Up))
+                .filter(|(name, _)| self.is_watched(name) && self.units_of(name).any(|unit| unit.goal == Goal::Up))
                 .flat_map(|(name, service)| {
                     let rules = service.common.develop.watch.iter();
                     // There is nowhere to copy the files of a process to.

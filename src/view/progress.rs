@@ -59,7 +59,9 @@ impl Progress {
 
     /// Shows one piece of news.
     pub fn show(&mut self, notice: &Notice) {
-        if let Form::Json = self.form {
+        if let Form::Json = self.form
+            && !matches!(notice, Notice::Found(_))
+        {
             return self.printer.say(json::line(notice).trim_end());
         }
         let paint = self.printer.paint_talk;
@@ -174,7 +176,8 @@ fn words(notice: &Notice) -> Option<News> {
             };
             Some(News { subject: None, text, mood, fleeting: false })
         }
-        Notice::Settled | Notice::Ending => None,
+        // That was so before.
+        Notice::Found(_) | Notice::Settled | Notice::Ending => None,
     }
 }
 
@@ -222,6 +225,7 @@ fn resource_words(state: &ResourceState) -> (String, Mood) {
         ResourceState::Removing => ("removing", Mood::Busy),
         ResourceState::Removed => ("removed", Mood::Idle),
         ResourceState::Kept(reason) => return (format!("kept: {reason}"), Mood::Warning),
+        ResourceState::Retrying(reason) => return (format!("failed: {reason}"), Mood::Busy),
         ResourceState::Failed(reason) => return (format!("failed: {reason}"), Mood::Bad),
     };
     (text.to_owned(), mood)

@@ -115,6 +115,13 @@ impl Tasks {
         assessment
     }
 
+    /// What [`Tasks::assess`] would say if it were asked now, as far as files tell; none where only the task's check can. Nothing is
+    /// locked and nothing is run.
+    pub fn foresee(&self, spec: &UnitSpec, trusted: bool, dependency_ran: bool) -> Result<Option<Assessment>, Fault> {
+        let task = Task::of(spec)?;
+        self.judge_files(&task, trusted, dependency_ran, || Facts::gather(spec, task.process).map_err(Fault::permanent))
+    }
+
     /// Locks a claimed task's outputs, unless it holds them: to be called before a run that no assessment precedes, as a
     /// further attempt or `restart TASK`. Waits while another environment makes them.
     pub fn hold(&self, spec: &UnitSpec) -> Result<(), Fault> {
@@ -191,35 +198,51 @@ impl Tasks {
     }
 
     fn judge(&self, task: &Task, trusted: bool, dependency_ran: bool, run_check: RunCheck) -> Result<Assessment, Fault> {
+        let facts = || {
+            let facts = self.held().get(&task.spec.unit).and_then(|held| lock(&held.state).facts.clone());
+            facts.ok_or_else(|| Fault::temporary("it was given up"))
+        };
+        Ok(match self.judge_files(task, trusted, dependency_ran, facts)? {
+            Some(assessment) => assessment,
+            None if run_check().is_err() => due("its check fails"),
+            None => Assessment::UpToDate,
+        })
+    }
+
+    /// The verdict without the check; none where that has to be asked.
+    fn judge_files(
+        &self,
+        task: &Task,
+        trusted: bool,
+        dependency_ran: bool,
+        facts: impl FnOnce() -> Result<Facts, Fault>,
+    ) -> Result<Option<Assessment>, Fault> {
         let Process { inputs, outputs, check, .. } = task.process;
         let has_files = !inputs.is_empty() || !outputs.is_empty();
         let has_check = check.is_some();
         if dependency_ran && !has_check {
-            return Ok(due("a task it depends on has run"));
+            return Ok(Some(due("a task it depends on has run")));
         }
         if !has_files && !has_check {
-            return Ok(if trusted { Assessment::UpToDate } else { due("it has not run since the start") });
+            return Ok(Some(if trusted { Assessment::UpToDate } else { due("it has not run since the start") }));
         }
         if let Some(missing) = task.missing_output()? {
-            return Ok(Assessment::Due(missing));
+            return Ok(Some(Assessment::Due(missing)));
         }
-        let facts = self.held().get(&task.spec.unit).and_then(|held| lock(&held.state).facts.clone());
-        let facts = facts.ok_or_else(|| Fault::temporary("it was given up"))?;
+        let facts = facts()?;
         for path in self.record_files(task) {
             match Record::read(&path) {
                 Some(record) => {
                     if let Some(change) = record.difference(&facts, task.spec) {
-                        return Ok(Assessment::Due(change));
+                        return Ok(Some(Assessment::Due(change)));
                     }
                 }
-                None if has_files => return Ok(due("never run here")),
+                None if has_files => return Ok(Some(due("never run here"))),
                 None => {}
             }
         }
-        if has_check && (dependency_ran || !trusted) && run_check().is_err() {
-            return Ok(due("its check fails"));
-        }
-        Ok(Assessment::UpToDate)
+        let is_asked = has_check && (dependency_ran || !trusted);
+        Ok((!is_asked).then_some(Assessment::UpToDate))
     }
 
     /// Where a success is recorded: one file for each output, or one of the environment's own.

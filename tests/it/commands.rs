@@ -16,7 +16,7 @@ processes:
 ";
 
 /// Every command that takes services, with what else it must be given.
-const OF_SERVICES: [&str; 28] = [
+const OF_SERVICES: [&str; 29] = [
     "up -d SERVICE",
     "down SERVICE",
     "stop SERVICE",
@@ -45,10 +45,11 @@ const OF_SERVICES: [&str; 28] = [
     "cp SERVICE:/x .",
     "commit SERVICE",
     "graph SERVICE",
+    "watch --no-up SERVICE",
 ];
 
 /// Every command, in its plainest form.
-const PLAIN: [&str; 37] = [
+const PLAIN: [&str; 38] = [
     "up -d",
     "down",
     "stop",
@@ -73,6 +74,7 @@ const PLAIN: [&str; 37] = [
     "pause",
     "unpause",
     "wait web",
+    "watch",
     "top",
     "stats --no-stream",
     "images",

@@ -2,7 +2,9 @@
 
 use bollard::models::VolumeCreateRequest;
 
-use crate::support::sandbox::{Sandbox, until};
+use nix::sys::signal::Signal;
+
+use crate::support::sandbox::{Sandbox, is_alive, until};
 
 /// Whether a command inside a service's container ends with 0.
 fn inside(sandbox: &Sandbox, service: &str, command: &[&str]) -> bool {
@@ -173,4 +175,37 @@ fn saved_files_come_into_a_watched_container_and_into_its_image() {
     until("and goes where it was", || inside(&sandbox, "web", &["test", "!", "-e", "/app/first"]));
     sandbox.write("made/word", "fresh\n");
     until("the image is built anew", || sandbox.run(&["exec", "-T", "made", "cat", "/word"]).out.contains("fresh"));
+}
+
+#[test]
+fn watch_acts_on_saved_files_until_it_ends_and_leaves_all_running() {
+    let stack = "services:\n  web:\n    image: IMAGE\n    command: [sleep, '1000']\n    init: true\n    develop:\n      watch: \
+                 [{path: src, action: sync, target: /app}]\n  \
+                 made:\n    build: made\n    command: [sleep, '1000']\n    init: true\n    develop:\n      watch: \
+                 [{path: made, action: rebuild}]\n  \
+                 plain: {image: IMAGE, command: [sleep, '1000'], init: true}\n";
+    let Some(sandbox) = Sandbox::with_engine("watch", stack) else { return };
+    let dockerfile = format!("FROM {}\nCOPY word /word\n", sandbox.engine().image());
+    for (path, text) in [("src/first", ""), ("made/word", "old\n"), ("made/Dockerfile", &dockerfile)] {
+        sandbox.write(path, text);
+    }
+    let said = sandbox.run(&["watch", "plain"]);
+    assert!(said.code == 2 && said.err.contains("nothing to watch"), "{said:?}");
+    let watch = sandbox.begin(&["watch"]);
+    watch.wait_for("watching");
+    sandbox.write("src/second", "new");
+    watch.wait_for("web:1: synced src/second");
+    sandbox.write("made/word", "fresh\n");
+    watch.wait_for("rebuild: ");
+    watch.wait_for("removed 1 image");
+    assert!(sandbox.ok(&["exec", "-T", "made", "cat", "/word"]).contains("fresh"));
+    let supervisor = sandbox.supervisor();
+    watch.signal(Signal::SIGINT);
+    assert_eq!(watch.end(), 130);
+    until("nobody watches any more", || !is_alive(supervisor));
+    assert!(["web-1", "made-1", "plain-1"].iter().all(|unit| sandbox.engine().is_running(unit)));
+    let watch = sandbox.begin(&["watch", "--no-up"]);
+    watch.wait_for("watching");
+    sandbox.write("src/third", "new");
+    watch.wait_for("web:1: synced src/third");
 }

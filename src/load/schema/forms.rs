@@ -375,6 +375,8 @@ pub(super) fn named_port(place: &Place<'_>, node: &mut Node, diagnostics: &mut D
             node.value = mapping([("first", integer(first, span)), ("last", integer(last, span)), ("range", is_range)], span);
         }
         Ok(_) => bad_value(place, node.span, "0 is no port that can be preferred", "write a number from 1 to 65535", diagnostics),
+        // That a number is too large is told by the shape.
+        Err(_) if matches!(&node.value, Value::Scalar(Scalar { kind: Kind::Int, .. })) => {}
         Err(why) => {
             let help = "write a port such as `8081`, or a range such as `30000-30100`";
             bad_value(place, node.span, why, help, diagnostics);

@@ -41,7 +41,9 @@ fn long_ports(process: bool, place: &Place<'_>, node: &mut Node, diagnostics: &m
         match split_port(text, process) {
             Ok(ports) => long.extend(ports.into_iter().map(|port| Node::new(port.long(item.span), item.span))),
             Err(why) => {
-                let help = "write `[ADDRESS:][HOST:]CONTAINER[/PROTOCOL]`";
+                // A process listens on the host itself: there is nothing that its port could be another one of.
+                let help =
+                    if process { "write `[ADDRESS:]PORT[/PROTOCOL]`" } else { "write `[ADDRESS:][HOST:]CONTAINER[/PROTOCOL]`" };
                 bad_value(&place.index(index), item.span, why, help, diagnostics);
             }
         }

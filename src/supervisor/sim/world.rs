@@ -365,7 +365,7 @@ impl World {
         }
         for (name, (hash, id)) in &self.networks {
             let (key, hash, id) = (Some("default".to_owned()), Some(hash.clone()), Some(id.clone()));
-            actual.networks.insert(name.clone(), SeenResource { key, hash, ours: true, id });
+            actual.networks.insert(name.clone(), SeenResource { key, hash, ours: true, id, obstacle: None });
         }
         if self.image {
             actual.images.insert("image".to_owned(), "sha".to_owned());

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::plan::actual::SeenResource;
-use crate::supervisor::notice::Level;
+use crate::supervisor::notice::{Level, ResourceState};
 
 /// `a`, in a network `front` with this option, with a volume `data` with this driver.
 fn stack(option: &str, driver: &str) -> Deployment {
@@ -18,7 +18,8 @@ fn stack(option: &str, driver: &str) -> Deployment {
 
 /// All of a stack, as the engine shows it.
 fn all_of(deployment: &Deployment, id: &str) -> Actual {
-    let ours = |key: &str, hash| SeenResource { key: Some(key.to_owned()), hash: Some(hash), ours: true, id: None };
+    let ours =
+        |key: &str, hash| SeenResource { key: Some(key.to_owned()), hash: Some(hash), ours: true, ..SeenResource::default() };
     let network = ours("front", ConfigHash::of_network(&deployment.stack.networks["front"]));
     let volume = ours("data", ConfigHash::of_volume(&deployment.stack.volumes["data"]));
     let container = SeenContainer {
@@ -82,6 +83,8 @@ fn a_changed_network_is_made_again_with_its_containers_around_it() {
     bench.effects.clear();
     bench.up(&new, |_| ());
     bench.look_at(all_of(&old, "n1"));
+    assert_eq!(reasons(&bench), Vec::<String>::new(), "the engine is asked first whether that can be");
+    bench.look_at(all_of(&old, "n1"));
     let reason = r#"network front: networks.front.driver_opts.mtu: "1500" → "1400""#;
     assert_eq!(reasons(&bench), [reason, "a:1: a network or volume that it uses is another one"]);
     assert_eq!(
@@ -115,6 +118,7 @@ fn what_has_ended_and_is_no_part_of_the_stack_now_does_not_run_again_for_a_chang
     bench.look_at(all(std::slice::from_ref(&ended)));
     bench.effects.clear();
     bench.up(&new, |_| ());
+    bench.look_at(all(std::slice::from_ref(&ended)));
     bench.look_at(all(std::slice::from_ref(&ended)));
     let done = play(&mut bench, 6);
     assert_eq!(done, ["stop a:1", "remove a:1", "remove network front", "create network front", "create a:1", "start a:1"]);
@@ -150,9 +154,43 @@ fn what_somebody_else_uses_stays_as_it_was() {
     let mut actual = all_of(&old, "n1");
     let stranger = SeenContainer { unit: Some(unit("old:1")), id: "stranger".to_owned(), ..actual.containers[0].clone() };
     actual.containers.push(stranger);
-    bench.look_at(actual);
-    assert_eq!(warnings(&bench)[0], "the network test_front has changed, and stays as it was: old:1 uses it");
-    assert_eq!(verbs(&bench), Vec::<String>::new());
+    for _ in 0..3 {
+        bench.look_at(actual.clone());
+        bench.tell(Event::EngineStirred);
+    }
+    assert_eq!(warnings(&bench), ["the network test_front has changed, and stays as it was: old:1 uses it"]);
+    assert_eq!((verbs(&bench), reasons(&bench)), (Vec::<String>::new(), Vec::<String>::new()));
+}
+
+#[test]
+fn a_network_that_cannot_be_made_anew_stays_and_that_is_told_once() {
+    let (old, new) = (stack("1500", "local"), stack("1400", "local"));
+    let mut bench = Bench::new();
+    bench.up(&old, |_| ());
+    bench.look_at(all_of(&old, "n1"));
+    bench.up(&new, |_| ());
+    bench.look_at(all_of(&old, "n1"));
+    let query = |effect: &Effect| match effect {
+        Effect::Observe(_, query) => Some(query.renewals.clone()),
+        _ => None,
+    };
+    let asked = bench.effects.iter().rev().find_map(query).unwrap();
+    assert_eq!(asked.keys().collect::<Vec<_>>(), ["test_front"]);
+    let mut actual = all_of(&old, "n1");
+    actual.networks.get_mut("test_front").unwrap().obstacle = Some("it is used by `x`".to_owned());
+    for _ in 0..3 {
+        bench.look_at(actual.clone());
+        bench.tell(Event::EngineStirred);
+    }
+    let kept: Vec<&str> = (bench.effects.iter())
+        .filter_map(|effect| match effect {
+            Effect::Tell(Notice::Resource { state: ResourceState::Kept(reason), .. }) => Some(reason.as_str()),
+            _ => None,
+        })
+        .collect();
+    let reason = r#"not made anew (networks.front.driver_opts.mtu: "1500" → "1400"): it is used by `x`"#;
+    assert_eq!(kept, [reason]);
+    assert_eq!((verbs(&bench), reasons(&bench)), (Vec::<String>::new(), Vec::<String>::new()));
 }
 
 #[test]

@@ -104,6 +104,19 @@ fn what_a_crash_left_of_a_replacement_is_brought_to_its_end() {
 }
 
 #[test]
+fn a_container_that_is_known_and_has_not_got_its_name_yet_gets_it() {
+    let new = version(2);
+    let mut bench = Bench::new();
+    bench.up(&new, |_| ());
+    bench.look(&[SeenContainer { state: SeenState::Created, ..running(&new) }]);
+    // Its supervisor had written down whose container it is, and was killed before the renaming.
+    let mut bench = Bench { machine: Supervisor::recover(bench.machine.snapshot(), Processes::Gone, 1).unwrap(), ..Bench::new() };
+    bench.up(&new, |_| ());
+    bench.look(&[SeenContainer { id: "id of a:1".to_owned(), ..beside(&new) }]);
+    assert_eq!(story(&bench), ["rename id of a:1 to test-a-1"]);
+}
+
+#[test]
 fn a_successor_of_compose_or_of_another_container_takes_nobody_s_place() {
     let (old, new) = (version(1), version(2));
     let foreign = SeenContainer { by_us: false, ..beside(&new) };

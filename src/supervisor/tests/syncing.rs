@@ -7,6 +7,7 @@ use crate::model::watch::WatchRule;
 use crate::plan::action::Fault;
 use crate::supervisor::event::RuleId;
 use crate::supervisor::notice::Level;
+use crate::supervisor::request::Select;
 
 /// `a`, built, with these rules for `/src`.
 fn watched(rules: Value) -> Deployment {
@@ -67,6 +68,28 @@ fn rules_of_containers_are_armed_by_asking_for_it() {
 }
 
 #[test]
+fn whoever_watches_arms_them_for_as_long_as_the_connection_lasts() {
+    let deployment = watched(json!([rule("sync", json!({})), rule("rebuild", json!({}))]));
+    let running = || [seen(&deployment, "a:1", SeenState::Running { birth: "1".to_owned() })];
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    bench.look(&running());
+    // With containers alone there is nothing to supervise: whoever watches finds a supervisor that has just begun.
+    let recovered = Supervisor::recover(bench.machine.snapshot(), Processes::Gone, 1).unwrap();
+    let mut bench = Bench { machine: recovered, ..Bench::new() };
+    bench.ask(5, Request::Watch(Select::default()));
+    bench.look(&running());
+    bench.look(&running());
+    assert_eq!(bench.armed_rules().len(), 2);
+    assert!(!bench.effects.iter().any(|effect| matches!(effect, Effect::Exit)));
+    bench.change(&["/src/a"]);
+    assert_eq!(bench.story_of_syncs(), ["sync id of a:1 /src/a"]);
+    bench.effects.clear();
+    bench.tell(Event::Disconnected(RequestId(5)));
+    assert!(bench.effects.iter().any(|effect| matches!(effect, Effect::Watch(list) if list.is_empty())));
+}
+
+#[test]
 fn changed_files_are_copied_one_change_after_the_other() {
     let mut bench = armed(&watched(json!([rule("sync", json!({}))])));
     bench.change(&["/src/b", "/src/a"]);
@@ -89,6 +112,25 @@ fn a_copy_that_fails_is_said_and_the_service_runs_on() {
         |it: &Effect| matches!(it, Effect::Tell(Notice::Message { level: Level::Warning, text }) if text.contains("read-only"));
     assert!(bench.effects.iter().any(said));
     assert_eq!(bench.story_of_syncs(), Vec::<String>::new());
+}
+
+#[test]
+fn each_batch_that_was_copied_is_told_in_one_line() {
+    let mut bench = armed(&watched(json!([rule("sync", json!({"initial_sync": true}))])));
+    let mut told = Vec::new();
+    for change in [&["/src/a"][..], &["/src/a"], &["/src/b", "/src/c", "/src/d"], &[]] {
+        let (ticket, _) = bench.take_act(|action| matches!(action, Action::Sync { .. }));
+        bench.answer(ticket, Outcome::Done);
+        told.extend(bench.effects.drain(..).filter_map(|effect| match effect {
+            Effect::Tell(Notice::Message { level: Level::Info, text }) => Some(text),
+            _ => None,
+        }));
+        if !change.is_empty() {
+            bench.change(change);
+        }
+    }
+    let all = ["a:1: synced all of /src", "a:1: synced /src/a", "a:1: synced /src/a", "a:1: synced /src/b and 2 more"];
+    assert_eq!(told, all);
 }
 
 #[test]
@@ -174,6 +216,34 @@ fn a_rebuild_that_is_asked_for_during_a_pull_follows_it() {
         let (ticket, _) = bench.take_act(|action| matches!(action, Action::Pull { .. }));
         bench.change(&["/src/a"]);
         bench.tell(Event::Acted(ticket, answer));
+        assert_eq!(bench.story_of_syncs(), ["build"]);
+    }
+}
+
+#[test]
+fn a_build_that_nobody_waits_for_any_more_is_called_off_and_is_no_failure() {
+    for end in [Request::Down(Down::default()), Request::Stop(crate::supervisor::request::Stop::default())] {
+        let deployment = watched(json!([rule("rebuild", json!({}))]));
+        let mut bench = Bench::new();
+        bench.up(&deployment, |up| up.build = true);
+        bench.look(&[]);
+        let (ticket, _) = bench.take_act(|action| matches!(action, Action::Build { .. }));
+        bench.ask(2, end);
+        let called_off = |effect: &Effect| matches!(effect, Effect::CallOff(serial) if *serial == ticket.serial);
+        assert_eq!(bench.effects.iter().filter(|effect| called_off(effect)).count(), 1);
+        bench.tell(Event::Acted(ticket, Err(Fault::permanent("it was called off"))));
+        bench.look(&[]);
+        let failed = |effect: &Effect| match effect {
+            Effect::Tell(Notice::Resource { state, .. }) => {
+                matches!(state, crate::supervisor::notice::ResourceState::Failed(_))
+            }
+            _ => false,
+        };
+        assert!(!bench.effects.iter().any(failed));
+        assert_eq!(bench.story_of_syncs(), Vec::<String>::new(), "and it is not begun again");
+        // Whoever asks again gets it.
+        bench.up(&deployment, |_| ());
+        bench.look(&[]);
         assert_eq!(bench.story_of_syncs(), ["build"]);
     }
 }

@@ -62,13 +62,16 @@ fn away(error: &Error) -> String {
 
 /// What a refusal means. The engine answers 500 for nearly everything that goes wrong at a start, so the text decides.
 fn refusal(status: u16, message: &str) -> Fault {
-    const PASSING: [&str; 12] = [
+    const PASSING: [&str; 15] = [
         "timeout",
         "timed out",
         "deadline exceeded",
         "connection reset",
         "connection refused",
         "no such host",
+        "server misbehaving",
+        "network is unreachable",
+        "no route to host",
         "temporary failure",
         "unexpected eof",
         "too many requests",
@@ -79,7 +82,19 @@ fn refusal(status: u16, message: &str) -> Fault {
     let message = plain(message);
     let lower = message.to_lowercase();
     let passing = matches!(status, 429 | 502 | 503 | 504) || (status >= 500 && PASSING.iter().any(|text| lower.contains(text)));
-    if passing { Fault::temporary(message) } else { Fault::permanent(message) }
+    if passing { Fault::temporary(message) } else { Fault { kind: lasting(&lower), message } }
+}
+
+/// What sort of refusal that trying again does not help: `exec: "x": executable file not found in $PATH`,
+/// `exec: "/x": permission denied`, `exec: "/x": stat /x: no such file or directory`.
+pub(super) fn lasting(lower: &str) -> FaultKind {
+    let Some((_, program)) = lower.split_once("exec: \"") else { return FaultKind::Permanent };
+    let says = |texts: &[&str]| texts.iter().any(|text| program.contains(text));
+    match () {
+        () if says(&["executable file not found", "no such file or directory"]) => FaultKind::NoProgram,
+        () if says(&["permission denied", "is a directory", "exec format error"]) => FaultKind::NotExecutable,
+        () => FaultKind::Permanent,
+    }
 }
 
 /// The engine's words without what only its authors understand.
@@ -127,7 +142,7 @@ mod tests {
             (
                 400,
                 "failed to create shim: OCI runtime create failed: container_linux.go:380: starting container process caused: exec: \"x\": executable file not found in $PATH: unknown",
-                FaultKind::Permanent,
+                FaultKind::NoProgram,
                 "exec: \"x\": executable file not found in $PATH: unknown",
             ),
             (404, "No such image: nope:latest", FaultKind::Permanent, "No such image: nope:latest"),

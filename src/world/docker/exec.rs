@@ -15,7 +15,7 @@ use super::logs::LogStream;
 use super::{Docker, error};
 use crate::model::health::HealthCheck;
 use crate::model::hook::Hook;
-use crate::plan::action::Fault;
+use crate::plan::action::{Fault, FaultKind};
 use crate::supervisor::event::ProbeResult;
 
 /// How much of a command's output is kept for messages.
@@ -209,11 +209,24 @@ impl Session {
     }
 
     /// Carries input and output until the command has ended. Answers with its exit code.
-    pub async fn carry(self, stdin: impl AsyncRead + Unpin, sink: impl FnMut(LogStream, &[u8])) -> Result<i32, Fault> {
+    pub async fn carry(self, stdin: impl AsyncRead + Unpin, mut sink: impl FnMut(LogStream, &[u8])) -> Result<i32, Fault> {
         let Self { docker, id, at_end, output, input } = self;
-        carry(output, input, at_end, stdin, sink).await?;
-        exit_code(&docker, &id).await
+        let mut begin = Vec::new();
+        let kept = |stream, bytes: &[u8]| {
+            let room = KEPT.saturating_sub(begin.len());
+            begin.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            sink(stream, bytes);
+        };
+        carry(output, input, at_end, stdin, kept).await?;
+        Ok(as_a_shell(exit_code(&docker, &id).await?, &String::from_utf8_lossy(&begin)))
     }
+}
+
+/// The code of a command as a shell would have it. An engine that had to say why it did not run says so in its place, and, before
+/// release 28, ends with 126 whatever the reason was.
+fn as_a_shell(code: i32, begin: &str) -> i32 {
+    let is_refusal = code == 126 && begin.starts_with("OCI runtime exec failed");
+    if is_refusal && error::lasting(&begin.to_lowercase()) == FaultKind::NoProgram { 127 } else { code }
 }
 
 /// The number of a process of this host inside the container that it belongs to; none when it does not, as with an engine on

@@ -10,7 +10,7 @@ use bollard::query_parameters::{
 };
 use crossbeam_channel::Sender;
 use futures_util::stream::StreamExt;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::connect::Link;
 use super::context::Context;
@@ -22,9 +22,11 @@ use crate::plan::action::{Fault, FaultKind, Outcome, Ticket};
 use crate::plan::desired::Deployment;
 use crate::supervisor::event::Event;
 
-/// How often a pull is tried, and how long the first pause is; each further one is twice as long.
-const ATTEMPTS: u32 = 5;
+/// How long the first pause between two tries of a pull is; each further one is twice as long.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a pull is tried that brings nothing. What has brought something is given as long once more.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How long a registry is waited for that there is another way than.
 const FIRST_WORD: Duration = Duration::from_secs(10);
@@ -54,16 +56,23 @@ impl Docker {
         let link = self.link().await?;
         let credentials = self.credentials(reference).await;
         let mut reporter = Reporter::new(ticket, events);
-        let mut pause = PAUSE;
-        for attempt in 1.. {
-            let fault = match pull_once(&link, reference, platform, patience, credentials.clone(), &mut reporter).await {
+        let (mut pause, mut begun) = (PAUSE, Instant::now());
+        loop {
+            let limit = match patience {
+                Patience::Once => FIRST_WORD,
+                Patience::Retries => PATIENCE.saturating_sub(begun.elapsed()).max(PAUSE),
+            };
+            let fault = match pull_once(&link, reference, platform, limit, credentials.clone(), &mut reporter).await {
                 Ok(()) => break,
                 Err(fault) => fault,
             };
-            if fault.kind != FaultKind::Temporary || attempt == ATTEMPTS || patience == Patience::Once {
+            if reporter.has_moved() {
+                (pause, begun) = (PAUSE, Instant::now());
+            }
+            if fault.kind != FaultKind::Temporary || patience == Patience::Once || begun.elapsed() + pause >= PATIENCE {
                 return Err(fault);
             }
-            reporter.say(&format!("{fault}; next try in {} s", pause.as_secs()));
+            reporter.retrying(format!("{fault}; next try in {} s", pause.as_secs()));
             sleep(pause).await;
             pause *= 2;
         }
@@ -147,7 +156,7 @@ async fn pull_once(
     link: &Link,
     reference: &str,
     platform: Option<&str>,
-    patience: Patience,
+    first_word: Duration,
     credentials: Option<bollard::auth::DockerCredentials>,
     reporter: &mut Reporter<'_>,
 ) -> Result<(), Fault> {
@@ -156,8 +165,8 @@ async fn pull_once(
     let reference = if tag.is_some() { reference.to_owned() } else { format!("{reference}:latest") };
     let options = CreateImageOptionsBuilder::default().from_image(&reference).platform(platform.unwrap_or_default()).build();
     let mut steps = pin!(link.patient().create_image(Some(options), None, credentials).peekable());
-    if patience == Patience::Once && tokio::time::timeout(FIRST_WORD, steps.as_mut().peek()).await.is_err() {
-        return Err(Fault::temporary(format!("its registry has not answered for {} s", FIRST_WORD.as_secs())));
+    if tokio::time::timeout(first_word, steps.as_mut().peek()).await.is_err() {
+        return Err(Fault::temporary(format!("its registry has not answered for {} s", first_word.as_secs())));
     }
     while let Some(step) = steps.next().await {
         let CreateImageInfo { id, status, progress_detail, .. } = step?;

@@ -1,8 +1,10 @@
 //! Networks of an environment.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
+use bollard::query_parameters::ListNetworksOptions;
 use tokio::time::{Instant, sleep};
 
 use super::connect::{ApiVersion, Link};
@@ -76,6 +78,48 @@ fn stuck(name: &str, own: &[String], refusal: &Fault) -> String {
         );
     }
     format!("network `{name}` is still used by {}", own.join(", "))
+}
+
+/// What keeps a network from being removed and made anew with these subnets.
+pub(super) async fn obstacle(link: &Link, env: &EnvId, name: &str, subnets: &[String]) -> Result<Option<String>, Fault> {
+    let users = users(link, name, Some(env.as_str())).await?;
+    if !users.foreign.is_empty() {
+        return Ok(Some(format!("it is used by {}", users.foreign.join(", "))));
+    }
+    if subnets.is_empty() {
+        return Ok(None);
+    }
+    let all = link.api.list_networks(None::<ListNetworksOptions>).await?;
+    for other in all.into_iter().filter(|other| other.name.as_deref() != Some(name)) {
+        let pools = other.ipam.into_iter().flat_map(|ipam| ipam.config.unwrap_or_default()).filter_map(|pool| pool.subnet);
+        for taken in pools {
+            if let Some(subnet) = subnets.iter().find(|subnet| overlap(subnet, &taken)) {
+                let other = other.name.as_deref().unwrap_or_default();
+                return Ok(Some(format!("its subnet {subnet} overlaps with {taken} of the network `{other}`")));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Whether two subnets have addresses in common; what is none has none.
+fn overlap(one: &str, other: &str) -> bool {
+    let subnet = |text: &str| {
+        let (address, bits) = text.split_once('/')?;
+        let (address, width) = match address.parse::<IpAddr>().ok()? {
+            IpAddr::V4(address) => (u128::from(u32::from(address)), 32),
+            IpAddr::V6(address) => (u128::from(address), 128),
+        };
+        Some((address, width, bits.parse::<u32>().ok().filter(|bits| *bits <= width)?))
+    };
+    match (subnet(one), subnet(other)) {
+        (Some((a, width, bits)), Some((b, of_other, other_bits))) if width == of_other => {
+            // All bits of a shift are too many for it: then there is nothing to compare.
+            let shift = width - bits.min(other_bits);
+            a.checked_shr(shift).unwrap_or(0) == b.checked_shr(shift).unwrap_or(0)
+        }
+        _ => false,
+    }
 }
 
 /// Who is connected to a network.
@@ -198,6 +242,21 @@ mod tests {
                 "EnableIPv4": false, "EnableIPv6": true, "Labels": {"mine": "x", "com.docker.compose.network": "front"},
                 "IPAM": {"Driver": "default", "Options": {"p": "2"}, "Config": [pool]}})
         );
+    }
+
+    #[test]
+    fn subnets_overlap_where_they_have_addresses_in_common() {
+        for (one, other, expected) in [
+            ("10.5.0.0/16", "10.5.7.0/24", true),
+            ("10.5.0.0/16", "10.6.0.0/16", false),
+            ("10.5.0.0/16", "0.0.0.0/0", true),
+            ("fd00::/64", "fd00::1:0/112", true),
+            ("fd00::/64", "fd00:0:0:1::/64", false),
+            ("::/0", "10.5.0.0/16", false),
+            ("nonsense", "10.5.0.0/16", false),
+        ] {
+            assert_eq!(overlap(one, other), expected, "{one} {other}");
+        }
     }
 
     #[test]

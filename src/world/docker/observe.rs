@@ -18,7 +18,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::connect::Link;
 use super::labels::{self, Labels};
-use super::{AT_ONCE, Docker, error, time};
+use super::{AT_ONCE, Docker, error, network, time};
 use crate::base::name::EnvId;
 use crate::plan::action::{Exit, Fault};
 use crate::plan::actual::{Actual, Query, SeenContainer, SeenHealth, SeenResource, SeenState};
@@ -90,7 +90,7 @@ impl Docker {
         let link = self.link().await?;
         let (containers, networks, volumes, (images, tagged)) = tokio::try_join!(
             self.seen_containers(&link, env),
-            seen_networks(&link, env, &query.networks),
+            seen_networks(&link, env, &query.networks, &query.renewals),
             seen_volumes(&link, env, &query.volumes),
             seen_images(&link, &query.images),
         )?;
@@ -266,10 +266,16 @@ fn seen_resource(labels: Option<&Labels>, env: &EnvId, key: &str) -> SeenResourc
         hash: hash.filter(|_| by_us),
         ours: labels::get(labels, labels::PROJECT) == Some(env.as_str()),
         id: None,
+        obstacle: None,
     }
 }
 
-async fn seen_networks(link: &Link, env: &EnvId, others: &[String]) -> Result<BTreeMap<String, SeenResource>, Fault> {
+async fn seen_networks(
+    link: &Link,
+    env: &EnvId,
+    others: &[String],
+    renewals: &BTreeMap<String, Vec<String>>,
+) -> Result<BTreeMap<String, SeenResource>, Fault> {
     let filters = HashMap::from([("label", vec![labels::of_env(env)])]);
     let options = ListNetworksOptionsBuilder::default().filters(&filters).build();
     let mut all = BTreeMap::new();
@@ -285,6 +291,11 @@ async fn seen_networks(link: &Link, env: &EnvId, others: &[String]) -> Result<BT
             }
             Err(error) if error::is_not_found(&error) => {}
             Err(error) => return Err(error.into()),
+        }
+    }
+    for (name, subnets) in renewals {
+        if let Some(seen) = all.get_mut(name) {
+            seen.obstacle = network::obstacle(link, env, name, subnets).await?;
         }
     }
     Ok(all)

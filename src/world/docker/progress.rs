@@ -19,17 +19,33 @@ pub(super) struct Reporter<'a> {
     events: &'a Sender<Event>,
     layers: Layers,
     next: Instant,
+    /// The most bytes that were there at once, when that was asked last.
+    most: i64,
 }
 
 impl<'a> Reporter<'a> {
     pub(super) fn new(ticket: &'a Ticket, events: &'a Sender<Event>) -> Self {
-        Self { ticket, events, layers: Layers::default(), next: Instant::now() }
+        Self { ticket, events, layers: Layers::default(), next: Instant::now(), most: 0 }
     }
 
     /// Tells a line.
     pub(super) fn say(&self, text: &str) {
         // Nobody listens when the supervisor ends, which then also ends this.
         let _ = self.events.send(Event::Progress(self.ticket.clone(), text.to_owned()));
+    }
+
+    /// Tells that an attempt has failed, and when the next one is.
+    pub(super) fn retrying(&self, text: String) {
+        // As above.
+        let _ = self.events.send(Event::Retrying(self.ticket.clone(), text));
+    }
+
+    /// Whether more has come than ever before when this was asked. An attempt that only repeats another moves nothing.
+    pub(super) fn has_moved(&mut self) -> bool {
+        let (loaded, _) = self.layers.sum();
+        let before = self.most;
+        self.most = before.max(loaded);
+        loaded > before
     }
 
     /// Takes in news of a layer; tells the whole a few times a second.
@@ -72,8 +88,13 @@ impl Layers {
         }
     }
 
+    /// Bytes that are there and bytes in all.
+    fn sum(&self) -> (i64, i64) {
+        self.loaded.values().fold((0, 0), |(loaded, all), layer| (loaded + layer.0, all + layer.1))
+    }
+
     fn text(&self) -> Option<String> {
-        let (loaded, all) = self.loaded.values().fold((0, 0), |(loaded, all), layer| (loaded + layer.0, all + layer.1));
+        let (loaded, all) = self.sum();
         match () {
             () if all == 0 => None,
             () if loaded == all && self.extracting => Some(format!("extracting {}", megabytes(all))),

@@ -42,6 +42,20 @@ impl Docker {
     }
 }
 
+impl Docker {
+    /// Removes the images that were built for an environment and have lost their name to a later build, unless containers still use
+    /// them. Answers with how many went.
+    pub async fn remove_untagged_images(&self, env: &EnvId) -> Result<usize, Fault> {
+        let filters = HashMap::from([("label", vec![labels::of_env(env)]), ("dangling", vec!["true".to_owned()])]);
+        let options = ListImagesOptionsBuilder::default().filters(&filters).build();
+        let mut removed = 0;
+        for image in self.link().await?.api.list_images(Some(options)).await? {
+            removed += usize::from(matches!(self.remove_image(&image.id).await?, Outcome::Done));
+        }
+        Ok(removed)
+    }
+}
+
 /// The names of the images that go. Where no file is known, labels and Compose's way of naming tell.
 fn names(built: &[Built], env: &EnvId, deployment: Option<&Deployment>, which: Prune) -> BTreeSet<String> {
     let is_default = |service: &ServiceName, tag: &str| tag.strip_suffix(":latest").unwrap_or(tag) == format!("{env}-{service}");

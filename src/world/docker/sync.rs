@@ -94,13 +94,25 @@ fn pack(rule: &WatchRule, paths: &[PathBuf]) -> io::Result<Packed> {
                 tar.append_data(&mut header, inside.trim_start_matches('/'), content.as_slice())?;
                 count += 1;
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => gone.push(inside),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                // With the last file of a directory the directory goes, if it is gone here too.
+                let outermost = path.ancestors().skip(1).take_while(|above| *above != rule.path && is_gone(above)).last();
+                let inside = outermost.and_then(|above| place_of(rule, above)).unwrap_or(inside);
+                if !gone.contains(&inside) {
+                    gone.push(inside);
+                }
+            }
             // Where a file was there is a directory now, whose files are told one by one.
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => {}
             Err(error) => return Err(io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))),
         }
     }
     Ok(Packed { archive: tar.into_inner()?, count, gone })
+}
+
+/// Whether there is nothing any more, not even a link that leads nowhere.
+fn is_gone(path: &Path) -> bool {
+    matches!(fs::symlink_metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
 /// Where a file belongs in the container; none for one that the rule does not watch, and for a target that is the root.
@@ -150,9 +162,10 @@ mod tests {
         fs::create_dir(dir.path().join("sub")).unwrap();
         fs::write(dir.path().join("sub/a"), "new").unwrap();
         fs::write(dir.path().join("file"), "").unwrap();
-        let paths = ["sub/a", "gone", "file/was-a-directory", "sub"].map(|path| dir.path().join(path));
-        let packed = pack(&rule(dir.path(), "/app"), &paths).unwrap();
-        assert_eq!((packed.count, packed.gone), (1, vec!["/app/gone".to_owned(), "/app/file/was-a-directory".to_owned()]));
+        let paths = ["sub/a", "sub/gone", "gone", "file/was-a-directory", "sub", "no/more/a", "no/more/b", "no/c"];
+        let packed = pack(&rule(dir.path(), "/app"), &paths.map(|path| dir.path().join(path))).unwrap();
+        let gone = ["/app/sub/gone", "/app/gone", "/app/file/was-a-directory", "/app/no"].map(str::to_owned);
+        assert_eq!((packed.count, packed.gone), (1, gone.to_vec()));
         let mut archive = tar::Archive::new(packed.archive.as_slice());
         let names: Vec<_> = archive.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().into_owned()).collect();
         assert_eq!(names, [Path::new("app/sub/a")]);

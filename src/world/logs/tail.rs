@@ -203,22 +203,8 @@ impl Reader {
         Ok(None)
     }
 
-    /// The files of the log with their inodes, the newest first. While they are being moved one may be seen twice, and there
-    /// are gaps: one at a time, but we may meet the same one twice.
     fn files(&self) -> Vec<(u32, u64)> {
-        let mut files = Vec::new();
-        let mut gap = 0;
-        for index in 0..MOST_FILES {
-            match fs::metadata(older(&self.path, index)) {
-                Ok(about) => {
-                    files.push((index, about.ino()));
-                    gap = 0;
-                }
-                Err(_) if gap == 2 => break,
-                Err(_) => gap += 1,
-            }
-        }
-        files
+        files(&self.path)
     }
 
     /// Goes back from the newest record to the first one that is wanted.
@@ -258,6 +244,44 @@ impl Reader {
         self.is_over |= run.is_some();
         Ok(start)
     }
+}
+
+/// The files of a log with their inodes, the newest first. While they are being moved one may be seen twice, and there are gaps:
+/// one at a time, but we may meet the same one twice.
+fn files(path: &Path) -> Vec<(u32, u64)> {
+    let mut files = Vec::new();
+    let mut gap = 0;
+    for index in 0..MOST_FILES {
+        match fs::metadata(older(path, index)) {
+            Ok(about) => {
+                files.push((index, about.ino()));
+                gap = 0;
+            }
+            Err(_) if gap == 2 => break,
+            Err(_) => gap += 1,
+        }
+    }
+    files
+}
+
+/// The number of the last life in a log that is this one, where one is named; none where there is no such life.
+pub fn last_run(path: &Path, named: Option<Incarnation>) -> io::Result<Option<Incarnation>> {
+    let mut time = (Vec::new(), Timestamp(0));
+    for (index, _) in files(path) {
+        let Some(current) = open_with_inode(&older(path, index))? else { continue };
+        let mut found = None;
+        backwards(current.reader.get_ref(), |_, line| match parse(line, &mut time).map(|record| record.part) {
+            Some(Part::Mark(Mark::Run(run))) if named.is_none_or(|named| named == run) => {
+                found = Some(run);
+                ControlFlow::Break(())
+            }
+            Some(_) | None => ControlFlow::Continue(()),
+        })?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
 }
 
 fn begins(run: Run, part: Part) -> bool {

@@ -137,9 +137,9 @@ pub fn find(program: &str, directory: &Path, path: Option<&str>) -> Result<PathB
         let file = directory.join(program.trim_start_matches("./"));
         return match kind(&file) {
             FileKind::Program => Ok(file),
-            FileKind::NotExecutable => Err(Fault::permanent(format!("`{}` is not executable", file.display()))),
-            FileKind::Directory => Err(Fault::permanent(format!("`{}` is a directory", file.display()))),
-            FileKind::Nothing => Err(Fault::permanent(format!("no such program `{}`", file.display()))),
+            FileKind::NotExecutable => Err(Fault::not_executable(format!("`{}` is not executable", file.display()))),
+            FileKind::Directory => Err(Fault::not_executable(format!("`{}` is a directory", file.display()))),
+            FileKind::Nothing => Err(Fault::no_program(format!("no such program `{}`", file.display()))),
         };
     }
     let path = path.unwrap_or(DEFAULT_PATH);
@@ -152,10 +152,10 @@ pub fn find(program: &str, directory: &Path, path: Option<&str>) -> Result<PathB
             FileKind::Directory | FileKind::Nothing => {}
         }
     }
-    Err(Fault::permanent(match refused {
-        Some(file) => format!("`{}` is not executable", file.display()),
-        None => format!("no such program `{program}` in PATH {path}"),
-    }))
+    Err(match refused {
+        Some(file) => Fault::not_executable(format!("`{}` is not executable", file.display())),
+        None => Fault::no_program(format!("no such program `{program}` in PATH {path}")),
+    })
 }
 
 enum FileKind {
@@ -233,11 +233,13 @@ pub(super) fn explain_plain(error: &SpawnError, launch: &Launch) -> Fault {
 
 fn explain_execute(errno: Errno, launch: &Launch) -> Fault {
     let program = launch.program.to_string_lossy();
-    Fault::permanent(match errno {
-        Errno::ENOENT => match interpreter(&launch.program) {
-            Some(interpreter) => format!("`{program}` is to be run by `{interpreter}`, which does not exist"),
-            None => format!("`{program}` needs an interpreter or a loader that does not exist"),
-        },
+    Fault::not_executable(match errno {
+        Errno::ENOENT => {
+            return Fault::no_program(match interpreter(&launch.program) {
+                Some(interpreter) => format!("`{program}` is to be run by `{interpreter}`, which does not exist"),
+                None => format!("`{program}` needs an interpreter or a loader that does not exist"),
+            });
+        }
         Errno::ENOEXEC => format!("`{program}` is neither a program for this machine nor a script with a `#!` line"),
         Errno::EACCES => format!("`{program}` may not be executed by this user"),
         Errno::E2BIG => format!("arguments and environment of `{program}` are too long for the kernel"),

@@ -210,3 +210,31 @@ fn a_file_that_changes_during_the_run_makes_the_task_due_again() {
     run(&tasks, &spec);
     assert_eq!(assess(&tasks, &spec), "in.txt changed");
 }
+
+#[test]
+fn what_files_tell_of_a_task_is_foreseen_without_running_anything() {
+    let host = Host::new();
+    host.write("env/in", "1");
+    let tasks = host.tasks("env");
+    let foreseen = |check, trusted| {
+        let spec = host.spec("env", "run", &["@/in"], &["@/out"], check);
+        tasks.foresee(&spec, trusted, false).unwrap()
+    };
+    let due = |reason: &str| Some(Assessment::Due(reason.to_owned()));
+    assert_eq!(foreseen(false, true), due("output out is missing"));
+    host.write("env/out", "");
+    assert_eq!(foreseen(false, true), due("never run here"));
+    let spec = host.spec("env", "run", &["@/in"], &["@/out"], false);
+    tasks.claim(&spec.unit);
+    tasks.hold(&spec).unwrap();
+    assert_eq!(tasks.conclude(&spec, Exit::Code(0), &fine).unwrap(), Conclusion::Succeeded);
+    assert_eq!(foreseen(false, false), Some(Assessment::UpToDate));
+    host.write("env/in", "2");
+    assert!(matches!(foreseen(false, true), Some(Assessment::Due(reason)) if reason.contains("in")));
+    let spec = host.spec("env", "run", &["@/in"], &["@/out"], true);
+    tasks.claim(&spec.unit);
+    tasks.hold(&spec).unwrap();
+    assert_eq!(tasks.conclude(&spec, Exit::Code(0), &fine).unwrap(), Conclusion::Succeeded);
+    assert_eq!(foreseen(true, true), Some(Assessment::UpToDate));
+    assert_eq!(foreseen(true, false), None, "only its check can tell");
+}

@@ -105,7 +105,7 @@ fn exec_passes_input_output_and_the_code_on() {
         assert!(String::from_utf8_lossy(&shown).contains("40 100"), "{shown:?}");
 
         let missing = ExecSpec { command: words(&["nonesuch"]), ..ExecSpec::default() };
-        assert_eq!(run(missing, b"").await.0, 126);
+        assert_eq!(run(missing, b"").await.0, 127);
         let detached = ExecSpec { command: words(&["touch", "/x"]), ..ExecSpec::default() };
         corner.docker.exec_detached(&id, &detached).await.unwrap();
         while corner.sh(&id, "test -e /x").await.0 != 0 {}
@@ -143,7 +143,7 @@ fn a_one_off_copy_runs_beside_its_service() {
         }
         let missing = RunSpec { command: Some(words(&["nonesuch"])), ..RunSpec::default() };
         let fault = corner.docker.run(&spec, &missing).await.err().unwrap();
-        assert_eq!(fault.kind, FaultKind::Permanent);
+        assert_eq!(fault.kind, FaultKind::NoProgram);
         assert!(corner.observe().await.containers.is_empty(), "a copy that cannot start is not left behind");
     });
 }
