@@ -48,8 +48,6 @@ fn within(object: &'static Object, above: &str, mapping: &Mapping, refused: &mut
         match attribute.honoured {
             // A `false` asks for nothing that would be missed.
             Honoured::NotYet if matches!(entry.node.value, Value::Null | Value::Bool(false)) => {}
-            // So is it without the line.
-            Honoured::NotYet if key == "reload" && entry.node.as_text() == Some("stop-first") => {}
             Honoured::NotYet => refused.push(not_yet(&name, entry.key_span)),
             Honoured::Yes => below(&attribute.shape, &name, &entry.node, refused),
             Honoured::WithoutEffect => {}

@@ -362,6 +362,7 @@ impl Supervisor {
             self.set_goal(&running, Goal::Stopped);
             self.overrule(id, &running, "kill", &[Aim::Made, Aim::Started, Aim::Ready]);
             for unit in &running {
+                self.kill_second(unit);
                 let (now, unit) = (self.now, self.units.get_mut(unit).expect("just chosen"));
                 unit.hurry = Some(Duration::ZERO);
                 if unit.busy.is_none() {

@@ -24,7 +24,7 @@ fn simulation_of_many_worlds_keeps_every_promise() {
         return World::new(seed, true).live();
     }
     let worlds = number("BAISTACK_SIM_WORLDS").unwrap_or(WORLDS);
-    let (next, steps) = (AtomicU64::new(1), AtomicU64::new(0));
+    let (next, steps, reloads) = (AtomicU64::new(1), AtomicU64::new(0), AtomicU64::new(0));
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let failed = std::thread::scope(|scope| {
         let run = || {
@@ -36,10 +36,13 @@ fn simulation_of_many_worlds_keeps_every_promise() {
                 let world = std::panic::catch_unwind(|| {
                     let mut world = World::new(seed, false);
                     world.live_quietly();
-                    world.steps
+                    (world.steps, world.reloads)
                 });
                 match world {
-                    Ok(count) => steps.fetch_add(count, Ordering::Relaxed),
+                    Ok((count, reloaded)) => {
+                        steps.fetch_add(count, Ordering::Relaxed);
+                        reloads.fetch_add(reloaded, Ordering::Relaxed);
+                    }
                     Err(_) => return Some(seed),
                 };
             }
@@ -50,4 +53,5 @@ fn simulation_of_many_worlds_keeps_every_promise() {
     assert_eq!(failed, None, "replay it: BAISTACK_SIM_SEED={} cargo test simulation", failed.unwrap_or_default());
     // A simulation in which hardly anything happens would pass as well.
     assert!(steps.into_inner() > worlds * 20, "too little happened");
+    assert!(reloads.into_inner() >= worlds / 100, "too few lives took another's place");
 }

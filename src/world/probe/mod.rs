@@ -9,6 +9,7 @@ mod tcp;
 
 use std::fmt;
 use std::pin::pin;
+use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 use tokio::time::sleep;
@@ -36,6 +37,8 @@ pub struct ProbeContext {
     pub replica: u32,
     /// For a unit behind a proxy: the port that is held for it, and that of its present life, which is the one that is probed.
     pub proxied: Option<(u16, u16)>,
+    /// For a life beside another: what is older than this is not its own.
+    pub newer_than: Option<SystemTime>,
     /// Runs `test`; none where nothing can be run.
     pub test: Option<RunTest>,
     /// Asked after a connection to a port of this host; none where it cannot be known.
@@ -94,7 +97,7 @@ pub async fn check(check: &HealthCheck, cx: &ProbeContext) -> ProbeResult {
 fn parts<'a>(check: &'a HealthCheck, cx: &'a ProbeContext) -> Vec<(String, BoxFuture<'a, Result<String, String>>)> {
     let mut parts: Vec<(String, BoxFuture<'a, _>)> = Vec::new();
     if let Some(path) = &check.file {
-        parts.push((path.clone(), Box::pin(file::check(path))));
+        parts.push((path.clone(), Box::pin(file::check(path, cx.newer_than))));
     }
     if let Some(address) = &check.tcp {
         parts.push((address.clone(), Box::pin(tcp::check(address, cx))));

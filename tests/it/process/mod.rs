@@ -5,6 +5,7 @@ mod life;
 mod lines;
 mod places;
 mod privileges;
+mod reloading;
 mod requests;
 mod state;
 mod stops;
