@@ -15,7 +15,7 @@ use crate::base::duration;
 use crate::base::moment::Moment;
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::health::HealthCheck;
-use crate::model::process::Reload as Order;
+use crate::model::process::{OnUnhealthy, Reload as Order};
 use crate::plan::action::{Action, Exit, Fault, FaultKind, Incarnation, Outcome, ResourceId, Ticket};
 use crate::plan::desired::UnitSpec;
 use crate::plan::next::{Definition, Goal};
@@ -95,6 +95,11 @@ impl SecondLife {
         self.runs() && (self.check().is_none() || self.health.verdict == Some(Health::Healthy))
     }
 
+    /// What the last probe of it said, if it failed.
+    pub fn last_probe(&self) -> &str {
+        self.health.output.as_deref().unwrap_or_default().trim()
+    }
+
     /// Since when it has been coming up.
     pub fn rises_since(&self) -> Option<Moment> {
         self.since.filter(|_| self.role == Role::Next)
@@ -110,11 +115,12 @@ impl SecondLife {
         if let Some(exit) = self.leader_exit {
             return Some(format!("it ended before it was ready ({exit})"));
         }
-        if self.health.verdict == Some(Health::Unhealthy) {
-            let output = self.health.output.as_deref().unwrap_or_default().trim();
-            return Some(format!("it is unhealthy: {output}"));
+        let process = self.spec.service().process()?;
+        // As anywhere, the verdict alone ends nothing: it can turn.
+        if self.health.verdict == Some(Health::Unhealthy) && process.on_unhealthy == OnUnhealthy::Restart {
+            return Some(format!("unhealthy: {}", self.last_probe()));
         }
-        let limit = self.spec.service().process()?.start_timeout?;
+        let limit = process.start_timeout?;
         self.start_deadline().is_some_and(|deadline| deadline <= now).then(|| format!("not ready within {}", duration::format(limit)))
     }
 

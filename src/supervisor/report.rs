@@ -3,7 +3,7 @@
 use super::gate::{Blocked, Gate};
 use super::machine::Supervisor;
 use super::notice::Notice;
-use super::reload::Role;
+use super::reload::{Role, SecondLife};
 use super::status::{Status, UnitKind, UnitState, UnitStatus, Why};
 use super::unit::{Busy, Have, Phase, Step, Unit};
 use crate::base::name::ServiceName;
@@ -185,10 +185,13 @@ impl Supervisor {
 
 /// What there is to say of a unit's next life, beside the one that it has.
 fn reload_of(unit: &Unit) -> Option<String> {
-    let (second, reload) = (unit.second.as_ref().map(|second| second.role), &unit.reload);
-    match (second, reload) {
+    let (second, reload) = (unit.second.as_ref(), &unit.reload);
+    match (second.map(|second| second.role), reload) {
         _ if !matches!(unit.have, Have::Running { .. }) => None,
-        (Some(Role::Next), _) => Some("its next life gets ready".to_owned()),
+        (Some(Role::Next), _) => match second.map(SecondLife::last_probe).filter(|output| !output.is_empty()) {
+            Some(output) => Some(format!("its next life gets ready (last probe: {output})")),
+            None => Some("its next life gets ready".to_owned()),
+        },
         (Some(Role::Former), None) => Some("its life before ends".to_owned()),
         (Some(Role::Former | Role::Unwanted) | None, Some(_)) => Some("its next life is about to start".to_owned()),
         (Some(Role::Unwanted) | None, None) => {
