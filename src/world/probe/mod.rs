@@ -6,6 +6,7 @@ mod file;
 mod grpc;
 mod http;
 mod tcp;
+mod tls;
 
 use std::fmt;
 use std::pin::pin;
