@@ -195,7 +195,6 @@ const NOT_YET: &[(&str, &str, bool)] = &[
     ("run", "remove-orphans", false),
     ("run", "use-aliases", false),
     ("up", "always-recreate-deps", false),
-    ("up", "menu", false),
     ("up", "no-build", false),
     ("up", "ui", false),
 ];
@@ -315,7 +314,7 @@ mod tests {
         for (line, name) in [
             ("ui", "`baistack ui`"),
             ("publish web:1", "`baistack publish`"),
-            ("up --menu", "`baistack up --menu`"),
+            ("up --ui", "`baistack up --ui`"),
             ("build --ssh default web", "`baistack build --ssh`"),
             ("--dry-run down", "`--dry-run`"),
         ] {
