@@ -15,6 +15,7 @@ use super::run_loop::HostError;
 use crate::base::name::UnitId;
 use crate::control::attach;
 use crate::control::server::{self, Hub};
+use crate::model::health::HealthCheck;
 use crate::plan::action::{Action, Fault, Outcome, Ticket};
 use crate::plan::desired::UnitSpec;
 use crate::supervisor::effect::{Effect, Probe};
@@ -288,15 +289,16 @@ impl Edges {
         let newer_than = self.native.began(&spec.unit, ticket.incarnation).filter(|_| beside);
         let proxied = spec.service().front(replica).and_then(|(_, public)| Some((public, port?)));
         let (docker, for_test, in_container) = (self.docker.clone(), check.clone(), container);
-        let test: probe::RunTest = Box::new(move |test| {
+        let test: probe::RunTest = Box::new(move |test, limit| {
             let (docker, check, test, spec) = (docker.clone(), for_test.clone(), test.to_vec(), spec.clone());
             match in_container.clone() {
                 Some(container) => Box::pin(async move {
+                    let check = HealthCheck { timeout: Some(limit), ..HealthCheck::clone(&check) };
                     let result = docker.probe(&container, &check).await;
                     if result.healthy { Ok(result.output) } else { Err(result.output) }
                 }),
                 None => Box::pin(async move {
-                    let run = tokio::task::spawn_blocking(move || run_test(&spec, &test, check.timeout(), port));
+                    let run = tokio::task::spawn_blocking(move || run_test(&spec, &test, limit, port));
                     run.await.unwrap_or_else(|error| Err(error.to_string()))
                 }),
             }

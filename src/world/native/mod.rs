@@ -297,6 +297,9 @@ impl Native {
         if let Some((_, life)) = others.nth(usize::from(beside)) {
             return Err(Fault::temporary(format!("its life number {} has not ended yet", life.0)));
         }
+        if !beside {
+            exec::end_tests(self.env, &spec.unit);
+        }
         let line = line.map(pump::LinePattern::new).transpose().map_err(|error| Fault::permanent(error.to_string()))?;
         let common = &spec.service().common;
         let mut order = Order::own(spec);

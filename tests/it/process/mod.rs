@@ -5,6 +5,7 @@ mod life;
 mod lines;
 mod places;
 mod privileges;
+mod probes;
 mod reloading;
 mod requests;
 mod state;
