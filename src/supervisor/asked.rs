@@ -531,6 +531,10 @@ impl Supervisor {
             if let Some(unit) = self.units.get_mut(id) {
                 unit.goal = goal;
                 unit.not_before = self.now;
+                if matches!(goal, Goal::Stopped | Goal::Gone) {
+                    // How its lives have ended says nothing about how its end will go.
+                    unit.failures = 0;
+                }
                 (unit.again, unit.sought) = (false, false);
             }
         }
