@@ -98,7 +98,7 @@ impl Supervisor {
             Have::Absent => UnitState::Absent,
             Have::Created | Have::Running { .. } => UnitState::Created,
             Have::Exited { exit, .. } if unit.stopped => {
-                UnitState::Stopped { code: exit.code(), killed: unit.killed || exit == Exit::Signal(9) }
+                UnitState::Stopped { code: exit.code(), killed: unit.killed || had_to_be_killed(unit, exit) }
             }
             Have::Exited { exit, .. } => UnitState::Exited { code: exit.code() },
         }
@@ -180,6 +180,19 @@ impl Supervisor {
             self.persist = true;
             self.tell(Notice::Unit(Box::new(status)));
         }
+    }
+}
+
+/// Whether an end was none of its own. An engine tells of a signal only by its number, and kills when the grace period is over.
+fn had_to_be_killed(unit: &Unit, exit: Exit) -> bool {
+    const KILLED: i32 = 128 + 9;
+    let asked_so = || {
+        let signal = unit.spec.service().common.stop_signal.as_deref().unwrap_or_default();
+        matches!(signal.trim_start_matches("SIG"), "KILL" | "9")
+    };
+    match unit.kind {
+        UnitKind::Container => exit.code() == KILLED && !asked_so(),
+        UnitKind::Process | UnitKind::Task => exit == Exit::Signal(9),
     }
 }
 
