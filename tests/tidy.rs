@@ -55,6 +55,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("serde_yaml", &["yaml/typed", "yaml/emit"]),
     ("signal_hook", &["world/signals"]),
     ("tar", &["world/docker"]),
+    ("tokio_rustls", &["world/probe"]),
     ("tokio", &["world/docker", "world/probe", "world/proxy", "control/server", "host"]),
     ("tracing_subscriber", &["cli/supervise"]),
 ];

@@ -190,7 +190,6 @@ const NOT_YET: &[(&str, &str, bool)] = &[
     ("down", "dry-run", false),
     ("kill", "remove-orphans", false),
     ("run", "remove-orphans", false),
-    ("up", "menu", false),
     ("up", "ui", false),
 ];
 
@@ -309,7 +308,7 @@ mod tests {
         for (line, name) in [
             ("ui", "`baistack ui`"),
             ("publish web:1", "`baistack publish`"),
-            ("up --menu", "`baistack up --menu`"),
+            ("up --ui", "`baistack up --ui`"),
             ("build --ssh default web", "`baistack build --ssh`"),
             ("--dry-run down", "`--dry-run`"),
         ] {

@@ -10,6 +10,7 @@ use std::thread;
 use super::CliError;
 use super::context::{Context, Ready, Watched};
 use super::interrupt::{self, Cause};
+use super::keys::{self, Menu};
 use super::log_feed::{self, LineWriter};
 use super::mask::Mask;
 use super::up::Args;
@@ -23,7 +24,7 @@ use crate::model::service::Service;
 use crate::plan::actual::{Query, SeenState};
 use crate::supervisor;
 use crate::supervisor::notice::Notice;
-use crate::supervisor::request::{Kill, Reply, Request, Up};
+use crate::supervisor::request::{Kill, Reply, Request, Restart, Up};
 use crate::supervisor::status::{UnitState, UnitStatus};
 use crate::view::log_lines::{LogLines, Prefix};
 use crate::view::printer::PrintError;
@@ -51,6 +52,8 @@ enum End {
     Ended(i32),
     /// The user went on without us.
     Detached,
+    /// The user has had enough.
+    Quit,
     /// The supervisor is no more.
     Lost,
 }
@@ -108,6 +111,13 @@ struct Foreground<'a> {
     /// An answer said that something failed.
     failed: bool,
     keys: Option<Keys>,
+    menu: Menu,
+    /// Restarts that a key asked for, and whose.
+    restarts: BTreeMap<u64, ServiceName>,
+    /// The only service whose lines are shown, if not all are.
+    only: Option<ServiceName>,
+    /// Lines that wait for the end of a question.
+    held: Vec<Line>,
 }
 
 /// The connection that holds the lease.
@@ -130,6 +140,7 @@ pub fn up(args: Args, up: Up, ready: &Ready, context: &Context) -> Result<Exit, 
     let paint = if args.logs.no_color { Paint::Off } else { context.printer.paint };
     let prefix = if args.logs.no_log_prefix { Prefix::None } else { Prefix::Name };
     let services = followed(&args, ready);
+    let selected = supervisor::select(&ready.deployment, &args.services, args.no_deps);
     let names = services.iter().map(|service| log_feed::speaker(&UnitId::new(service.clone(), 1)));
     let mut foreground = Foreground {
         watched: Watched::new(Progress::new(context.style, context.printer), args.quiet()),
@@ -147,6 +158,10 @@ pub fn up(args: Args, up: Up, ready: &Ready, context: &Context) -> Result<Exit, 
         feed: None,
         failed: false,
         keys: None,
+        menu: Menu::new(selected),
+        restarts: BTreeMap::new(),
+        only: None,
+        held: Vec::new(),
     };
     foreground.read_keys();
     foreground.follow(&Wanted { since: Some(started), services, follow: true, ..Wanted::default() })
@@ -154,10 +169,58 @@ pub fn up(args: Args, up: Up, ready: &Ready, context: &Context) -> Result<Exit, 
 
 impl Foreground<'_> {
     fn read_keys(&mut self) {
+        if self.args.menu == Some(false) {
+            return;
+        }
         let sender = self.sender.clone();
         self.keys = Keys::read(move |key| drop(sender.send(Happening::Key(key))));
         if self.keys.is_some() {
-            self.watched.progress.say("Press d to detach and leave everything running, Ctrl-C to stop it.");
+            self.watched.progress.say(keys::HINT);
+        }
+    }
+
+    /// Does what a key asks for; what it ends the foreground with, if it does.
+    fn press(&mut self, key: u8) -> Result<Option<End>, CliError> {
+        let was_asking = self.menu.question().is_some();
+        let wanted = self.menu.press(key);
+        if was_asking || self.menu.question().is_some() {
+            self.watched.progress.settle();
+            let interrupted = if was_asking { String::new() } else { self.writer.interrupted() };
+            self.context.printer.data(interrupted)?;
+            self.ask();
+        }
+        match wanted {
+            keys::Wanted::Nothing => {}
+            keys::Wanted::Detach => return Ok(Some(End::Detached)),
+            keys::Wanted::Quit => return Ok(Some(End::Quit)),
+            keys::Wanted::Restart(service) => {
+                let services = vec![service.clone()];
+                let sent = self.voice.send(Request::Restart(Restart { services, ..Restart::default() }));
+                // That the connection has ended is told as well.
+                if let Ok(id) = sent {
+                    self.restarts.insert(id, service);
+                }
+            }
+            keys::Wanted::Filter(only) => {
+                let whose = only.as_ref().map_or_else(|| "all services".to_owned(), |service| format!("`{service}` alone"));
+                self.only = only;
+                self.watched.progress.say(&format!("log of {whose}"));
+            }
+            keys::Wanted::Say(text) => self.watched.progress.say(&text),
+        }
+        if self.menu.question().is_none() {
+            for line in std::mem::take(&mut self.held) {
+                self.print(&line)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Shows the question anew, with what has been typed, or its end.
+    fn ask(&self) {
+        match self.menu.question() {
+            Some(question) => self.context.printer.ask(format!("\r{}{question}", term::CLEAR_LINE)),
+            None => self.context.printer.ask(format!("\r{}", term::CLEAR_LINE)),
         }
     }
 
@@ -174,10 +237,13 @@ impl Foreground<'_> {
                 }
                 Happening::Gone(LEASE) => Some(End::Lost),
                 Happening::Told(..) | Happening::Gone(_) => None,
-                Happening::Key(b'd' | b'D') => Some(End::Detached),
-                Happening::Key(_) => None,
+                Happening::Key(key) => match self.press(key) {
+                    Ok(end) => end,
+                    Err(CliError::Print(PrintError::ReaderGone)) => return self.stop(Exit::Success),
+                    Err(error) => return Err(error),
+                },
                 Happening::Interrupt(cause) => return self.stop(cause.exit()),
-                Happening::Line(line) => match self.print(&line) {
+                Happening::Line(line) => match self.print_later(line) {
                     Ok(()) => None,
                     // Whoever closes the output has seen enough of everything.
                     Err(PrintError::ReaderGone) => return self.stop(Exit::Success),
@@ -188,6 +254,7 @@ impl Foreground<'_> {
                 None => {}
                 Some(End::Ended(code)) => return self.ended(code),
                 Some(End::Detached) => return self.detach(),
+                Some(End::Quit) => return self.stop(Exit::Success),
                 Some(End::Lost) => {
                     self.drain()?;
                     return Err(CliError::Failed("the supervisor has ended, and its processes with it".to_owned()));
@@ -203,7 +270,14 @@ impl Foreground<'_> {
                 self.notice(*notice)?;
                 return Ok(None);
             }
-            Told::Reply { reply, .. } => self.mask.message(*reply),
+            Told::Reply { id, reply } => {
+                let reply = self.mask.message(*reply);
+                if let Some(service) = self.restarts.remove(&id) {
+                    self.restarted(&service, &reply);
+                    return Ok(None);
+                }
+                reply
+            }
         };
         self.wish.unheard = false;
         match reply {
@@ -231,6 +305,19 @@ impl Foreground<'_> {
         Ok(None)
     }
 
+    /// What has come of a restart that a key asked for.
+    fn restarted(&mut self, service: &ServiceName, reply: &Reply) {
+        match reply {
+            Reply::Failed { reasons } => reasons.iter().for_each(|reason| self.context.printer.error(reason)),
+            Reply::Overruled { by } => self.context.printer.error(format!("the restart of {service} was overruled by `{by}`")),
+            Reply::Refused { reason } | Reply::NotUp { reason } => self.context.printer.error(reason),
+            Reply::Done { .. } | Reply::Ended { .. } | Reply::Status(_) | Reply::Why(_) | Reply::Deployment(_) => {}
+        }
+        if self.menu.question().is_some() {
+            self.ask();
+        }
+    }
+
     fn notice(&mut self, notice: Notice) -> Result<(), CliError> {
         let notice = self.mask.message(notice);
         if let Some(unit) = notice.unit() {
@@ -240,7 +327,13 @@ impl Foreground<'_> {
                 feed.unit(unit, || context.engine()).map_err(CliError::failed)?;
             }
         }
-        self.watched.take(&notice);
+        if self.menu.question().is_some() {
+            self.context.printer.ask(format!("\r{}", term::CLEAR_LINE));
+            self.watched.take(&notice);
+            self.ask();
+        } else {
+            self.watched.take(&notice);
+        }
         Ok(())
     }
 
@@ -263,13 +356,41 @@ impl Foreground<'_> {
         Ok(())
     }
 
+    /// Nobody is asked any more.
+    fn leave_question(&mut self) -> Result<(), PrintError> {
+        if self.menu.leave() {
+            self.context.printer.ask("\n");
+        }
+        std::mem::take(&mut self.held).iter().try_for_each(|line| self.print(line))
+    }
+
+    /// A line must not tear a question, unless nobody answers that for long.
+    fn print_later(&mut self, line: Line) -> Result<(), PrintError> {
+        const MOST: usize = 10_000;
+        if self.menu.question().is_none() {
+            return self.print(&line);
+        }
+        self.held.push(line);
+        if self.held.len() < MOST {
+            return Ok(());
+        }
+        self.context.printer.ask("\n");
+        std::mem::take(&mut self.held).iter().try_for_each(|line| self.print(line))?;
+        self.ask();
+        Ok(())
+    }
+
     fn print(&mut self, line: &Line) -> Result<(), PrintError> {
+        if self.only.as_ref().is_some_and(|only| *only != line.unit.service) {
+            return Ok(());
+        }
         self.context.printer.data(self.writer.text(line))
     }
 
     /// Prints what the services had written before they ended.
     fn drain(&mut self) -> Result<(), CliError> {
         self.watched.progress.settle();
+        self.leave_question()?;
         let Some(feed) = self.feed.take() else { return Ok(()) };
         feed.finish().map_err(CliError::failed)?;
         while let Ok(happening) = self.happenings.try_recv() {
@@ -303,6 +424,8 @@ impl Foreground<'_> {
     fn stop(mut self, exit: Exit) -> Result<Exit, CliError> {
         self.keys = None;
         self.watched.progress.settle();
+        // Nobody need read what waited.
+        drop(self.leave_question());
         self.context.printer.say("stopping; Ctrl-C once more kills at once");
         let dir = self.context.env_dir(&self.ready.deployment.env)?;
         let Env::Alive(client) = attach::open(&dir)? else { return Ok(exit) };

@@ -29,6 +29,7 @@ pub mod init;
 pub mod inside;
 pub mod interrupt;
 pub mod isolate;
+pub mod keys;
 pub mod kill;
 pub mod loading;
 pub mod log_feed;

@@ -14,7 +14,8 @@ use crate::supervisor::request::{Abort, Recreate, Request, Up};
     after_help = "Examples:\n  baistack up               everything, logs in the foreground\n  baistack up -d --wait     in the background, back when \
                         all is healthy\n  baistack up -d web        one service and what it depends on\n\n\
                         Ctrl-C once stops what this `up` started, twice kills it; so do closing the terminal and ending the reader of \
-                        the output. `d` detaches. What was started with -d survives the terminal."
+                        the output. Keys: `d` detaches, `r` restarts a service, `f` filters the log, `q` stops, `h` lists them. What was started with -d \
+                        survives the terminal."
 )]
 pub struct Args {
     /// Services [default: all]
@@ -97,6 +98,10 @@ pub struct Args {
     /// Do not stop everything when a process of a Procfile ends
     #[arg(long)]
     pub keep_going: bool,
+    /// Whether single keys are read in the foreground, on a terminal [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(conflicts_with_all = ["detach", "wait"])]
+    pub menu: Option<bool>,
     /// Make volumes anew whose definition has changed: what they hold is lost
     #[arg(short, long)]
     pub yes: bool,

@@ -159,7 +159,7 @@ fn converse(stream: UnixStream, consoles: &Consoles, pump: &PumpHandle) -> Optio
     reader.read_line(&mut line).ok()?;
     let asked: Asked = serde_json::from_str(&line).ok()?;
     let mut writer = stream;
-    let Some((console, heard)) = in_one_life(|| consoles.of(&asked.unit), || pump.listen(&asked.unit)) else {
+    let Some((console, heard)) = in_one_life(|| consoles.of(&asked.unit), |console| pump.listen(&asked.unit, console.incarnation())) else {
         return answer(&mut writer, &Answer::Refused(format!("{} is not running", asked.unit)));
     };
     answer(&mut writer, &Answer::Attached { terminal: console.is_terminal(), input: console.reads() })?;
@@ -174,9 +174,9 @@ fn converse(stream: UnixStream, consoles: &Consoles, pump: &PumpHandle) -> Optio
 
 /// The console of the life that runs, with an ear that was there before that life ended: one that came later would wait for an end
 /// that has been told, or hear the next life. None where it has ended meanwhile.
-fn in_one_life<C, H>(console: impl Fn() -> Option<Arc<C>>, listen: impl FnOnce() -> H) -> Option<(Arc<C>, H)> {
+fn in_one_life<C, H>(console: impl Fn() -> Option<Arc<C>>, listen: impl FnOnce(&C) -> H) -> Option<(Arc<C>, H)> {
     let before = console()?;
-    let heard = listen();
+    let heard = listen(&before);
     let after = console().filter(|after| Arc::ptr_eq(&before, after))?;
     Some((after, heard))
 }
@@ -269,10 +269,10 @@ mod tests {
     fn who_comes_as_a_life_ends_is_not_left_waiting_for_its_end() {
         let present = std::cell::RefCell::new(Some(Arc::new(1)));
         let console = || present.borrow().clone();
-        assert_eq!(in_one_life(console, || "heard"), Some((Arc::new(1), "heard")));
-        assert_eq!(in_one_life(console, || drop(present.replace(Some(Arc::new(2))))), None, "the next life");
-        assert_eq!(in_one_life(console, || drop(present.take())), None, "none");
-        assert_eq!(in_one_life(console, || ()), None);
+        assert_eq!(in_one_life(console, |_| "heard"), Some((Arc::new(1), "heard")));
+        assert_eq!(in_one_life(console, |_| drop(present.replace(Some(Arc::new(2))))), None, "the next life");
+        assert_eq!(in_one_life(console, |_| drop(present.take())), None, "none");
+        assert_eq!(in_one_life(console, |_| ()), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::run_loop::HostError;
 use crate::base::name::UnitId;
 use crate::control::attach;
 use crate::control::server::{self, Hub};
+use crate::model::health::HealthCheck;
 use crate::plan::action::{Action, Fault, Outcome, Ticket};
 use crate::plan::desired::UnitSpec;
 use crate::supervisor::effect::{Effect, Probe};
@@ -145,7 +146,7 @@ impl Edges {
                     hooks.abort();
                 }
                 // What lives goes on making its outputs; the machine says it again after its end.
-                if self.native.root(&unit).is_none() {
+                if self.native.roots(&unit).is_empty() {
                     self.tasks.abandon(&unit);
                 }
             }
@@ -167,6 +168,7 @@ impl Edges {
                 );
             }
             Effect::Probe(ticket, probe) => self.probe(ticket, probe),
+            Effect::Lead(unit, incarnation) => self.native.lead(&unit, incarnation),
             Effect::Watch(list) => self.watcher.set(list),
             Effect::Reckon(reckoning) => self.send(schedule::reckon(reckoning)),
             Effect::Hold(units) => self.native.hold_sockets(&units),
@@ -284,27 +286,31 @@ impl Edges {
     }
 
     fn probe(&self, ticket: Ticket, probe: Probe) {
-        let Probe { spec, check, container } = probe;
-        let root = if container.is_none() { self.native.root(&spec.unit) } else { None };
-        let ports_owned = root.map(|root| -> probe::PortsOwned { Box::new(move |port| root.owns_listener(port)) });
+        let Probe { spec, check, container, beside } = probe;
+        let root = if container.is_none() { self.native.root(&spec.unit, ticket.incarnation) } else { None };
+        // What two lives listen at together is ours: which one is meant, another part of the check has to tell.
+        let others = if beside { self.native.roots(&spec.unit) } else { Vec::new() };
+        let ports_owned = root.map(|root| -> probe::PortsOwned { Box::new(move |port| root.owns_listener(&others, port)) });
         let replica = spec.unit.replica;
-        let port = self.native.port(&spec.unit);
+        let port = self.native.port(&spec.unit, ticket.incarnation);
+        let newer_than = self.native.began(&spec.unit, ticket.incarnation).filter(|_| beside);
         let proxied = spec.service().front(replica).and_then(|(_, public)| Some((public, port?)));
         let (docker, for_test, in_container) = (self.docker.clone(), check.clone(), container);
-        let test: probe::RunTest = Box::new(move |test| {
+        let test: probe::RunTest = Box::new(move |test, limit| {
             let (docker, check, test, spec) = (docker.clone(), for_test.clone(), test.to_vec(), spec.clone());
             match in_container.clone() {
                 Some(container) => Box::pin(async move {
+                    let check = HealthCheck { timeout: Some(limit), ..HealthCheck::clone(&check) };
                     let result = docker.probe(&container, &check).await;
                     if result.healthy { Ok(result.output) } else { Err(result.output) }
                 }),
                 None => Box::pin(async move {
-                    let run = tokio::task::spawn_blocking(move || run_test(&spec, &test, check.timeout(), port));
+                    let run = tokio::task::spawn_blocking(move || run_test(&spec, &test, limit, port));
                     run.await.unwrap_or_else(|error| Err(error.to_string()))
                 }),
             }
         });
-        let cx = ProbeContext { replica, proxied, test: Some(test), ports_owned };
+        let cx = ProbeContext { replica, proxied, newer_than, test: Some(test), ports_owned };
         self.spawn(
             async move { probe::check(&check, &cx).await },
             move |result| Event::Probed(ticket, result.unwrap_or_else(|panic| ProbeResult { healthy: false, output: panic })),

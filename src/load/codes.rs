@@ -93,6 +93,16 @@ pub const CODES: &[Code] = &[
         ],
     ),
     code(
+        "bad-reload",
+        "With `reload: start-first` a file change starts the next life of a process beside the present one, which is stopped when the \
+         next one is ready. So its `healthcheck` has to be one that only the next life can fulfil: a line of its log, a file that it \
+         writes, a `test`, or, with `proxy: true`, the port that it is told. A task cannot have two lives at a time.",
+        &[(
+            "stack.yaml",
+            "processes:\n  web:\n    command: ./web\n    healthcheck: {tcp: \"127.0.0.1:8080\"}\n    reload: start-first\n",
+        )],
+    ),
+    code(
         "bad-schedule",
         "A task runs by itself at the times of `cron` (minute, hour, day, month, weekday, in local time) or so long after its last \
          run began (`every`): one of the two, and not more often than every second.",

@@ -74,8 +74,6 @@ fn within(object: &'static Object, above: &str, mapping: &Mapping, found: &mut F
         match attribute.honoured {
             // A `false` asks for nothing that would be missed.
             Honoured::NotYet if matches!(entry.node.value, Value::Null | Value::Bool(false)) => {}
-            // So is it without the line.
-            Honoured::NotYet if key == "reload" && entry.node.as_text() == Some("stop-first") => {}
             Honoured::NotYet => found.refused.push(not_yet(&name, entry.key_span)),
             Honoured::Yes => below(&attribute.shape, &name, &entry.node, found),
             Honoured::WithoutEffect if is_what_happens_anyway(key, &entry.node) => {}

@@ -21,6 +21,9 @@ pub(super) fn check(service: &str, entry: &Entry, diagnostics: &mut Diagnostics)
     if let Some(diagnostic) = fault_of_proxy(&entry.node) {
         diagnostics.push(diagnostic);
     }
+    if let Some(diagnostic) = fault_of_reload(&entry.node) {
+        diagnostics.push(diagnostic);
+    }
     if let Some(diagnostic) = entry.node.get("schedule").filter(|node| !node.is_null()).and_then(fault_of_schedule) {
         diagnostics.push(diagnostic);
     }
@@ -33,7 +36,7 @@ fn fault_of_proxy(service: &Node) -> Option<Diagnostic> {
     let text = |port: &Node, key: &str| port.get(key).and_then(Node::as_text).unwrap_or_default().to_owned();
     let tcp: Vec<&Node> = ports.iter().filter(|port| text(port, "protocol") != "udp").collect();
     let variable = service.get("environment").and_then(Node::as_mapping).and_then(|given| given.entry("PORT"));
-    let task = ["schedule", "check", "inputs", "outputs"].iter().find_map(|key| service.as_mapping()?.entry(key));
+    let task = task_key(service);
     match tcp.as_slice() {
         _ if task.is_some() => {
             let help = "remove `proxy`: a task ends, and serves nobody";
@@ -49,6 +52,34 @@ fn fault_of_proxy(service: &Node) -> Option<Diagnostic> {
             bad("a proxy holds one port, and listens at it for the process").at(proxy.span, "").help("write `ports: [\"8080\"]`"),
         ),
     }
+}
+
+/// What makes a process a task.
+fn task_key(service: &Node) -> Option<&Entry> {
+    ["schedule", "check", "inputs", "outputs"].iter().find_map(|key| service.as_mapping()?.entry(key))
+}
+
+/// Whether a next life can be told from the present one while both run.
+fn fault_of_reload(service: &Node) -> Option<Diagnostic> {
+    let reload = service.get("reload").filter(|node| node.as_text() == Some("start-first"))?;
+    let bad = |message: &str, help: &str| Some(Diagnostic::error("bad-reload", message).at(reload.span, "").help(help));
+    if task_key(service).is_some() {
+        return bad("a task ends, and has one run at a time", "remove `reload`");
+    }
+    let is_true = |node: Option<&Node>| node.is_some_and(|node| matches!(node.value, Value::Bool(true)));
+    let check = service.get("healthcheck").filter(|check| !check.is_null() && !is_true(check.get("disable")));
+    let has = |key: &str| check.and_then(|check| check.get(key)).is_some_and(|node| !node.is_null());
+    let test = check.and_then(|check| check.get("test")).and_then(Node::as_sequence).unwrap_or_default();
+    let has_test = test.first().is_some_and(|kind| kind.as_text() != Some("NONE"));
+    let connects = ["http", "tcp", "grpc"].into_iter().any(has);
+    if has("log") || has("file") || has_test || (connects && is_true(service.get("proxy"))) {
+        return None;
+    }
+    if connects {
+        let help = "add `log: REGEX` to its `healthcheck`: a line that it writes when it is ready (or `test`, `file`, `proxy: true`)";
+        return bad("what answers this health check may be the life before, which listens at the same place", help);
+    }
+    bad("nothing says when the next life is ready, and the one before can end", "give it a `healthcheck`, such as `{log: REGEX}`")
 }
 
 /// The text of a cron time is looked at where it becomes a [`crate::model::schedule::Cron`].
@@ -196,6 +227,26 @@ mod tests {
             let expected: Vec<_> = expected.into_iter().map(|place| ("bad-proxy", place.to_owned())).collect();
             assert_eq!(said(&format!("a: {{proxy: true, {rest}}}")), expected, "{rest}");
         }
+    }
+
+    #[test]
+    fn a_next_life_that_cannot_be_told_from_the_one_before_is_refused() {
+        for (rest, is_wrong) in [
+            ("healthcheck: {log: ready}", false),
+            ("healthcheck: {file: ready}", false),
+            ("healthcheck: {test: [CMD, 'true']}", false),
+            ("healthcheck: {http: {url: 'http://a:1/'}, log: ready}", false),
+            ("healthcheck: {tcp: 'a:1'}, proxy: true, ports: [{target: 80, published: '80'}]", false),
+            ("healthcheck: {tcp: 'a:1'}", true),
+            ("healthcheck: {test: [NONE]}", true),
+            ("healthcheck: {log: ready, disable: true}", true),
+            ("tty: true", true),
+            ("healthcheck: {log: ready}, inputs: [a]", true),
+        ] {
+            let expected: Vec<_> = is_wrong.then(|| ("bad-reload", "start-first".to_owned())).into_iter().collect();
+            assert_eq!(said(&format!("a: {{reload: start-first, {rest}}}")), expected, "{rest}");
+        }
+        assert_eq!(said("a: {reload: stop-first}"), []);
     }
 
     #[test]

@@ -131,7 +131,10 @@ fn dependencies(
                     ),
                 );
             }
-            Some((target, process)) => health(name, dependency, edge, target, *process, diagnostics),
+            Some((target, process)) => {
+                health(name, dependency, edge, target, *process, diagnostics);
+                completion(name, dependency, edge, target, diagnostics);
+            }
             None => {}
         }
     }
@@ -152,6 +155,18 @@ fn health(name: &str, dependency: &str, edge: &Entry, target: &Entry, process: b
             .at(target.key_span, "defined here")
             .help("give it a `healthcheck`, or wait for `service_started`"),
         );
+    }
+}
+
+/// What is waited for to its end is a task, whatever else makes it one, and has one life at a time.
+fn completion(name: &str, dependency: &str, edge: &Entry, target: &Entry, diagnostics: &mut Diagnostics) {
+    let waits = edge.node.get("condition").and_then(Node::as_text) == Some("service_completed_successfully");
+    let reload = target.node.get("reload").filter(|reload| reload.as_text() == Some("start-first"));
+    if let (true, Some(reload)) = (waits, reload) {
+        let message = format!("`{name}` waits for the end of `{dependency}`, whose next life is to begin before that");
+        diagnostics.push(Diagnostic::error("bad-reload", message).at(reload.span, "").at(edge.key_span, "").help(
+            "remove `reload`, or wait for `service_healthy`",
+        ));
     }
 }
 

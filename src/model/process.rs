@@ -89,6 +89,9 @@ pub struct Process {
     /// Whether the supervisor holds its published port and forwards to the port of each life.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub proxy: bool,
+    /// Which life comes first on a restart by a file change.
+    #[serde(skip_serializing_if = "Reload::is_stop_first")]
+    pub reload: Reload,
     /// When a task runs by itself.
     pub schedule: Option<Schedule>,
     /// Whether it is a task: it has `check`, `inputs`, `outputs` or `schedule`, or something waits for its completion.
@@ -126,6 +129,24 @@ pub enum Isolation {
     None,
     /// A PID namespace of its own: whatever it starts ends with it.
     Pid,
+}
+
+/// `reload`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reload {
+    /// The present life ends before the next one begins.
+    #[default]
+    StopFirst,
+    /// The next life is ready before the present one ends.
+    StartFirst,
+}
+
+impl Reload {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+    fn is_stop_first(&self) -> bool {
+        *self == Self::StopFirst
+    }
 }
 
 /// One entry of `restart_on`.

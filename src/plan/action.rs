@@ -155,6 +155,8 @@ pub enum Action {
         incarnation: Incarnation,
         /// A regular expression that is looked for in the log of this life; a match is told once by `LineMatched`.
         line: Option<String>,
+        /// Beside another life of the unit, which goes on. Nothing that comes for the unit goes to it before `Effect::Lead`.
+        beside: bool,
     },
     /// Runs the `pre_stop` hooks and asks a unit to end. Answer: `Signalled` for a process (its end is told by `Exited`);
     /// for a container `Done` once it has ended (the engine knows `grace` and kills after it).

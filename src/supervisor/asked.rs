@@ -374,6 +374,7 @@ impl Supervisor {
             self.set_goal(&running, Goal::Stopped);
             self.overrule(id, &running, "kill", &[Aim::Made, Aim::Started, Aim::Ready]);
             for unit in &running {
+                self.kill_second(unit);
                 let (now, unit) = (self.now, self.units.get_mut(unit).expect("just chosen"));
                 unit.hurry = Some(Duration::ZERO);
                 if unit.busy.is_none() {
@@ -544,6 +545,10 @@ impl Supervisor {
             if let Some(unit) = self.units.get_mut(id) {
                 unit.goal = goal;
                 unit.not_before = self.now;
+                if matches!(goal, Goal::Stopped | Goal::Gone) {
+                    // How its lives have ended says nothing about how its end will go.
+                    unit.failures = 0;
+                }
                 (unit.again, unit.sought) = (false, false);
             }
         }

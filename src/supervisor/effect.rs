@@ -10,7 +10,7 @@ use crate::base::name::{ServiceName, UnitId};
 use crate::model::health::HealthCheck;
 use crate::model::schedule::Cron;
 use crate::model::watch::{Sources, WatchRule};
-use crate::plan::action::{Action, Ticket};
+use crate::plan::action::{Action, Incarnation, Ticket};
 use crate::plan::actual::Query;
 use crate::plan::desired::UnitSpec;
 
@@ -26,6 +26,8 @@ pub enum Effect {
     Observe(u64, Query),
     /// Probe a unit once, all parts but `log`; answer with `Event::Probed` exactly once, also when it takes too long.
     Probe(Ticket, Probe),
+    /// This life of a process is its unit's from now on: what comes for the unit goes to it, no longer to the one before.
+    Lead(UnitId, Incarnation),
     /// Watch these files, and no others.
     Watch(Vec<Watched>),
     /// The action of this ticket's number is not wanted any more: it is broken off, and answered all the same.
@@ -53,6 +55,8 @@ pub struct Probe {
     pub check: Arc<HealthCheck>,
     /// For a container: its id.
     pub container: Option<String>,
+    /// It is a life beside another of the unit: what that one has made or answers counts for nothing.
+    pub beside: bool,
 }
 
 /// A question to the wall clock: how long it is until it is time.

@@ -155,6 +155,7 @@ impl GoodWorld<'_> {
             Effect::Tell(Notice::Message { text, .. }) => self.plan.warnings.push(text),
             Effect::Tell(_)
             | Effect::Watch(_)
+            | Effect::Lead(..)
             | Effect::Abandon(_)
             | Effect::CallOff(_)
             | Effect::Hold(_)

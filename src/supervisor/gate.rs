@@ -79,7 +79,7 @@ impl Supervisor {
         if replaced { self.create_gate(unit) } else { Gate::Open }
     }
 
-    fn depends(&self, dependent: &ServiceName, on: &ServiceName) -> bool {
+    pub(super) fn depends(&self, dependent: &ServiceName, on: &ServiceName) -> bool {
         let mut queue = vec![dependent];
         let mut visited = std::collections::BTreeSet::new();
         while let Some(name) = queue.pop() {
@@ -142,7 +142,8 @@ impl Supervisor {
     pub(super) fn start_gate(&self, unit: &Unit, blocked: &Blocked) -> Gate {
         // One that was made before its network was remade joins the new one, once that is there.
         let networks = unit.spec.service().container().into_iter().flat_map(|container| container.networks.keys());
-        let mut remade = networks.filter(|key| self.networks.get(*key).is_some_and(Resource::is_being_remade));
+        let is_remade = |network: &Resource| network.is_being_remade() || self.is_unseen_by(unit, network);
+        let mut remade = networks.filter(|key| self.networks.get(*key).is_some_and(is_remade));
         if let Some(key) = remade.next() {
             return Gate::Waiting(format!("network {key}"));
         }
@@ -158,6 +159,12 @@ impl Supervisor {
             }
         }
         if waiting.is_empty() { Gate::Open } else { Gate::Waiting(waiting.join(", ")) }
+    }
+
+    /// Whether a container has been in a network of this name, and a look has yet to tell whether it is still the one that is there.
+    pub(super) fn is_unseen_by(&self, unit: &Unit, network: &Resource) -> bool {
+        let has_joined = unit.networks.get(&network.name).is_some_and(|id| !id.is_empty());
+        has_joined && unit.have != Have::Absent && network.blind_until >= self.seen
     }
 
     fn satisfied(&self, name: &ServiceName, dependency: &Dependency, blocked: &Blocked) -> Gate {

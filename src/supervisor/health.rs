@@ -52,6 +52,15 @@ impl HealthState {
         }
     }
 
+    /// What is known without asking anybody: as long as the line of the log is missing, and where that is all.
+    pub fn without_probe(&self, check: &HealthCheck) -> Option<(bool, String)> {
+        match &check.log {
+            Some(line) if !self.line_seen => Some((false, format!("no line of its log matches `{line}` yet"))),
+            _ if check.is_log_alone() => Some((true, String::new())),
+            Some(_) | None => None,
+        }
+    }
+
     /// Takes in a probe's answer. Returns whether the verdict changed.
     pub fn judge(&mut self, check: &HealthCheck, healthy: bool, output: String, now: Moment) -> bool {
         self.in_flight = None;

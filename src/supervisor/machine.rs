@@ -32,7 +32,7 @@ use std::time::Duration;
 
 /// After a `SIGKILL` that showed no effect it is sent again: a process may have been forked in between, or sit in a system
 /// call that cannot be interrupted.
-const KILL_AGAIN: Duration = Duration::from_secs(2);
+pub(super) const KILL_AGAIN: Duration = Duration::from_secs(2);
 /// For the images of `down --rmi`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Images {
@@ -212,7 +212,9 @@ impl Supervisor {
             let waits = unit.not_before > self.now && unit.busy.is_none() && unit.next_step(self.now).is_some();
             let start = unit.start_deadline().filter(|_| unit.ending.is_none() && unit.stopping.is_none());
             let probe = unit.health.next.filter(|_| unit.is_current() && !unit.paused);
-            [stopping, waits.then_some(unit.not_before), start, probe, unit.task.timer.wake()]
+            let second = unit.second.as_ref().and_then(|second| second.wake(self.now));
+            let reload = unit.reload.as_ref().map(|reload| reload.not_before).filter(|moment| *moment > self.now);
+            [stopping, waits.then_some(unit.not_before), start, probe, unit.task.timer.wake(), second, reload]
         });
         let resources = (self.networks.values().chain(self.volumes.values()))
             .map(|resource| (resource.not_before > self.now && resource.next().is_some()).then_some(resource.not_before));
@@ -256,8 +258,13 @@ impl Supervisor {
         // Before the units' turn: a verdict that needs no probe (`log` alone) opens gates at once, and nothing else would wake us.
         for id in &ids {
             self.probe_if_due(id);
+            self.probe_second(id);
         }
         let blocked = self.blocked();
+        let mut moved = false;
+        for id in &ids {
+            moved |= self.carry_reload(id, &blocked);
+        }
         for id in &ids {
             if let Some(step) = self.units[id].next_step(self.now)
                 && self.may(id, step, &blocked)
@@ -272,7 +279,7 @@ impl Supervisor {
         self.report_changes(&blocked);
         let overruled = self.answer_wishes(&blocked);
         // After the answers: a run that follows the last one at once must not hide that one's success.
-        self.run_schedules() || overruled
+        self.run_schedules() || overruled || moved
     }
 
     /// Ends lives that were not ready in time.
@@ -345,10 +352,10 @@ impl Supervisor {
                 Action::Discard { spec: spec.clone(), container: successor.container.clone(), volumes }
             }
             Step::Table(next::Step::Start) => {
-                unit.incarnation.0 += 1;
+                unit.incarnation = unit.next_incarnation();
                 (unit.hurry, unit.condemned) = (None, false);
                 let line = unit.probed().and_then(|check| check.log.clone());
-                Action::Start { spec: spec.clone(), incarnation: unit.incarnation, line }
+                Action::Start { spec: spec.clone(), incarnation: unit.incarnation, line, beside: false }
             }
             Step::Table(next::Step::Stop) => {
                 let cause = match (unit.have, &unit.ending) {
@@ -540,14 +547,11 @@ impl Supervisor {
         if !due || !unit.is_current() || unit.paused {
             return;
         }
-        if check.log.is_some() && !unit.health.line_seen {
-            let output = format!("no line of its log matches `{}` yet", check.log.as_deref().unwrap_or_default());
-            self.judged(id, false, output);
-            return;
-        }
-        if check.is_log_alone() {
-            self.judged(id, true, String::new());
-            self.units.get_mut(id).expect("just looked").health.next = None;
+        if let Some((healthy, output)) = unit.health.without_probe(&check) {
+            self.judged(id, healthy, output);
+            if healthy {
+                self.units.get_mut(id).expect("just looked").health.next = None;
+            }
             return;
         }
         let serial = self.next_serial();
@@ -555,7 +559,7 @@ impl Supervisor {
         unit.health.in_flight = Some(serial);
         unit.health.next = None;
         let ticket = unit.ticket(serial, &unit.spec);
-        let probe = Probe { spec: unit.spec.clone(), check: Arc::new(check), container: unit.container.clone() };
+        let probe = Probe { spec: unit.spec.clone(), check: Arc::new(check), container: unit.container.clone(), beside: false };
         self.effects.push(Effect::Probe(ticket, probe));
     }
 

@@ -27,6 +27,7 @@ pub mod event;
 pub mod forecast;
 pub mod health;
 pub mod notice;
+pub mod reload;
 pub mod report;
 pub mod request;
 pub mod resource;

@@ -10,10 +10,12 @@ use super::gate::is_wish;
 use super::health::HealthState;
 use super::machine::{Images, Kind, Owned, Supervisor};
 use super::notice::{Level, Notice, ResourceState};
+use super::reload::SecondLife;
 use super::restart::{STABLE, again, backoff};
 use super::status::{Health, UnitKind};
 use super::unit::{Cause, Done, Ending, Have, Hold, Phase, Step, Successor, Unit};
 use super::watch::Change;
+use crate::base::moment::Moment;
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::process::RestartOn;
 use crate::model::watch::WatchAction;
@@ -119,6 +121,10 @@ impl Supervisor {
         };
         let name = resource.name.clone();
         self.random = random;
+        let network = (kind == Kind::Network && created).then(|| self.networks[key].clone());
+        if network.is_some_and(|network| self.units.values().any(|unit| self.is_unseen_by(unit, &network))) {
+            self.look();
+        }
         self.tell(Notice::Resource { resource: kind.id(key), state, name });
     }
 
@@ -202,6 +208,9 @@ impl Supervisor {
     }
 
     fn unit_acted(&mut self, id: &UnitId, ticket: &Ticket, result: Result<Outcome, Fault>) {
+        if self.second_acted(id, ticket, &result) {
+            return;
+        }
         let (asked, now) = (self.asked, self.now);
         let Some(unit) = self.units.get_mut(id) else { return };
         let Some(busy) = unit.busy.take_if(|busy| busy.serial == ticket.serial) else { return };
@@ -414,20 +423,26 @@ impl Supervisor {
 
     /// Dependents that name a service with `restart: true` are restarted with it, unless they are restarted anyway.
     pub(super) fn followers_restart(&mut self, service: &ServiceName, except: &BTreeSet<UnitId>) {
-        let followers: Vec<UnitId> = (self.units.values())
-            .filter(|unit| !except.contains(&unit.id) && unit.goal == Goal::Up && unit.kind != UnitKind::Task)
-            .filter(|unit| unit.is_alive() && unit.generation == unit.started_generation)
-            .filter(|unit| unit.spec.service().common.depends_on.get(service).is_some_and(|dependency| dependency.restart))
-            .map(|unit| unit.id.clone())
-            .collect();
-        for id in followers {
+        for id in self.followers(service, except) {
             self.restart_unit(&id, &format!("{service} is restarted"));
         }
+    }
+
+    /// Those who name a service with `restart: true` and are not restarted anyway.
+    pub(super) fn followers(&self, service: &ServiceName, except: &BTreeSet<UnitId>) -> Vec<UnitId> {
+        let followers = (self.units.values())
+            .filter(|unit| !except.contains(&unit.id) && unit.goal == Goal::Up && unit.kind != UnitKind::Task)
+            .filter(|unit| unit.is_alive() && unit.generation == unit.started_generation)
+            .filter(|unit| unit.spec.service().common.depends_on.get(service).is_some_and(|dependency| dependency.restart));
+        followers.map(|unit| unit.id.clone()).collect()
     }
 
     // ── ends of lives ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     pub(super) fn exited(&mut self, id: &UnitId, incarnation: Incarnation, exit: Exit, remaining: u32) {
+        if self.second_exited(id, incarnation, exit, remaining) {
+            return;
+        }
         let now = self.now;
         let Some(unit) = self.units.get_mut(id) else { return };
         if unit.incarnation != incarnation {
@@ -553,6 +568,9 @@ impl Supervisor {
 
     pub(super) fn probed(&mut self, ticket: &Ticket, result: ProbeResult) {
         let ResourceId::Unit(id) = &ticket.resource else { return };
+        if self.second_probed(id, ticket, result.healthy, &result.output) {
+            return;
+        }
         let Some(unit) = self.units.get(id) else { return };
         if unit.incarnation != ticket.incarnation || unit.health.in_flight != Some(ticket.serial) {
             return;
@@ -575,7 +593,10 @@ impl Supervisor {
 
     pub(super) fn line_matched(&mut self, id: &UnitId, incarnation: Incarnation) {
         let now = self.now;
-        if let Some(unit) = self.units.get_mut(id).filter(|unit| unit.incarnation == incarnation) {
+        let Some(unit) = self.units.get_mut(id) else { return };
+        if let Some(second) = unit.second.as_mut().filter(|second| second.incarnation == incarnation) {
+            second.line_matched(now);
+        } else if unit.incarnation == incarnation {
             // It may overtake the answer to its own start; the life that this answer begins knows of it.
             unit.line_of = Some(incarnation);
             unit.health.line_seen(now);
@@ -629,7 +650,8 @@ impl Supervisor {
             unit.given_up = false;
             unit.failures = 0;
             unit.not_before = self.now;
-            if unit.generation == unit.started_generation || unit.kind == UnitKind::Task || !unit.is_alive() {
+            let is_due = unit.generation == unit.started_generation || unit.kind == UnitKind::Task || !unit.is_alive();
+            if is_due && !self.reload(&id, &change.reason()) {
                 self.restart_unit(&id, &change.reason());
             }
         }
@@ -641,7 +663,9 @@ impl Supervisor {
         const TURNS: u32 = 5;
         let now = self.now;
         let unit = self.units.get_mut(id).expect("looked up by the caller");
-        let soon = matches!(unit.have, Have::Running { since, .. } if now.since(since) < SOON) || unit.is_going_down();
+        let young = |since: Moment| now.since(since) < SOON;
+        let rises = unit.second.as_ref().and_then(SecondLife::rises_since).is_some_and(young);
+        let soon = matches!(unit.have, Have::Running { since, .. } if young(since)) || rises || unit.is_going_down();
         unit.self_made_changes = if soon { unit.self_made_changes + 1 } else { 0 };
         if unit.self_made_changes <= TURNS {
             return false;
@@ -680,6 +704,7 @@ pub(super) fn begin_life(unit: &mut Unit, now: crate::base::moment::Moment) {
     unit.stopping = None;
     unit.given_up = false;
     unit.between_lives = false;
+    unit.reload_failure = None;
 }
 
 /// What went wrong, and how long it is until it is tried again.

@@ -3,6 +3,7 @@
 use super::gate::{Blocked, Gate};
 use super::machine::Supervisor;
 use super::notice::Notice;
+use super::reload::{Role, SecondLife};
 use super::status::{Status, UnitKind, UnitState, UnitStatus, Why};
 use super::unit::{Busy, Have, Phase, Step, Unit};
 use crate::base::name::ServiceName;
@@ -33,6 +34,7 @@ impl Supervisor {
             container: unit.container.clone(),
             restarts: unit.restarts,
             last_exit: if let Have::Exited { exit, .. } = unit.have { Some(exit.code()) } else { None },
+            reload: reload_of(unit),
             watch: self.watches.state_of(&unit.id.service),
             schedule: unit.schedule_status(self.now),
         }
@@ -44,6 +46,9 @@ impl Supervisor {
         }
         if unit.stopping.is_some() {
             return UnitState::Stopping;
+        }
+        if let Some(second) = unit.second.as_ref().filter(|_| !matches!(unit.have, Have::Running { .. })) {
+            return if second.role == Role::Next { UnitState::Starting } else { UnitState::Stopping };
         }
         if let Some(Busy { step, .. }) = &unit.busy {
             match step {
@@ -93,7 +98,7 @@ impl Supervisor {
             Have::Absent => UnitState::Absent,
             Have::Created | Have::Running { .. } => UnitState::Created,
             Have::Exited { exit, .. } if unit.stopped => {
-                UnitState::Stopped { code: exit.code(), killed: unit.killed || exit == Exit::Signal(9) }
+                UnitState::Stopped { code: exit.code(), killed: unit.killed || had_to_be_killed(unit, exit) }
             }
             Have::Exited { exit, .. } => UnitState::Exited { code: exit.code() },
         }
@@ -187,6 +192,36 @@ impl Supervisor {
     }
 }
 
+/// Whether an end was none of its own. An engine tells of a signal only by its number, and kills when the grace period is over.
+fn had_to_be_killed(unit: &Unit, exit: Exit) -> bool {
+    const KILLED: i32 = 128 + 9;
+    let asked_so = || {
+        let signal = unit.spec.service().common.stop_signal.as_deref().unwrap_or_default();
+        matches!(signal.trim_start_matches("SIG"), "KILL" | "9")
+    };
+    match unit.kind {
+        UnitKind::Container => exit.code() == KILLED && !asked_so(),
+        UnitKind::Process | UnitKind::Task => exit == Exit::Signal(9),
+    }
+}
+
+/// What there is to say of a unit's next life, beside the one that it has.
+fn reload_of(unit: &Unit) -> Option<String> {
+    let (second, reload) = (unit.second.as_ref(), &unit.reload);
+    match (second.map(|second| second.role), reload) {
+        _ if !matches!(unit.have, Have::Running { .. }) => None,
+        (Some(Role::Next), _) => match second.map(SecondLife::last_probe).filter(|output| !output.is_empty()) {
+            Some(output) => Some(format!("its next life gets ready (last probe: {output})")),
+            None => Some("its next life gets ready".to_owned()),
+        },
+        (Some(Role::Former), None) => Some("its life before ends".to_owned()),
+        (Some(Role::Former | Role::Unwanted) | None, Some(_)) => Some("its next life is about to start".to_owned()),
+        (Some(Role::Unwanted) | None, None) => {
+            unit.reload_failure.as_ref().map(|reason| format!("its next life did not get ready: {reason}"))
+        }
+    }
+}
+
 /// Whether two reports differ in nothing but the time that has passed.
 fn same_news(a: &UnitStatus, b: &UnitStatus) -> bool {
     let state = match (&a.state, &b.state) {
@@ -199,6 +234,7 @@ fn same_news(a: &UnitStatus, b: &UnitStatus) -> bool {
         && a.container == b.container
         && a.restarts == b.restarts
         && a.watch == b.watch
+        && a.reload == b.reload
 }
 
 /// A state in one sentence.
@@ -232,6 +268,7 @@ pub fn sentence(status: &UnitStatus) -> String {
         UnitState::Blocked { by, reason } => format!("cannot start, because of {by}: {reason}"),
         UnitState::Unknown => "unknown: the container engine does not answer".to_owned(),
     };
+    let text = status.reload.as_ref().map_or_else(|| text.clone(), |reload| format!("{text}; {reload}"));
     match &status.probe_output {
         Some(output) if status.health != Some(super::status::Health::Healthy) => {
             format!("{text} (last probe: {})", output.trim())

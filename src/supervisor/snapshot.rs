@@ -61,6 +61,9 @@ pub struct UnitRecord {
     pub started_generation: Generation,
     /// Its last life.
     pub incarnation: Incarnation,
+    /// The highest number that was given to one of its lives.
+    #[serde(default)]
+    pub last: Incarnation,
     /// What it is made of.
     pub made: Option<ConfigHash>,
     /// What is there.
@@ -133,6 +136,7 @@ impl Supervisor {
                 generation: unit.generation,
                 started_generation: unit.started_generation,
                 incarnation: unit.incarnation,
+                last: unit.last,
                 made: unit.made.clone(),
                 have: match unit.have {
                     Have::Absent => HaveRecord::Absent,
@@ -184,6 +188,7 @@ impl Supervisor {
             unit.generation = record.generation;
             unit.started_generation = record.started_generation;
             unit.incarnation = record.incarnation;
+            unit.last = record.last;
             unit.made = record.made;
             unit.birth = record.birth;
             unit.container = record.container;

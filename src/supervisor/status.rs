@@ -38,6 +38,9 @@ pub struct UnitStatus {
     pub restarts: u32,
     /// How the last life ended: a shell's number.
     pub last_exit: Option<i32>,
+    /// Beside the life that this is about a next one gets ready, or the last one that should have did not: one sentence fragment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload: Option<String>,
     /// `armed`, or why file changes do nothing.
     pub watch: Option<String>,
     /// Of a task with a schedule: its last run and its next.

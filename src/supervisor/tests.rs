@@ -275,6 +275,7 @@ fn an_action_that_was_not_answered_is_no_proof_that_the_engine_is_away_now() {
 
 mod images;
 mod lives;
+mod reloading;
 mod renewing;
 mod replacing;
 mod seen;

@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::health::HealthState;
+use super::reload::{Reload, SecondLife};
 use super::schedule::Timer;
 use super::status::{Health, UnitKind};
 use crate::base::moment::Moment;
@@ -242,8 +243,16 @@ pub struct Unit {
     pub made_spec: Option<UnitSpec>,
     /// The generation of its last start.
     pub started_generation: Generation,
-    /// Its last life.
+    /// Its last life; with a second one beside it, the one that counts.
     pub incarnation: Incarnation,
+    /// The highest number that was given to one of its lives.
+    pub last: Incarnation,
+    /// A next life beside the present one is asked for.
+    pub reload: Option<Reload>,
+    /// The life beside the one that counts.
+    pub second: Option<SecondLife>,
+    /// Why the last next life did not get ready.
+    pub reload_failure: Option<String>,
     /// What tells its last life from others.
     pub birth: Option<String>,
     /// The leader of a process.
@@ -341,6 +350,10 @@ impl Unit {
             made_spec: None,
             started_generation: Generation::default(),
             incarnation: Incarnation::default(),
+            last: Incarnation::default(),
+            reload: None,
+            second: None,
+            reload_failure: None,
             birth: None,
             pid: None,
             container: None,
@@ -434,7 +447,7 @@ impl Unit {
 
     /// Whether nothing of it is left, at whatever name.
     pub fn is_absent(&self) -> bool {
-        self.have == Have::Absent && self.successor.is_none()
+        self.have == Have::Absent && self.successor.is_none() && self.second.is_none()
     }
 
     /// How long it has been running, or ended.
@@ -455,7 +468,7 @@ impl Unit {
     /// Whether anything of it runs, or may run.
     pub fn is_alive(&self) -> bool {
         let starting = matches!(&self.busy, Some(Busy { step: Step::Table(next::Step::Start), .. }));
-        starting || matches!(self.have, Have::Running { .. })
+        starting || matches!(self.have, Have::Running { .. }) || self.second.is_some()
     }
 
     /// Whether it runs in the life that is wanted and nobody is ending it.
@@ -536,6 +549,10 @@ impl Unit {
             && (leader_exit.is_some() || (self.ending.is_some() && self.goal == Goal::Up))
         {
             return Some(Step::Table(next::Step::Stop));
+        }
+        if self.second.is_some() && self.shape() != Shape::Running {
+            // It is the next life, or has to be gone before there is one.
+            return None;
         }
         if self.kind == UnitKind::Task && self.goal == Goal::Up && self.shape() != Shape::Running {
             return self.next_step_of_task();

@@ -116,6 +116,11 @@ impl Watches {
         armed.then(|| self.trouble.get(service).cloned().unwrap_or_else(|| "armed".to_owned()))
     }
 
+    #[cfg(test)]
+    pub(super) fn armed_rules(&self) -> Vec<RuleId> {
+        self.armed.keys().copied().collect()
+    }
+
     /// Whether any rule is armed.
     pub fn any(&self) -> bool {
         !self.armed.is_empty()

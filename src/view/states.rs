@@ -23,6 +23,9 @@ pub enum Mood {
 /// The state with its reason and, where it matters, its time: `backing off, 3 failures, next try in 4 s: exit code 1`.
 pub fn state(unit: &UnitStatus) -> (String, Mood) {
     let (mut text, mood) = without_schedule(unit);
+    if let Some(reload) = &unit.reload {
+        text.push_str(&format!(", {reload}"));
+    }
     let Some(schedule) = &unit.schedule else { return (text, mood) };
     if let Some(next) = schedule.next_ms {
         text.push_str(&format!(", next run in {}", rounded(Duration::from_millis(next))));
@@ -187,6 +190,7 @@ pub(crate) mod tests {
     /// A running container, for tests to change.
     pub(crate) fn unit(name: &str, state: UnitState) -> UnitStatus {
         UnitStatus {
+            reload: None,
             unit: name.parse().unwrap(),
             kind: UnitKind::Container,
             state,

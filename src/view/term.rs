@@ -69,6 +69,9 @@ pub fn stdout_size() -> Option<(u16, u16)> {
     Term::stdout().size_checked().map(|(rows, columns)| (columns, rows))
 }
 
+/// What clears the line that the cursor is in.
+pub const CLEAR_LINE: &str = "\u{1b}[K";
+
 /// What moves the cursor to the top left and clears what is below it.
 pub const CLEAR: &str = "\u{1b}[H\u{1b}[J";
 

@@ -24,3 +24,6 @@ pub mod tasks;
 pub mod usage;
 pub mod values;
 pub mod watch;
+
+#[cfg(test)]
+pub(crate) mod testing_tls;

@@ -76,7 +76,8 @@ impl Proxy {
     }
 
     /// The port of a unit's present life.
-    pub fn port_of(&self, unit: &UnitId) -> Option<u16> {
+    #[cfg(test)]
+    fn port_of(&self, unit: &UnitId) -> Option<u16> {
         self.fronts.iter().find_map(|front| Some(front.lives.of(unit)?.port))
     }
 

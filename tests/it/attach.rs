@@ -52,6 +52,8 @@ fn pid_of(shown: &str) -> i64 {
     serde_json::from_str::<serde_json::Value>(shown.lines().next().unwrap()).unwrap()["Pid"].as_i64().unwrap()
 }
 
+/// As with a container that Compose started: `stdin_open` is Docker's `OpenStdin` without `StdinOnce`, so the end of one client's
+/// input is not the end of the service's, and the next one goes on. (`run` without `-d` is its own client, and passes the end on.)
 #[test]
 fn a_pipe_is_typed_into_and_stays_open_when_ours_ends() {
     let sandbox = Sandbox::new(

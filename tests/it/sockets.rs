@@ -33,6 +33,7 @@ fn serves() {
     };
     let (terminated, told) = UnixStream::pair().unwrap();
     signal_hook::low_level::pipe::register(signal_hook::consts::SIGTERM, told).unwrap();
+    eprintln!("serving");
     thread::scope(|scope| {
         loop {
             let mut ready =
@@ -57,7 +58,7 @@ fn answer(mut client: TcpStream) {
 }
 
 /// A process that runs [`serves`].
-fn service(serve: &str, rest: &str) -> String {
+pub(crate) fn service(serve: &str, rest: &str) -> String {
     let program = std::env::current_exe().unwrap();
     format!(
         "
@@ -72,12 +73,12 @@ processes:
 }
 
 /// A port that nobody has now.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// One question; the pid of whoever answered.
-fn ask(port: u16) -> std::io::Result<i32> {
+pub(crate) fn ask(port: u16) -> std::io::Result<i32> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     stream.write_all(b"?")?;

@@ -66,7 +66,7 @@ const ROWS: &[Attribute] = &[
     attribute("sockets", Shape::List(&Shape::Object(&SOCKET)), "Listening sockets that outlive restarts.")
         .unique(Identity::Address),
     attribute("proxy", Shape::Flag, "Its port is held for it, and forwarded to the `$PORT` of each life."),
-    attribute("reload", Shape::Word(&["stop-first", "start-first"]), "Which life comes first on a restart.").not_yet(),
+    attribute("reload", Shape::Word(&["stop-first", "start-first"]), "Which life comes first on a restart by a file change."),
     attribute("schedule", Shape::Object(&SCHEDULE), "When a task runs."),
     attribute("isolation", Shape::Word(&["none", "pid"]), "A name space of its own for its processes."),
 ];

@@ -140,7 +140,6 @@ fn what_is_not_honoured_is_known() {
     let refused = refused.join("\n");
     insta::assert_snapshot!(refused, @"
     jobs
-    processes.*.reload
     services.*.build.additional_contexts
     services.*.build.cache_to
     services.*.build.entitlements

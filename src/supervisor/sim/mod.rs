@@ -25,7 +25,7 @@ fn simulation_of_many_worlds_keeps_every_promise() {
     }
     let worlds = number("BAISTACK_SIM_WORLDS").unwrap_or(WORLDS);
     let first = number("BAISTACK_SIM_FROM").unwrap_or(1);
-    let (next, steps) = (AtomicU64::new(first), AtomicU64::new(0));
+    let (next, steps, reloads) = (AtomicU64::new(first), AtomicU64::new(0), AtomicU64::new(0));
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let failed = std::thread::scope(|scope| {
         let run = || {
@@ -37,10 +37,13 @@ fn simulation_of_many_worlds_keeps_every_promise() {
                 let world = std::panic::catch_unwind(|| {
                     let mut world = World::new(seed, false);
                     world.live_quietly();
-                    world.steps
+                    (world.steps, world.reloads)
                 });
                 match world {
-                    Ok(count) => steps.fetch_add(count, Ordering::Relaxed),
+                    Ok((count, reloaded)) => {
+                        steps.fetch_add(count, Ordering::Relaxed);
+                        reloads.fetch_add(reloaded, Ordering::Relaxed);
+                    }
                     Err(_) => return Some(seed),
                 };
             }
@@ -50,5 +53,7 @@ fn simulation_of_many_worlds_keeps_every_promise() {
     });
     assert_eq!(failed, None, "replay it: BAISTACK_SIM_SEED={} cargo test simulation", failed.unwrap_or_default());
     // A simulation in which hardly anything happens would pass as well.
-    assert!(steps.into_inner() > (worlds + 1).saturating_sub(first) * 20, "too little happened");
+    let worlds = (worlds + 1).saturating_sub(first);
+    assert!(steps.into_inner() > worlds * 20, "too little happened");
+    assert!(reloads.into_inner() >= worlds / 100, "too few lives took another's place");
 }

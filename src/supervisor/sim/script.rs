@@ -9,12 +9,13 @@ use crate::model::container::Container;
 use crate::model::depends::{Condition, Dependency};
 use crate::model::health::HealthCheck;
 use crate::model::network::Network;
-use crate::model::process::{Command, OnUnhealthy, Process};
+use crate::model::process::{Command, OnUnhealthy, Process, Reload};
 use crate::model::restart::RestartPolicy;
 use crate::model::schedule::{Overlap, Schedule, Times};
 use crate::model::service::{Common, Kind, Service};
 use crate::model::socket::{Socket, SocketAddress};
 use crate::model::stack::Stack;
+use crate::model::watch::{WatchAction, WatchRule};
 use crate::plan::desired::{Caller, Deployment, Places};
 use crate::supervisor::request::{Abort, Down, Pause, Recreate, Request, Restart, Select, Stop, Up};
 
@@ -74,11 +75,16 @@ pub(super) fn deployment(random: &mut Random, size: u64, versions: &[u64]) -> De
             let address = SocketAddress::Tcp(format!("127.0.0.1:{}", 8000 + index));
             let sockets = random.chance(20).then_some(Socket { name: None, address, backlog: None }).into_iter().collect();
             let schedule = (task && random.chance(40)).then(|| schedule(random));
+            if random.chance(40) {
+                common.develop.watch.push(watch());
+            }
+            let reload = if !task && random.chance(50) { Reload::StartFirst } else { Reload::StopFirst };
             Kind::Process(Box::new(Process {
                 command,
                 start_timeout,
                 on_unhealthy,
                 sockets,
+                reload,
                 schedule,
                 task,
                 ..Process::default()
@@ -87,6 +93,19 @@ pub(super) fn deployment(random: &mut Random, size: u64, versions: &[u64]) -> De
         stack.services.insert(format!("s{index}").parse().expect("a legal name"), Service { common, kind });
     }
     Deployment { env: "sim".parse().expect("a legal name"), stack, caller: Caller::default(), places: Places::default() }
+}
+
+fn watch() -> WatchRule {
+    WatchRule {
+        path: "/src".into(),
+        action: WatchAction::Restart,
+        target: None,
+        ignore: Vec::new(),
+        include: Vec::new(),
+        initial_sync: false,
+        exec: None,
+        ignore_defaults: None,
+    }
 }
 
 fn schedule(random: &mut Random) -> Schedule {
@@ -121,7 +140,7 @@ pub(super) fn up(deployment: &Arc<Deployment>, services: Vec<ServiceName>, wait:
         remove_orphans: true,
         scale: indexmap::IndexMap::new(),
         beside: false,
-        watch: false,
+        watch: true,
         watch_containers: false,
         no_start: false,
         attached,

@@ -19,6 +19,8 @@ struct Told {
     /// It has ended as one does who was successful, or need not run.
     done: bool,
     life: Incarnation,
+    /// It has a health check.
+    has_check: bool,
     /// The end of this life was told, perhaps before its start was.
     over: bool,
     /// How its leader ended, whose children live on.
@@ -31,6 +33,8 @@ struct Told {
 #[derive(Debug, Default)]
 pub(super) struct Witness {
     units: BTreeMap<UnitId, Told>,
+    /// Lives beside those.
+    seconds: BTreeMap<UnitId, Told>,
 }
 
 impl Witness {
@@ -40,13 +44,14 @@ impl Witness {
             Event::Acted(ticket, Ok(outcome)) => self.hear_outcome(ticket, outcome),
             // It was not asked to end after all.
             Event::Acted(Ticket { serial, resource: ResourceId::Unit(unit), .. }, Err(_)) => {
-                let told = self.unit(unit);
-                if let Some((_, runs, healthy)) = told.ending.take_if(|(ending, ..)| ending == serial) {
-                    (told.runs, told.healthy) = (runs && !told.over, healthy && !told.over);
+                for told in [self.units.get_mut(unit), self.seconds.get_mut(unit)].into_iter().flatten() {
+                    if let Some((_, runs, healthy)) = told.ending.take_if(|(ending, ..)| ending == serial) {
+                        (told.runs, told.healthy) = (runs && !told.over, healthy && !told.over);
+                    }
                 }
             }
             Event::Exited { unit, incarnation, exit, remaining } => {
-                let told = self.unit(unit);
+                let told = self.life(unit, *incarnation);
                 if told.life == *incarnation {
                     let exit = *told.leader.get_or_insert(*exit);
                     if *remaining == 0 {
@@ -56,7 +61,7 @@ impl Witness {
             }
             Event::Probed(ticket, result) if result.healthy => {
                 if let ResourceId::Unit(unit) = &ticket.resource {
-                    let told = self.unit(unit);
+                    let told = self.life(unit, ticket.incarnation);
                     told.healthy |= told.life == ticket.incarnation;
                 }
             }
@@ -76,7 +81,7 @@ impl Witness {
 
     fn hear_outcome(&mut self, ticket: &Ticket, outcome: &Outcome) {
         let ResourceId::Unit(unit) = &ticket.resource else { return };
-        let told = self.unit(unit);
+        let told = self.life(unit, ticket.incarnation);
         match outcome {
             Outcome::Started { .. } => told.runs |= told.life == ticket.incarnation && !told.over,
             Outcome::Assessed(Assessment::UpToDate) | Outcome::Concluded(Conclusion::Succeeded) => told.done = true,
@@ -92,6 +97,7 @@ impl Witness {
                 (told.runs, told.healthy) = (false, false);
             }
         }
+        self.seconds.clear();
     }
 
     /// What the machine does in one step: nothing is started that has to wait, and nothing beside the end of what it stands on.
@@ -99,21 +105,37 @@ impl Witness {
     pub(super) fn judge(&mut self, effects: &[Effect], exempt: impl Fn(&UnitId) -> bool) {
         for effect in effects {
             let Effect::Act(Ticket { serial, resource: ResourceId::Unit(unit), .. }, action) = effect else { continue };
-            if let Action::Stop { .. } | Action::Kill { .. } = action {
-                let told = self.unit(unit);
+            if let Action::Stop { incarnation, .. } | Action::Kill { incarnation, .. } = action {
+                let told = self.life(unit, *incarnation);
                 told.ending = Some((*serial, told.runs, told.healthy));
                 (told.runs, told.healthy) = (false, false);
             }
         }
         for effect in effects {
+            if let Effect::Lead(unit, incarnation) = effect {
+                self.judge_lead(unit, *incarnation);
+            }
             let Effect::Act(Ticket { resource: ResourceId::Unit(unit), .. }, action) = effect else { continue };
-            if let Action::Start { spec, incarnation, .. } = action {
+            if let Action::Start { spec, incarnation, beside, .. } = action {
                 if !exempt(unit) {
                     self.judge_start(unit, spec.service());
                 }
-                let told = self.unit(unit);
-                *told = Told { life: *incarnation, ..Told::default() };
+                let has_check = spec.service().common.healthcheck.is_some();
+                let begun = Told { life: *incarnation, has_check, ..Told::default() };
+                let lives = if *beside { &mut self.seconds } else { &mut self.units };
+                lives.insert(unit.clone(), begun);
             }
+        }
+    }
+
+    /// Nothing takes the place of what runs before it is ready itself.
+    fn judge_lead(&mut self, unit: &UnitId, incarnation: Incarnation) {
+        let next = self.seconds.remove(unit).unwrap_or_else(|| panic!("{unit}: nothing beside it takes its place"));
+        assert!(next.life == incarnation && next.runs && next.leader.is_none(), "{unit}: a life takes its place that does not run");
+        let before = self.units.insert(unit.clone(), next.clone());
+        if let Some(before) = before.filter(|before| !before.over && before.leader.is_none()) {
+            assert!(next.healthy || !next.has_check, "{unit}: a life takes its place before it is ready: {next:?}");
+            self.seconds.insert(unit.clone(), before);
         }
     }
 
@@ -127,6 +149,15 @@ impl Witness {
             };
             let told: Vec<_> = self.units.iter().filter(|(id, _)| id.service == *name).collect();
             assert!(fulfilled, "{unit} is started though {name} is not {:?}, as far as was told: {told:?}", dependency.condition);
+        }
+    }
+
+    /// A life of a unit, or the one that is its own.
+    fn life(&mut self, unit: &UnitId, incarnation: Incarnation) -> &mut Told {
+        match self.seconds.get_mut(unit) {
+            Some(_) if self.units.get(unit).is_some_and(|told| told.life == incarnation) => self.unit(unit),
+            Some(second) if second.life == incarnation => self.seconds.get_mut(unit).expect("just looked"),
+            Some(_) | None => self.unit(unit),
         }
     }
 

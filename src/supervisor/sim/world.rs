@@ -13,10 +13,10 @@ use crate::plan::action::{Action, Assessment, Conclusion, Exit, Fault, FaultKind
 use crate::plan::actual::{Actual, SeenContainer, SeenHealth, SeenResource, SeenState};
 use crate::plan::desired::Deployment;
 use crate::plan::hash::ConfigHash;
-use crate::plan::next::Goal;
+use crate::plan::next::{Definition, Goal};
 use crate::supervisor::Supervisor;
 use crate::supervisor::effect::Effect;
-use crate::supervisor::event::{Event, ProbeResult, RequestId};
+use crate::supervisor::event::{Event, ProbeResult, RequestId, RuleId};
 use crate::supervisor::request::{Reply, Request};
 use crate::supervisor::snapshot::Processes;
 use crate::supervisor::status::UnitKind;
@@ -53,6 +53,12 @@ pub(super) struct World {
     deployment: Arc<Deployment>,
     versions: Vec<u64>,
     stack_seed: u64,
+    /// The rules that are armed.
+    rules: Vec<RuleId>,
+    /// How often a next life has taken the place of a living one.
+    pub(super) reloads: u64,
+    /// Of each unit the life that is its own.
+    leads: BTreeMap<UnitId, Incarnation>,
     /// Living processes: unit → life → hash.
     processes: BTreeMap<UnitId, BTreeMap<Incarnation, ConfigHash>>,
     /// Tasks from whose outputs others are kept.
@@ -90,6 +96,9 @@ impl World {
             deployment,
             versions,
             stack_seed,
+            rules: Vec::new(),
+            reloads: 0,
+            leads: BTreeMap::new(),
             processes: BTreeMap::new(),
             held: BTreeSet::new(),
             containers: BTreeMap::new(),
@@ -216,6 +225,7 @@ impl World {
             eprintln!("{:>7}  ✝ the supervisor is killed", self.now);
         }
         self.processes.clear();
+        self.rules.clear();
         self.held.clear();
         self.open.clear();
         self.queue.retain(|_, event| matches!(event, Event::Request(..)));
@@ -229,6 +239,10 @@ impl World {
 
     /// Things that happen by themselves.
     fn mischief(&mut self) {
+        if self.kind_of_luck(10) && !self.rules.is_empty() {
+            let rule = self.rules[self.random.index(self.rules.len())];
+            self.later(0, Event::FilesChanged { rule, paths: vec!["/src/main".into()], busy: false });
+        }
         if self.kind_of_luck(4) && self.engine {
             self.engine = false;
             self.later(0, Event::EngineAway("gone".to_owned()));
@@ -320,9 +334,22 @@ impl World {
                 Effect::Reply(id, reply) => self.answered(id, &reply),
                 Effect::Exit => self.exited = true,
                 Effect::Abandon(unit) => drop(self.held.remove(&unit)),
-                Effect::CallOff(_) | Effect::Watch(_) | Effect::Hold(_) | Effect::Tell(_) | Effect::Persist => {}
+                Effect::Watch(list) => self.rules = list.iter().map(|watched| watched.id).collect(),
+                Effect::Lead(unit, incarnation) => self.lead(unit, incarnation),
+                Effect::CallOff(_) | Effect::Hold(_) | Effect::Tell(_) | Effect::Persist => {}
             }
         }
+    }
+
+    /// A life takes the place of another, which it cannot do before it is there.
+    fn lead(&mut self, unit: UnitId, incarnation: Incarnation) {
+        if self.talk {
+            eprintln!("{:>7}      → life {} leads {unit}", self.now, incarnation.0);
+        }
+        let lives = self.processes.get(&unit).map(|lives| lives.keys().copied().collect::<Vec<_>>()).unwrap_or_default();
+        assert!(lives.contains(&incarnation), "{unit}: life {} leads and is not there: {lives:?}", incarnation.0);
+        let before = self.leads.insert(unit, incarnation);
+        self.reloads += u64::from(before.is_some_and(|before| before != incarnation && lives.contains(&before)));
     }
 
     fn answered(&mut self, id: RequestId, reply: &Reply) {
@@ -439,7 +466,7 @@ impl World {
                 assert!(it.replaces.is_some(), "{unit}: what is in place is discarded");
                 Outcome::Removed { anonymous: indexmap::IndexMap::new() }
             }
-            Action::Start { spec, incarnation, .. } => {
+            Action::Start { spec, incarnation, beside, .. } => {
                 self.check_start(&unit);
                 self.births += 1;
                 let birth = format!("b{}", self.births);
@@ -461,7 +488,11 @@ impl World {
                 } else {
                     let lives = self.processes.entry(unit.clone()).or_default();
                     lives.insert(*incarnation, spec.hash.clone());
-                    assert_eq!(lives.len(), 1, "{unit} has two lives");
+                    assert_eq!(lives.len(), if *beside { 2 } else { 1 }, "{unit}: so many lives");
+                    assert!(lives.keys().max() == Some(incarnation), "{unit}: two lives of one number");
+                    if !beside {
+                        self.leads.insert(unit.clone(), *incarnation);
+                    }
                     let task = spec.service().is_task();
                     let dies = self.now < QUIET && self.random.chance(25);
                     if task || dies {
@@ -481,6 +512,7 @@ impl World {
                 Outcome::Started { pid: Some(1), birth }
             }
             Action::Stop { spec, incarnation, .. } => {
+                self.check_stop(&unit, *incarnation);
                 if spec.service().container().is_some() {
                     self.end_container(&unit, 143);
                     Outcome::Done
@@ -585,6 +617,16 @@ impl World {
         unit.spec.service().common.depends_on.keys().any(|name| self.is_moved_by_a_schedule(name))
     }
 
+    /// A life that is its unit's is not ended for files that its next life is to see: that one takes its place first.
+    fn check_stop(&self, id: &UnitId, incarnation: Incarnation) {
+        let unit = &self.machine.units[id];
+        if unit.goal != Goal::Up || !unit.starts_first() || self.leads.get(id) != Some(&incarnation) {
+            return;
+        }
+        let is_unfit = unit.ending.is_some() || matches!(unit.have, Have::Running { leader_exit: Some(_), .. });
+        assert!(is_unfit || unit.definition() != Definition::Same, "{id}: ended for its next life, which does not lead");
+    }
+
     /// Never before what it depends on, as the machine itself sees it.
     fn check_start(&self, id: &UnitId) {
         let unit = &self.machine.units[id];
@@ -641,6 +683,8 @@ impl World {
                 continue;
             }
             assert_eq!(alive, matches!(unit.have, Have::Running { .. }), "{id}: what is believed is not what is true");
+            assert!(unit.second.is_none(), "{id}: has two lives at rest: {:#?}", unit.second);
+            assert!(self.processes.get(id).is_none_or(|lives| lives.len() <= 1), "{id}: has a life that nobody knows of");
             let listens = unit.spec.service().process().is_some_and(|process| !process.sockets.is_empty());
             let held = listens && unit.goal == Goal::Up && alive;
             let waits = unit.again || unit.next_step(Moment(self.now)).is_some();

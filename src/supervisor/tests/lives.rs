@@ -449,3 +449,28 @@ fn what_is_paused_is_not_probed_and_its_verdict_stands_until_it_goes_on_or_is_st
     bench.ask(4, Request::Stop(Stop::default()));
     assert_eq!(bench.verbs(), ["unpause a:1", "stop a:1"], "standing still it could not end");
 }
+
+#[test]
+fn a_stop_of_what_kept_ending_is_answered_when_it_has_ended() {
+    let deployment = deployment(json!({"a": process(json!({"restart": "always"}))}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    let (mut ticket, mut incarnation) = bench.start();
+    for _ in 0..5 {
+        bench.answer(ticket, started());
+        bench.tell(Event::Exited { unit: unit("a:1"), incarnation, exit: Exit::Code(1), remaining: 0 });
+        bench.now += 60_000;
+        bench.tell(Event::Tick);
+        let (next, action) = bench.take_act(|action| matches!(action, Action::Start { .. }));
+        let Action::Start { incarnation: number, .. } = action else { unreachable!() };
+        (ticket, incarnation) = (next, number);
+    }
+    bench.answer(ticket, started());
+    bench.effects.clear();
+    bench.ask(2, Request::Stop(Stop::default()));
+    assert_eq!(bench.replies(), [], "it has not ended yet");
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Stop { .. }));
+    bench.answer(ticket, Outcome::Signalled);
+    bench.tell(Event::Exited { unit: unit("a:1"), incarnation, exit: Exit::Signal(15), remaining: 0 });
+    assert!(matches!(bench.replies()[..], [Reply::Done { .. }]), "{:?}", bench.replies());
+}

@@ -1,7 +1,8 @@
 //! Where the engine is, and the way to it.
 //!
 //! `DOCKER_HOST`, else the Docker context in use, else the usual sockets. A connection is made when it is first needed, so
-//! that a stack of processes alone never asks for an engine. Unix sockets and TCP without TLS; anything else is refused by name.
+//! that a stack of processes alone never asks for an engine. Unix sockets, and TCP with and without TLS; anything else is refused by
+//! name. TLS verifies the engine and shows it a certificate, with the files that Docker's command line uses.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,8 +24,44 @@ pub enum Endpoint {
     Unix(PathBuf),
     /// `host:port`, plain HTTP.
     Tcp(String),
+    /// `host:port`, HTTPS.
+    Tls(String, Certificates),
     /// Something that cannot be used, and why.
     Unusable(String),
+}
+
+/// What an engine is verified with, and what it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificates {
+    directory: PathBuf,
+}
+
+impl Certificates {
+    const CA: &str = "ca.pem";
+    const CERTIFICATE: &str = "cert.pem";
+    const KEY: &str = "key.pem";
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// The first file that cannot be read, and why.
+    fn fault(&self) -> Option<String> {
+        [Self::CA, Self::CERTIFICATE, Self::KEY].into_iter().find_map(|name| {
+            let path = self.path(name);
+            let error = std::fs::File::open(&path).err()?;
+            Some(format!("TLS with the Docker Engine needs `{}`: {error}", path.display()))
+        })
+    }
+}
+
+/// Whether and how an engine at a TCP address is spoken to over TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Tls {
+    None,
+    With(Certificates),
+    /// Without verifying the engine.
+    Blind,
 }
 
 /// The files of Docker's command line that are read: `$DOCKER_CONFIG`, else `~/.docker`.
@@ -38,7 +75,12 @@ impl Endpoint {
     pub fn find(environment: &IndexMap<String, String>) -> Endpoint {
         let set = |name: &str| environment.get(name).filter(|value| !value.is_empty());
         if let Some(host) = set("DOCKER_HOST") {
-            let tls = set("DOCKER_TLS_VERIFY").is_some();
+            let directory = set("DOCKER_CERT_PATH").map(PathBuf::from).or_else(|| config_dir(environment));
+            let tls = match (set("DOCKER_TLS_VERIFY"), set("DOCKER_TLS"), directory) {
+                (Some(_), _, Some(directory)) => Tls::With(Certificates { directory }),
+                (Some(_), _, None) | (None, None, _) => Tls::None,
+                (None, Some(_), _) => Tls::Blind,
+            };
             return Endpoint::of_host(host, tls);
         }
         let config_dir = config_dir(environment);
@@ -46,21 +88,31 @@ impl Endpoint {
         match context.as_deref() {
             None | Some("default" | "") => Endpoint::Unix(usual_socket(environment)),
             Some(name) => match config_dir.as_deref().and_then(|dir| host_of_context(dir, name)) {
-                Some(host) => Endpoint::of_host(&host, false),
+                Some((host, tls)) => Endpoint::of_host(&host, tls),
                 None => Endpoint::Unusable(format!("the Docker context `{name}` cannot be read")),
             },
         }
     }
 
-    fn of_host(host: &str, tls: bool) -> Endpoint {
+    fn of_host(host: &str, tls: Tls) -> Endpoint {
         if let Some(path) = host.strip_prefix("unix://") {
             return Endpoint::Unix(path.into());
         }
         match host.strip_prefix("tcp://").or_else(|| host.strip_prefix("http://")) {
-            Some(_) if tls => Endpoint::Unusable(format!(
-                "the Docker Engine at `{host}` wants TLS (DOCKER_TLS_VERIFY), which is not supported yet"
-            )),
-            Some(address) => Endpoint::Tcp(address.trim_end_matches('/').to_owned()),
+            Some(address) => {
+                let address = address.trim_end_matches('/').to_owned();
+                match tls {
+                    Tls::None => Endpoint::Tcp(address),
+                    Tls::With(certificates) => match certificates.fault() {
+                        None => Endpoint::Tls(address, certificates),
+                        Some(fault) => Endpoint::Unusable(fault),
+                    },
+                    Tls::Blind => Endpoint::Unusable(format!(
+                        "the Docker Engine at `{host}` is to be trusted without its certificate, which is not supported: set \
+                         DOCKER_TLS_VERIFY=1, or give the context its `ca.pem`"
+                    )),
+                }
+            }
             None => Endpoint::Unusable(format!("a Docker Engine at `{host}` is not supported: use unix:// or tcp://")),
         }
     }
@@ -69,7 +121,7 @@ impl Endpoint {
     fn shown(&self) -> String {
         match self {
             Endpoint::Unix(path) => path.display().to_string(),
-            Endpoint::Tcp(address) => format!("tcp://{address}"),
+            Endpoint::Tcp(address) | Endpoint::Tls(address, _) => format!("tcp://{address}"),
             Endpoint::Unusable(_) => String::new(),
         }
     }
@@ -94,12 +146,22 @@ fn current_context(config_dir: &Path) -> Option<String> {
     serde_json::from_slice::<Config>(&text).ok()?.current_context
 }
 
-/// The `docker` endpoint of a context. Its directory is named by the SHA-256 of the context's name (docker/cli, `cli/context/store`).
-fn host_of_context(config_dir: &Path, name: &str) -> Option<String> {
+/// The `docker` endpoint of a context, and its TLS files. Its directories are named by the SHA-256 of the context's name (docker/cli,
+/// `cli/context/store`).
+fn host_of_context(config_dir: &Path, name: &str) -> Option<(String, Tls)> {
     let digest = hex(&Sha256::digest(name.as_bytes()));
-    let text = std::fs::read(config_dir.join("contexts/meta").join(digest).join("meta.json")).ok()?;
+    let contexts = config_dir.join("contexts");
+    let text = std::fs::read(contexts.join("meta").join(&digest).join("meta.json")).ok()?;
     let meta: serde_json::Value = serde_json::from_slice(&text).ok()?;
-    Some(meta.pointer("/Endpoints/docker/Host")?.as_str()?.to_owned())
+    let host = meta.pointer("/Endpoints/docker/Host")?.as_str()?.to_owned();
+    let is_blind = meta.pointer("/Endpoints/docker/SkipTLSVerify").and_then(serde_json::Value::as_bool).unwrap_or(false);
+    let directory = contexts.join("tls").join(digest).join("docker");
+    let tls = match directory.is_dir() {
+        _ if is_blind => Tls::Blind,
+        true => Tls::With(Certificates { directory }),
+        false => Tls::None,
+    };
+    Some((host, tls))
 }
 
 /// An engine's version of its interface, as `1.41`.
@@ -150,6 +212,12 @@ impl Link {
             Endpoint::Tcp(address) => {
                 bollard::Docker::connect_with_http(&format!("tcp://{address}"), seconds, bollard::API_DEFAULT_VERSION)
             }
+            Endpoint::Tls(address, certificates) => {
+                let path = |name| certificates.path(name);
+                let [key, certificate, ca] = [Certificates::KEY, Certificates::CERTIFICATE, Certificates::CA].map(path);
+                let address = format!("tcp://{address}");
+                bollard::Docker::connect_with_ssl(&address, &key, &certificate, &ca, seconds, bollard::API_DEFAULT_VERSION)
+            }
             Endpoint::Unusable(why) => return Err(away(why.clone())),
         };
         let api = api.map_err(|error| unreachable_engine(endpoint, &error))?;
@@ -195,6 +263,7 @@ fn unreachable_engine(endpoint: &Endpoint, error: &bollard::errors::Error) -> Fa
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::world::testing_tls;
 
     fn environment(pairs: &[(&str, &str)]) -> IndexMap<String, String> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -208,8 +277,47 @@ mod tests {
         ] {
             assert_eq!(Endpoint::find(&environment(&[("DOCKER_HOST", host)])), expected);
         }
-        for pairs in [&[("DOCKER_HOST", "ssh://me@there")][..], &[("DOCKER_HOST", "tcp://h:1"), ("DOCKER_TLS_VERIFY", "1")]] {
+        let host = ("DOCKER_HOST", "tcp://h:1");
+        let nowhere = ("DOCKER_CERT_PATH", "/nowhere");
+        for pairs in
+            [&[("DOCKER_HOST", "ssh://me@there")][..], &[host, ("DOCKER_TLS_VERIFY", "1"), nowhere], &[host, ("DOCKER_TLS", "1")]]
+        {
             assert!(matches!(Endpoint::find(&environment(pairs)), Endpoint::Unusable(_)), "{pairs:?}");
+        }
+    }
+
+    /// A directory with the three files.
+    fn certificates(directory: &Path) -> Certificates {
+        std::fs::create_dir_all(directory).unwrap();
+        for name in [Certificates::CA, Certificates::CERTIFICATE, Certificates::KEY] {
+            std::fs::write(directory.join(name), "").unwrap();
+        }
+        Certificates { directory: directory.to_owned() }
+    }
+
+    #[test]
+    fn certificates_lie_where_docker_has_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let named = certificates(&dir.path().join("named"));
+        let tls = |certificates: &Certificates| Endpoint::Tls("h:1".to_owned(), certificates.clone());
+        let path = named.directory.to_str().unwrap();
+        let verify = [("DOCKER_HOST", "tcp://h:1"), ("DOCKER_TLS_VERIFY", "1")];
+        assert_eq!(Endpoint::find(&environment(&[verify[0], verify[1], ("DOCKER_CERT_PATH", path)])), tls(&named));
+        // Else where the command line has everything else of its own.
+        assert_eq!(Endpoint::find(&environment(&[verify[0], verify[1], ("DOCKER_CONFIG", path)])), tls(&named));
+        // A context brings its own.
+        let digest = hex(&Sha256::digest(b"far"));
+        let meta = dir.path().join("contexts/meta").join(&digest);
+        let of_context = certificates(&dir.path().join("contexts/tls").join(&digest).join("docker"));
+        std::fs::create_dir_all(&meta).unwrap();
+        let config = dir.path().to_str().unwrap();
+        let pairs = [("DOCKER_CONFIG", config), ("DOCKER_CONTEXT", "far")];
+        for (skip, is_usable) in [("false", true), ("true", false)] {
+            let text = format!(r#"{{"Endpoints": {{"docker": {{"Host": "tcp://h:1", "SkipTLSVerify": {skip}}}}}}}"#);
+            std::fs::write(meta.join("meta.json"), text).unwrap();
+            let found = Endpoint::find(&environment(&pairs));
+            assert_eq!(found == tls(&of_context), is_usable, "{found:?}");
+            assert_eq!(matches!(found, Endpoint::Unusable(_)), !is_usable, "{found:?}");
         }
     }
 
@@ -230,6 +338,35 @@ mod tests {
         );
         let unknown = Endpoint::find(&environment(&[("DOCKER_CONFIG", config), ("DOCKER_CONTEXT", "gone")]));
         assert!(matches!(unknown, Endpoint::Unusable(_)));
+    }
+
+    #[tokio::test]
+    async fn an_engine_over_tls_is_verified_and_shown_a_certificate() {
+        let answer = r#"{"Version": "20.10.24", "ApiVersion": "1.41"}"#;
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}",
+            answer.len()
+        );
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let known = Certificates { directory: testing_tls::directory() };
+        // One that has another authority: here its own certificate.
+        let dir = tempfile::tempdir().unwrap();
+        for (name, of) in [("ca.pem", "cert.pem"), ("cert.pem", "cert.pem"), ("key.pem", "key.pem")] {
+            std::fs::copy(known.path(of), dir.path().join(name)).unwrap();
+        }
+        let stranger = Certificates { directory: dir.path().to_owned() };
+        let ask = async {
+            let link = Link::open(&Endpoint::Tls(address.clone(), known)).await.unwrap();
+            assert_eq!((link.version, link.release.as_str()), (ApiVersion::v1(41), "20.10.24"));
+            let fault = Link::open(&Endpoint::Tls(address.clone(), stranger)).await.unwrap_err();
+            assert_eq!(fault.kind, FaultKind::EngineAway);
+            assert!(fault.message.contains(&format!("tcp://{address}")), "{}", fault.message);
+        };
+        tokio::select! {
+            () = testing_tls::serve(listener, testing_tls::Clients::Known, &answer) => {}
+            () = ask => {}
+        }
     }
 
     #[tokio::test]

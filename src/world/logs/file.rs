@@ -123,7 +123,7 @@ impl LogFile {
         }
         let text = format!("{} bytes of output could not be written and are lost", self.lost);
         let time = Timestamp::from(clock::wall());
-        Record { time, stream: Stream::Stderr, part: Part::Mark(Mark::Note), text: text.as_bytes() }.write(out);
+        Record { time, stream: Stream::Stderr, part: Part::Mark(Mark::Note), of: None, text: text.as_bytes() }.write(out);
     }
 
     fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {

@@ -39,7 +39,8 @@ struct Unfinished {
 #[derive(Debug)]
 pub(super) struct Joiner {
     unit: UnitId,
-    unfinished: [Option<Unfinished>; 2],
+    /// Of each stream of the life that has begun last, then of the one before, which may go on beside it.
+    unfinished: [Option<Unfinished>; 4],
     ready: VecDeque<Line>,
 }
 
@@ -47,13 +48,14 @@ const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
 
 impl Joiner {
     pub(super) fn new(unit: UnitId) -> Self {
-        Self { unit, unfinished: [None, None], ready: VecDeque::new() }
+        Self { unit, unfinished: Default::default(), ready: VecDeque::new() }
     }
 
     /// Takes one record.
     pub(super) fn push(&mut self, record: &Record<'_>) {
+        let place = record.stream as usize + if record.of.is_some() { STREAMS.len() } else { 0 };
         match record.part {
-            Part::Full => match self.unfinished[record.stream as usize].take() {
+            Part::Full => match self.unfinished[place].take() {
                 None => self.give(record.stream, record.time, record.text.to_vec(), 0, None),
                 Some(mut line) => {
                     line.text.extend_from_slice(record.text);
@@ -61,12 +63,22 @@ impl Joiner {
                 }
             },
             Part::Partial => {
-                let slot = &mut self.unfinished[record.stream as usize];
+                let slot = &mut self.unfinished[place];
                 let line = slot.get_or_insert_with(|| Unfinished { time: record.time, ..Unfinished::default() });
                 line.text.extend_from_slice(record.text);
                 if line.text.len() > LONGEST {
-                    self.finish(record.stream);
+                    self.finish(place);
                 }
+            }
+            Part::Mark(mark @ Mark::RunBeside(_)) => {
+                // The lines of the one before go on.
+                self.finish_from(STREAMS.len());
+                self.unfinished.rotate_right(STREAMS.len());
+                self.give(record.stream, record.time, record.text.to_vec(), 0, Some(mark));
+            }
+            Part::Mark(Mark::End) if record.of.is_some() => {
+                self.finish_from(STREAMS.len());
+                self.give(record.stream, record.time, record.text.to_vec(), 0, Some(Mark::End));
             }
             Part::Mark(mark) => {
                 // Nothing goes on beyond the end of a life, and a note must not stand within a line.
@@ -85,10 +97,8 @@ impl Joiner {
 
     /// Gives what is there of lines that are open, where there is more of it than before.
     pub(super) fn give_open(&mut self) {
-        for stream in STREAMS {
-            let Some(line) = self.unfinished[stream as usize].as_mut().filter(|line| line.text.len() > line.shown) else {
-                continue;
-            };
+        for (stream, line) in STREAMS.into_iter().cycle().zip(&mut self.unfinished) {
+            let Some(line) = line.as_mut().filter(|line| line.text.len() > line.shown) else { continue };
             let (time, text, shown) = (line.time, line.text.clone(), line.shown);
             line.shown = text.len();
             let unit = self.unit.clone();
@@ -98,14 +108,16 @@ impl Joiner {
 
     /// Nothing will be added to lines that are open.
     pub(super) fn finish_all(&mut self) {
-        for stream in STREAMS {
-            self.finish(stream);
-        }
+        self.finish_from(0);
     }
 
-    fn finish(&mut self, stream: Stream) {
-        if let Some(line) = self.unfinished[stream as usize].take() {
-            self.give(stream, line.time, line.text, line.shown, None);
+    fn finish_from(&mut self, first: usize) {
+        (first..self.unfinished.len()).for_each(|place| self.finish(place));
+    }
+
+    fn finish(&mut self, place: usize) {
+        if let Some(line) = self.unfinished[place].take() {
+            self.give(STREAMS[place % STREAMS.len()], line.time, line.text, line.shown, None);
         }
     }
 
@@ -123,7 +135,7 @@ mod tests {
     fn pieces_of_both_streams_become_whole_lines() {
         let mut joiner = Joiner::new("a:1".parse().unwrap());
         let mut push = |stream, part, text: &str| {
-            joiner.push(&Record { time: Timestamp(1), stream, part, text: text.as_bytes() });
+            joiner.push(&Record { time: Timestamp(1), stream, part, of: None, text: text.as_bytes() });
             let mut lines = Vec::new();
             while let Some(line) = joiner.next() {
                 lines.push((String::from_utf8(line.text).unwrap(), line.shown));

@@ -56,6 +56,8 @@ pub struct Begin {
     pub unit: UnitId,
     /// Which life.
     pub incarnation: Incarnation,
+    /// Another life of the unit goes on.
+    pub beside: bool,
     /// How much of its log is kept.
     pub size: Size,
     /// What is looked for in its lines, told once by `Event::LineMatched`.
@@ -78,7 +80,7 @@ const BEHIND: usize = 512;
 
 enum Order {
     Begin(Begin),
-    Listen { unit: UnitId, listener: Sender<Heard> },
+    Listen { unit: UnitId, incarnation: Incarnation, listener: Sender<Heard> },
     Add { unit: UnitId, stream: Stream, pipe: OwnedFd },
     Note { unit: UnitId, text: String },
     End { unit: UnitId, incarnation: Incarnation, event: Event },
@@ -113,10 +115,10 @@ impl PumpHandle {
         self.send(Order::End { unit: unit.clone(), incarnation, event });
     }
 
-    /// Tells what a unit writes from now on, until the end of its life.
-    pub fn listen(&self, unit: &UnitId) -> Receiver<Heard> {
+    /// Tells what a life of a unit writes from now on, until its end.
+    pub fn listen(&self, unit: &UnitId, incarnation: Incarnation) -> Receiver<Heard> {
         let (listener, heard) = bounded(BEHIND);
-        self.send(Order::Listen { unit: unit.clone(), listener });
+        self.send(Order::Listen { unit: unit.clone(), incarnation, listener });
         heard
     }
 
@@ -176,12 +178,14 @@ impl Pump {
 struct Log {
     file: LogFile,
     /// Who is to be told which line.
-    pattern: Option<(Incarnation, LinePattern)>,
+    patterns: Vec<(Incarnation, LinePattern)>,
+    /// The life that has begun last.
+    begun: Option<Incarnation>,
     /// The life whose end is in it last: it may be told again, to whoever cannot have heard it.
     ended: Option<Incarnation>,
     sources: usize,
-    /// Those who are told what it writes.
-    listeners: Vec<Sender<Heard>>,
+    /// Those who are told what a life writes.
+    listeners: Vec<(Incarnation, Sender<Heard>)>,
 }
 
 struct Source {
@@ -251,7 +255,7 @@ impl Worker {
         loop {
             match self.orders.try_recv() {
                 Ok(Order::Begin(begin)) => self.begin(begin),
-                Ok(Order::Listen { unit, listener }) => self.log(&unit).listeners.push(listener),
+                Ok(Order::Listen { unit, incarnation, listener }) => self.log(&unit).listeners.push((incarnation, listener)),
                 Ok(Order::Add { unit, stream, pipe }) => self.add(unit, None, stream, pipe),
                 Ok(Order::Note { unit, text }) => self.mark(&unit, Mark::Note, &text),
                 Ok(Order::End { unit, incarnation, event }) => self.end(&unit, incarnation, event),
@@ -262,12 +266,16 @@ impl Worker {
     }
 
     fn begin(&mut self, begin: Begin) {
-        let Begin { unit, incarnation, size, pattern, streams } = begin;
+        let Begin { unit, incarnation, beside, size, pattern, streams } = begin;
         let log = self.log(&unit);
         log.file.resize(size);
         log.ended = None;
-        log.pattern = pattern.map(|pattern| (incarnation, pattern));
-        self.mark(&unit, Mark::Run(incarnation), "");
+        if !beside {
+            log.patterns.clear();
+        }
+        log.patterns.extend(pattern.map(|pattern| (incarnation, pattern)));
+        log.begun = Some(incarnation);
+        self.mark(&unit, if beside { Mark::RunBeside(incarnation) } else { Mark::Run(incarnation) }, "");
         for (stream, pipe) in streams {
             self.add(unit.clone(), Some(incarnation), stream, pipe);
         }
@@ -300,15 +308,21 @@ impl Worker {
             }
         }
         if let Some(exit) = over {
-            for listener in self.log(unit).listeners.drain(..) {
-                // One that has gone, or fallen behind, is told no end.
-                let _ = listener.try_send(Heard::Ended(exit));
-            }
+            let log = self.log(unit);
+            log.patterns.retain(|(life, _)| *life != incarnation);
+            log.listeners.retain(|(life, listener)| {
+                if *life == incarnation {
+                    // One that has gone, or fallen behind, is told no end.
+                    let _ = listener.try_send(Heard::Ended(exit));
+                }
+                *life != incarnation
+            });
         }
         if let Some(exit) = over
             && self.log(unit).ended.replace(incarnation) != Some(incarnation)
         {
-            self.mark(unit, Mark::End, &exit.to_string());
+            let of = self.of(unit, Some(incarnation));
+            self.mark_of(unit, Mark::End, of, &exit.to_string());
         }
         // The loop thread has gone: nobody is left to be told.
         let _ = self.events.send(event);
@@ -319,12 +333,13 @@ impl Worker {
         let mut taken = 0;
         let mut at_end = false;
         while taken < turn && !at_end {
+            let of = self.of_source(key);
             let Some(source) = self.sources.get_mut(&key) else { return };
             match nix::unistd::read(&source.pipe, &mut self.buffer) {
                 Ok(0) => at_end = true,
                 Ok(count) => {
                     taken += count;
-                    let head = Head::new(Timestamp::from(clock::wall()));
+                    let head = Head::new(Timestamp::from(clock::wall())).of(of);
                     source.framer.push(&head, source.stream, &self.buffer[..count], &mut self.out);
                     self.look_for_pattern(key, count);
                     self.tell_listeners(key, count);
@@ -349,21 +364,20 @@ impl Worker {
     fn look_for_pattern(&mut self, key: u64, count: usize) {
         let Some(source) = self.sources.get_mut(&key) else { return };
         let Some(log) = self.logs.get_mut(&source.unit) else { return };
-        let Some((incarnation, pattern)) = &log.pattern else { return };
-        if source.incarnation != Some(*incarnation) {
-            return;
-        }
+        let Some(at) = log.patterns.iter().position(|(life, _)| source.incarnation == Some(*life)) else { return };
+        let (incarnation, pattern) = &log.patterns[at];
         if source.framer.any_line(&self.buffer[..count], |line| pattern.0.is_match(line)) {
             let _ = self.events.send(Event::LineMatched(source.unit.clone(), *incarnation));
-            log.pattern = None;
+            log.patterns.remove(at);
         }
     }
 
     fn tell_listeners(&mut self, key: u64, count: usize) {
-        let Some(source) = self.sources.get(&key).filter(|source| source.incarnation.is_some()) else { return };
+        let Some(source) = self.sources.get(&key) else { return };
+        let Some(life) = source.incarnation else { return };
         let Some(log) = self.logs.get_mut(&source.unit).filter(|log| !log.listeners.is_empty()) else { return };
         let heard = Heard::Written(source.stream, self.buffer[..count].to_vec());
-        log.listeners.retain(|listener| listener.try_send(heard.clone()).is_ok());
+        log.listeners.retain(|(of, listener)| *of != life || listener.try_send(heard.clone()).is_ok());
     }
 
     fn list_unfinished(&mut self, key: u64) {
@@ -389,8 +403,9 @@ impl Worker {
 
     /// Writes what a source has of an unfinished line.
     fn write_rest(&mut self, key: u64) {
+        let of = self.of_source(key);
         let Some(source) = self.sources.get_mut(&key) else { return };
-        let head = Head::new(Timestamp::from(clock::wall()));
+        let head = Head::new(Timestamp::from(clock::wall())).of(of);
         source.framer.write_rest(&head, source.stream, &mut self.out);
         self.write(key);
     }
@@ -407,8 +422,9 @@ impl Worker {
     }
 
     fn end_line(&mut self, key: u64) {
+        let of = self.of_source(key);
         let Some(source) = self.sources.get_mut(&key) else { return };
-        let head = Head::new(Timestamp::from(clock::wall()));
+        let head = Head::new(Timestamp::from(clock::wall())).of(of);
         source.framer.end(&head, source.stream, &mut self.out);
         self.write(key);
     }
@@ -426,10 +442,25 @@ impl Worker {
         }
     }
 
+    /// The life that a source is of, if that is not the one that has begun last.
+    fn of_source(&self, key: u64) -> Option<Incarnation> {
+        let source = self.sources.get(&key)?;
+        self.of(&source.unit, source.incarnation)
+    }
+
+    fn of(&self, unit: &UnitId, life: Option<Incarnation>) -> Option<Incarnation> {
+        let begun = self.logs.get(unit)?.begun;
+        life.filter(|_| begun.is_some() && begun != life)
+    }
+
     fn mark(&mut self, unit: &UnitId, mark: Mark, text: &str) {
+        self.mark_of(unit, mark, None, text);
+    }
+
+    fn mark_of(&mut self, unit: &UnitId, mark: Mark, of: Option<Incarnation>, text: &str) {
         let mut record = Vec::new();
         let time = Timestamp::from(clock::wall());
-        Record { time, stream: Stream::Stderr, part: Part::Mark(mark), text: text.as_bytes() }.write(&mut record);
+        Record { time, stream: Stream::Stderr, part: Part::Mark(mark), of, text: text.as_bytes() }.write(&mut record);
         let log = self.log(unit);
         log.file.append(&record);
         if log.sources == 0 {
@@ -441,7 +472,8 @@ impl Worker {
         let directory = &self.directory;
         self.logs.entry(unit.clone()).or_insert_with(|| Log {
             file: LogFile::new(file::path(directory, unit), Size::default()),
-            pattern: None,
+            patterns: Vec::new(),
+            begun: None,
             ended: None,
             sources: 0,
             listeners: Vec::new(),

@@ -3,7 +3,8 @@
 //! `2026-11-25T05:19:40.123456789Z stdout F text`: time, stream, tags, bytes as they came up to the line end. The first tag
 //! is `F` for a piece that ends its line and `P` for one that does not. Further tags stand behind `:`, as the format allows
 //! (kubernetes/cri-api, `LogTagDelimiter`); ours mark what the supervisor has to say, on `stderr` so that other readers show
-//! it: `F:run=3` begins the third life of a unit, `F:end` ends it, `F:note` is any other word of ours.
+//! it: `F:run=3` begins the third life of a unit, `F:end` ends it, `F:note` is any other word of ours. Where a unit has two lives
+//! at a time, the later one begins with `F:beside:run=3`, and what is not of the life that has begun last carries `of=2`.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -61,8 +62,10 @@ impl Stream {
 /// What the supervisor itself has to say in a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
-    /// A life begins.
+    /// A life begins, and there is no other.
     Run(Incarnation),
+    /// A life begins beside another.
+    RunBeside(Incarnation),
     /// A life has ended.
     End,
     /// Anything else.
@@ -89,6 +92,8 @@ pub struct Record<'a> {
     pub stream: Stream,
     /// What it is.
     pub part: Part,
+    /// The life that it is of, if that is not the one that has begun last.
+    pub of: Option<Incarnation>,
     /// The bytes, without the line end.
     pub text: &'a [u8],
 }
@@ -108,63 +113,84 @@ impl<'a> Record<'a> {
             b"stderr" => Stream::Stderr,
             _ => return None,
         };
-        let part = parse_tags(std::str::from_utf8(fields.next()?).ok()?)?;
-        Some(Self { time, stream, part, text: fields.next().unwrap_or_default() })
+        let (part, of) = parse_tags(std::str::from_utf8(fields.next()?).ok()?)?;
+        Some(Self { time, stream, part, of, text: fields.next().unwrap_or_default() })
     }
 
     /// Writes it with its line end.
     pub fn write(&self, out: &mut Vec<u8>) {
-        Head::new(self.time).write(out, self.stream, self.part);
+        Head::new(self.time).of(self.of).write(out, self.stream, self.part);
         out.extend_from_slice(self.text);
         out.push(b'\n');
     }
 }
 
-fn parse_tags(tags: &str) -> Option<Part> {
+fn parse_tags(tags: &str) -> Option<(Part, Option<Incarnation>)> {
     let (first, more) = tags.split_once(':').unwrap_or((tags, ""));
+    let (mut mark, mut of, mut is_beside) = (None, None, false);
     for tag in more.split(':') {
         match tag.split_once('=') {
-            Some(("run", number)) => return Some(Part::Mark(Mark::Run(Incarnation(number.parse().ok()?)))),
-            None if tag == "end" => return Some(Part::Mark(Mark::End)),
-            None if tag == "note" => return Some(Part::Mark(Mark::Note)),
+            Some(("run", number)) => mark = Some(Mark::Run(Incarnation(number.parse().ok()?))),
+            Some(("of", number)) => of = Some(Incarnation(number.parse().ok()?)),
+            None if tag == "end" => mark = Some(Mark::End),
+            None if tag == "note" => mark = Some(Mark::Note),
+            None if tag == "beside" => is_beside = true,
             Some(_) | None => {}
         }
     }
-    match first {
-        "F" => Some(Part::Full),
-        "P" => Some(Part::Partial),
-        _ => None,
-    }
+    let part = match (mark, first) {
+        (Some(Mark::Run(run)), _) if is_beside => Part::Mark(Mark::RunBeside(run)),
+        (Some(mark), _) => Part::Mark(mark),
+        (None, "F") => Part::Full,
+        (None, "P") => Part::Partial,
+        (None, _) => return None,
+    };
+    Some((part, of))
 }
 
 /// The beginning of records of one moment, made once for all that one read has brought.
 #[derive(Debug, Clone)]
 pub struct Head {
     time: String,
+    of: Option<Incarnation>,
 }
 
 impl Head {
     /// For this moment.
     pub fn new(time: Timestamp) -> Self {
-        Self { time: time.to_string() }
+        Self { time: time.to_string(), of: None }
+    }
+
+    /// Of this life, which has not begun last.
+    #[must_use]
+    pub fn of(self, life: Option<Incarnation>) -> Self {
+        Self { of: life, ..self }
     }
 
     /// Writes all that stands before the text.
     pub fn write(&self, out: &mut Vec<u8>, stream: Stream, part: Part) {
         out.extend_from_slice(self.time.as_bytes());
         let rest: &[u8] = match (stream, part) {
-            (Stream::Stdout, Part::Full) => b" stdout F ",
-            (Stream::Stdout, Part::Partial) => b" stdout P ",
-            (Stream::Stderr, Part::Full) => b" stderr F ",
-            (Stream::Stderr, Part::Partial) => b" stderr P ",
-            (_, Part::Mark(Mark::End)) => b" stderr F:end ",
-            (_, Part::Mark(Mark::Note)) => b" stderr F:note ",
+            (Stream::Stdout, Part::Full) => b" stdout F",
+            (Stream::Stdout, Part::Partial) => b" stdout P",
+            (Stream::Stderr, Part::Full) => b" stderr F",
+            (Stream::Stderr, Part::Partial) => b" stderr P",
+            (_, Part::Mark(Mark::End)) => b" stderr F:end",
+            (_, Part::Mark(Mark::Note)) => b" stderr F:note",
             (_, Part::Mark(Mark::Run(run))) => {
                 out.extend_from_slice(format!(" stderr F:run={} ", run.0).as_bytes());
                 return;
             }
+            (_, Part::Mark(Mark::RunBeside(run))) => {
+                out.extend_from_slice(format!(" stderr F:beside:run={} ", run.0).as_bytes());
+                return;
+            }
         };
         out.extend_from_slice(rest);
+        if let Some(life) = self.of {
+            out.extend_from_slice(format!(":of={}", life.0).as_bytes());
+        }
+        out.push(b' ');
     }
 }
 
@@ -174,11 +200,13 @@ mod tests {
 
     #[test]
     fn a_record_reads_back_as_it_is_written() {
-        let parts =
-            [Part::Full, Part::Partial, Part::Mark(Mark::Run(Incarnation(3))), Part::Mark(Mark::End), Part::Mark(Mark::Note)];
-        for part in parts {
+        let marks = [Mark::Run(Incarnation(3)), Mark::RunBeside(Incarnation(3)), Mark::End, Mark::Note].map(Part::Mark);
+        let begins = |part| matches!(part, Part::Mark(Mark::Run(_) | Mark::RunBeside(_)));
+        let parts = [Part::Full, Part::Partial].into_iter().chain(marks);
+        let cases = parts.flat_map(|part| [(part, None), (part, Some(Incarnation(2)))]);
+        for (part, of) in cases.filter(|(part, of)| of.is_none() || !begins(*part)) {
             let text = b"a  b\xff\r \x1b[1m";
-            let record = Record { time: Timestamp(1_795_583_980_123_456_789), stream: Stream::Stderr, part, text };
+            let record = Record { time: Timestamp(1_795_583_980_123_456_789), stream: Stream::Stderr, part, of, text };
             let mut line = Vec::new();
             record.write(&mut line);
             assert_eq!(line.pop(), Some(b'\n'));
@@ -190,7 +218,7 @@ mod tests {
     fn the_format_is_that_of_the_container_runtimes() {
         let mut line = Vec::new();
         let time = Timestamp::parse("2026-11-25T05:19:40.000000001Z").unwrap();
-        Record { time, stream: Stream::Stdout, part: Part::Full, text: b"hi" }.write(&mut line);
+        Record { time, stream: Stream::Stdout, part: Part::Full, of: None, text: b"hi" }.write(&mut line);
         assert_eq!(line, b"2026-11-25T05:19:40.000000001Z stdout F hi\n");
         assert_eq!(Record::parse(b"2026-11-25T05:19:40Z stdout F:x ").map(|r| r.part), Some(Part::Full));
         for torn in ["", "x", "2026-11-25T05:19:40Z", "2026-11-25T05:19:40Z stdin F x", "0Z stdout stdout F x"] {

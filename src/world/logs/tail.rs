@@ -68,6 +68,9 @@ pub struct Reader {
     joiner: Joiner,
     /// The beginning of a record whose end is not written yet.
     pending: Vec<u8>,
+    /// The one life that is wanted, and the one that has begun last.
+    life: Option<Incarnation>,
+    begun: Option<Incarnation>,
     /// The run at hand is over, or `until` is past.
     is_over: bool,
     /// The time of the last record, as text and parsed: one read has many records.
@@ -89,6 +92,8 @@ impl Reader {
             current: None,
             joiner: Joiner::new(unit),
             pending: Vec::new(),
+            life: None,
+            begun: None,
             is_over: false,
             last_time: (Vec::new(), Timestamp(0)),
         };
@@ -168,12 +173,26 @@ impl Reader {
             if is_past || is_next_run {
                 self.joiner.finish_all();
                 self.is_over = true;
-            } else {
+            } else if self.is_of_wanted(&record) {
                 self.joiner.push(&record);
+                // What goes on has begun later.
+                self.is_over |= record.of.is_some() && self.life.is_some() && record.part == Part::Mark(Mark::End);
             }
         }
         self.pending = line;
         self.pending.clear();
+    }
+
+    /// Whether a record is of the one life that is wanted, if only one is.
+    fn is_of_wanted(&mut self, record: &Record<'_>) -> bool {
+        if self.life.is_none() {
+            return true;
+        }
+        if let Part::Mark(Mark::RunBeside(run)) = record.part {
+            self.begun = Some(run);
+            return false;
+        }
+        record.of.or(self.begun) == self.life
     }
 
     /// The file that was begun when this one was moved away; the oldest one there is if this one is gone; none while files
@@ -222,13 +241,14 @@ impl Reader {
         let indexes: Vec<u32> = self.files().into_iter().map(|(index, _)| index).collect();
         for index in indexes {
             let Some(mut current) = open_with_inode(&older(&self.path, index))? else { continue };
-            let mut found = None;
+            let (mut found, mut life) = (None, None);
             backwards(current.reader.get_ref(), |end, line| {
                 let Some(record) = parse(line, &mut time) else { return ControlFlow::Continue(()) };
                 let is_before = since.is_some_and(|since| record.time < since);
                 lines += usize::from(record.part == Part::Full || (lines == 0 && record.part == Part::Partial));
                 let is_enough = tail.is_some_and(|tail| lines > tail);
-                if is_before || is_enough || run.is_some_and(|run| begins(run, record.part)) {
+                life = run.and_then(|run| begins(run, record.part));
+                if is_before || is_enough || life.is_some() {
                     found = Some(end);
                     return ControlFlow::Break(());
                 }
@@ -237,6 +257,7 @@ impl Reader {
             current.reader.seek(SeekFrom::Start(found.unwrap_or(0)))?;
             start = Some(current);
             if found.is_some() {
+                (self.life, self.begun) = (life, life);
                 return Ok(start);
             }
         }
@@ -271,7 +292,7 @@ pub fn last_run(path: &Path, named: Option<Incarnation>) -> io::Result<Option<In
         let Some(current) = open_with_inode(&older(path, index))? else { continue };
         let mut found = None;
         backwards(current.reader.get_ref(), |_, line| match parse(line, &mut time).map(|record| record.part) {
-            Some(Part::Mark(Mark::Run(run))) if named.is_none_or(|named| named == run) => {
+            Some(Part::Mark(Mark::Run(run) | Mark::RunBeside(run))) if named.is_none_or(|named| named == run) => {
                 found = Some(run);
                 ControlFlow::Break(())
             }
@@ -284,10 +305,13 @@ pub fn last_run(path: &Path, named: Option<Incarnation>) -> io::Result<Option<In
     Ok(None)
 }
 
-fn begins(run: Run, part: Part) -> bool {
+/// The life that begins with this, if it is the one that is wanted.
+fn begins(run: Run, part: Part) -> Option<Incarnation> {
     match part {
-        Part::Mark(Mark::Run(found)) => run == Run::Last || run == Run::Number(found),
-        Part::Mark(Mark::End | Mark::Note) | Part::Full | Part::Partial => false,
+        Part::Mark(Mark::Run(found) | Mark::RunBeside(found)) => {
+            (run == Run::Last || run == Run::Number(found)).then_some(found)
+        }
+        Part::Mark(Mark::End | Mark::Note) | Part::Full | Part::Partial => None,
     }
 }
 

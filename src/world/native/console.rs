@@ -12,6 +12,7 @@ use nix::pty::Winsize;
 use super::stop;
 use super::tree::Root;
 use crate::base::name::UnitId;
+use crate::plan::action::Incarnation;
 
 /// The input of one life.
 #[derive(Debug)]
@@ -20,12 +21,18 @@ pub struct Console {
     input: Option<OwnedFd>,
     is_terminal: bool,
     root: Root,
+    incarnation: Incarnation,
 }
 
 impl Console {
     /// Of a life whose terminal or pipe this is.
-    pub(super) fn new(input: Option<OwnedFd>, is_terminal: bool, root: Root) -> Self {
-        Self { input, is_terminal, root }
+    pub(super) fn new(input: Option<OwnedFd>, is_terminal: bool, root: Root, incarnation: Incarnation) -> Self {
+        Self { input, is_terminal, root, incarnation }
+    }
+
+    /// Which life it is of.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
     }
 
     /// Whether it has a terminal.

@@ -142,6 +142,14 @@ pub fn call_off(env: Marker, unit: &UnitId) {
     }
 }
 
+/// Ends the tests that still run for a unit whose life has ended: the next life's must not run beside them. Its hooks go on.
+pub(super) fn end_tests(env: Marker, unit: &UnitId) {
+    let under_way = UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner);
+    for (_, _, root) in under_way.iter().filter(|(of, whose, root)| *of == env && whose == unit && root.marker.is_of_command()) {
+        let _ = stop::kill_all(root, &[]);
+    }
+}
+
 /// A command in the list of those under way, for as long as this lives.
 struct UnderWay(Option<i32>);
 

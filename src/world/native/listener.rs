@@ -8,18 +8,19 @@ use procfs::process::FDTarget;
 use super::tree::Root;
 
 impl Root {
-    /// Whether every listener on a port belongs to this tree, where that can be seen. Else one sentence fragment.
+    /// Whether every listener on a port belongs to this tree, or to one of these, where that can be seen. Else one sentence fragment.
     ///
     /// An orphan of a former life may still answer on a port that is shared by `SO_REUSEPORT`, so one listener of ours is not
     /// enough. Sockets of processes that we may not look into count for nothing.
-    pub fn owns_listener(&self, port: u16) -> Result<(), String> {
+    pub fn owns_listener(&self, others: &[Root], port: u16) -> Result<(), String> {
         let listening = listening(port);
         if listening.is_empty() {
             return Ok(());
         }
         let mut ours = HashSet::new();
         let mut blind = false;
-        let members: HashSet<i32> = self.members().iter().map(|process| process.pid).collect();
+        let trees = others.iter().chain([self]);
+        let members: HashSet<i32> = trees.flat_map(Root::members).map(|process| process.pid).collect();
         for &pid in &members {
             match sockets(pid) {
                 Some(sockets) => ours.extend(sockets),

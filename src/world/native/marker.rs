@@ -56,6 +56,11 @@ impl Marker {
         Self(self.env() | u64::from(COMMAND_BIT | serial & (COMMAND_BIT - 1)))
     }
 
+    /// Whether it is that of a command that is run beside a unit.
+    pub(super) fn is_of_command(self) -> bool {
+        self.0 & ALWAYS != 0 && self.0 & u64::from(COMMAND_BIT) != 0
+    }
+
     /// The mark that stands in a process's limits; none if there is no mark or no such process.
     pub fn of_process(pid: i32) -> Option<Self> {
         Self::from_limit(limit_of(pid)?)
@@ -133,6 +138,7 @@ mod tests {
         assert!(unit.is_of_same_env(mark));
         assert_ne!(unit, mark.of_unit(&"web:2".parse().unwrap()));
         assert_ne!(mark.of_command(1), mark.of_command(2));
+        assert!(mark.of_command(1).is_of_command() && !unit.is_of_command() && !Marker::NONE.is_of_command());
         assert_eq!(Marker::from_limit(unit.limit()), Some(unit));
         assert_eq!(Marker::from_limit(libc::RLIM_INFINITY), None);
         assert_eq!(Marker::from_limit(1_000_000), None);

@@ -38,7 +38,7 @@ use std::collections::BTreeSet;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::Sender;
 use indexmap::IndexMap;
@@ -48,7 +48,7 @@ use self::cgroup::Cgroup;
 use self::console::{Console, Consoles};
 use self::hooks::{Hooks, Job, Leaving, Which};
 use self::marker::Marker;
-use self::reap::{End, Life, Reaper};
+use self::reap::{End, Life, LifeId, Reaper};
 use self::sockets::Sockets;
 use self::spawn::Order;
 use self::stdio::Stdio;
@@ -61,6 +61,7 @@ use crate::model::process::Isolation;
 use crate::plan::action::{Action, Exit, Fault, Incarnation, Outcome, Ticket};
 use crate::plan::desired::UnitSpec;
 use crate::supervisor::event::Event;
+use crate::world::clock;
 
 /// The signal that asks a process to end, unless `stop_signal` says otherwise.
 const STOP_SIGNAL: &str = "SIGTERM";
@@ -108,8 +109,8 @@ impl Native {
     pub fn act(&mut self, ticket: &Ticket, action: &Action) -> Option<Result<Outcome, Fault>> {
         match action {
             Action::Create { spec, .. } => Some(files::create(spec).map(|()| Outcome::Done)),
-            Action::Start { spec, incarnation, line } => {
-                let started = self.start(spec, *incarnation, line.as_deref());
+            Action::Start { spec, incarnation, line, beside } => {
+                let started = self.start(spec, *incarnation, line.as_deref(), *beside);
                 let hooks = &spec.service().common.post_start;
                 match started {
                     Ok(outcome) if !hooks.is_empty() => {
@@ -119,11 +120,14 @@ impl Native {
                 }
             }
             Action::Stop { spec, incarnation, grace, .. } => {
-                let runs = self.leader(&spec.unit).is_some();
-                let is_meant = self.reaper.lives.get(&spec.unit).is_some_and(|life| life.incarnation == *incarnation);
-                let port = self.port(&spec.unit);
-                // From now on clients wait for the next life.
-                let behind = self.proxy.as_ref().filter(|_| is_meant).and_then(|proxy| proxy.end(&spec.unit));
+                let life = self.reaper.lives.get_mut(&(spec.unit.clone(), *incarnation));
+                let runs = life.as_ref().is_some_and(|life| life.exit.is_none());
+                let port = life.as_ref().and_then(|life| life.port());
+                // From now on clients wait for the next life, or are with it already.
+                let behind = life.and_then(|life| match (&self.proxy, life.leads) {
+                    (Some(proxy), true) => proxy.end(&spec.unit),
+                    (Some(_) | None, _) => life.behind.take(),
+                });
                 if runs && (behind.is_some() || !spec.service().common.pre_stop.is_empty()) {
                     let leaving = behind.map(|life| Leaving { life, port });
                     return self.run_hooks(ticket, spec, *incarnation, Which::PreStop, Some(*grace), leaving);
@@ -165,22 +169,50 @@ impl Native {
             self.after_hooks(job, result);
         }
         for end in self.reaper.collect() {
-            self.consoles.end(&end.unit);
-            if let Some(proxy) = &self.proxy {
-                proxy.end(&end.unit);
+            if end.led {
+                self.consoles.end(&end.unit);
+                if let Some(proxy) = &self.proxy {
+                    proxy.end(&end.unit);
+                }
             }
             self.tell(end);
         }
     }
 
-    /// The leader of a unit that runs.
-    pub fn leader(&self, unit: &UnitId) -> Option<i32> {
-        self.reaper.lives.get(unit).filter(|life| life.exit.is_none()).map(|life| life.root.leader)
+    /// What tells a life's processes from others, for probes on other threads.
+    pub fn root(&self, unit: &UnitId, incarnation: Incarnation) -> Option<Root> {
+        self.reaper.lives.get(&(unit.clone(), incarnation)).map(|life| life.root)
     }
 
-    /// What tells a unit's processes from others, for probes on other threads.
-    pub fn root(&self, unit: &UnitId) -> Option<Root> {
-        self.reaper.lives.get(unit).map(|life| life.root)
+    /// The same for all lives of a unit.
+    pub fn roots(&self, unit: &UnitId) -> Vec<Root> {
+        self.lives_of(unit).map(|life| life.root).collect()
+    }
+
+    /// When a life was started.
+    pub fn began(&self, unit: &UnitId, incarnation: Incarnation) -> Option<SystemTime> {
+        self.reaper.lives.get(&(unit.clone(), incarnation)).map(|life| life.began)
+    }
+
+    fn lives_of<'a>(&'a self, unit: &'a UnitId) -> impl Iterator<Item = &'a Life> {
+        self.reaper.lives.iter().filter(move |((of, _), _)| of == unit).map(|(_, life)| life)
+    }
+
+    /// This life is its unit's from now on: whoever comes for the unit gets to it.
+    pub fn lead(&mut self, unit: &UnitId, incarnation: Incarnation) {
+        for ((_, number), life) in self.reaper.lives.iter_mut().filter(|((of, _), _)| of == unit) {
+            if life.leads && *number != incarnation {
+                life.leads = false;
+                life.behind = self.proxy.as_ref().and_then(|proxy| proxy.end(unit));
+            }
+        }
+        // It may have ended; then its end is on its way.
+        let Some(life) = self.reaper.lives.get_mut(&(unit.clone(), incarnation)) else { return self.consoles.end(unit) };
+        life.leads = true;
+        self.consoles.begin(unit, Arc::clone(&life.console));
+        if let (Some(proxy), Some((address, port))) = (&self.proxy, &life.front) {
+            proxy.begin(unit, address, *port);
+        }
     }
 
     /// Ends what runs beside a unit: hooks, checks, tests. They fail, and that is told.
@@ -193,9 +225,9 @@ impl Native {
         self.consoles.clone()
     }
 
-    /// The port of the present life of a unit behind a proxy.
-    pub fn port(&self, unit: &UnitId) -> Option<u16> {
-        self.proxy.as_ref()?.port_of(unit)
+    /// The port of a life of a unit behind a proxy.
+    pub fn port(&self, unit: &UnitId, incarnation: Incarnation) -> Option<u16> {
+        self.reaper.lives.get(&(unit.clone(), incarnation))?.port()
     }
 
     /// Holds the sockets and proxies of these units, and of no others.
@@ -223,8 +255,8 @@ impl Native {
         timeout: Option<Duration>,
         leaving: Option<Leaving>,
     ) -> Option<Result<Outcome, Fault>> {
-        let Some(root) = self.root(&spec.unit) else { return Some(Ok(Outcome::Signalled)) };
-        let port = self.port(&spec.unit);
+        let Some(root) = self.root(&spec.unit, incarnation) else { return Some(Ok(Outcome::Signalled)) };
+        let port = self.port(&spec.unit, incarnation);
         let job = Job { which, ticket: ticket.clone(), spec: spec.clone(), incarnation, root, timeout, port, leaving };
         self.hooks.run(job, &self.pump);
         None
@@ -237,7 +269,7 @@ impl Native {
             (Which::PostStart(outcome), Ok(())) => Ok(outcome),
             (Which::PostStart(_), Err(reason)) => {
                 // As it has not started, it must not run.
-                if let Some(life) = self.reaper.lives.get_mut(&spec.unit).filter(|life| life.incarnation == incarnation) {
+                if let Some(life) = self.reaper.lives.get_mut(&(spec.unit.clone(), incarnation)) {
                     let _ = life.kill();
                 }
                 Err(Fault::permanent(format!("post_start: {reason}")))
@@ -254,9 +286,19 @@ impl Native {
         let _ = self.events.send(Event::Acted(ticket, answer));
     }
 
-    fn start(&mut self, spec: &UnitSpec, incarnation: Incarnation, line: Option<&str>) -> Result<Outcome, Fault> {
-        if let Some(life) = self.reaper.lives.get(&spec.unit) {
-            return Err(Fault::temporary(format!("its life number {} has not ended yet", life.incarnation.0)));
+    fn start(
+        &mut self,
+        spec: &UnitSpec,
+        incarnation: Incarnation,
+        line: Option<&str>,
+        beside: bool,
+    ) -> Result<Outcome, Fault> {
+        let mut others = self.reaper.lives.keys().filter(|(unit, _)| *unit == spec.unit);
+        if let Some((_, life)) = others.nth(usize::from(beside)) {
+            return Err(Fault::temporary(format!("its life number {} has not ended yet", life.0)));
+        }
+        if !beside {
+            exec::end_tests(self.env, &spec.unit);
         }
         let line = line.map(pump::LinePattern::new).transpose().map_err(|error| Fault::permanent(error.to_string()))?;
         let common = &spec.service().common;
@@ -273,7 +315,7 @@ impl Native {
         let marker = self.free_marker(&spec.unit);
         let stdio = Stdio::open(common.tty, common.stdin_open)
             .map_err(|error| Fault::temporary(format!("open pipes for it: {error}")))?;
-        let cgroup = Cgroup::make(spec)?;
+        let cgroup = Cgroup::make(spec, self.lives_of(&spec.unit).filter_map(|life| life.cgroup.as_ref()))?;
         let entrance = cgroup.as_ref().map(Cgroup::entrance).transpose()?;
         launch.cgroup = entrance.as_ref().map(AsRawFd::as_raw_fd);
         launch.own_session = true;
@@ -287,12 +329,14 @@ impl Native {
         launch.limits.extend(limits::marking(marker));
         // The loop thread lives as long as the supervisor does, so this signal means that the supervisor is gone.
         launch.death_signal = Some(libc::SIGKILL);
+        let began = clock::wall();
         let child = child::spawn(&launch).map_err(|error| spawn::explain(&error, &order, &launch))?;
         let birth = Process::read(child.pid).map_or(0, |process| process.birth);
         let (streams, input) = stdio.into_ours();
         self.pump.begin(pump::Begin {
             unit: spec.unit.clone(),
             incarnation,
+            beside,
             size: Size::of(common.logging.as_ref()),
             pattern: line,
             streams,
@@ -308,10 +352,8 @@ impl Native {
             );
         }
         let root = Root { leader: child.pid, birth, marker };
-        let console = Arc::new(Console::new(input, common.tty, root));
-        self.consoles.begin(&spec.unit, Arc::clone(&console));
+        let console = Arc::new(Console::new(input, common.tty, root, incarnation));
         let life = Life {
-            incarnation,
             root,
             pidfd: Some(child.pidfd),
             exit: None,
@@ -321,13 +363,16 @@ impl Native {
             asked_too: std::collections::BTreeSet::new(),
             keep: spec.service().process().map(|process| process.keep.clone()).unwrap_or_default(),
             console,
+            leads: false,
+            began,
+            front,
+            behind: None,
             cgroup,
         };
-        self.reaper
-            .add(spec.unit.clone(), life)
-            .map_err(|errno| Fault::temporary(format!("watch for its end: {}", errno.desc())))?;
-        if let (Some(proxy), Some((address, port))) = (&self.proxy, front) {
-            proxy.begin(&spec.unit, &address, port);
+        let id: LifeId = (spec.unit.clone(), incarnation);
+        self.reaper.add(id, life).map_err(|errno| Fault::temporary(format!("watch for its end: {}", errno.desc())))?;
+        if !beside {
+            self.lead(&spec.unit, incarnation);
         }
         Ok(Outcome::Started { pid: Some(child.pid), birth: birth.to_string() })
     }
@@ -365,7 +410,7 @@ impl Native {
             life.asked = Some(signal);
         }
         if life.exit.is_some() {
-            self.reaper.ask_left_behind(&spec.unit, signal);
+            self.reaper.ask_left_behind(&(spec.unit.clone(), incarnation), signal);
             return Ok(Outcome::Signalled);
         }
         outcome_of(asked)
@@ -383,16 +428,16 @@ impl Native {
 
     /// The life that is meant. When it is over, that is told (perhaps again: whoever asks cannot have heard it).
     fn life_or_tell(&mut self, spec: &UnitSpec, incarnation: Incarnation) -> Option<&mut Life> {
-        if self.reaper.lives.get(&spec.unit).is_none_or(|life| life.incarnation != incarnation) {
-            self.tell(End { unit: spec.unit.clone(), incarnation, exit: Exit::Unknown, remaining: 0 });
-            return None;
+        let id: LifeId = (spec.unit.clone(), incarnation);
+        if !self.reaper.lives.contains_key(&id) {
+            self.tell(End { unit: spec.unit.clone(), incarnation, exit: Exit::Unknown, remaining: 0, led: false });
         }
-        self.reaper.lives.get_mut(&spec.unit)
+        self.reaper.lives.get_mut(&id)
     }
 
     /// An end is told by the pump, once it has read all that was written before it.
     fn tell(&self, end: End) {
-        let End { unit, incarnation, exit, remaining } = end;
+        let End { unit, incarnation, exit, remaining, led: _ } = end;
         let event = Event::Exited { unit: unit.clone(), incarnation, exit, remaining };
         self.pump.end(&unit, incarnation, event);
     }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use indexmap::IndexMap;
 use nix::errno::Errno;
@@ -19,16 +19,18 @@ use super::stop;
 use super::tree::{self, Process, Root};
 use crate::base::name::UnitId;
 use crate::plan::action::{Exit, Incarnation};
+use crate::world::proxy;
 
 /// Children that other threads wait for. Held while a child is made and entered, while one is collected and taken out, and
 /// while the list of our children is read, which the kernel keeps consistent only as long as none of them is collected.
 pub(super) static WAITED: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
+/// Which life of which unit.
+pub(super) type LifeId = (UnitId, Incarnation);
+
 /// One life of a unit, until the last of its processes has ended.
 #[derive(Debug)]
 pub(super) struct Life {
-    /// Which life.
-    pub incarnation: Incarnation,
     /// Its processes.
     pub root: Root,
     /// The leader, until its end has been seen.
@@ -46,13 +48,25 @@ pub(super) struct Life {
     /// Programs that may outlive it.
     pub keep: Vec<String>,
     /// Where its input is written: a pipe or its terminal.
-    #[expect(dead_code, reason = "held open: its end would be the end of what the process reads")]
     pub console: Arc<Console>,
+    /// Whether it is its unit's life; else it gets ready beside another, or has been one.
+    pub leads: bool,
+    /// When it was started.
+    pub began: SystemTime,
+    /// Behind a proxy: where connections arrive, and the port that it listens at.
+    pub front: Option<(String, u16)>,
+    /// It led: what a proxy has given it may still be under way.
+    pub behind: Option<Arc<proxy::Life>>,
     /// Its cgroup, if it has one; removed with it.
     pub cgroup: Option<Cgroup>,
 }
 
 impl Life {
+    /// The port that it listens at, behind a proxy.
+    pub(super) fn port(&self) -> Option<u16> {
+        self.front.as_ref().map(|(_, port)| *port)
+    }
+
     /// Kills all of it but programs that were left behind and may stay.
     pub(super) fn kill(&mut self) -> Result<(), Errno> {
         self.killed = true;
@@ -83,13 +97,15 @@ pub(super) struct End {
     pub incarnation: Incarnation,
     pub exit: Exit,
     pub remaining: u32,
+    /// It was the unit's life.
+    pub led: bool,
 }
 
 /// Whose orphan it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Owner {
-    Unit(UnitId),
-    /// It has lost its mark, or its unit has been given up for ended.
+    Life(LifeId),
+    /// It has lost its mark, or its life has been given up for ended.
     Nobody,
 }
 
@@ -97,8 +113,8 @@ enum Owner {
 #[derive(Debug)]
 pub(super) struct Reaper {
     epoll: Epoll,
-    pub lives: IndexMap<UnitId, Life>,
-    /// Children that we have adopted, with the unit that they belong to.
+    pub lives: IndexMap<LifeId, Life>,
+    /// Children that we have adopted, with the life that they belong to.
     orphans: BTreeMap<i32, Owner>,
     env: Marker,
 }
@@ -110,12 +126,12 @@ impl Reaper {
     }
 
     /// Takes a new life in.
-    pub(super) fn add(&mut self, unit: UnitId, life: Life) -> Result<(), Errno> {
+    pub(super) fn add(&mut self, id: LifeId, life: Life) -> Result<(), Errno> {
         if let Some(pidfd) = &life.pidfd {
             let key = u64::try_from(life.root.leader).unwrap_or_default();
             self.epoll.add(pidfd, EpollEvent::new(EpollFlags::EPOLLIN, key))?;
         }
-        self.lives.insert(unit, life);
+        self.lives.insert(id, life);
         Ok(())
     }
 
@@ -124,29 +140,28 @@ impl Reaper {
         self.collect_leaders();
         self.collect_orphans();
         let mut ends = Vec::new();
-        let ended: Vec<UnitId> =
-            self.lives.iter().filter(|(_, life)| life.exit.is_some()).map(|(unit, _)| unit.clone()).collect();
-        for unit in ended {
-            ends.extend(self.follow_up(&unit));
+        let ended: Vec<LifeId> = self.lives.iter().filter(|(_, life)| life.exit.is_some()).map(|(id, _)| id.clone()).collect();
+        for id in ended {
+            ends.extend(self.follow_up(&id));
         }
         ends
     }
 
     /// What is left of a life whose leader has ended: told, asked to end, killed.
-    fn follow_up(&mut self, unit: &UnitId) -> Option<End> {
-        let heads = self.heads(unit);
+    fn follow_up(&mut self, id: &LifeId) -> Option<End> {
+        let heads = self.heads(id);
         let left = living(&heads);
-        let life = self.lives.get_mut(unit)?;
+        let life = self.lives.get_mut(id)?;
         let exit = life.exit?;
         // One that ended since it was listed may have left a child to us. It is still to be collected, and then that is seen.
         let remaining = u32::try_from(left.len().max(usize::from(!heads.is_empty()))).unwrap_or(u32::MAX);
         let is_news = life.told.is_none() || (remaining == 0 && life.told != Some(0));
         let end = is_news.then(|| {
             life.told = Some(remaining);
-            End { unit: unit.clone(), incarnation: life.incarnation, exit, remaining }
+            End { unit: id.0.clone(), incarnation: id.1, exit, remaining, led: life.leads }
         });
         if remaining == 0 {
-            self.lives.shift_remove(unit);
+            self.lives.shift_remove(id);
         } else if life.killed {
             // Errors were told when the kill was asked for.
             let _ = stop::signal_all(&left, libc::SIGKILL);
@@ -157,19 +172,19 @@ impl Reaper {
     }
 
     /// Asks what a leader has left behind to end, as it was asked itself.
-    pub(super) fn ask_left_behind(&mut self, unit: &UnitId, signal: i32) {
-        let left = living(&self.heads(unit));
-        if let Some(life) = self.lives.get_mut(unit) {
+    pub(super) fn ask_left_behind(&mut self, id: &LifeId, signal: i32) {
+        let left = living(&self.heads(id));
+        if let Some(life) = self.lives.get_mut(id) {
             ask_others(life, &left, signal);
         }
     }
 
-    /// The orphans of a unit, without what may stay.
-    fn heads(&self, unit: &UnitId) -> Vec<i32> {
-        let Some(life) = self.lives.get(unit) else { return Vec::new() };
-        let of_unit =
-            self.orphans.iter().filter(|(_, owner)| matches!(owner, Owner::Unit(owner) if owner == unit)).map(|(pid, _)| *pid);
-        of_unit.filter(|pid| !tree::may_stay(*pid, &life.keep)).collect()
+    /// The orphans of a life, without what may stay.
+    fn heads(&self, id: &LifeId) -> Vec<i32> {
+        let Some(life) = self.lives.get(id) else { return Vec::new() };
+        let of_life =
+            self.orphans.iter().filter(|(_, owner)| matches!(owner, Owner::Life(owner) if owner == id)).map(|(pid, _)| *pid);
+        of_life.filter(|pid| !tree::may_stay(*pid, &life.keep)).collect()
     }
 
     fn collect_leaders(&mut self) {
@@ -225,8 +240,8 @@ impl Reaper {
         let session = tree::session_of(pid);
         let marker = Marker::of_process(pid);
         let owner = self.lives.iter().find(|(_, life)| session == Some(life.root.leader) || marker == Some(life.root.marker));
-        if let Some((unit, _)) = owner {
-            return Some(Owner::Unit(unit.clone()));
+        if let Some((id, _)) = owner {
+            return Some(Owner::Life(id.clone()));
         }
         let is_elsewhere = session != tree::session_of(0);
         let is_ours = marker.is_none_or(|marker| marker.is_of_same_env(self.env));

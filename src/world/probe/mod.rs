@@ -6,9 +6,11 @@ mod file;
 mod grpc;
 mod http;
 mod tcp;
+mod tls;
 
 use std::fmt;
 use std::pin::pin;
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::BoxFuture;
 use tokio::time::sleep;
@@ -17,13 +19,16 @@ use crate::base::duration;
 use crate::model::health::HealthCheck;
 use crate::model::process::{fill_port, fill_replica};
 use crate::supervisor::event::ProbeResult;
+use crate::world::clock;
 
 /// What `ps` and `why` can show of a probe.
 const OUTPUT_LIMIT: usize = 4096;
+/// What a `test` gets when the parts before it have taken all the time there was: none would mean the default.
+const LEAST: Duration = Duration::from_millis(1);
 
-/// Runs Compose's `test` inside the unit: its output when it ended with 0, else what went wrong. When the probe takes too
-/// long the future is dropped, which must end what it has started.
-pub type RunTest = Box<dyn Fn(&[String]) -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
+/// Runs Compose's `test` inside the unit: its output when it ended with 0, else what went wrong. It may take so long, and has an
+/// answer only when nothing of what it has started is left: the next probe must not run beside it.
+pub type RunTest = Box<dyn Fn(&[String], Duration) -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
 
 /// Whether every listener on a port of this host belongs to the unit that is probed; else one sentence fragment, as
 /// `port 8081 is answered by pid 123 (python), which this service did not start`.
@@ -36,6 +41,8 @@ pub struct ProbeContext {
     pub replica: u32,
     /// For a unit behind a proxy: the port that is held for it, and that of its present life, which is the one that is probed.
     pub proxied: Option<(u16, u16)>,
+    /// For a life beside another: what is older than this is not its own.
+    pub newer_than: Option<SystemTime>,
     /// Runs `test`; none where nothing can be run.
     pub test: Option<RunTest>,
     /// Asked after a connection to a port of this host; none where it cannot be known.
@@ -73,13 +80,17 @@ impl ProbeContext {
 pub async fn check(check: &HealthCheck, cx: &ProbeContext) -> ProbeResult {
     let check = &of_replica(check, cx);
     let limit = check.timeout();
+    let deadline = clock::deadline(limit);
     let mut expiry = pin!(sleep(limit));
     let mut found = Vec::new();
-    for (name, part) in parts(check, cx) {
-        let result = tokio::select! {
-            biased;
-            result = part => result,
-            () = &mut expiry => Err(format!("{name} did not answer within {}", duration::format(limit))),
+    for (name, part) in parts(check, cx, deadline) {
+        let result = match part {
+            Part::Ours(part) => tokio::select! {
+                biased;
+                result = part => result,
+                () = &mut expiry => Err(format!("{name} did not answer within {}", duration::format(limit))),
+            },
+            Part::Test(part) => part.await,
         };
         match result {
             Ok(output) => found.push(output),
@@ -90,27 +101,35 @@ pub async fn check(check: &HealthCheck, cx: &ProbeContext) -> ProbeResult {
     ProbeResult { healthy: true, output: shortened(found.join("\n")) }
 }
 
+/// One part of a check.
+enum Part<'a> {
+    /// A connection or a look, which is let go when it takes too long.
+    Ours(BoxFuture<'a, Result<String, String>>),
+    /// A command, which sees to that itself.
+    Test(BoxFuture<'a, Result<String, String>>),
+}
+
 /// The parts with their names, none of them begun.
-fn parts<'a>(check: &'a HealthCheck, cx: &'a ProbeContext) -> Vec<(String, BoxFuture<'a, Result<String, String>>)> {
-    let mut parts: Vec<(String, BoxFuture<'a, _>)> = Vec::new();
+fn parts<'a>(check: &'a HealthCheck, cx: &'a ProbeContext, deadline: Instant) -> Vec<(String, Part<'a>)> {
+    let mut parts: Vec<(String, Part<'a>)> = Vec::new();
     if let Some(path) = &check.file {
-        parts.push((path.clone(), Box::pin(file::check(path))));
+        parts.push((path.clone(), Part::Ours(Box::pin(file::check(path, cx.newer_than)))));
     }
     if let Some(address) = &check.tcp {
-        parts.push((address.clone(), Box::pin(tcp::check(address, cx))));
+        parts.push((address.clone(), Part::Ours(Box::pin(tcp::check(address, cx)))));
     }
     if let Some(probe) = &check.http {
-        parts.push((probe.url.clone(), Box::pin(http::check(probe, cx))));
+        parts.push((probe.url.clone(), Part::Ours(Box::pin(http::check(probe, cx)))));
     }
     if let Some(probe) = &check.grpc {
-        parts.push((probe.address.clone(), Box::pin(grpc::check(probe, cx))));
+        parts.push((probe.address.clone(), Part::Ours(Box::pin(grpc::check(probe, cx)))));
     }
     if check.has_test() {
         let test: BoxFuture<'a, _> = match &cx.test {
-            Some(test) => Box::pin(async { test(&check.test).await }),
+            Some(test) => Box::pin(async move { test(&check.test, clock::until(deadline).max(LEAST)).await }),
             None => Box::pin(std::future::ready(Err("its `test` cannot be run here".to_owned()))),
         };
-        parts.push(("its `test`".to_owned(), test));
+        parts.push(("its `test`".to_owned(), Part::Test(test)));
     }
     parts
 }
@@ -153,8 +172,6 @@ fn shortened(output: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use futures_util::FutureExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
@@ -235,6 +252,40 @@ mod tests {
     }
 
     #[test]
+    fn a_test_gets_what_the_parts_before_it_have_left_and_is_waited_for() {
+        run(async {
+            const SLOW: Duration = Duration::from_millis(50);
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut both = http(listener.local_addr().unwrap().port(), &[]);
+            (both.test, both.timeout) = (vec!["CMD".to_owned(), "x".to_owned()], Some(Duration::from_millis(500)));
+            let given = std::sync::Arc::new(std::sync::Mutex::new(None));
+            let seen = std::sync::Arc::clone(&given);
+            // One that is killed at its limit, and takes a while to be gone.
+            let test: RunTest = Box::new(move |_, limit| {
+                *seen.lock().unwrap() = Some(limit);
+                async move {
+                    sleep(limit + SLOW).await;
+                    Err("no answer".to_owned())
+                }
+                .boxed()
+            });
+            let cx = ProbeContext { test: Some(test), ..ProbeContext::default() };
+            let server = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 1];
+                stream.read_exact(&mut request).await.unwrap();
+                sleep(SLOW).await;
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+                stream
+            };
+            let (_open, result) = tokio::join!(server, check(&both, &cx));
+            assert_eq!(result.output, "no answer");
+            let given = given.lock().unwrap().unwrap();
+            assert!(given <= Duration::from_millis(450), "{given:?}");
+        });
+    }
+
+    #[test]
     fn a_port_that_a_stranger_answers_is_not_healthy() {
         run(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -267,7 +318,7 @@ mod tests {
             let ran = |result: Result<&str, &str>| {
                 let result = result.map(str::to_owned).map_err(str::to_owned);
                 ProbeContext {
-                    test: Some(Box::new(move |_| std::future::ready(result.clone()).boxed())),
+                    test: Some(Box::new(move |_, _| std::future::ready(result.clone()).boxed())),
                     ..ProbeContext::default()
                 }
             };

@@ -65,6 +65,7 @@ impl Lives {
     }
 
     /// The present life of a unit.
+    #[cfg(test)]
     pub(super) fn of(&self, unit: &UnitId) -> Option<Arc<Life>> {
         self.present().iter().find(|(of, _)| of == unit).map(|(_, life)| Arc::clone(life))
     }

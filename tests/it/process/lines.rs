@@ -32,6 +32,62 @@ processes:
 }
 
 #[test]
+fn a_line_of_a_hundred_megabytes_takes_bounded_memory_and_blocks_nobody() {
+    let sandbox = Sandbox::new(
+        "
+processes:
+  a:
+    command: |
+      head -c 100000000 /dev/zero | tr '\\0' x; echo; echo after; true > done; exec sleep 1000
+",
+    );
+    sandbox.ok(&["up", "-d"]);
+    until("it has written all", || sandbox.path("done").exists());
+    until("the line after it is there", || sandbox.ok(&["logs", "--no-log-prefix", "--tail", "1"]) == "after\n");
+    let status = fs::read_to_string(format!("/proc/{}/status", sandbox.supervisor())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    assert!(peak.unwrap() < 64 << 10, "{peak:?} kB");
+}
+
+#[test]
+fn progress_and_broken_bytes_are_shown_in_the_end_and_kept_as_they_came() {
+    let sandbox =
+        Sandbox::new("processes:\n  a:\n    command: |\n      printf '10%%\\r50%%\\r\\033[2Kdone\\nbro\\377ken\\n'; true\n");
+    sandbox.run(&["up"]);
+    assert_eq!(sandbox.ok(&["logs", "--no-log-prefix"]), "done\nbro\u{fffd}ken\n");
+    let kept = fs::read(sandbox.env_dir().join("logs/a.1.log")).unwrap();
+    for bytes in [&b"10%\r50%\r\x1b[2Kdone\n"[..], b"bro\xffken\n"] {
+        assert!(kept.windows(bytes.len()).any(|window| window == bytes), "{kept:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_stops_no_service_and_what_was_lost_is_counted() {
+    let sandbox = Sandbox::new(
+        "
+processes:
+  a: {command: 'echo lost words; : > wrote; until [ -e go ]; do sleep 0.02; done; echo found words; exec sleep 1000'}
+  b: {command: exec sleep 1000}
+",
+    );
+    sandbox.ok(&["up", "-d", "b"]);
+    // Whatever is written there finds no room.
+    let log = sandbox.env_dir().join("logs/a.1.log");
+    std::os::unix::fs::symlink("/dev/full", &log).unwrap();
+    sandbox.ok(&["up", "-d"]);
+    until("it has written", || sandbox.path("wrote").exists());
+    assert!(sandbox.ok(&["ps", "a"]).contains("running"));
+    // The supervisor answers and lets go of what it could not write before there is room again.
+    sandbox.ok(&["restart", "b"]);
+    fs::remove_file(&log).unwrap();
+    sandbox.write("go", "");
+    let shown = || sandbox.ok(&["logs", "--no-log-prefix", "a"]);
+    until("there is room again", || shown().contains("found words"));
+    let shown = shown();
+    assert!(shown.contains("bytes of output could not be written and are lost") && !shown.contains("lost words"), "{shown}");
+}
+
+#[test]
 fn a_prompt_is_shown_before_its_line_ends_and_kept_as_one_line() {
     let sandbox =
         Sandbox::new("processes: {a: {command: \"printf 'step 1... '; until [ -e go ]; do sleep 0.02; done; echo ok\"}}");

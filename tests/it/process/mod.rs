@@ -7,6 +7,8 @@ mod lines;
 mod needs;
 mod places;
 mod privileges;
+mod probes;
+mod reloading;
 mod requests;
 mod state;
 mod stops;

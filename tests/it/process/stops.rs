@@ -121,6 +121,37 @@ fn the_detach_key_leaves_everything_running() {
 }
 
 #[test]
+fn keys_restart_a_service_filter_the_log_help_and_stop() {
+    let sandbox = Sandbox::new(
+        "
+processes:
+  web: {command: 'echo $$$$ >> lives; trap \"echo left >> lives; exit\" TERM; while :; do echo tick of web; sleep 0.05; done'}
+  other: {command: 'while :; do echo tick of other; sleep 0.05; done'}
+",
+    );
+    let terminal = sandbox.begin_on_terminal(&["up"]);
+    terminal.wait_for("Keys: d detaches");
+    terminal.wait_for("tick of other");
+    terminal.write(b"h");
+    terminal.wait_for("restart a service, and whoever follows it");
+    terminal.write(b"rw");
+    // What the services write meanwhile waits.
+    terminal.wait_for("restart which service? w");
+    terminal.write(b"\r");
+    until("it has been restarted", || sandbox.lines("lives").len() >= 3);
+    terminal.write(b"fot\t\r");
+    terminal.wait_for_after("log of `other` alone", "tick of other");
+    terminal.write(b"fnothing\r");
+    terminal.wait_for("there is no one service `nothing`");
+    terminal.write(b"q");
+    let shown = terminal.end();
+    let (_, after) = shown.split_once("log of `other` alone").unwrap();
+    assert!(after.contains("tick of other") && !after.contains("tick of web"), "{after}");
+    let lives = sandbox.lines("lives");
+    assert_eq!((lives.len(), lives[1].as_str(), lives[3].as_str()), (4, "left", "left"), "{lives:?}");
+}
+
+#[test]
 fn each_process_of_a_tree_gets_its_stop_signal_once() {
     let sandbox = Sandbox::new(
         "

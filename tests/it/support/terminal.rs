@@ -71,6 +71,12 @@ impl Terminal {
         until(&format!("{text:?} on the terminal"), || self.seen().contains(text));
     }
 
+    /// Waits for a text that is shown behind another.
+    pub(crate) fn wait_for_after(&self, before: &str, text: &str) {
+        let is_shown = || self.seen().split_once(before).is_some_and(|(_, after)| after.contains(text));
+        until(&format!("{text:?} behind {before:?}"), is_shown);
+    }
+
     /// Types.
     pub(crate) fn write(&self, keys: &[u8]) {
         self.shared.typed.lock().unwrap().extend_from_slice(keys);
