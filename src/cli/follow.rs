@@ -308,7 +308,9 @@ impl Foreground<'_> {
     /// What has come of a restart that a key asked for.
     fn restarted(&mut self, service: &ServiceName, reply: &Reply) {
         match reply {
-            Reply::Failed { reasons } => reasons.iter().for_each(|reason| self.context.printer.error(reason)),
+            Reply::Failed { reasons } | Reply::EngineAway { reasons } => {
+                reasons.iter().for_each(|reason| self.context.printer.error(reason));
+            }
             Reply::Overruled { by } => self.context.printer.error(format!("the restart of {service} was overruled by `{by}`")),
             Reply::Refused { reason } | Reply::NotUp { reason } => self.context.printer.error(reason),
             Reply::Done { .. } | Reply::Ended { .. } | Reply::Status(_) | Reply::Why(_) | Reply::Deployment(_) => {}

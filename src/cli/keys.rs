@@ -3,7 +3,8 @@
 use crate::base::name::ServiceName;
 
 /// What the keys are, in one line.
-pub(super) const HINT: &str = "Keys: d detaches and leaves everything running, r restarts a service, f filters the log, q stops, h helps.";
+pub(super) const HINT: &str =
+    "Keys: d detaches and leaves everything running, r restarts a service, f filters the log, q stops, h helps.";
 
 /// The same at length.
 const HELP: &str = "\

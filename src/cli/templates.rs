@@ -22,7 +22,7 @@ macro_rules! template {
 }
 
 /// All of them.
-pub const TEMPLATES: [Template; 3] = [
+pub const TEMPLATES: [Template; 4] = [
     template!(
         "quickstart",
         "a container, two processes and a task that makes their program",
@@ -62,6 +62,37 @@ pub const TEMPLATES: [Template; 3] = [
             "mgr.py",
             "mkvenv.sh",
             "offline.yaml",
+            "stack.yaml",
+        ]
+    ),
+    template!(
+        "backend.ai-next",
+        "Backend.AI as it is today, from one checkout: halfstack with profiles, app-proxy, sftp agent",
+        [
+            ".env",
+            "README.md",
+            "bin/backend.ai",
+            "bin/bai",
+            "config/agent-sftp.toml",
+            "config/agent.toml",
+            "config/alembic-appproxy.ini",
+            "config/alembic.ini",
+            "config/app-proxy-coordinator.toml",
+            "config/app-proxy-worker.toml",
+            "config/appproxy.sql",
+            "config/etcd-config.json",
+            "config/etcd-volumes.json",
+            "config/gateway.config.ts",
+            "config/manager.toml",
+            "config/prometheus.yaml",
+            "config/resource-group.sql",
+            "config/storage-proxy.toml",
+            "config/upload-group.sql",
+            "config/vfolder-hosts.sql",
+            "config/webserver.conf",
+            "docker-compose.halfstack-main.yml",
+            "env_files.py",
+            "mgr.py",
             "stack.yaml",
         ]
     ),

@@ -121,7 +121,9 @@ impl SecondLife {
             return Some(format!("unhealthy: {}", self.last_probe()));
         }
         let limit = process.start_timeout?;
-        self.start_deadline().is_some_and(|deadline| deadline <= now).then(|| format!("not ready within {}", duration::format(limit)))
+        self.start_deadline()
+            .is_some_and(|deadline| deadline <= now)
+            .then(|| format!("not ready within {}", duration::format(limit)))
     }
 
     /// When something is to be done about it though nothing happens.

@@ -14,13 +14,13 @@ DAEMONS = ["agent", "webserver", "storage-proxy", "manager"]
 PREFIX = f"/sorna/{os.environ['BAISTACK_ENVID']}/"
 
 
-def inside(service: str, *command: str, given: bytes | None = None) -> bytes:
+def inside(service: str, *command: str, given: bytes = b"") -> bytes:
     words = [os.environ["BAISTACK"], "exec", "-T", service, *command]
-    return subprocess.run(words, input=given or b"", stdout=subprocess.PIPE, check=True).stdout
+    return subprocess.run(words, input=given, stdout=subprocess.PIPE, check=True).stdout
 
 
-def etcdctl(*command: str, given: bytes | None = None) -> bytes:
-    return inside("backendai-half-etcd", "etcdctl", *command, given=given)
+def etcdctl(*command: str) -> bytes:
+    return inside("backendai-half-etcd", "etcdctl", *command)
 
 
 def baistack(*command: str) -> None:
@@ -59,7 +59,7 @@ def restore(path: Path) -> None:
     )
     etcdctl("del", "--prefix", PREFIX)
     for key, value in values.items():
-        etcdctl("put", "--", PREFIX + key, given=value.encode())
+        etcdctl("put", "--", PREFIX + key, value)
     baistack("start", *reversed(DAEMONS))
 
 

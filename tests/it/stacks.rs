@@ -80,3 +80,28 @@ fn the_backend_ai_stack_loads_with_each_of_its_overrides() {
         assert!(stack.welcome.as_deref().unwrap().contains("http://127.0.0.1:8090/"));
     }
 }
+
+#[test]
+fn the_compose_stack_gives_its_included_container_a_port_of_its_own() {
+    let stack = load("compose", &[]);
+    assert_eq!(names(&stack), ["cache", "web"]);
+    let ports = &stack.services["cache"].common.ports;
+    assert_eq!((ports.len(), ports[0].published.as_deref()), (1, Some("6379")));
+    assert_eq!(ports[0].host_ip.as_deref(), Some("127.0.0.1"), "the fixed one of the Compose file is gone");
+}
+
+#[test]
+fn todays_backend_ai_stack_loads_and_says_nothing_of_what_it_has_not_filled_in() {
+    let stack = load("backend.ai-next", &[]);
+    let named = names(&stack);
+    for name in ["manager", "storage-proxy", "webserver", "agent", "backendai-half-db", "backendai-half-etcd"] {
+        assert!(named.contains(&name), "{name} is not among {named:?}");
+    }
+    for name in ["backendai-half-otel-collector", "backendai-half-minio", "sftp-agent", "client"] {
+        assert!(stack.disabled.contains_key(name), "{name} is behind a profile: {:?}", stack.disabled.keys());
+    }
+    for (name, config) in stack.configs.iter().filter(|(_, config)| config.template.is_some()) {
+        let Some(text) = config.content.as_deref() else { continue };
+        assert!(!text.contains("_PORT}"), "{name}: {text}");
+    }
+}

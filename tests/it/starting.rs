@@ -17,7 +17,7 @@ fn each_template_is_listed_and_makes_a_stack_that_loads() {
     let sandbox = Sandbox::new("processes: {}\n");
     let listed = sandbox.ok(&["init", "--list"]);
     let names: Vec<&str> = listed.lines().map(|line| line.split(' ').next().unwrap()).collect();
-    assert_eq!(names, ["quickstart", "compose", "backend.ai"]);
+    assert_eq!(names, ["quickstart", "compose", "backend.ai", "backend.ai-next"]);
     for name in names {
         let place = format!("new/{name}");
         let said = sandbox.run(&["init", name, &place]);

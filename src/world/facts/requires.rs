@@ -86,6 +86,9 @@ impl Host<'_> {
         let Some(program) = self.program(name) else { return Err(format!("the program `{name}` is not in PATH")) };
         let Some(version) = version else { return Ok(()) };
         let output = self.run(&program, &["--version"]).map_err(|error| format!("`{name} --version` cannot be run: {error}"))?;
+        if !output.is_success() {
+            return Err(format!("`{name} --version` fails{}", said(&output)));
+        }
         let text = String::from_utf8_lossy(&output.output);
         let Some(found) = text.split_whitespace().find_map(version_in) else {
             return Err(format!("`{name} --version` names no version"));
@@ -98,10 +101,7 @@ impl Host<'_> {
         if output.is_success() {
             return Ok(());
         }
-        let said = String::from_utf8_lossy(&output.output);
-        let said =
-            said.lines().rfind(|line| !line.trim().is_empty()).map_or_else(String::new, |line| format!(" ({})", line.trim()));
-        Err(format!("`{}` fails{said}", text.lines().next().unwrap_or_default()))
+        Err(format!("`{}` fails{}", text.lines().next().unwrap_or_default(), said(&output)))
     }
 
     /// Where a program is: in the caller's `PATH`, or with `/` from the stack's directory.
@@ -123,6 +123,18 @@ impl Host<'_> {
         }
         Ok(ran)
     }
+}
+
+/// What a program that has failed says of it, in brackets: its first line, which names the fault in nearly all; Python names it in
+/// the last.
+fn said(ran: &Ran) -> String {
+    let text = String::from_utf8_lossy(&ran.output);
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let line = match lines.next() {
+        Some(first) if first.starts_with("Traceback") => lines.next_back().or(Some(first)),
+        first => first,
+    };
+    line.map_or_else(String::new, |line| format!(" ({line})"))
 }
 
 /// The soft limit is raised as far as is asked, in this process: the supervisor that it starts, and so the services, inherit it.
@@ -217,6 +229,15 @@ mod tests {
         assert_eq!(said(Need::File("/no/such/file".to_owned())).as_deref(), Some("the file `/no/such/file` is missing"));
         assert_eq!(said(Need::File("etc".to_owned())), None, "relative to the stack");
         assert_eq!(said(Need::Command("echo oh >&2; exit 3".to_owned())).as_deref(), Some("`echo oh >&2; exit 3` fails (oh)"));
+        let place = tempfile::tempdir().unwrap();
+        let shim = place.path().join("shim");
+        std::fs::write(&shim, "#!/bin/sh\necho 'shim: no such program'\necho 'it is in 3.13.0'\nexit 127\n").unwrap();
+        std::fs::set_permissions(&shim, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let shim = shim.display().to_string();
+        let of_shim = said(Need::Tool { name: shim.clone(), version: Some(">=3.13".to_owned()) });
+        assert_eq!(of_shim.as_deref(), Some(&*format!("`{shim} --version` fails (shim: no such program)")));
+        let trace = "echo Traceback; echo '  File'; echo 'ImportError: no'; exit 1".to_owned();
+        assert_eq!(said(Need::Command(trace.clone())), Some(format!("`{trace}` fails (ImportError: no)")));
         let said_of_slow = said(Need::Command("sleep 987".to_owned())).unwrap();
         assert_eq!(said_of_slow, "`sleep 987` cannot be run: it has not ended within 2s");
         assert!(said(Need::Docker(">=20".to_owned())).unwrap().contains("it is away"));

@@ -72,7 +72,8 @@ impl Facts {
         let definition = definition.map_err(|error| error.to_string())?;
         let mut files = BTreeMap::new();
         let stack = &deployment.stack;
-        for (kind, grants, objects) in [("config", &common.configs, &stack.configs), ("secret", &common.secrets, &stack.secrets)] {
+        for (kind, grants, objects) in [("config", &common.configs, &stack.configs), ("secret", &common.secrets, &stack.secrets)]
+        {
             for grant in grants {
                 let name = format!("{kind} {}", grant.source);
                 let text = objects.get(&grant.source).map(content).transpose();
