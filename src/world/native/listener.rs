@@ -1,8 +1,8 @@
 //! Who listens on a port: the processes of a unit, or somebody else.
 
 use std::collections::HashSet;
+use std::fs;
 
-use procfs::net::TcpState;
 use procfs::process::FDTarget;
 
 use super::tree::Root;
@@ -47,12 +47,22 @@ impl Root {
 
 /// The sockets that listen on a TCP port of this host.
 pub fn listening(port: u16) -> HashSet<u64> {
-    let four = procfs::net::tcp().unwrap_or_default();
-    let six = procfs::net::tcp6().unwrap_or_default();
-    (four.into_iter().chain(six))
-        .filter(|entry| entry.state == TcpState::Listen && entry.local_address.port() == port)
-        .map(|entry| entry.inode)
-        .collect()
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().filter_map(|table| fs::read_to_string(table).ok());
+    tables.flat_map(|table| listening_in(&table, port)).collect()
+}
+
+/// The inodes of the listening sockets on a port, in a table as proc_pid_net(5) has it. A busy host has tens of thousands of
+/// connections that are over, and this is asked with each probe: a line that is none of a listener is not read any further.
+fn listening_in(table: &str, port: u16) -> Vec<u64> {
+    const LISTENS: &str = "0A";
+    let place = format!(":{port:04X}");
+    let of_line = |line: &str| {
+        let mut fields = line.split_ascii_whitespace();
+        let (local, state) = (fields.nth(1)?, fields.nth(1)?);
+        let is_meant = state == LISTENS && local.ends_with(&place);
+        if is_meant { fields.nth(5)?.parse().ok() } else { None }
+    };
+    table.lines().skip(1).filter_map(of_line).collect()
 }
 
 /// The process that listens on the port of `host:port`, as `process 4711 (nginx)`; none when we may not see it.
@@ -86,4 +96,31 @@ pub fn sockets(pid: i32) -> Option<HashSet<u64>> {
             })
             .collect(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_table_of_connections_only_the_listeners_of_a_port_count() {
+        let row = |local: &str, state: &str, inode: u32| {
+            format!(
+                "   1: {local} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000     0        0 {inode} 1 0 100 0\n"
+            )
+        };
+        let table = [
+            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n".to_owned(),
+            row("0100007F:1F90", "0A", 11),
+            row("0100007F:1F90", "06", 0),
+            row("0100007F:1F91", "0A", 12),
+            row("00000000000000000000000000000000:1F90", "0A", 13),
+            "   5: torn\n".to_owned(),
+        ]
+        .concat();
+        assert_eq!(listening_in(&table, 8080), [11, 13]);
+        assert!(listening_in(&table, 80).is_empty());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(listening(listener.local_addr().unwrap().port()).len(), 1);
+    }
 }
