@@ -46,7 +46,7 @@ pub struct SeenResource {
     pub ours: bool,
     /// The engine's id of a network.
     pub id: Option<String>,
-    /// What keeps it from being made anew, if that was asked: `it is used by `x``.
+    /// What keeps it from being made anew, if that was asked: that a container uses it.
     pub obstacle: Option<String>,
 }
 

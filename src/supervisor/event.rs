@@ -33,7 +33,7 @@ pub enum Event {
     Acted(Ticket, Result<Outcome, Fault>),
     /// An action in flight has something to tell people: `12.3 MB of 40 MB`, `step 3/7`.
     Progress(Ticket, String),
-    /// An action in flight was refused and is tried again: why, and when.
+    /// An action in flight was refused and is tried again: when, and why.
     Retrying(Ticket, String),
     /// A process's leader has ended, or (with `remaining` 0, for the second time) the last of what it had started.
     Exited {

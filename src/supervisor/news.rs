@@ -707,7 +707,7 @@ pub(super) fn begin_life(unit: &mut Unit, now: crate::base::moment::Moment) {
     unit.reload_failure = None;
 }
 
-/// What went wrong, and how long it is until it is tried again.
+/// How long it is until it is tried again, and what went wrong: where there is little room, the first of it is seen.
 fn next_try(fault: &Fault, wait: Duration) -> String {
-    format!("{fault}; next try in {:.1} s", wait.as_secs_f64())
+    format!("next try in {:.1} s: {fault}", wait.as_secs_f64())
 }

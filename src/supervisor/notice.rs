@@ -104,7 +104,7 @@ pub enum ResourceState {
     Removed,
     /// Left alone, for this reason.
     Kept(String),
-    /// It did not work, for this reason, and is tried again: `connection refused; next try in 2 s`.
+    /// It did not work and is tried again: `next try in 2 s: connection refused`.
     Retrying(String),
     /// Failed, for this reason.
     Failed(String),

@@ -127,7 +127,8 @@ impl Supervisor {
     pub(super) fn make_room(&mut self, networks: &BTreeMap<String, SeenResource>) {
         for kind in [Kind::Network, Kind::Volume] {
             let renewed: Vec<(String, String)> = (self.resources(kind).iter())
-                .filter(|(_, resource)| resource.renew && resource.busy.is_none() && resource.there == Some(true))
+                .filter(|(_, resource)| resource.want == Want::There && resource.renew && resource.busy.is_none())
+                .filter(|(_, resource)| resource.there == Some(true))
                 .map(|(key, resource)| (key.clone(), resource.name.clone()))
                 .collect();
             for (key, name) in renewed {

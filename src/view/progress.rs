@@ -225,7 +225,7 @@ fn resource_words(state: &ResourceState) -> (String, Mood) {
         ResourceState::Removing => ("removing", Mood::Busy),
         ResourceState::Removed => ("removed", Mood::Idle),
         ResourceState::Kept(reason) => return (format!("kept: {reason}"), Mood::Warning),
-        ResourceState::Retrying(reason) => return (format!("failed: {reason}"), Mood::Busy),
+        ResourceState::Retrying(next) => return (format!("failed, {next}"), Mood::Busy),
         ResourceState::Failed(reason) => return (format!("failed: {reason}"), Mood::Bad),
     };
     (text.to_owned(), mood)
@@ -309,7 +309,9 @@ mod tests {
         let shown = plain(&[
             pulled(ResourceState::Pulling),
             Notice::Progress { resource: image.clone(), text: "12.3 MB of 40 MB".to_owned() },
+            pulled(ResourceState::Retrying("next try in 1 s: connection refused".to_owned())),
             pulled(ResourceState::Pulled),
+            Notice::Found(Box::new(unit("old:1", UnitState::Running))),
             is("web:1", UnitState::Waiting { on: "db healthy".to_owned() }, None),
             is("db:1", UnitState::Running, Some(Health::Starting)),
             is("db:1", UnitState::Running, Some(Health::Starting)),
@@ -324,6 +326,7 @@ mod tests {
         ]);
         let expected = "
  image of db              pulling
+ image of db              failed, next try in 1 s: connection refused
  image of db              pulled
  web:1                    waiting for db healthy
  db:1                     started, not healthy yet

@@ -233,3 +233,19 @@ fn what_an_earlier_release_or_compose_made_is_not_compared() {
         assert_eq!(verbs(&bench), Vec::<String>::new());
     }
 }
+
+#[test]
+fn a_network_that_was_to_be_made_anew_goes_with_down() {
+    let (old, new) = (stack("1500", "local"), stack("1400", "local"));
+    let mut bench = Bench::new();
+    bench.up(&old, |_| ());
+    bench.look_at(all_of(&old, "n1"));
+    bench.up(&new, |_| ());
+    bench.look_at(all_of(&old, "n1"));
+    bench.look_at(all_of(&old, "n1"));
+    let (stop, _) = bench.take_act(|action| matches!(action, Action::Stop { .. }));
+    bench.ask(2, Request::Down(Down::default()));
+    bench.look_at(all_of(&old, "n1"));
+    bench.answer(stop, Outcome::Done);
+    assert_eq!(play(&mut bench, 2), ["remove a:1", "remove network front"]);
+}

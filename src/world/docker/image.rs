@@ -72,7 +72,7 @@ impl Docker {
             if fault.kind != FaultKind::Temporary || patience == Patience::Once || begun.elapsed() + pause >= PATIENCE {
                 return Err(fault);
             }
-            reporter.retrying(format!("{fault}; next try in {} s", pause.as_secs()));
+            reporter.retrying(format!("next try in {} s: {fault}", pause.as_secs()));
             sleep(pause).await;
             pause *= 2;
         }
