@@ -3,7 +3,8 @@
 use crate::base::name::ServiceName;
 
 /// What the keys are, in one line.
-pub(super) const HINT: &str = "Keys: d detaches and leaves everything running, r restarts a service, f filters the log, q stops, h helps.";
+pub(super) const HINT: &str =
+    "Keys: d detaches and leaves everything running, r restarts a service, f filters the log, q stops, h helps.";
 
 /// The same at length.
 const HELP: &str = "\
@@ -72,7 +73,9 @@ impl Menu {
         match key {
             b'\r' | b'\n' => return self.answer(question, typed.trim()),
             ESCAPE => return Wanted::Nothing,
-            BACKSPACE | DELETE => drop(typed.pop()),
+            BACKSPACE | DELETE => {
+                typed.pop();
+            }
             b'\t' => {
                 if let Some(service) = self.meant(typed.trim()) {
                     typed = service.to_string();

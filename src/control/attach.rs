@@ -159,7 +159,9 @@ fn converse(stream: UnixStream, consoles: &Consoles, pump: &PumpHandle) -> Optio
     reader.read_line(&mut line).ok()?;
     let asked: Asked = serde_json::from_str(&line).ok()?;
     let mut writer = stream;
-    let Some((console, heard)) = in_one_life(|| consoles.of(&asked.unit), |console| pump.listen(&asked.unit, console.incarnation())) else {
+    let Some((console, heard)) =
+        in_one_life(|| consoles.of(&asked.unit), |console| pump.listen(&asked.unit, console.incarnation()))
+    else {
         return answer(&mut writer, &Answer::Refused(format!("{} is not running", asked.unit)));
     };
     answer(&mut writer, &Answer::Attached { terminal: console.is_terminal(), input: console.reads() })?;

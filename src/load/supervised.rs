@@ -76,7 +76,8 @@ fn fault_of_reload(service: &Node) -> Option<Diagnostic> {
         return None;
     }
     if connects {
-        let help = "add `log: REGEX` to its `healthcheck`: a line that it writes when it is ready (or `test`, `file`, `proxy: true`)";
+        let help =
+            "add `log: REGEX` to its `healthcheck`: a line that it writes when it is ready (or `test`, `file`, `proxy: true`)";
         return bad("what answers this health check may be the life before, which listens at the same place", help);
     }
     bad("nothing says when the next life is ready, and the one before can end", "give it a `healthcheck`, such as `{log: REGEX}`")

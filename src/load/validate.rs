@@ -164,9 +164,12 @@ fn completion(name: &str, dependency: &str, edge: &Entry, target: &Entry, diagno
     let reload = target.node.get("reload").filter(|reload| reload.as_text() == Some("start-first"));
     if let (true, Some(reload)) = (waits, reload) {
         let message = format!("`{name}` waits for the end of `{dependency}`, whose next life is to begin before that");
-        diagnostics.push(Diagnostic::error("bad-reload", message).at(reload.span, "").at(edge.key_span, "").help(
-            "remove `reload`, or wait for `service_healthy`",
-        ));
+        diagnostics.push(
+            Diagnostic::error("bad-reload", message)
+                .at(reload.span, "")
+                .at(edge.key_span, "")
+                .help("remove `reload`, or wait for `service_healthy`"),
+        );
     }
 }
 

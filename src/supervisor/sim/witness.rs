@@ -131,7 +131,10 @@ impl Witness {
     /// Nothing takes the place of what runs before it is ready itself.
     fn judge_lead(&mut self, unit: &UnitId, incarnation: Incarnation) {
         let next = self.seconds.remove(unit).unwrap_or_else(|| panic!("{unit}: nothing beside it takes its place"));
-        assert!(next.life == incarnation && next.runs && next.leader.is_none(), "{unit}: a life takes its place that does not run");
+        assert!(
+            next.life == incarnation && next.runs && next.leader.is_none(),
+            "{unit}: a life takes its place that does not run"
+        );
         let before = self.units.insert(unit.clone(), next.clone());
         if let Some(before) = before.filter(|before| !before.over && before.leader.is_none()) {
             assert!(next.healthy || !next.has_check, "{unit}: a life takes its place before it is ready: {next:?}");

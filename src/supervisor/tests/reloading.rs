@@ -106,8 +106,9 @@ fn log_check() -> Value {
 
 #[test]
 fn the_next_life_leads_before_the_one_before_is_stopped_and_its_followers_come_after() {
-    let deployment =
-        deployment(json!({"a": reloaded(log_check(), json!({})), "b": process(follows("a")), "c": reloaded(follows("a"), json!({}))}));
+    let deployment = deployment(
+        json!({"a": reloaded(log_check(), json!({})), "b": process(follows("a")), "c": reloaded(follows("a"), json!({}))}),
+    );
     let mut bench = Bench::all_up(&deployment);
     bench.save();
     let done = bench.go_on_writing();
@@ -128,7 +129,10 @@ fn a_change_while_the_next_life_gets_ready_makes_another_one() {
     bench.save();
     let (ticket, life) = bench.next_start();
     bench.answer(ticket, started());
-    assert_eq!(bench.state("a:1").2.as_deref(), Some("its next life gets ready (last probe: no line of its log matches `ready` yet)"));
+    assert_eq!(
+        bench.state("a:1").2.as_deref(),
+        Some("its next life gets ready (last probe: no line of its log matches `ready` yet)")
+    );
     bench.save();
     let (ticket, action) = bench.take_act(|action| matches!(action, Action::Stop { .. }));
     assert!(matches!(action, Action::Stop { incarnation: Incarnation(2), .. }), "{action:?}");

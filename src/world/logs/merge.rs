@@ -401,7 +401,8 @@ mod tests {
 
     fn record(seconds: u64, part: Part, text: &str) -> Vec<u8> {
         let mut out = Vec::new();
-        Record { time: Timestamp(seconds * SECOND), stream: Stream::Stdout, part, of: None, text: text.as_bytes() }.write(&mut out);
+        Record { time: Timestamp(seconds * SECOND), stream: Stream::Stdout, part, of: None, text: text.as_bytes() }
+            .write(&mut out);
         out
     }
 

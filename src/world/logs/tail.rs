@@ -284,9 +284,7 @@ impl Reader {
 /// The life that begins with this, if it is the one that is wanted.
 fn begins(run: Run, part: Part) -> Option<Incarnation> {
     match part {
-        Part::Mark(Mark::Run(found) | Mark::RunBeside(found)) => {
-            (run == Run::Last || run == Run::Number(found)).then_some(found)
-        }
+        Part::Mark(Mark::Run(found) | Mark::RunBeside(found)) => (run == Run::Last || run == Run::Number(found)).then_some(found),
         Part::Mark(Mark::End | Mark::Note) | Part::Full | Part::Partial => None,
     }
 }

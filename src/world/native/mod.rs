@@ -286,13 +286,7 @@ impl Native {
         let _ = self.events.send(Event::Acted(ticket, answer));
     }
 
-    fn start(
-        &mut self,
-        spec: &UnitSpec,
-        incarnation: Incarnation,
-        line: Option<&str>,
-        beside: bool,
-    ) -> Result<Outcome, Fault> {
+    fn start(&mut self, spec: &UnitSpec, incarnation: Incarnation, line: Option<&str>, beside: bool) -> Result<Outcome, Fault> {
         let mut others = self.reaper.lives.keys().filter(|(unit, _)| *unit == spec.unit);
         if let Some((_, life)) = others.nth(usize::from(beside)) {
             return Err(Fault::temporary(format!("its life number {} has not ended yet", life.0)));
