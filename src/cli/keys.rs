@@ -73,7 +73,9 @@ impl Menu {
         match key {
             b'\r' | b'\n' => return self.answer(question, typed.trim()),
             ESCAPE => return Wanted::Nothing,
-            BACKSPACE | DELETE => drop(typed.pop()),
+            BACKSPACE | DELETE => {
+                typed.pop();
+            }
             b'\t' => {
                 if let Some(service) = self.meant(typed.trim()) {
                     typed = service.to_string();

@@ -143,7 +143,6 @@ pub enum Reload {
 }
 
 impl Reload {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
     fn is_stop_first(&self) -> bool {
         *self == Self::StopFirst
     }

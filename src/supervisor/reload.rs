@@ -4,13 +4,17 @@
 //! one whose time is over: the one that was, once the next is the unit's life, or a next one that nobody wants any more. Only what is
 //! asked by name (`restart`, `stop`, a changed definition) ends the present life first, and takes a second along.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::effect::{Effect, Probe};
-use super::gate::Blocked;
+use super::gate::{Blocked, Gate};
 use super::health::HealthState;
 use super::machine::{KILL_AGAIN, Supervisor};
 use super::notice::{Level, Notice};
 use super::status::{Health, UnitKind};
-use super::unit::{Have, Stopping, Unit};
+use super::unit::{Cause, Have, Stopping, Unit};
 use crate::base::duration;
 use crate::base::moment::Moment;
 use crate::base::name::{ServiceName, UnitId};
@@ -19,8 +23,6 @@ use crate::model::process::{OnUnhealthy, Reload as Order};
 use crate::plan::action::{Action, Exit, Fault, FaultKind, Incarnation, Outcome, ResourceId, Ticket};
 use crate::plan::desired::UnitSpec;
 use crate::plan::next::{Definition, Goal};
-use std::sync::Arc;
-use std::time::Duration;
 
 /// A start that could not be is tried so often in all, where trying again may help.
 const TRIES: u32 = 5;
@@ -247,7 +249,7 @@ impl Supervisor {
         let is_free = unit.is_current()
             && reload.not_before <= now
             && !self.waits_for_a_reload(unit)
-            && self.start_gate(unit, blocked) == super::gate::Gate::Open;
+            && self.start_gate(unit, blocked) == Gate::Open;
         if !is_free {
             return false;
         }
@@ -281,8 +283,8 @@ impl Supervisor {
 
     /// A service follows one whose next life is still on its way: one change restarts it once.
     fn waits_for_a_reload(&self, unit: &Unit) -> bool {
-        let followed = unit.spec.service().common.depends_on.iter().filter(|(_, dependency)| dependency.restart);
-        followed.into_iter().any(|(name, _)| self.units_of(name).any(Unit::is_reloading))
+        let mut followed = unit.spec.service().common.depends_on.iter().filter(|(_, dependency)| dependency.restart);
+        followed.any(|(name, _)| self.units_of(name).any(Unit::is_reloading))
     }
 
     /// The next life is the unit's from now on, and the one before is to end.
@@ -323,7 +325,7 @@ impl Supervisor {
 
     /// Whoever follows a service that was never away need not be away either.
     fn followers_reload(&mut self, service: &ServiceName) {
-        for id in self.followers(service, &std::collections::BTreeSet::new()) {
+        for id in self.followers(service, &BTreeSet::new()) {
             let reason = format!("{service} is restarted");
             if !self.reload(&id, &reason) {
                 self.restart_unit(&id, &reason);
@@ -374,7 +376,7 @@ impl Supervisor {
         let Some(mut second) = unit.second.take() else { return };
         let ticket = second.ticket(serial, unit);
         second.busy = Some(serial);
-        second.asked = Some(Stopping { deadline, killed: false, cause: super::unit::Cause::Wanted });
+        second.asked = Some(Stopping { deadline, killed: false, cause: Cause::Wanted });
         let (spec, incarnation) = (second.spec.clone(), second.incarnation);
         unit.second = Some(second);
         self.act(ticket, Action::Stop { spec, incarnation, container: None, grace: deadline.since(now) });
@@ -391,7 +393,7 @@ impl Supervisor {
         }
         let (spec, incarnation, starts) = (second.spec.clone(), second.incarnation, second.since.is_none());
         let deadline = if starts { now } else { now + KILL_AGAIN };
-        second.asked = Some(Stopping { deadline, killed: !starts, cause: super::unit::Cause::Wanted });
+        second.asked = Some(Stopping { deadline, killed: !starts, cause: Cause::Wanted });
         unit.second = Some(second);
         if !starts {
             self.act(ticket, Action::Kill { spec, incarnation, container: None, signal: "SIGKILL".to_owned() });

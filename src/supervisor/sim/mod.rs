@@ -45,7 +45,7 @@ fn simulation_of_many_worlds_keeps_every_promise() {
                         reloads.fetch_add(reloaded, Ordering::Relaxed);
                     }
                     Err(_) => return Some(seed),
-                };
+                }
             }
         };
         let handles: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();

@@ -156,10 +156,12 @@ fn host_of_context(config_dir: &Path, name: &str) -> Option<(String, Tls)> {
     let host = meta.pointer("/Endpoints/docker/Host")?.as_str()?.to_owned();
     let is_blind = meta.pointer("/Endpoints/docker/SkipTLSVerify").and_then(serde_json::Value::as_bool).unwrap_or(false);
     let directory = contexts.join("tls").join(digest).join("docker");
-    let tls = match directory.is_dir() {
-        _ if is_blind => Tls::Blind,
-        true => Tls::With(Certificates { directory }),
-        false => Tls::None,
+    let tls = if is_blind {
+        Tls::Blind
+    } else if directory.is_dir() {
+        Tls::With(Certificates { directory })
+    } else {
+        Tls::None
     };
     Some((host, tls))
 }

@@ -37,7 +37,7 @@ pub fn leave_out(common: &mut Common) -> Vec<&'static str> {
 
 impl Cgroup {
     /// Makes one with the unit's limits, beside those of its other lives; none when it has none.
-    pub(super) fn make<'a>(spec: &UnitSpec, others: impl Iterator<Item = &'a Self>) -> Result<Option<Self>, Fault> {
+    pub(super) fn make<'a>(spec: &UnitSpec, mut others: impl Iterator<Item = &'a Self>) -> Result<Option<Self>, Fault> {
         let settings = settings(&spec.service().common);
         if settings.is_empty() {
             return Ok(None);
@@ -45,7 +45,7 @@ impl Cgroup {
         let parent = parent(&settings)?;
         let name = format!("baistack-{}-{}-{}", spec.deployment.env, spec.unit.service, spec.unit.replica);
         let own = parent.join(&name);
-        let is_taken = others.into_iter().any(|other| other.directory == own);
+        let is_taken = others.any(|other| other.directory == own);
         let cgroup = Self { directory: if is_taken { parent.join(name + "-next") } else { own } };
         match fs::create_dir(&cgroup.directory) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(cgroup.failed("make", &error)),
