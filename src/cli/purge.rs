@@ -161,7 +161,7 @@ impl Plan {
         self.images = engine.with(async |docker| docker.images_of(env).await).map_err(of_engine)?;
         if !keep_data {
             self.volumes = seen.volumes.iter().filter(|(_, it)| it.ours).map(|(name, _)| name.clone()).collect();
-            self.owned = engine.owned(owns).map_err(of_engine)?.iter().map(ToString::to_string).collect();
+            self.owned = engine.owned(env, owns).map_err(of_engine)?.iter().map(ToString::to_string).collect();
         }
         Ok(())
     }
