@@ -15,6 +15,7 @@ pub mod cp;
 pub mod create;
 pub mod doctor;
 pub mod down;
+pub mod ending;
 pub mod env;
 pub mod environments;
 pub mod events;
