@@ -9,6 +9,7 @@ mod container_commands;
 mod converge;
 mod docker;
 mod environment_commands;
+mod environments;
 mod fuzz;
 mod loading;
 mod process;
