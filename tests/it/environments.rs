@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::support::sandbox::{NOBODY, Said, Sandbox, is_alive};
+use crate::support::sandbox::{NOBODY, Said, Sandbox, is_alive, until};
 
 const SLEEPER: &str = "processes: {a: {command: exec sleep 1000}}\n";
 
@@ -128,7 +128,7 @@ fn a_named_port_that_the_caller_sets_is_neither_sought_nor_reserved_and_shown_as
     sandbox.write(".env", "R=22000-22002\n");
     sandbox.variable("WEB", Some("23456"));
     sandbox.ok(&["up", "-d", "--strict-ports"]);
-    crate::support::sandbox::until("it has said what it got", || sandbox.lines("said") == ["23456 22000"]);
+    until("it has said what it got", || sandbox.lines("said") == ["23456 22000"]);
     let shown = |said: Said| serde_json::from_str::<serde_json::Value>(&said.out).unwrap();
     let expected = serde_json::json!({"WEB": "23456", "R": "22000-22002"});
     assert_eq!(shown(sandbox.run(&["port", "--format", "json"])), expected);
@@ -170,6 +170,9 @@ fn what_lies_in_a_directory_that_was_moved_is_purged_where_it_is() {
         sandbox.ok(&["down"]);
         let renamed = sandbox.root().join("renamed");
         fs::rename(sandbox.path(""), &renamed).unwrap();
+        let told = format!("was moved: it is `{}` by now", renamed.display());
+        // Not before its supervisor has ended.
+        until("the doctor tells it", || sandbox.run_in(Path::new("/"), &["doctor"]).out.contains(&told));
         let said = sandbox.run_in(Path::new("/"), &[&["-p", "demo"], line].concat());
         assert_eq!(said.code, 0, "{line:?}: {said:?}");
         assert!(!renamed.join("tmp/a").exists() && !renamed.join("made-1").exists(), "{line:?}");
@@ -177,6 +180,22 @@ fn what_lies_in_a_directory_that_was_moved_is_purged_where_it_is() {
         assert!(renamed.join("stack.yaml").exists());
         fs::rename(&renamed, sandbox.path("")).unwrap();
     }
+}
+
+#[test]
+fn a_purge_that_was_interrupted_is_finished_by_the_next() {
+    let sandbox = Sandbox::new("name: demo\nprocesses: {a: {command: exec sleep 1000, scratch: [tmp/a]}}\n");
+    sandbox.ok(&["up", "-d"]);
+    sandbox.ok(&["down"]);
+    // As far as one had come that was killed before it removed anything.
+    let state = sandbox.state().join("demo");
+    fs::remove_dir_all(state.join("files")).unwrap();
+    let begun = serde_json::to_string(&[sandbox.path("tmp/a")]).unwrap();
+    fs::write(state.join("purging.json"), begun).unwrap();
+    let said = sandbox.run(&["purge", "--dry-run"]);
+    assert!(said.out.contains("tmp/a ("), "{said:?}");
+    sandbox.ok(&["purge", "--yes"]);
+    assert!(!sandbox.path("tmp/a").exists() && !state.exists());
 }
 
 #[test]
