@@ -42,7 +42,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("ctrlc", &["cli/interrupt"]),
     ("globset", &["world"]),
     ("hyper", &["world/docker", "world/probe"]),
-    ("hyper_util", &["world/probe"]),
+    ("hyper_util", &["world/docker", "world/probe"]),
     ("ignore", &["world/watch"]),
     ("indicatif", &["view"]),
     ("libc", &["world/native", "host/spawn"]),

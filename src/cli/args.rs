@@ -205,7 +205,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
-/// The whole command line, for parsing and for completion scripts.
+/// The whole command line, for parsing and for completing.
 pub fn command() -> Command {
     let mut command = Cli::command();
     let globals: Vec<Arg> = command.get_arguments().filter(|arg| arg.is_global_set()).cloned().collect();

@@ -20,16 +20,22 @@ impl Context {
     /// Checks `requires`, ports that are fixed in the files, limits, capabilities and the engine, for these services and what they
     /// depend on.
     pub fn check_host(&self, ready: &Ready, services: &[ServiceName], setcap: bool) -> Result<(), CliError> {
-        self.check(ready, services, setcap, true)
+        self.check(&ready.deployment, services, setcap, true)
     }
 
     /// As [`Context::check_host`], for what is only made: who holds a port does not matter yet.
     pub fn check_host_to_create(&self, ready: &Ready, services: &[ServiceName]) -> Result<(), CliError> {
-        self.check(ready, services, false, false)
+        self.check(&ready.deployment, services, false, false)
     }
 
-    fn check(&self, ready: &Ready, services: &[ServiceName], setcap: bool, ports: bool) -> Result<(), CliError> {
-        let deployment = Arc::new(ready.deployment.clone());
+    /// As [`Context::check_host`], for all of what was started before and is to be started again; without the ports, while those
+    /// who hold them are still to be stopped.
+    pub fn check_host_again(&self, deployment: &Deployment, ports: bool) -> Result<(), CliError> {
+        self.check(deployment, &[], false, ports)
+    }
+
+    fn check(&self, deployment: &Deployment, services: &[ServiceName], setcap: bool, ports: bool) -> Result<(), CliError> {
+        let deployment = Arc::new(deployment.clone());
         let selected = supervisor::select(&deployment, services, false);
         let release = || self.engine().map_err(|error| error.to_string())?.release().map_err(|fault| fault.message);
         let mut problems = facts::missing(&deployment, &self.caller, &release);

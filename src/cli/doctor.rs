@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use serde_json::json;
 
 use super::CliError;
@@ -11,13 +12,15 @@ use super::stale::{self, Stale};
 use super::version::VERSION;
 use crate::base::exit::Exit;
 use crate::base::name::{ServiceName, UnitId};
+use crate::model::service::Service;
 use crate::plan::desired::{Deployment, UnitSpec};
 use crate::plan::hash::ConfigHash;
+use crate::plan::ports::Numbers;
 use crate::view::checkup::{self, Health};
 use crate::view::{json, term};
 use crate::world::clock;
 use crate::world::facts::{self, Finding, Holders, Verdict};
-use crate::world::native::capabilities::{self, Verdict as Capable};
+use crate::world::native::capabilities::{self, Missing, Verdict as Capable};
 use crate::world::native::cgroup;
 
 /// The oldest engine that has all that is asked of one.
@@ -101,9 +104,16 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
 fn checks(context: &Context) -> Result<Vec<Check>, CliError> {
     let state = context.state()?;
     let mut checks: Vec<Check> = vec![Finding::fine("version", VERSION).into()];
-    let deployment = stack(&mut checks, context);
-    checks.extend(engine(deployment.as_deref(), context)?.into_iter().map(Check::from));
-    let general = [facts::locale(&context.caller), facts::watches(), facts::open_files(), facts::room("disk", state.path())];
+    let stack = stack(&mut checks, context);
+    let deployment = stack.as_ref().map(|(deployment, _)| deployment);
+    checks.extend(engine(deployment.map(|deployment| &**deployment), context)?.into_iter().map(Check::from));
+    let general = [
+        facts::locale(&context.caller),
+        facts::watches(),
+        facts::open_files(),
+        facts::own_capabilities(),
+        facts::room("disk", state.path()),
+    ];
     checks.extend(general.map(Check::from));
     checks.push(match stale::privacy(&state) {
         None => Finding::fine("state", state.path().display().to_string()).into(),
@@ -115,19 +125,19 @@ fn checks(context: &Context) -> Result<Vec<Check>, CliError> {
         checks.push(Finding::fine("dead environments", "nothing is left of any").into());
     }
     checks.extend(left);
-    if let Some(deployment) = deployment {
-        of_stack(&deployment, &mut checks, context)?;
+    if let Some((deployment, ports)) = &stack {
+        of_stack(deployment, ports, &mut checks, context)?;
     }
     Ok(checks)
 }
 
-/// The stack here, if there is one and it can be read.
-fn stack(checks: &mut Vec<Check>, context: &Context) -> Option<Arc<Deployment>> {
+/// The stack here with its named ports, if there is one and it can be read.
+fn stack(checks: &mut Vec<Check>, context: &Context) -> Option<(Arc<Deployment>, IndexMap<String, String>)> {
     match context.load(Purpose::Forecast, &[]) {
         Ok(ready) => {
             let files: Vec<String> = ready.deployment.stack.files.iter().map(|file| file.display().to_string()).collect();
             checks.push(Finding::fine("stack file", files.join(", ")).into());
-            Some(Arc::new(ready.deployment))
+            Some((Arc::new(ready.deployment), ready.ports))
         }
         Err(CliError::StackFile(why)) if context.recorded_env().ok().flatten().is_none() && context.global.file.is_empty() => {
             checks.push(Finding::doubtful("stack file", why, "`baistack init` writes one; -f names one").into());
@@ -169,13 +179,20 @@ fn engine(deployment: Option<&Deployment>, context: &Context) -> Result<Vec<Find
     if let Some(root) = about.root.filter(|root| root.is_dir()) {
         findings.push(facts::room("engine's disk", &root));
     }
+    let has_ulimits = |service: &Service| !service.is_process() && !service.common.ulimits.is_empty();
+    findings.extend(facts::engine_capabilities(deployment.is_some_and(|it| it.stack.services.values().any(has_ulimits))));
     let engines = about.clock.as_deref().and_then(|clock| humantime::parse_rfc3339(clock).ok());
     findings.extend(engines.map(|engines| facts::clocks(clock::wall(), engines)));
     Ok(findings)
 }
 
 /// What `up` would look at before it starts anything.
-fn of_stack(deployment: &Arc<Deployment>, checks: &mut Vec<Check>, context: &Context) -> Result<(), CliError> {
+fn of_stack(
+    deployment: &Arc<Deployment>,
+    ports: &IndexMap<String, String>,
+    checks: &mut Vec<Check>,
+    context: &Context,
+) -> Result<(), CliError> {
     let release = || context.engine().map_err(|error| error.to_string())?.release().map_err(|fault| fault.message);
     let missing = facts::missing(deployment, &context.caller, &release);
     tell(checks, "requires", missing, "all that the stack requires is there", "see `requires` in the stack file");
@@ -190,6 +207,9 @@ fn of_stack(deployment: &Arc<Deployment>, checks: &mut Vec<Check>, context: &Con
         "those that the files fix are free, or ours",
         "end whoever holds it, or make it a named port in `ports:`",
     );
+    if !ports.is_empty() {
+        checks.extend(named_ports(ports, &holders).into_iter().map(Check::from));
+    }
     let mut limits = Vec::new();
     for (name, service) in deployment.stack.services.iter().filter(|(_, service)| service.is_process()) {
         let hash = ConfigHash::of(service, &deployment.stack);
@@ -202,7 +222,8 @@ fn of_stack(deployment: &Arc<Deployment>, checks: &mut Vec<Check>, context: &Con
             }
             Capable::Missing(missing) => {
                 let command = missing.command();
-                let finding = Finding::wrong("capabilities", format!("`{name}` lacks some of its `cap_add`"), command.join(" "));
+                let found = format!("`{name}` lacks some of its `cap_add`");
+                let finding = Finding::wrong("capabilities", found, remedy(&missing));
                 let cure = (!missing.shared_interpreter).then(|| Cure::Root(command, missing.consequences()));
                 checks.push(Check { finding, cure });
             }
@@ -210,6 +231,41 @@ fn of_stack(deployment: &Arc<Deployment>, checks: &mut Vec<Check>, context: &Con
     }
     tell(checks, "limits", limits, "those of processes can be kept", "`up --ignore-limits` runs without them");
     Ok(())
+}
+
+/// What named ports are, and who stands in the way of them.
+fn named_ports(ports: &IndexMap<String, String>, holders: &Holders<'_>) -> Vec<Finding> {
+    const NAME: &str = "named ports";
+    let mut findings = Vec::new();
+    for (name, text) in ports {
+        let Ok(numbers) = text.parse::<Numbers>() else {
+            let found = format!("`{name}` is set to `{text}`, which is no port");
+            findings.push(Finding::wrong(NAME, found, format!("unset {name}, and look for it in `.env`")));
+            continue;
+        };
+        if let Some(port) = numbers.iter().find(|port| !holders.is_free(*port)) {
+            let found = format!("{port} of `{name}` is held by {}", holders.who(port));
+            let remedy = "the next `up` takes another number; end whoever holds it to have this one";
+            findings.push(Finding::doubtful(NAME, found, remedy));
+        }
+    }
+    if findings.is_empty() {
+        let all: Vec<String> = ports.iter().map(|(name, number)| format!("{name} {number}")).collect();
+        findings.push(Finding::fine(NAME, all.join(", ")));
+    }
+    findings
+}
+
+/// What helps where capabilities are missing: never what would give them to everybody.
+fn remedy(missing: &Missing) -> String {
+    match (missing.shared_interpreter, &missing.link) {
+        (false, _) => missing.command().join(" "),
+        (true, Some(_)) => "baistack up --setcap, which first copies the interpreter into the virtual environment".to_owned(),
+        (true, None) => format!(
+            "python3 -m venv .venv, run the program from there, and `baistack up --setcap`: everybody may run `{}`",
+            missing.file.display()
+        ),
+    }
 }
 
 fn tell(checks: &mut Vec<Check>, name: &'static str, problems: Vec<String>, fine: &str, remedy: &str) {
@@ -254,4 +310,24 @@ fn mend(checks: &[Check], context: &Context) -> Result<bool, CliError> {
         }
     }
     Ok(tried)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_remedy_gives_capabilities_to_everybody() {
+        let missing = |shared_interpreter, link: Option<&str>| Missing {
+            file: "/usr/bin/python3".into(),
+            capabilities: "cap_sys_ptrace+ep".to_owned(),
+            shared_interpreter,
+            link: link.map(Into::into),
+        };
+        assert!(remedy(&missing(false, None)).ends_with("setcap cap_sys_ptrace+ep /usr/bin/python3"));
+        for shared in [missing(true, None), missing(true, Some("/app/.venv/bin/python"))] {
+            let told = remedy(&shared);
+            assert!(told.contains("baistack up --setcap") && !told.contains("setcap cap_sys_ptrace"), "{told}");
+        }
+    }
 }

@@ -1,13 +1,13 @@
 //! `down`: stops in reverse order, removes containers and networks. Needs no stack file and no living supervisor.
 
 use super::context::{Context, Missing};
-use super::{CliError, values};
+use super::{CliError, ending, values};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
 use crate::host::spawn::SWEEP_GRACE;
 use crate::supervisor::request::{Down, Request};
-use crate::world::envdir;
-use crate::world::native::sweep;
+use crate::world::envdir::{self, EnvDir};
+use crate::world::native::{files, sweep};
 use crate::world::owned_paths;
 
 /// Flags of `down`.
@@ -44,16 +44,39 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     }
     let down = Down { services: args.services, volumes: args.volumes, rmi: args.rmi, timeout: values::seconds(args.timeout) };
     let whole = down.services.is_empty();
-    let volumes = down.volumes;
+    let volumes = down.volumes && whole;
     let deployment = context.deployment(&env)?.filter(|_| whole);
+    let moved = if volumes { context.relocated(&env)? } else { None };
     let exit = context.ask(&env, Request::Down(down), Missing::IsFine)?;
-    let Some(deployment) = deployment else { return Ok(exit) };
-    if exit == Exit::Success {
+    if exit == Exit::Success
+        && let Some(deployment) = &deployment
+    {
         // What `exec -d` has left to itself.
         sweep::sweep(&env, &deployment.places.state_dir, SWEEP_GRACE);
         envdir::remove_run_dir(&deployment.places.run_dir).map_err(CliError::failed)?;
     }
+    if !volumes {
+        return Ok(exit);
+    }
     // The engine's things are the supervisor's; files need neither it nor an engine.
-    let left = if volumes { owned_paths::remove(&deployment.stack.owns) } else { Vec::new() };
+    let mut left = Vec::new();
+    if exit == Exit::Success {
+        left.extend(remaining_scratch(&context.env_dir(&env)?));
+    }
+    if let Some(deployment) = &deployment {
+        left.extend(owned_paths::remove(&deployment.stack.owns, moved.as_ref()));
+    }
     if left.is_empty() { Ok(exit) } else { Err(CliError::Several(left)) }
+}
+
+/// Removes the scratch directories of units that the supervisor knew no longer, as those of an earlier `down`. What is left, and why.
+fn remaining_scratch(dir: &EnvDir) -> Option<String> {
+    if files::scratch(dir.path(), None).is_empty() {
+        return None;
+    }
+    // Whoever has started the environment anew since then uses them.
+    match ending::locked(dir) {
+        Ok(_lock) => files::remove_all(dir.path()).err().map(|fault| fault.to_string()),
+        Err(error) => Some(format!("scratch directories stay: {error}")),
+    }
 }

@@ -29,11 +29,20 @@ pub struct Args {
 /// Prints variables.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     let named: Vec<ServiceName> = args.service.iter().cloned().collect();
-    let deployment = context.load_as_started(Purpose::Read, &named)?.deployment;
-    let given = match &args.service {
+    let ready = context.load_as_started(Purpose::Read, &named)?;
+    let deployment = ready.deployment;
+    let mut given = match &args.service {
         Some(service) => of_service(&deployment, service).expect("`load` knows it"),
         None => shared(&deployment),
     };
+    // A text that only says what is missing must not be taken for the value.
+    for (value, text) in &ready.stand_ins {
+        let missing: Vec<String> = given.extract_if(.., |_, it| it.contains(text)).map(|(name, _)| format!("`{name}`")).collect();
+        if !missing.is_empty() {
+            let names = missing.join(", ");
+            context.printer.warning(format!("left out, since the first `up` has yet to generate `{value}`: {names}"));
+        }
+    }
     let (text, unnamable) = variables::render(&given, args.format);
     for name in unnamable {
         context.printer.warning(format!("`{name}` is no name for a shell and is left out"));

@@ -1,18 +1,24 @@
 //! All environments on this host: those with a state directory, and those that only the engine knows.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::CliError;
 use super::context::Context;
-use crate::plan::desired::Deployment;
-use crate::supervisor::snapshot::{HaveRecord, Snapshot};
-use crate::world::docker::SeenEnvironment;
+use crate::base::name::EnvId;
+use crate::model::owned::Owned;
+use crate::model::port::NamedPort;
+use crate::supervisor::snapshot::HaveRecord;
+use crate::world::clock;
+use crate::world::docker::{SeenEnvironment, SeenEnvironments};
 use crate::world::envdir::EnvDir;
+use crate::world::native::memory;
 
 /// One environment, in the shape of Compose's `ls --format json` with our fields at the end.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Environment {
     /// Its name.
     #[serde(rename = "Name")]
@@ -32,6 +38,15 @@ pub struct Environment {
     /// Things that its services made.
     #[serde(rename = "Owned")]
     pub owned: usize,
+    /// Its named ports.
+    #[serde(rename = "Ports")]
+    pub ports: BTreeMap<String, String>,
+    /// Bytes of memory that its services use; none when nothing runs, or when it cannot be seen from here.
+    #[serde(rename = "Memory")]
+    pub memory: Option<u64>,
+    /// Seconds since it was made; none when nobody knows.
+    #[serde(rename = "Age")]
+    pub age: Option<u64>,
     #[serde(skip)]
     running: usize,
 }
@@ -43,58 +58,129 @@ impl Environment {
     }
 }
 
-/// All of them, by name.
+/// What is recorded of an environment.
+struct Recorded {
+    dir: EnvDir,
+    snapshot: Option<Snapshot>,
+    stack: Option<Stack>,
+}
+
+/// Of a recorded deployment, what is listed: there may be many, and each is large.
+#[derive(Deserialize)]
+struct Deployment {
+    stack: Stack,
+}
+
+#[derive(Deserialize)]
+struct Stack {
+    directory: PathBuf,
+    files: Vec<PathBuf>,
+    owns: Vec<Owned>,
+    ports: BTreeMap<String, NamedPort>,
+}
+
+/// Of a snapshot, what is listed.
+#[derive(Deserialize)]
+struct Snapshot {
+    deployment: Option<Deployment>,
+    units: Vec<Unit>,
+}
+
+#[derive(Deserialize)]
+struct Unit {
+    have: HaveRecord,
+    pid: Option<i32>,
+}
+
+/// All of them, by name. However many there are, the engine is asked once, and `/proc` is read once.
 pub fn all(context: &Context) -> Result<Vec<Environment>, CliError> {
-    let seen = match context.engine()?.environments() {
+    let recorded = |dir: EnvDir| {
+        // A record of another release is no reason to list nothing.
+        let mut snapshot: Option<Snapshot> = dir.snapshot().ok().flatten();
+        let deployment: Option<Deployment> = dir.deployment_outline().ok().flatten();
+        let deployment = deployment.or_else(|| snapshot.as_mut()?.deployment.take());
+        Recorded { dir, snapshot, stack: deployment.map(|deployment| deployment.stack) }
+    };
+    let recorded: Vec<Recorded> = context.state()?.list().map_err(CliError::failed)?.into_iter().map(recorded).collect();
+    let owners = recorded.iter().filter_map(|it| {
+        let owns = &it.stack.as_ref()?.owns;
+        (!owns.is_empty()).then(|| (it.dir.id().clone(), owns.clone()))
+    });
+    let seen = match context.engine()?.environments(&owners.collect()) {
         Ok(seen) => seen,
         Err(fault) => {
             context.printer.warning(format!("containers are not among them: {fault}"));
-            BTreeMap::new()
+            SeenEnvironments::default()
         }
     };
+    let alive = recorded.iter().filter(|it| it.dir.is_locked()).map(|it| (it.dir.id(), it.dir.path()));
+    let alive: Vec<(&EnvId, &Path)> = alive.collect();
+    let of_processes = memory::of_processes(&alive);
+    let of_containers = memory::OfContainers::look();
+    let now = clock::wall();
     let mut all: BTreeMap<String, Environment> = BTreeMap::new();
-    for dir in context.state()?.list().map_err(CliError::failed)? {
-        let name = dir.id().to_string();
-        all.insert(name.clone(), of_dir(&dir, seen.get(&name), context)?);
+    for it in &recorded {
+        let name = it.dir.id().to_string();
+        let mut environment = of_record(it, seen.all.get(&name));
+        environment.owned = seen.owned.get(it.dir.id()).copied().unwrap_or(0);
+        environment.age = it.dir.made_at().and_then(|made| Some(now.duration_since(made).ok()?.as_secs()));
+        environment.memory = of_processes.get(it.dir.id()).copied();
+        all.insert(name, environment);
     }
-    for (name, seen) in seen {
-        all.entry(name.clone()).or_insert_with(|| Environment {
+    for (name, seen) in seen.all {
+        let environment = all.entry(name.clone()).or_insert_with(|| Environment {
             status: status(seen.running, seen.containers - seen.running),
-            config_files: seen.files.unwrap_or_default(),
-            directory: seen.directory.unwrap_or_default(),
-            supervisor: None,
-            owned: 0,
+            config_files: seen.files.clone().unwrap_or_default(),
+            directory: seen.directory.clone().unwrap_or_default(),
             running: seen.running,
             name,
+            ..Environment::default()
         });
+        let made = seen.created.and_then(|made| Some(UNIX_EPOCH + Duration::from_secs(u64::try_from(made).ok()?)));
+        let age = made.and_then(|made| Some(now.duration_since(made).ok()?.as_secs()));
+        environment.age = environment.age.or(age);
+        for id in &seen.ids {
+            environment.memory = match (environment.memory, of_containers.of(id)) {
+                (sum, None) => sum,
+                (sum, Some(own)) => Some(sum.unwrap_or(0) + own),
+            };
+        }
     }
     Ok(all.into_values().collect())
 }
 
-fn of_dir(dir: &EnvDir, seen: Option<&SeenEnvironment>, context: &Context) -> Result<Environment, CliError> {
-    // A record of another release is no reason to list nothing.
-    let snapshot: Option<Snapshot> = dir.snapshot().ok().flatten();
-    let deployment: Option<Deployment> = context.deployment(dir.id()).ok().flatten();
-    let supervisor = dir.holder();
-    let processes = snapshot.iter().flat_map(|snapshot| &snapshot.units).filter(|unit| unit.pid.is_some());
+/// Those of which the engine alone holds something, and nothing but networks and volumes: their state is lost.
+pub fn remains(known: &[Environment], context: &Context) -> Result<Vec<Environment>, CliError> {
+    let Ok(mut names) = context.engine()?.with(async |docker| docker.remains().await) else { return Ok(Vec::new()) };
+    for env in known {
+        names.remove(&env.name);
+    }
+    Ok(names.into_iter().map(|name| Environment { name, status: status(0, 0), ..Environment::default() }).collect())
+}
+
+fn of_record(it: &Recorded, seen: Option<&SeenEnvironment>) -> Environment {
+    let supervisor = it.dir.holder();
+    let processes = it.snapshot.iter().flat_map(|snapshot| &snapshot.units).filter(|unit| unit.pid.is_some());
     let running = processes.filter(|unit| supervisor.is_some() && matches!(unit.have, HaveRecord::Running(_))).count();
     let containers = seen.map_or((0, 0), |seen| (seen.running, seen.containers - seen.running));
-    let owns = deployment.as_ref().map(|deployment| deployment.stack.owns.as_slice()).unwrap_or_default();
-    let owned = if owns.is_empty() { 0 } else { context.engine()?.owned(owns).map_or(0, |things| things.len()) };
-    let files = deployment.as_ref().map(|deployment| {
-        let files = deployment.stack.files.iter().map(|file| file.display().to_string());
+    let stack = it.stack.as_ref();
+    let files = stack.map(|stack| {
+        let files = stack.files.iter().map(|file| file.display().to_string());
         files.collect::<Vec<_>>().join(",")
     });
-    let directory = deployment.as_ref().map(|deployment| deployment.stack.directory.display().to_string());
-    Ok(Environment {
-        name: dir.id().to_string(),
+    let directory = stack.map(|stack| stack.directory.display().to_string());
+    let is_named = |name: &String| stack.is_some_and(|stack| stack.ports.contains_key(name));
+    let ports = it.dir.ports_in_force().unwrap_or_default().into_iter().filter(|(name, _)| is_named(name));
+    Environment {
+        name: it.dir.id().to_string(),
         status: status(running + containers.0, containers.1),
         config_files: files.or_else(|| seen?.files.clone()).unwrap_or_default(),
         directory: directory.or_else(|| seen?.directory.clone()).unwrap_or_default(),
         supervisor,
-        owned,
+        ports: ports.map(|(name, numbers)| (name, numbers.to_string())).collect(),
         running: running + containers.0,
-    })
+        ..Environment::default()
+    }
 }
 
 fn status(running: usize, ended: usize) -> String {

@@ -57,6 +57,8 @@ pub struct Ready {
     pub secrets: IndexMap<String, String>,
     /// What interpolation saw, without the generated values.
     pub variables: IndexMap<String, String>,
+    /// The texts that stand for generated values which the first `up` has yet to make, by name.
+    pub stand_ins: IndexMap<String, String>,
     /// None for what is only looked at.
     claim: Option<Claim>,
 }
@@ -135,12 +137,14 @@ impl Context {
             }
         };
         drop(host_lock);
+        let stand_ins = stand_ins(&generated, &head);
         let values = Values {
             env_id: env.clone(),
             predefined: facts::predefined(&env, &head.directory, head.files.first().map(PathBuf::as_path), &places),
-            ports: ports::variables(&head.named_ports, |name| numbers.get(name).copied()),
+            ports: port_variables(&head, &numbers),
             generated: with_stand_ins(generated, &head),
         };
+        self.warn_of_overridden(&head, &values.predefined);
         let mut loaded = load::stack(&request, &head, &values, &files);
         if purpose != Purpose::Read {
             loaded.diagnostics.extend(unfit::check(&loaded));
@@ -151,9 +155,10 @@ impl Context {
         }
         self.show(&loaded.diagnostics, &loaded.sources);
         facts::note_granted(&mut loaded.stack);
-        let mut variables = head.environment.clone();
-        variables.extend(values.ports.clone());
+        let mut variables = values.ports.clone();
+        variables.extend(head.environment.clone());
         variables.extend(values.predefined.clone());
+        let number = |name: &String| head.environment.get(name).or_else(|| values.ports.get(name)).cloned();
         let deployment = Deployment { env, stack: loaded.stack, caller: Caller { environment: self.caller.clone() }, places };
         if !request.omit.leaves_a_tree_only() {
             self.known(&deployment, services)?;
@@ -161,9 +166,10 @@ impl Context {
         Ok(Ready {
             deployment,
             tree: loaded.tree,
-            ports: head.named_ports.keys().filter_map(|name| Some((name.clone(), values.ports.get(name)?.clone()))).collect(),
+            ports: head.named_ports.keys().filter_map(|name| Some((name.clone(), number(name)?))).collect(),
             secrets: values.generated,
             variables,
+            stand_ins,
             claim,
         })
     }
@@ -186,7 +192,7 @@ impl Context {
         let values = Values {
             env_id: env.clone(),
             predefined: facts::predefined(env, &head.directory, head.files.first().map(PathBuf::as_path), &deployment.places),
-            ports: ports::variables(&head.named_ports, |name| numbers.get(name).copied()),
+            ports: port_variables(&head, &numbers),
             generated: with_stand_ins(dir.values().map_err(CliError::failed)?, &head),
         };
         let mut now = load::stack(&request, &head, &values, &files);
@@ -258,11 +264,11 @@ impl Context {
         let (head, sources, found) = load::head(&request, &Sources::default());
         if !head.files.is_empty() {
             // The record lies beside the file: one that is broken is no reason not to stop what runs.
-            let env = self.env_of(&head, envid::Purpose::Use)?.id;
+            let env = self.env_of(&head, envid::Purpose::Use).map(|found| found.id);
             // A file that has lost its name, or is too broken to tell it, is known by what was started from it.
-            let nameless = head.name.is_none() && !self.env_dir(&env)?.exists();
-            let started = if nameless { self.started_from(&head)? } else { None };
-            return Ok(Ok(started.unwrap_or(env)));
+            let is_found = matches!(&env, Ok(env) if self.env_dir(env)?.exists());
+            let started = if head.name.is_none() && !is_found { self.started_from(&head)? } else { None };
+            return started.map_or(env, Ok).map(Ok);
         }
         for origin in ["BAISTACK_ENVID", "COMPOSE_PROJECT_NAME"] {
             if let Some(name) = self.caller.get(origin).filter(|text| !text.is_empty()) {
@@ -345,7 +351,11 @@ impl Context {
         let kept = dir.ports().map_err(CliError::failed)?;
         let containers = || self.ports_of_containers(dir.id());
         let holders = Holders::look(state, dir, &containers).map_err(CliError::failed)?;
-        let allotted = ports::allot(&head.named_ports, &kept, dir.id(), |port| holders.is_free(port));
+        // What the caller or `.env` sets is not for us to choose, nor to find free.
+        let given = given_ports(head);
+        let is_set = |name: &str| head.environment.contains_key(name);
+        let named = head.named_ports.iter().filter(|(name, _)| !is_set(name)).map(|(name, port)| (name.clone(), *port)).collect();
+        let allotted = ports::allot(&named, &kept, dir.id(), |port| holders.is_free(port));
         let allotted = allotted.map_err(CliError::failed)?;
         let mut refused = Vec::new();
         for (name, port) in &allotted {
@@ -365,6 +375,7 @@ impl Context {
         let mut recorded = kept;
         recorded.extend(numbers.clone());
         dir.set_ports(&recorded).map_err(CliError::failed)?;
+        dir.set_given_ports(&given).map_err(CliError::failed)?;
         Ok(numbers)
     }
 
@@ -373,6 +384,18 @@ impl Context {
     pub(super) fn ports_of_containers(&self, env: &EnvId) -> BTreeMap<u16, PortOfContainer> {
         let owned = self.deployment(env).ok().flatten().map(|deployment| deployment.stack.owns).unwrap_or_default();
         self.engine().ok().and_then(|engine| engine.held_ports(env, &owned).ok()).unwrap_or_default()
+    }
+
+    /// One warning for the predefined variables that the caller's environment, or `.env`, has another value for.
+    fn warn_of_overridden(&self, head: &Head, predefined: &IndexMap<String, String>) {
+        let differs = |(name, value): &(&String, &String)| head.environment.get(*name).is_some_and(|theirs| theirs != *value);
+        let names: Vec<String> = predefined.iter().filter(differs).map(|(name, _)| format!("`{name}`")).collect();
+        if !names.is_empty() {
+            self.printer.warning(format!(
+                "{} of the environment or of `.env` counts for nothing here: nothing overrides what is predefined; rename it there",
+                names.join(", ")
+            ));
+        }
     }
 
     fn load_request(&self, services: &[ServiceName]) -> load::Request {
@@ -459,10 +482,32 @@ impl Files for Sources {
     }
 }
 
+/// The numbers of named ports that the caller or `.env` sets, as far as they are numbers.
+fn given_ports(head: &Head) -> BTreeMap<String, Numbers> {
+    let given = head.named_ports.keys().filter_map(|name| Some((name.clone(), head.environment.get(name)?.parse().ok()?)));
+    given.collect()
+}
+
+/// The variables of named ports. Where the caller or `.env` sets one, its value wins, and the ends of a range are that value's.
+fn port_variables(head: &Head, numbers: &BTreeMap<String, Numbers>) -> IndexMap<String, String> {
+    let given = given_ports(head);
+    ports::variables(&head.named_ports, |name| given.get(name).or_else(|| numbers.get(name)).copied())
+}
+
+/// The texts that stand for values which are not made yet, by the values' names.
+fn stand_ins(generated: &IndexMap<String, String>, head: &Head) -> IndexMap<String, String> {
+    let missing = head.generate.keys().filter(|name| !generated.contains_key(*name));
+    missing.map(|name| (name.clone(), stand_in(name))).collect()
+}
+
+fn stand_in(name: &str) -> String {
+    format!("<{name} is generated by the first up>")
+}
+
 /// A value that is not made yet has a text in its place that says so: whoever only reads makes none.
 fn with_stand_ins(mut generated: IndexMap<String, String>, head: &Head) -> IndexMap<String, String> {
     for name in head.generate.keys() {
-        generated.entry(name.clone()).or_insert_with(|| format!("<{name} is generated by the first up>"));
+        generated.entry(name.clone()).or_insert_with(|| stand_in(name));
     }
     generated.retain(|name, _| head.generate.contains_key(name));
     generated

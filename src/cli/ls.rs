@@ -1,15 +1,21 @@
 //! `ls`: every environment on this host, ours and Compose's.
 
+use std::time::Duration;
+
 use super::CliError;
 use super::context::Context;
 use super::environments;
 use crate::base::exit::Exit;
-use crate::view::json;
 use crate::view::table::Table;
+use crate::view::{json, measures, states};
 
 /// Flags of `ls`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "SUPERVISOR says whether one is alive; containers run without one. Every name is good for `-p`.")]
+#[command(
+    after_help = "SUPERVISOR says whether one is alive; containers run without one. MEMORY is what its services use, AGE how long ago the \
+                        environment was made. With --all also what is down, and of which only networks and volumes are left. \
+                        Every name is good for `-p`."
+)]
 pub struct Args {
     /// Those that do not run too
     #[arg(short, long)]
@@ -32,20 +38,43 @@ fn filter(text: &str) -> Result<String, String> {
 /// Lists environments.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     let mut all = environments::all(context)?;
-    all.retain(|env| args.all || env.runs());
+    if args.all {
+        all.extend(environments::remains(&all, context)?);
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+    }
     all.retain(|env| args.filter.as_ref().is_none_or(|text| env.name.contains(text)));
+    let count = all.len();
+    all.retain(|env| args.all || env.runs());
+    let down = count - all.len();
     if args.quiet {
         all.iter().try_for_each(|env| context.printer.line(&env.name))?;
     } else if args.format == "json" {
         context.printer.data(json::line(&all))?;
     } else {
-        let mut table = Table::new(["NAME", "STATUS", "CONFIG FILES", "DIRECTORY", "SUPERVISOR", "OWNED"]);
+        let mut table =
+            Table::new(["NAME", "STATUS", "CONFIG FILES", "DIRECTORY", "SUPERVISOR", "OWNED", "MEMORY", "AGE", "NAMED PORTS"]);
         for env in &all {
             let supervisor = env.supervisor.map_or_else(|| "-".to_owned(), |pid| format!("pid {pid}"));
             let owned = if env.owned == 0 { String::new() } else { env.owned.to_string() };
-            table.row([env.name.clone(), env.status.clone(), env.config_files.clone(), env.directory.clone(), supervisor, owned]);
+            let memory = env.memory.map_or_else(|| "-".to_owned(), measures::binary);
+            let age = env.age.map_or_else(|| "-".to_owned(), |age| states::human(Duration::from_secs(age)));
+            let ports: Vec<String> = env.ports.iter().map(|(name, numbers)| format!("{name}={numbers}")).collect();
+            table.row([
+                env.name.clone(),
+                env.status.clone(),
+                env.config_files.clone(),
+                env.directory.clone(),
+                supervisor,
+                owned,
+                memory,
+                age,
+                ports.join(" "),
+            ]);
         }
         context.printer.data(table.render())?;
+        if down > 0 {
+            context.printer.say(format!("{down} more that do not run: `baistack ls --all`"));
+        }
     }
     Ok(Exit::Success)
 }

@@ -15,6 +15,7 @@ pub mod cp;
 pub mod create;
 pub mod doctor;
 pub mod down;
+pub mod ending;
 pub mod env;
 pub mod environments;
 pub mod events;
@@ -130,6 +131,11 @@ impl CliError {
 
 /// Runs one command line, the program's name first.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> Exit {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let plain = Printer { paint: term::paint_stdout(Ansi::Never), paint_talk: term::paint_stderr(Ansi::Never) };
+    if let Some(exit) = completions::answer(&words, plain) {
+        return exit;
+    }
     let cli = match args::parse(words) {
         Ok(cli) => cli,
         Err(error) => {

@@ -69,7 +69,7 @@ fn stack_and_ports(context: &Context) -> Result<(Stack, IndexMap<String, String>
         let ready = context.load(Purpose::Read, &[])?;
         return Ok((ready.deployment.stack, ready.ports));
     };
-    let numbers = context.env_dir(&deployment.env)?.ports().map_err(CliError::failed)?;
+    let numbers = context.env_dir(&deployment.env)?.ports_in_force().map_err(CliError::failed)?;
     let known = deployment.stack.ports.keys();
     let ports = known.filter_map(|name| Some((name.clone(), numbers.get(name)?.to_string()))).collect();
     Ok((deployment.stack, ports))

@@ -1,32 +1,28 @@
 //! `purge`: everything that belongs to an environment, for good. What would go is listed first; work that is nowhere else, and
 //! what belongs to others, is never taken.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
 
-use super::CliError;
 use super::context::{Context, Missing};
 use super::targets::of_engine;
+use super::{CliError, ending};
 use crate::base::exit::Exit;
 use crate::base::name::EnvId;
 use crate::host::spawn::SWEEP_GRACE;
 use crate::model::owned::Owned;
+use crate::plan::action::Outcome;
 use crate::plan::actual::Query;
 use crate::plan::desired::Deployment;
 use crate::supervisor::request::{Down, Request};
 use crate::view::{measures, term};
-use crate::world::envdir::EnvDir;
+use crate::world::envdir::{EnvDir, own_uid};
+use crate::world::envid::Moved;
 use crate::world::git::{self, Work};
 use crate::world::native::{files, sweep};
 use crate::world::removal::{self, Kept};
-use crate::world::{clock, envid, inputs, sizes};
-
-/// How long the last supervisor may take to end after a `down`.
-const ENDING: Duration = Duration::from_secs(10);
-/// Between two looks at it.
-const AGAIN: Duration = Duration::from_millis(10);
+use crate::world::{envid, inputs, owned_paths, sizes};
 
 /// Flags of `purge`.
 #[derive(Debug, clap::Args)]
@@ -47,6 +43,47 @@ pub struct Args {
     /// Leave volumes, scratch directories, what services own, `ENV_DIR`, and the generated values and named ports
     #[arg(long)]
     pub keep_data: bool,
+    /// Leave working trees and repositories of git, wherever they lie in what would go
+    #[arg(long)]
+    pub keep_source: bool,
+}
+
+/// An environment, and where its things are by now.
+struct Subject {
+    env: EnvId,
+    dir: EnvDir,
+    /// What was in force; its directories as they are by now.
+    deployment: Option<Deployment>,
+    /// The stack's directory.
+    stack_dir: Option<PathBuf>,
+    /// Whether that has been moved since the last `up`.
+    moved: Option<Moved>,
+}
+
+impl Subject {
+    fn of(env: EnvId, context: &Context) -> Result<Self, CliError> {
+        let dir = context.env_dir(&env)?;
+        let moved = dir.moved(&context.working_dir).map_err(CliError::failed)?;
+        let by_now = |path: &mut PathBuf| {
+            if let Some(moved) = &moved {
+                *path = moved.path(path);
+            }
+        };
+        let mut deployment = context.deployment(&env)?;
+        if let Some(deployment) = &mut deployment {
+            by_now(&mut deployment.stack.directory);
+            by_now(&mut deployment.places.env_dir);
+            deployment.stack.files.iter_mut().for_each(by_now);
+        }
+        let mut home = dir.home().map_err(CliError::failed)?.map(|home| home.path);
+        home.as_mut().into_iter().for_each(by_now);
+        let stack_dir = deployment.as_ref().map(|deployment| deployment.stack.directory.clone()).or(home);
+        Ok(Self { env, dir, deployment, stack_dir, moved })
+    }
+
+    fn owns(&self) -> &[Owned] {
+        self.deployment.as_ref().map(|deployment| deployment.stack.owns.as_slice()).unwrap_or_default()
+    }
 }
 
 /// All that would go.
@@ -60,8 +97,12 @@ struct Plan {
     processes: Vec<String>,
     /// What else is removed here.
     paths: Vec<PathBuf>,
-    /// Scratch directories, which go by the hand of `down`.
+    /// Scratch directories.
     scratch: Vec<PathBuf>,
+    /// What stays of these paths, with what it lies in.
+    kept: BTreeSet<PathBuf>,
+    /// Images that a container which removes files could be made of.
+    hands: Vec<String>,
     /// What is removed of the state: the last, so that an interrupted run can be repeated.
     state: Vec<PathBuf>,
 }
@@ -74,14 +115,19 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             "there is nothing of an environment `{env}`; `baistack ls --all` lists those that there are"
         )));
     }
-    let deployment = context.deployment(&env)?;
-    let plan = Plan::of(&env, deployment.as_ref(), args.keep_data, context)?;
-    context.printer.data(plan.render(&env))?;
-    let objections = plan.objections(&env, deployment.as_ref(), context)?;
+    let subject = Subject::of(env, context)?;
+    let plan = Plan::of(&subject, args, context)?;
+    if let Some(directory) = subject.stack_dir.as_ref().filter(|directory| !directory.exists()) {
+        let found = format!("`{}`, the directory of {}, is not there", directory.display(), subject.env);
+        context.printer.warning(format!("{found}; if it was moved, run this in it, or what lies in it stays"));
+    }
+    context.printer.data(plan.render(&subject.env))?;
+    let objections = plan.objections(&subject, context)?;
     if !objections.is_empty() {
         return Err(CliError::Several(objections));
     }
-    let work: Vec<Work> = plan.all_paths().flat_map(|path| git::work_below(path)).collect();
+    let goes = |work: &Work| !plan.kept.iter().any(|kept| work.path.starts_with(kept));
+    let work: Vec<Work> = plan.all_paths().flat_map(|path| git::work_below(path)).filter(goes).collect();
     for repository in &work {
         context.printer.warning(format!("`{}` has git work that is nowhere else:", repository.path.display()));
         repository.what.iter().for_each(|what| context.printer.say(format!("  {what}")));
@@ -90,7 +136,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         return Ok(Exit::Success);
     }
     if !work.is_empty() && !args.force {
-        let reason = "git work would be lost; commit and push it, or say --force";
+        let reason = "git work would be lost; commit and push it, or say --keep-source or --force";
         return Err(CliError::Failed(reason.to_owned()));
     }
     if !args.yes {
@@ -102,17 +148,17 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             return Ok(Exit::Success);
         }
     }
-    perform(&env, &plan, deployment.as_ref(), args.keep_data, context)
+    perform(&subject, &plan, args.keep_data, context)
 }
 
 impl Plan {
-    fn of(env: &EnvId, deployment: Option<&Deployment>, keep_data: bool, context: &Context) -> Result<Self, CliError> {
-        let dir = context.env_dir(env)?;
+    fn of(subject: &Subject, args: &Args, context: &Context) -> Result<Self, CliError> {
+        let Subject { env, dir, deployment, stack_dir, moved } = subject;
+        let (deployment, keep_data) = (deployment.as_ref(), args.keep_data);
         let mut plan = Plan::default();
         let has_containers =
             deployment.is_none_or(|it| it.stack.services.values().chain(it.stack.disabled.values()).any(|it| !it.is_process()));
-        let owns = deployment.map(|deployment| deployment.stack.owns.as_slice()).unwrap_or_default();
-        match plan.look_at_engine(env, owns, keep_data, context) {
+        match plan.look_at_engine(env, subject.owns(), keep_data, context) {
             Ok(()) => {}
             // Nothing says that it holds anything of this environment.
             Err(CliError::Engine(_)) if !has_containers => {}
@@ -123,10 +169,7 @@ impl Plan {
         }
         let found = sweep::find(env, dir.path());
         plan.processes = found.iter().map(|process| format!("{} ({})", process.pid, process.name)).collect();
-        let home = dir.home().map_err(CliError::failed)?.map(|home| home.path);
-        let stack_dir = deployment.map(|deployment| deployment.stack.directory.clone()).or(home);
-        let program = PathBuf::new();
-        let places = stack_dir.as_ref().map(|stack| dir.places(stack, &context.caller, program));
+        let places = stack_dir.as_ref().map(|stack| dir.places(stack, &context.caller, PathBuf::new()));
         let places = deployment.map(|deployment| deployment.places.clone()).or(places);
         if let Some(places) = &places {
             if !keep_data {
@@ -135,33 +178,47 @@ impl Plan {
             plan.paths.push(places.run_dir.clone());
         }
         if !keep_data {
-            for owned in owns {
-                if let Owned::Paths(glob) = owned {
-                    plan.paths.extend(inputs::existing(glob).map_err(|error| CliError::Failed(format!("{glob}: {error}")))?);
-                }
+            for glob in owned_paths::globs(subject.owns(), moved.as_ref()) {
+                plan.paths.extend(inputs::existing(&glob).map_err(|error| CliError::Failed(format!("{glob}: {error}")))?);
             }
-            // Not what the definition says by now: what was made.
-            plan.scratch = files::scratch(dir.path()).into_iter().collect();
+            // Not what the definition says by now: what was made, and what an interrupted run has not come to.
+            let mut scratch = files::scratch(dir.path(), moved.as_ref());
+            scratch.extend(dir.purging().map_err(CliError::failed)?);
+            plan.scratch = scratch.into_iter().collect();
         }
-        plan.state = state(&dir, keep_data)?;
-        for paths in [&mut plan.paths, &mut plan.state] {
+        plan.state = state(dir, keep_data)?;
+        for paths in [&mut plan.paths, &mut plan.scratch, &mut plan.state] {
             paths.retain(|path| path.symlink_metadata().is_ok());
         }
         let mut seen = BTreeSet::new();
         plan.paths.retain(|path| seen.insert(path.clone()));
+        if args.keep_source {
+            plan.kept = plan.paths.iter().chain(&plan.scratch).flat_map(|path| git::trees_below(path)).collect();
+        }
         Ok(plan)
     }
 
     fn look_at_engine(&mut self, env: &EnvId, owns: &[Owned], keep_data: bool, context: &Context) -> Result<(), CliError> {
         let engine = context.engine()?;
         let listed = engine.with(async |docker| docker.list(env).await).map_err(of_engine)?;
+        self.hands = listed.iter().map(|container| container.image_id.clone()).collect::<BTreeSet<_>>().into_iter().collect();
         self.containers = listed.into_iter().map(|container| format!("{} ({})", container.name, container.state)).collect();
         let seen = engine.observe(env, &Query::default()).map_err(of_engine)?;
         self.networks = seen.networks.iter().filter(|(_, it)| it.ours).map(|(name, _)| name.clone()).collect();
         self.images = engine.with(async |docker| docker.images_of(env).await).map_err(of_engine)?;
+        self.hands.extend(self.images.iter().cloned());
         if !keep_data {
-            self.volumes = seen.volumes.iter().filter(|(_, it)| it.ours).map(|(name, _)| name.clone()).collect();
-            self.owned = engine.owned(owns).map_err(of_engine)?.iter().map(ToString::to_string).collect();
+            let names: Vec<String> = seen.volumes.iter().filter(|(_, it)| it.ours).map(|(name, _)| name.clone()).collect();
+            // One that does not tell how large they are has them all the same.
+            let sizes =
+                if names.is_empty() { Ok(BTreeMap::new()) } else { engine.with(async |docker| docker.volume_sizes().await) };
+            let sizes = sizes.unwrap_or_default();
+            let sized = |name: String| match sizes.get(&name) {
+                Some(size) => format!("{name} ({})", measures::decimal(*size)),
+                None => name,
+            };
+            self.volumes = names.into_iter().map(sized).collect();
+            self.owned = engine.owned(env, owns).map_err(of_engine)?.iter().map(ToString::to_string).collect();
         }
         Ok(())
     }
@@ -174,6 +231,7 @@ impl Plan {
         let mut text = format!("Of {env} would be removed:\n");
         let sized = |path: &PathBuf| format!("{} ({})", path.display(), measures::decimal(sizes::size_of(path)));
         let paths: Vec<String> = self.all_paths().map(sized).collect();
+        let kept: Vec<String> = self.kept.iter().map(sized).collect();
         for (title, things) in [
             ("processes", &self.processes),
             ("containers", &self.containers),
@@ -182,6 +240,7 @@ impl Plan {
             ("images", &self.images),
             ("made by its services", &self.owned),
             ("files", &paths),
+            ("but not the sources", &kept),
         ] {
             if !things.is_empty() {
                 text.push_str(&format!("  {title}:\n"));
@@ -192,7 +251,8 @@ impl Plan {
     }
 
     /// What of it belongs to somebody else, or leads there.
-    fn objections(&self, env: &EnvId, deployment: Option<&Deployment>, context: &Context) -> Result<Vec<String>, CliError> {
+    fn objections(&self, subject: &Subject, context: &Context) -> Result<Vec<String>, CliError> {
+        let (env, deployment) = (&subject.env, subject.deployment.as_ref());
         let mut kept = Kept { whole: vec![context.working_dir.clone()], untouched: Vec::new() };
         kept.whole.extend(context.caller.get("HOME").map(PathBuf::from));
         kept.whole.extend(deployment.map(|deployment| deployment.stack.directory.clone()));
@@ -216,54 +276,54 @@ impl Plan {
     }
 }
 
-fn perform(
-    env: &EnvId,
-    plan: &Plan,
-    deployment: Option<&Deployment>,
-    keep_data: bool,
-    context: &Context,
-) -> Result<Exit, CliError> {
-    let dir = context.env_dir(env)?;
+fn perform(subject: &Subject, plan: &Plan, keep_data: bool, context: &Context) -> Result<Exit, CliError> {
+    let Subject { env, dir, stack_dir, moved, .. } = subject;
+    if let Some(moved) = moved {
+        files::relocate(dir.path(), moved).map_err(CliError::failed)?;
+    }
+    if !plan.scratch.is_empty() {
+        // A unit's removal takes its scratch along, and would fail on what a container has left there as another user.
+        let scratch = plan.scratch.iter().cloned().collect();
+        dir.set_purging(&scratch).map_err(CliError::failed)?;
+        files::forget_scratch(dir.path(), &scratch).map_err(CliError::failed)?;
+    }
     let down = Down { volumes: !keep_data, ..Down::default() };
     let exit = context.ask(env, Request::Down(down), Missing::IsFine)?;
     if exit != Exit::Success {
         return Ok(exit);
     }
     sweep::sweep(env, dir.path(), SWEEP_GRACE);
-    let mut left = Vec::new();
-    for image in &plan.images {
-        match context.engine()?.with(async |docker| docker.remove_image(image).await) {
-            Ok(crate::plan::action::Outcome::Kept(reason)) => left.push(reason),
-            Ok(_) => {}
-            Err(fault) => left.push(format!("image {image}: {fault}")),
-        }
-    }
     // The environment's own lock, so that nobody starts it meanwhile.
-    let deadline = clock::deadline(ENDING);
-    let _lock = loop {
-        match dir.try_lock() {
-            Ok(lock) => break lock,
-            Err(_) if !clock::is_past(deadline) => thread::park_timeout(AGAIN),
-            Err(error) => return Err(CliError::failed(error)),
-        }
-    };
+    let _lock = ending::locked(dir).map_err(CliError::failed)?;
+    let mut left = Vec::new();
     if !keep_data {
         // `down` has taken away that of the units which there were; of others there may be records.
         left.extend(files::remove_all(dir.path()).err().map(|fault| fault.to_string()));
     }
-    left.extend(plan.paths.iter().filter_map(|path| removed(path).err()));
+    for path in plan.paths.iter().chain(&plan.scratch) {
+        let removed = removal::remove_but(path, &plan.kept, &mut |path| remove(path, env, plan, context));
+        left.extend(removed.err().map(|error| error.to_string()));
+    }
+    // After the files, which a container of one of them may have to remove.
+    for image in &plan.images {
+        match context.engine()?.with(async |docker| docker.remove_image(image).await) {
+            // Somebody else uses it, and it goes when that does: nothing of this environment is left with it.
+            Ok(Outcome::Kept(reason)) => context.printer.say(format!("the image {image} stays: {reason}")),
+            Ok(_) => {}
+            Err(fault) => left.push(format!("image {image}: {fault}")),
+        }
+    }
     if !left.is_empty() {
         left.push(format!("what is left of {env} is still known: `baistack purge -p {env}` once more finishes it"));
         return Err(CliError::Several(left));
     }
-    let stack_dir = deployment.map(|it| it.stack.directory.clone()).or_else(|| Some(dir.home().ok()??.path));
-    if let Some(stack_dir) = stack_dir.filter(|_| !keep_data) {
-        envid::forget(&stack_dir, env).map_err(CliError::failed)?;
+    if let Some(stack_dir) = stack_dir.as_ref().filter(|_| !keep_data) {
+        envid::forget(stack_dir, env).map_err(CliError::failed)?;
     }
     // What there is by now: `down` may have written something, and so has the lock.
-    let state = state(&dir, keep_data)?;
+    let state = state(dir, keep_data)?;
     for path in &state {
-        removed(path).map_err(CliError::Failed)?;
+        removal::remove(path).map_err(|error| CliError::Failed(format!("{}: {error}", path.display())))?;
     }
     let but = if keep_data { ", but for its data and the values and ports that belong to it" } else { "" };
     context.printer.say(format!("{env} is gone{but}"));
@@ -275,14 +335,20 @@ fn state(dir: &EnvDir, keep_data: bool) -> Result<Vec<PathBuf>, CliError> {
     if keep_data { dir.besides_data().map_err(CliError::failed) } else { Ok(vec![dir.path().to_owned()]) }
 }
 
-fn removed(path: &Path) -> Result<(), String> {
-    removal::remove(path).map_err(|error| {
-        let remedy = match error.kind() {
-            std::io::ErrorKind::PermissionDenied => {
-                format!("; a container has made it as another user: `sudo rm -rf '{}'`", path.display())
-            }
-            _ => String::new(),
-        };
-        format!("{}: {error}{remedy}", path.display())
+/// Removes a path; what a container has made as another user, through a container.
+fn remove(path: &Path, env: &EnvId, plan: &Plan, context: &Context) -> io::Result<()> {
+    let error = match removal::remove(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && own_uid() != 0 => error,
+        removed => return removed.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+    };
+    let removed = match context.engine() {
+        Ok(engine) => engine
+            .with(async |docker| docker.remove_as_root(env, path, &plan.hands).await)
+            .map_err(|fault| format!("not through a container either: {fault}")),
+        Err(error) => Err(error.to_string()),
+    };
+    removed.map_err(|why| {
+        let remedy = format!("a container has made it as another user: `sudo rm -rf '{}'`", path.display());
+        io::Error::new(io::ErrorKind::PermissionDenied, format!("{}: {error}; {why}; {remedy}", path.display()))
     })
 }

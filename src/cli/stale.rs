@@ -81,8 +81,17 @@ pub fn left(context: &Context) -> Result<Vec<(Finding, Option<Stale>)>, CliError
         }
         let home = dir.home().map_err(CliError::failed)?.map(|home| home.path);
         if let Some(home) = home.filter(|home| !home.is_dir()) {
-            let found = format!("the directory of `{env}` is gone: {}", home.display());
-            left.push((Finding::doubtful(NAME, found, format!("baistack purge -p {env}")), None));
+            let finding = match dir.moved(&context.working_dir).map_err(CliError::failed)? {
+                Some(moved) => {
+                    let found = format!("the directory of `{env}` was moved: it is `{}` by now", moved.to.display());
+                    Finding::doubtful(NAME, found, format!("baistack up, there; or baistack purge -p {env}"))
+                }
+                None => {
+                    let found = format!("the directory of `{env}` is gone: {}", home.display());
+                    Finding::doubtful(NAME, found, format!("baistack purge -p {env}"))
+                }
+            };
+            left.push((finding, None));
         }
     }
     Ok(left)

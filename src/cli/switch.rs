@@ -5,13 +5,15 @@ use super::context::{Context, Missing};
 use super::environments;
 use crate::base::exit::Exit;
 use crate::base::name::EnvId;
-use crate::supervisor::request::{Request, Select, Stop};
+use crate::supervisor::request::{Reply, Request, Select, Stop, Up};
+use crate::supervisor::status::UnitState;
 
 /// Flags of `switch`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  baistack switch k3v9x2ab\n\nStops the environment of the stack here (or of -p); where there is none, the only other \
-                        one that runs. Then starts what was stopped of the other, as `baistack -p ENVID start` does. Nothing is removed."
+                        one that runs. Then starts what was stopped of the other, as `baistack -p ENVID start` does; one that is down is brought up as its last \
+                        `up` had it. Nothing is removed."
 )]
 pub struct Args {
     /// Environment to start
@@ -25,19 +27,42 @@ pub struct Args {
 /// Switches.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     // Nothing is stopped for one that cannot be started.
-    if context.deployment(&args.to)?.is_none() {
-        return Err(Context::not_running(&args.to));
+    let Some(deployment) = context.deployment(&args.to)? else { return Err(Context::not_running(&args.to)) };
+    let is_down = is_down(&args.to, context)?;
+    if is_down {
+        context.check_host_again(&deployment, false)?;
     }
-    if let Some(from) = from(args, context)? {
+    let from = from(args, context)?;
+    if let Some(from) = &from {
         context.printer.say(format!("stopping {}", context.printer.paint_talk.strong(from.as_str())));
-        let exit = context.ask(&from, Request::Stop(Stop::default()), Missing::IsFine)?;
+        let exit = context.ask(from, Request::Stop(Stop::default()), Missing::IsFine)?;
         if exit != Exit::Success {
             return Ok(exit);
         }
     }
     context.printer.say(format!("starting {}", context.printer.paint_talk.strong(args.to.as_str())));
-    let start = Select { wait: args.wait, ..Select::default() };
-    context.ask(&args.to, Request::Start(start), Missing::IsAnError)
+    if !is_down {
+        let start = Select { wait: args.wait, ..Select::default() };
+        return context.ask(&args.to, Request::Start(start), Missing::IsAnError);
+    }
+    // Only now can it be told whether somebody else has its ports.
+    if let Err(error) = context.check_host_again(&deployment, true) {
+        if let Some(from) = &from {
+            context.printer.say(format!("starting {} again", context.printer.paint_talk.strong(from.as_str())));
+            context.ask(from, Request::Start(Select::default()), Missing::IsAnError)?;
+        }
+        return Err(error);
+    }
+    let up = Up { wait: args.wait, ..Up::of(deployment) };
+    context.ask(&args.to, Request::Up(Box::new(up)), Missing::IsStarted)
+}
+
+/// Whether there is nothing of an environment that could be started: it was taken down.
+fn is_down(env: &EnvId, context: &Context) -> Result<bool, CliError> {
+    match context.answer(env, Request::Status, Missing::IsAnError)? {
+        Some(Reply::Status(status)) => Ok(status.units.iter().all(|unit| unit.state == UnitState::Absent)),
+        other => Err(Context::unexpected(other.as_ref())),
+    }
 }
 
 /// The environment that is to be stopped, if any.

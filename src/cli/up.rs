@@ -6,6 +6,7 @@ use super::context::{Context, Missing, Purpose, Ready};
 use super::{CliError, follow, plan, values};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
+use crate::load::formats::Format;
 use crate::supervisor::request::{Abort, Recreate, Request, Up};
 
 /// Flags of `up`.
@@ -179,8 +180,7 @@ impl Args {
 
     /// When one end is everybody's; of a Procfile always, as in Foreman.
     fn abort(&self, ready: &Ready) -> Abort {
-        let is_procfile =
-            ready.deployment.stack.files.first().is_some_and(|file| file.file_name().is_some_and(|name| name == "Procfile"));
+        let is_procfile = ready.deployment.stack.files.first().is_some_and(|file| Format::of(file) == Format::Procfile);
         let on_exit = self.abort_on_container_exit || self.exit_code_from.is_some() || (is_procfile && !self.keep_going);
         match (self.abort_on_container_failure, on_exit) {
             (true, _) => Abort::OnFailure,

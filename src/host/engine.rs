@@ -22,7 +22,7 @@ use crate::plan::actual::{Actual, Query};
 use crate::plan::desired::{Deployment, UnitSpec};
 use crate::supervisor::event::Event;
 use crate::world::docker::{
-    Archive, Docker, ExecSpec, Happened, LogLine, LogRange, LogStream, OwnedThing, PortOfContainer, RunSpec, SeenEnvironment,
+    Archive, Docker, ExecSpec, Happened, LogLine, LogRange, LogStream, OwnedThing, PortOfContainer, RunSpec, SeenEnvironments,
     Terminal,
 };
 use crate::world::signals::{self, Signal};
@@ -127,14 +127,14 @@ impl Engine {
         self.runtime.block_on(self.docker.observe(env, query))
     }
 
-    /// Every environment that has containers.
-    pub fn environments(&self) -> Result<BTreeMap<String, SeenEnvironment>, Fault> {
-        self.runtime.block_on(self.docker.environments())
+    /// Every environment that has containers, and how much there is of what these own.
+    pub fn environments(&self, owners: &BTreeMap<EnvId, Vec<Owned>>) -> Result<SeenEnvironments, Fault> {
+        self.runtime.block_on(self.docker.environments(owners))
     }
 
-    /// What there is of things that services made.
-    pub fn owned(&self, entries: &[Owned]) -> Result<Vec<OwnedThing>, Fault> {
-        self.runtime.block_on(self.docker.owned(entries))
+    /// What there is of things that an environment's services made.
+    pub fn owned(&self, env: &EnvId, entries: &[Owned]) -> Result<Vec<OwnedThing>, Fault> {
+        self.runtime.block_on(self.docker.owned(env, entries))
     }
 
     /// Where a container's port is on the host.

@@ -2,12 +2,10 @@
 
 use std::path::Path as FilePath;
 
-use indexmap::IndexMap;
-
 use super::formats::Format;
 use super::include;
 use super::variables::Variables;
-use super::{Head, Loading, Request, canonical, file, find, give_environment, schema};
+use super::{Head, Loading, Request, canonical, file, find, give_environment, merge, schema};
 use crate::base::diagnostic::Diagnostics;
 use crate::base::source::{SourceMap, Span};
 use crate::model::port::NamedPort;
@@ -31,21 +29,27 @@ pub fn head(request: &Request, files: &dyn super::files::Files) -> (Head, Source
             return (head, loading.sources, loading.diagnostics);
         }
     }
+    let mut root: Option<Node> = None;
     for path in head.files.clone() {
         // What is wrong inside of the files is told by the second look, which reads them whole.
         if loading.read_unplaced(&path, "stack file").is_some() {
             let found = std::mem::take(&mut loading.diagnostics);
             let directory = head.directory.clone();
-            look_at_file(&path, None, &directory, &variables, &mut head, &mut loading);
+            let tree = look_at_file(&path, None, &directory, &variables, &mut head, &mut loading);
+            root = laid_over(root, tree);
             loading.diagnostics = found;
         }
+    }
+    if let Some(root) = root {
+        take(&merge::untagged(root), &mut head);
     }
     let has_errors = loading.diagnostics.has_errors();
     let found = if has_errors { loading.diagnostics } else { Diagnostics::default() };
     (head, loading.sources, found)
 }
 
-/// Looks at a file, and first at what it includes, over which it wins. `place` names it, for one that is included.
+/// Looks at a file, and first at what it includes, over which it wins: layer over layer as the second look merges them.
+/// `place` names it, for one that is included.
 fn look_at_file(
     path: &FilePath,
     place: Option<Span>,
@@ -53,21 +57,21 @@ fn look_at_file(
     variables: &Variables,
     head: &mut Head,
     loading: &mut Loading<'_>,
-) {
+) -> Option<Node> {
     if Format::of(path) != Format::Stack {
         head.has_own_keys = true;
-        return;
+        return None;
     }
     if loading.open.iter().any(|open| open == path) {
-        return;
+        return None;
     }
     let read = match place {
         Some(span) => loading.read(path, span, true, "stack file"),
         None => loading.read_unplaced(path, "stack file"),
     };
-    let Some((source, text)) = read else { return };
+    let (source, text) = read?;
     if has_nothing_to_see(&text) {
-        return;
+        return None;
     }
     loading.open.push(path.to_owned());
     let trees = parse::parse(source, &text, &mut Diagnostics::default()).unwrap_or_default();
@@ -75,16 +79,35 @@ fn look_at_file(
         // A file that is broken still says whose it is: what runs of it can be shown and stopped.
         head.name = name_in(&text).map(str::to_owned).or(head.name.take());
     }
+    let mut whole: Option<Node> = None;
     for tree in trees {
         let Some(mut part) = part_of(tree, variables, head, loading) else { continue };
+        let mut below: Option<Node> = None;
         for included in include::entries(&mut part, directory, variables, loading) {
+            let mut stack: Option<Node> = None;
             for (path, span) in &included.files {
-                look_at_file(path, Some(*span), &included.directory, &included.variables, head, loading);
+                let layer = look_at_file(path, Some(*span), &included.directory, &included.variables, head, loading);
+                stack = laid_over(stack, layer);
             }
+            below = laid_over(below, stack);
         }
-        take(&part, place.is_none(), head);
+        // A name is the whole stack's business.
+        if place.is_some()
+            && let Some(top) = part.as_mapping_mut()
+        {
+            top.remove("name");
+        }
+        whole = laid_over(whole, laid_over(below, Some(part)));
     }
     loading.open.pop();
+    whole
+}
+
+fn laid_over(below: Option<Node>, over: Option<Node>) -> Option<Node> {
+    match (below, over) {
+        (Some(below), Some(over)) => Some(merge::merge(below, over)),
+        (below, over) => below.or(over),
+    }
 }
 
 /// The `name:` of a text that is no YAML, where it is a plain word.
@@ -139,24 +162,50 @@ fn part_of(tree: Node, variables: &Variables, head: &mut Head, loading: &mut Loa
     Some(node)
 }
 
-fn take(part: &Node, is_of_the_stack: bool, head: &mut Head) {
+/// What the files say in the end.
+fn take(root: &Node, head: &mut Head) {
+    // What is wrong is told by the second look, and keeps nothing else from being known.
     let mut quiet = Diagnostics::default();
-    let name = part.get("name").and_then(Node::as_text).filter(|name| !name.is_empty() && is_of_the_stack);
+    let name = root.get("name").and_then(Node::as_text).filter(|name| !name.is_empty());
     head.name = name.map(str::to_owned).or(head.name.take());
-    if let Some(ports) = part.get("ports").and_then(|ports| typed::<IndexMap<String, NamedPort>>(ports, "bad-value", &mut quiet))
-    {
-        head.named_ports.extend(ports);
+    let entries = |key: &str| root.get(key).and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter);
+    for (name, entry) in entries("ports") {
+        head.named_ports.extend(typed::<NamedPort>(&entry.node, "bad-value", &mut quiet).map(|port| (name.to_owned(), port)));
     }
-    if let Some(generate) =
-        part.get("generate").and_then(|values| typed::<IndexMap<String, Generated>>(values, "bad-value", &mut quiet))
-    {
-        head.generate.extend(generate);
+    for (name, entry) in entries("generate") {
+        head.generate.extend(typed::<Generated>(&entry.node, "bad-value", &mut quiet).map(|kind| (name.to_owned(), kind)));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::testing::load;
+
+    /// What `${A}` and `${B}` are filled in with, where there are such named ports.
+    fn filled(over: &str, included: &str) -> String {
+        let below =
+            "include: [_c.yaml]\nports: {A: 1, B: 2}\nservices: {w: {image: x, labels: {l: '${A-no} ${B-no} ${C-no}'}}}\n";
+        let loaded = load(&[("a.yaml", below), ("b.yaml", over), ("_c.yaml", included)]);
+        assert!(!loaded.diagnostics.has_errors(), "{:?}", loaded.diagnostics);
+        let service = loaded.tree.get("services").and_then(|services| services.get("w")).unwrap();
+        service.get("labels").and_then(|labels| labels.get("l")).and_then(Node::as_text).unwrap().to_owned()
+    }
+
+    #[test]
+    fn named_ports_merge_and_are_taken_away_as_everything_else() {
+        let included = "services: {}\nports: {B: 7, C: 8}\n";
+        for (over, expected) in [
+            ("services: {}\n", "1 2 8"),
+            ("ports: {A: 3}\n", "3 2 8"),
+            ("ports: {A: !reset null}\n", "no 2 8"),
+            ("ports: !reset {}\n", "no no no"),
+            ("ports: !override {A: 3}\n", "3 no no"),
+            ("x-ports: !override {C: 3}\n", "no no 3"),
+        ] {
+            assert_eq!(filled(over, included), expected, "{over}");
+        }
+    }
 
     #[test]
     fn a_file_is_parsed_twice_only_if_something_may_be_seen() {

@@ -274,7 +274,6 @@ fn owned(root: &Node, env: &str, directory: &str, diagnostics: &mut Diagnostics)
     for entry in root.get("owns").and_then(Node::as_sequence).unwrap_or_default() {
         let mut texts = Vec::new();
         collect(entry, &mut texts);
-        let run_dir = format!("baistack/{env}");
         let paths = entry.as_mapping().and_then(|entry| entry.get("paths")).and_then(Node::as_text);
         if let Some(path) = paths.filter(|path| !names_a_part(path, directory)) {
             diagnostics.push(
@@ -287,7 +286,7 @@ fn owned(root: &Node, env: &str, directory: &str, diagnostics: &mut Diagnostics)
             );
             continue;
         }
-        if !texts.iter().any(|text| text.contains(env) || text.contains(directory) || text.contains(&run_dir)) {
+        if !texts.iter().any(|text| holds_word(text, env) || holds_path(text, directory)) {
             diagnostics.push(
                 Diagnostic::error("owns-too-much", "this entry of `owns` could take what belongs to another environment")
                     .at(entry.span, "")
@@ -295,6 +294,25 @@ fn owned(root: &Node, env: &str, directory: &str, diagnostics: &mut Diagnostics)
             );
         }
     }
+}
+
+/// Whether a text holds a name as a word of its own: `web` is one of `i-web` and of `web_data`, and none of `webserver`.
+fn holds_word(text: &str, name: &str) -> bool {
+    holds(text, name, char::is_alphanumeric, char::is_alphanumeric)
+}
+
+/// Whether a text holds a path, or one below it: `/a/shop` is in `/a/shop/data`, and neither in `/a/shop2` nor in `/b/a/shop`.
+fn holds_path(text: &str, path: &str) -> bool {
+    let is_of_a_name = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
+    holds(text, path, |c| is_of_a_name(c) || c == '/', is_of_a_name)
+}
+
+/// Whether a text holds a part with nothing before and after it that would make another of it.
+fn holds(text: &str, part: &str, joins_before: impl Fn(char) -> bool, joins_after: impl Fn(char) -> bool) -> bool {
+    text.match_indices(part).any(|(at, _)| {
+        let (before, after) = (text[..at].chars().next_back(), text[at + part.len()..].chars().next());
+        !before.is_some_and(&joins_before) && !after.is_some_and(&joins_after)
+    })
 }
 
 /// Whether a path is neither the stack's directory, nor all that lies in it, nor above it.
@@ -309,4 +327,32 @@ fn collect<'a>(node: &'a Node, texts: &mut Vec<&'a str>) {
     texts.extend(node.as_text());
     node.as_sequence().into_iter().flatten().for_each(|item| collect(item, texts));
     node.as_mapping().into_iter().flat_map(Mapping::iter).for_each(|(_, entry)| collect(&entry.node, texts));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_owned_holds_the_environments_name_or_a_path_of_the_stack_as_a_whole() {
+        for (text, expected) in [
+            ("owner=i-web", true),
+            ("web", true),
+            ("web_data", true),
+            ("*-web-*", true),
+            ("app=webserver", false),
+            ("app=web2", false),
+            ("myweb", false),
+            ("webserver-web", true),
+            ("/srv/shop", true),
+            ("/srv/shop/data/*", true),
+            ("home=/srv/shop", true),
+            ("/srv/shop2/data", false),
+            ("/srv/shop.old", false),
+            ("/mnt/srv/shop", false),
+            ("", false),
+        ] {
+            assert_eq!(holds_word(text, "web") || holds_path(text, "/srv/shop"), expected, "{text}");
+        }
+    }
 }

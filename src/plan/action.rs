@@ -242,6 +242,8 @@ pub enum Action {
     },
     /// Removes what services made (`owns:`). Answer: `Done`.
     RemoveOwned {
+        /// Whose: what another environment has made is not among it.
+        env: EnvId,
         /// What.
         owned: Vec<Owned>,
         /// Volumes, images and paths too.

@@ -42,6 +42,23 @@ impl From<NamedPort> for Numbers {
     }
 }
 
+/// `8080`, or `30000-30100`.
+impl std::str::FromStr for Numbers {
+    type Err = NotNumbers;
+
+    fn from_str(text: &str) -> Result<Self, NotNumbers> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let number = |text: &str| text.trim().parse::<u16>().map_err(|_| NotNumbers);
+        let (first, last) = (number(first)?, number(last)?);
+        if first <= last { Ok(Self { first, last }) } else { Err(NotNumbers) }
+    }
+}
+
+/// A text is neither a port nor a range of ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("neither a port nor a range of ports")]
+pub struct NotNumbers;
+
 impl std::fmt::Display for Numbers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.first == self.last { write!(f, "{}", self.first) } else { write!(f, "{}-{}", self.first, self.last) }
@@ -204,6 +221,16 @@ mod tests {
 
     fn plain(number: &str) -> (String, Option<u16>) {
         (number.to_owned(), None)
+    }
+
+    #[test]
+    fn numbers_read_as_they_are_written() {
+        for text in ["8080", "30000-30100"] {
+            assert_eq!(text.parse::<Numbers>().unwrap().to_string(), text);
+        }
+        for text in ["", "x", "70000", "2-1", "1-", "-1"] {
+            assert_eq!(text.parse::<Numbers>(), Err(NotNumbers), "{text}");
+        }
     }
 
     #[test]

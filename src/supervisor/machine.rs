@@ -418,7 +418,8 @@ impl Supervisor {
             let owned = self.deployment.as_ref().map(|deployment| deployment.stack.owns.clone()).unwrap_or_default();
             let serial = self.next_serial();
             self.owned = Owned::Busy(serial);
-            self.act_on(serial, ResourceId::Owned, Action::RemoveOwned { owned, volumes });
+            let env = self.env.clone();
+            self.act_on(serial, ResourceId::Owned, Action::RemoveOwned { env, owned, volumes });
         }
         if !containers_left && let Images::Due(which) = self.rmi {
             let serial = self.next_serial();

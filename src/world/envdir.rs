@@ -3,31 +3,33 @@
 //! It lies below `$XDG_STATE_HOME` and not below `$XDG_RUNTIME_DIR`, which is unset under cron and ssh and goes away at
 //! logout: every caller must find the same one. Which environment a directory belongs to is `envid`'s business.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use indexmap::IndexMap;
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::{disk, values};
 use crate::base::name::EnvId;
 use crate::model::value::Generated;
 use crate::plan::desired::{Deployment, Places};
 use crate::plan::ports::Numbers;
+use crate::supervisor::snapshot::HaveRecord;
 
 /// `sun_path` holds 108 bytes with the final zero (unix(7)).
 const SOCKET_PATH_LIMIT: usize = 107;
 
 /// What is kept with data: the directory that the environment remembers, the records of what was made for units, values, ports.
-const OF_DATA: [&str; 4] = ["directory.json", "files", "ports.json", "values.json"];
+const OF_DATA: [&str; 5] = ["directory.json", "files", "ports.json", "purging.json", "values.json"];
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -206,6 +208,11 @@ impl EnvDir {
         self.read("stack.json")
     }
 
+    /// Of the deployment in force what somebody needs who looks at many, read as a type that leaves out the rest.
+    pub fn deployment_outline<T: DeserializeOwned>(&self) -> Result<Option<T>, StateError> {
+        self.read("stack.json")
+    }
+
     /// Records the deployment in force; none after the end of the environment.
     pub fn set_deployment(&self, deployment: Option<&Deployment>) -> Result<(), StateError> {
         let Some(deployment) = deployment else {
@@ -258,6 +265,41 @@ impl EnvDir {
         self.write("ports.json", ports)
     }
 
+    /// The numbers of named ports that the caller of the last `up` had set.
+    pub fn given_ports(&self) -> Result<BTreeMap<String, Numbers>, StateError> {
+        Ok(self.read("given-ports.json")?.unwrap_or_default())
+    }
+
+    /// Records the numbers that the caller of this `up` has set; they hold until the next one.
+    pub fn set_given_ports(&self, ports: &BTreeMap<String, Numbers>) -> Result<(), StateError> {
+        if ports.is_empty() && self.given_ports()?.is_empty() {
+            return Ok(());
+        }
+        self.write("given-ports.json", ports)
+    }
+
+    /// The numbers that named ports have in what is up: those that the caller had set, else those that are kept.
+    pub fn ports_in_force(&self) -> Result<BTreeMap<String, Numbers>, StateError> {
+        let mut ports = self.ports()?;
+        ports.extend(self.given_ports()?);
+        Ok(ports)
+    }
+
+    /// Scratch directories that a `purge` has begun to remove, and that no other record has any longer.
+    pub fn purging(&self) -> Result<BTreeSet<PathBuf>, StateError> {
+        Ok(self.read("purging.json")?.unwrap_or_default())
+    }
+
+    /// Records them; they are forgotten with the state.
+    pub fn set_purging(&self, directories: &BTreeSet<PathBuf>) -> Result<(), StateError> {
+        self.write("purging.json", directories)
+    }
+
+    /// When it was made, where the file system tells.
+    pub fn made_at(&self) -> Option<SystemTime> {
+        fs::metadata(&self.path).ok()?.created().ok()
+    }
+
     /// A record of ours by its file name; none when there is no such file.
     pub(super) fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
         read_json(&self.path.join(name))
@@ -307,17 +349,53 @@ impl EnvDir {
     }
 
     /// Where an environment's things lie. `RUN_DIR` has a short path, since sockets are made in it: below `XDG_RUNTIME_DIR`,
-    /// else below `/tmp` in a directory of the user's own.
+    /// else below `/tmp` in a directory of the user's own. What is up keeps the one it was started with: a caller from cron or
+    /// ssh, who has no `XDG_RUNTIME_DIR` or another one, means the same sockets.
     pub fn places(&self, stack_dir: &Path, environment: &IndexMap<String, String>, program: PathBuf) -> Places {
         let runtime = environment.get("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
         let runtime = runtime.map_or_else(|| PathBuf::from(format!("/tmp/baistack-{}", own_uid())), |dir| dir.join("baistack"));
         Places {
             state_dir: self.path.clone(),
             env_dir: stack_dir.join(".baistack").join(self.id.as_str()),
-            run_dir: runtime.join(self.id.as_str()),
+            run_dir: self.run_dir_in_use().unwrap_or_else(|| runtime.join(self.id.as_str())),
             program,
         }
     }
+
+    /// The `RUN_DIR` of what is up; none after `down`, and where what it lies in went away at a logout.
+    fn run_dir_in_use(&self) -> Option<PathBuf> {
+        // A record of another release says nothing.
+        let snapshot: Option<SnapshotOutline> = self.snapshot().ok().flatten();
+        let has_units = snapshot.as_ref().is_some_and(|it| it.units.iter().any(|unit| unit.have != HaveRecord::Absent));
+        let recorded: Option<DeploymentOutline> = self.read("stack.json").ok().flatten();
+        let run_dir = recorded.or_else(|| snapshot?.deployment)?.places.run_dir;
+        let can_be_made = || run_dir.ancestors().nth(2).is_some_and(Path::is_dir);
+        let is_in_use = run_dir.is_dir() || (can_be_made() && (has_units || self.is_locked()));
+        (run_dir.is_absolute() && is_in_use).then_some(run_dir)
+    }
+}
+
+/// Of a recorded deployment, where its sockets are: the whole would be read for nothing.
+#[derive(Deserialize)]
+struct DeploymentOutline {
+    places: PlacesOutline,
+}
+
+#[derive(Deserialize)]
+struct PlacesOutline {
+    run_dir: PathBuf,
+}
+
+/// Of a snapshot, what is there.
+#[derive(Deserialize)]
+struct SnapshotOutline {
+    deployment: Option<DeploymentOutline>,
+    units: Vec<UnitOutline>,
+}
+
+#[derive(Deserialize)]
+struct UnitOutline {
+    have: HaveRecord,
 }
 
 /// A lock of the kernel's (flock), released when the last process that shares it has ended.
@@ -521,6 +599,47 @@ mod tests {
         assert!(env.is_in_use() && !env.is_locked());
         drop(claims);
         assert!(!env.is_in_use());
+    }
+
+    #[test]
+    fn what_the_caller_set_holds_until_the_next_up() {
+        let (_dir, state) = state();
+        let env = env(&state, "demo");
+        let numbers = |first| BTreeMap::from([("P".to_owned(), Numbers { first, last: first })]);
+        env.set_ports(&numbers(5000)).unwrap();
+        env.set_given_ports(&numbers(6000)).unwrap();
+        assert_eq!((env.ports().unwrap(), env.ports_in_force().unwrap()), (numbers(5000), numbers(6000)));
+        env.set_given_ports(&BTreeMap::new()).unwrap();
+        assert_eq!(env.ports_in_force().unwrap(), numbers(5000));
+    }
+
+    #[test]
+    fn what_is_up_keeps_its_run_dir_and_what_is_down_gets_the_callers() {
+        let (dir, state) = state();
+        let env = env(&state, "demo");
+        env.create().unwrap();
+        let of = |runtime: &str| IndexMap::from([("XDG_RUNTIME_DIR".to_owned(), dir.path().join(runtime).display().to_string())]);
+        let run_dir = |runtime: &str| env.places(dir.path(), &of(runtime), PathBuf::new()).run_dir;
+        fs::create_dir_all(dir.path().join("first/baistack")).unwrap();
+        let first = run_dir("first");
+        assert_eq!(first, dir.path().join("first/baistack/demo"));
+        let deployment = Deployment {
+            env: env.id().clone(),
+            stack: crate::model::stack::Stack::default(),
+            caller: crate::plan::desired::Caller::default(),
+            places: Places { run_dir: first.clone(), ..Places::default() },
+        };
+        env.set_deployment(Some(&deployment)).unwrap();
+        let second = dir.path().join("second/baistack/demo");
+        assert_eq!(run_dir("second"), second, "nothing is up, and no socket is left");
+        let lock = env.try_lock().unwrap();
+        assert_eq!(run_dir("second"), first, "its supervisor lives");
+        drop(lock);
+        fs::create_dir(&first).unwrap();
+        assert_eq!(run_dir("second"), first, "there are sockets");
+        fs::remove_dir_all(dir.path().join("first")).unwrap();
+        let _lock = env.try_lock().unwrap();
+        assert_eq!(run_dir("second"), second, "it went away at a logout");
     }
 
     #[test]

@@ -87,6 +87,9 @@ pub struct Home {
     /// Its device and inode: they go along when it is moved, and a copy has others.
     device: u64,
     inode: u64,
+    /// When it was made, in nanoseconds since 1970, where the file system tells: the number of an inode is given again.
+    #[serde(default)]
+    born: Option<u64>,
     /// Whether the name was made for this directory.
     made: bool,
 }
@@ -94,16 +97,32 @@ pub struct Home {
 impl Home {
     fn of(path: &Path, made: bool) -> io::Result<Self> {
         let there = fs::metadata(path)?;
-        Ok(Self { path: path.to_owned(), device: there.dev(), inode: there.ino(), made })
+        Ok(Self { path: path.to_owned(), device: there.dev(), inode: there.ino(), born: born(&there), made })
     }
 
     fn is_inode_of(&self, there: &fs::Metadata) -> bool {
-        (self.device, self.inode) == (there.dev(), there.ino())
+        let is_older_or_newer = self.born.zip(born(there)).is_some_and(|(then, now)| then != now);
+        (self.device, self.inode) == (there.dev(), there.ino()) && !is_older_or_newer
     }
 
     /// Whether `directory` is the one remembered: the same path, or the same inode under another path (it was moved).
     fn is(&self, directory: &Path) -> bool {
         self.path == directory || fs::metadata(directory).is_ok_and(|there| self.is_inode_of(&there))
+    }
+
+    /// Where the remembered directory is by now: where it was, else where one of these or something beside it has its inode.
+    /// None when it is nowhere there.
+    fn found(&self, id: &EnvId, here: &Path) -> Option<PathBuf> {
+        // Things are removed there: where only the number of its inode speaks for a directory, it must have the record too.
+        let is_it = |path: &PathBuf| {
+            let is_known = || self.born.is_some() || recorded_in(path).as_ref() == Some(id);
+            fs::metadata(path).is_ok_and(|there| there.is_dir() && self.is_inode_of(&there)) && is_known()
+        };
+        if is_it(&self.path) {
+            return Some(self.path.clone());
+        }
+        let beside = || fs::read_dir(self.path.parent()?).ok()?.flatten().map(|entry| entry.path()).find(is_it);
+        here.ancestors().map(Path::to_owned).find(is_it).or_else(beside)
     }
 
     /// Whether the remembered directory still stands where it stood: the path is there, and is the same directory or one
@@ -113,10 +132,47 @@ impl Home {
     }
 }
 
+/// When something was made, in nanoseconds since 1970; none where the file system does not tell.
+fn born(there: &fs::Metadata) -> Option<u64> {
+    let since = there.created().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_nanos()).ok()
+}
+
+/// A directory under another path than before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// Where it was.
+    pub from: PathBuf,
+    /// Where it is.
+    pub to: PathBuf,
+}
+
+impl Moved {
+    /// Where a path is that lay in the directory; any other is where it was.
+    pub fn path(&self, path: &Path) -> PathBuf {
+        match path.strip_prefix(&self.from) {
+            Ok(below) if below.as_os_str().is_empty() => self.to.clone(),
+            Ok(below) => self.to.join(below),
+            Err(_) => path.to_owned(),
+        }
+    }
+}
+
 impl EnvDir {
     /// The directory that the environment remembers.
     pub fn home(&self) -> Result<Option<Home>, StateError> {
         self.read("directory.json")
+    }
+
+    /// Where the remembered directory was and is, if it has been moved: `here` and what it lies in, and what lies beside the
+    /// place where it was, are looked at.
+    pub fn moved(&self, here: &Path) -> Result<Option<Moved>, StateError> {
+        let Some(home) = self.home()? else { return Ok(None) };
+        // Another directory may have taken its place: one that carries the record is it all the same.
+        if home.stands(self.id()) {
+            return Ok(None);
+        }
+        Ok(home.found(self.id(), here).map(|to| Moved { from: home.path, to }))
     }
 
     fn set_home(&self, home: &Home) -> Result<(), StateError> {
@@ -165,10 +221,11 @@ fn find(state: &StateDir, asked: &Asked<'_>, purpose: Purpose) -> Result<Identit
     // A stack that was run under its directory's name and has got keys of ours since then keeps its volumes.
     let runs_already = |id: &EnvId| Ok::<_, StateError>(state.env(id).home()?.is_some_and(|home| home.is(asked.directory)));
     match compose {
-        Some(id) if purpose != Purpose::Show && (!asked.has_own_keys || runs_already(&id)?) => {
+        // Whoever does something does it to the environment of that name, whosever it is; to look at one harms nobody.
+        Some(id) if purpose == Purpose::Use || (purpose == Purpose::Run && (!asked.has_own_keys || runs_already(&id)?)) => {
             known(not_elsewhere(state, id, asked.directory)?)
         }
-        Some(id) if purpose != Purpose::Run => known(id),
+        Some(id) if purpose == Purpose::Show => known(id),
         None if !asked.has_own_keys || purpose != Purpose::Run => Err(EnvIdError::Directory(asked.directory.to_owned())),
         Some(_) | None => Ok(Identity { id: make(state)?, made: true }),
     }
@@ -389,6 +446,27 @@ mod tests {
     }
 
     #[test]
+    fn a_moved_directory_is_found_from_within_and_beside_where_it_was() {
+        let host = Host::new();
+        let dir = host.dir("a/app");
+        let env = host.state.env(&host.up(&dir, own()).parse().unwrap());
+        assert_eq!(env.moved(Path::new("/")).unwrap(), None);
+        let beside = dir.with_file_name("renamed");
+        fs::rename(&dir, &beside).unwrap();
+        let moved = env.moved(Path::new("/")).unwrap().unwrap();
+        assert_eq!(moved, Moved { from: dir.clone(), to: beside.clone() });
+        // A name that only begins alike is another directory.
+        for (path, expected) in [("a/app", "a/renamed"), ("a/app/x/y", "a/renamed/x/y"), ("a/app2", "a/app2")] {
+            assert_eq!(moved.path(&host.dir("").join(path)), host.dir("").join(expected));
+        }
+        let far = host.dir("b").join("far");
+        fs::rename(&beside, &far).unwrap();
+        assert_eq!(env.moved(Path::new("/")).unwrap(), None, "nobody knows where it is");
+        fs::create_dir(far.join("deep")).unwrap();
+        assert_eq!(env.moved(&far.join("deep")).unwrap().unwrap().to, far);
+    }
+
+    #[test]
     fn a_name_under_which_another_directory_runs_is_an_error_that_names_it() {
         let host = Host::new();
         let (one, two) = (host.dir("a/app"), host.dir("b/app"));
@@ -401,6 +479,23 @@ mod tests {
         assert_eq!(host.up(&two, What { option: Some("other"), ..compose() }), "other");
         fs::remove_dir_all(&one).unwrap();
         assert_eq!(host.up(&two, compose()), "app", "its directory is gone");
+    }
+
+    #[test]
+    fn no_command_does_anything_to_another_directorys_environment_by_its_name() {
+        let host = Host::new();
+        let (one, two) = (host.dir("a/shop"), host.dir("b/shop"));
+        host.up(&one, compose());
+        for what in [own(), compose(), What { name: Some("shop"), ..own() }] {
+            let used = host.ask(&two, Purpose::Use, what);
+            assert!(matches!(&used, Err(EnvIdError::Elsewhere { directory, .. }) if *directory == one), "{used:?}");
+            assert_eq!(host.ask(&one, Purpose::Use, what).unwrap().id.as_str(), "shop", "its own directory");
+        }
+        assert!(host.ask(&two, Purpose::Run, compose()).is_err());
+        assert!(host.ask(&two, Purpose::Run, own()).unwrap().made, "a new name");
+        assert_eq!(host.ask(&host.dir("c/shop"), Purpose::Show, own()).unwrap().id.as_str(), "shop");
+        assert_eq!(host.ask(&host.dir("c/free"), Purpose::Use, own()).unwrap().id.as_str(), "free", "nobody's name");
+        assert_eq!(host.ask(&two, Purpose::Use, What { option: Some("shop"), ..own() }).unwrap().id.as_str(), "shop");
     }
 
     #[test]

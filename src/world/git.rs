@@ -47,6 +47,24 @@ pub fn work_below(path: &Path) -> Vec<Work> {
     found
 }
 
+/// The outermost working trees and repositories at or below a path. Links are not followed.
+pub fn trees_below(path: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut waiting = vec![path.to_owned()];
+    while let Some(directory) = waiting.pop() {
+        if !fs::symlink_metadata(&directory).is_ok_and(|metadata| metadata.is_dir()) {
+            continue;
+        }
+        if Repository::at(&directory).is_some() {
+            found.push(directory);
+        } else {
+            waiting.extend(fs::read_dir(&directory).into_iter().flatten().flatten().map(|entry| entry.path()));
+        }
+    }
+    found.sort();
+    found
+}
+
 /// What kind of repository lies in a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {

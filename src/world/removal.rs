@@ -3,6 +3,7 @@
 //! A path that was made for one environment may lead elsewhere by now: to another environment, to somebody's home, through a
 //! mount. Such a path is refused by name, whatever anybody has confirmed.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,9 +33,14 @@ impl Kept {
         if let Some(kept) = self.untouched.iter().filter_map(|kept| self::real(kept)).find(|kept| kept.starts_with(&real)) {
             return Some(format!("`{}` lies in it", kept.display()));
         }
-        let mounted = mounts().into_iter().find(|mount| mount.starts_with(&real))?;
-        Some(format!("`{}` is mounted: what would be removed there is elsewhere too", mounted.display()))
+        mounted(&real, mounts())
     }
+}
+
+/// Why nothing may be removed at a path, links resolved, at or below which something is mounted.
+fn mounted(real: &Path, mounts: impl IntoIterator<Item = PathBuf>) -> Option<String> {
+    let mounted = mounts.into_iter().find(|mount| mount.starts_with(real))?;
+    Some(format!("`{}` is mounted: what would be removed there is elsewhere too", mounted.display()))
 }
 
 /// Where a path is, its parents' links resolved and not its own.
@@ -72,11 +78,11 @@ fn unescaped(path: &str) -> String {
         .fold(path.to_owned(), |path, (code, character)| path.replace(code, character))
 }
 
-/// Removes a path with all below it; a link alone. That it is gone already is fine.
+/// Removes a path with all below it; a link alone. That it is gone already is fine; one in which something is mounted is an error.
 pub fn remove(path: &Path) -> io::Result<()> {
     let removed = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
+        Ok(metadata) if metadata.is_dir() => unmounted(path).and_then(|()| fs::remove_dir_all(path)),
+        Ok(_) => unmounted(path).and_then(|()| fs::remove_file(path)),
         Err(error) => Err(error),
     };
     match removed {
@@ -85,9 +91,65 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Removes a path with all below it but these directories and what they lie in, piece by piece as `remove` does it.
+pub fn remove_but(path: &Path, kept: &BTreeSet<PathBuf>, remove: &mut impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    if kept.contains(path) {
+        return Ok(());
+    }
+    let is_directory = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    if !is_directory || !kept.iter().any(|kept| kept.starts_with(path)) {
+        return remove(path);
+    }
+    let entries = fs::read_dir(path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+    for entry in entries {
+        remove_but(&entry?.path(), kept, remove)?;
+    }
+    Ok(())
+}
+
+/// That nothing is mounted at a path or below it.
+fn unmounted(path: &Path) -> io::Result<()> {
+    let real = real(path).unwrap_or_else(|| path.to_owned());
+    match mounted(&real, mounts()) {
+        None => Ok(()),
+        Some(why) => Err(io::Error::new(io::ErrorKind::ResourceBusy, why)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_mounted_below_keeps_a_path_and_what_is_beside_does_not() {
+        let mounts = || ["/", "/proc", "/home/a/stack/scratch/data", "/home/a/stack/scratch2"].map(PathBuf::from);
+        for (path, may) in [
+            ("/home/a/stack/scratch", false),
+            ("/home/a/stack/scratch2", false),
+            ("/home/a/stack/scratch/data/deep", true),
+            ("/home/a/stack/scratch/other", true),
+            ("/home/a/stack/scr", true),
+        ] {
+            assert_eq!(mounted(Path::new(path), mounts()).is_none(), may, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_stays_with_what_it_lies_in_and_nothing_else() {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path().canonicalize().unwrap();
+        let all = root.join("all");
+        for directory in ["work/tree/src", "work/tree2", "other/deep"] {
+            fs::create_dir_all(all.join(directory)).unwrap();
+        }
+        fs::write(all.join("work/file"), "").unwrap();
+        let kept = BTreeSet::from([all.join("work/tree")]);
+        remove_but(&all, &kept, &mut remove).unwrap();
+        assert!(all.join("work/tree/src").exists());
+        assert!(!all.join("work/tree2").exists() && !all.join("work/file").exists() && !all.join("other").exists());
+        remove_but(&all, &BTreeSet::new(), &mut remove).unwrap();
+        assert!(!all.exists());
+    }
 
     #[test]
     fn nothing_goes_that_is_somebody_elses() {

@@ -9,6 +9,7 @@ mod container_commands;
 mod converge;
 mod docker;
 mod environment_commands;
+mod environments;
 mod first_steps;
 mod fuzz;
 mod loading;

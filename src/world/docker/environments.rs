@@ -1,9 +1,10 @@
 //! All environments that the engine holds containers of, and the end of one of which nothing but its label is known.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
+use bollard::query_parameters::{ListNetworksOptionsBuilder, ListVolumesOptionsBuilder};
 use futures_util::future::try_join_all;
 
 use super::Docker;
@@ -11,7 +12,9 @@ use super::connect::Link;
 use super::container::{Removal, remove_by_id};
 use super::labels;
 use super::observe::list_containers;
+use super::owned::Lists;
 use crate::base::name::EnvId;
+use crate::model::owned::Owned;
 use crate::plan::action::{Fault, Outcome};
 use crate::plan::actual::Query;
 
@@ -28,24 +31,64 @@ pub struct SeenEnvironment {
     pub files: Option<String>,
     /// Whether one of them was made by us rather than by Compose.
     pub by_us: bool,
+    /// The ids of those that run.
+    pub ids: Vec<String>,
+    /// When the oldest was made, in seconds since 1970.
+    pub created: Option<i64>,
+}
+
+/// What the engine holds of all environments.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SeenEnvironments {
+    /// Those that have containers, by name.
+    pub all: BTreeMap<String, SeenEnvironment>,
+    /// How many things there are of those that were asked for with their entries of `owns`.
+    pub owned: BTreeMap<EnvId, usize>,
 }
 
 impl Docker {
-    /// Every environment that has containers, by its name, also those that Compose made.
-    pub async fn environments(&self) -> Result<BTreeMap<String, SeenEnvironment>, Fault> {
+    /// Every environment that has containers, also those that Compose made, and how much there is of what these own. The engine
+    /// is asked once, and once more for networks, volumes and images each where one is owned: never once for each environment.
+    pub async fn environments(&self, owners: &BTreeMap<EnvId, Vec<Owned>>) -> Result<SeenEnvironments, Fault> {
         let link = self.link().await?;
+        let entries: Vec<Owned> = owners.values().flatten().cloned().collect();
+        let all_containers = entries.iter().any(|entry| matches!(entry, Owned::Containers(_)));
+        // What is owned has labels of somebody else's choice.
+        let filters = if all_containers { Vec::new() } else { vec![("label", labels::PROJECT.to_owned())] };
+        let containers = list_containers(&link, &filters).await?;
+        let lists = Lists::of(&link, &containers, &entries).await?;
+        let mut owned = BTreeMap::new();
+        for (env, entries) in owners {
+            owned.insert(env.clone(), lists.matching(env, entries)?.len());
+        }
         let mut all: BTreeMap<String, SeenEnvironment> = BTreeMap::new();
-        for container in list_containers(&link, &[("label", labels::PROJECT.to_owned())]).await? {
+        for container in containers {
             let label = |name| labels::get(container.labels.as_ref(), name);
             let Some(project) = label(labels::PROJECT) else { continue };
             let seen = all.entry(project.to_owned()).or_default();
             seen.containers += 1;
-            seen.running += usize::from(container.state == Some(ContainerSummaryStateEnum::RUNNING));
+            if container.state == Some(ContainerSummaryStateEnum::RUNNING) {
+                seen.running += 1;
+                seen.ids.extend(container.id.clone());
+            }
+            seen.created = [seen.created, container.created].into_iter().flatten().min();
             seen.by_us |= labels::hash(container.labels.as_ref()).1;
             seen.directory = seen.directory.take().or_else(|| label(labels::WORKING_DIR).map(str::to_owned));
             seen.files = seen.files.take().or_else(|| label(labels::CONFIG_FILES).map(str::to_owned));
         }
-        Ok(all)
+        Ok(SeenEnvironments { all, owned })
+    }
+
+    /// The environments of which the engine holds networks or volumes, by name: also those of which it holds nothing else, since
+    /// their state is lost.
+    pub async fn remains(&self) -> Result<BTreeSet<String>, Fault> {
+        let link = self.link().await?;
+        let filters = HashMap::from([("label", vec![labels::PROJECT.to_owned()])]);
+        let networks = link.api.list_networks(Some(ListNetworksOptionsBuilder::default().filters(&filters).build())).await?;
+        let volumes = link.api.list_volumes(Some(ListVolumesOptionsBuilder::default().filters(&filters).build())).await?;
+        let of_volumes = volumes.volumes.into_iter().flatten().map(|volume| volume.labels);
+        let all = networks.into_iter().filter_map(|network| network.labels).chain(of_volumes);
+        Ok(all.filter_map(|mut labels| labels.remove(labels::PROJECT)).collect())
     }
 
     /// Stops and removes all that carries an environment's label: dependents first, as far as labels tell; with `volumes` its

@@ -13,6 +13,7 @@
 //! | `image` `context` `dockerignore` `registry` `progress` `prune` | pull, build and remove |
 //! | `logs` `exec` `run` `pre_start` `sync` | what a container writes; commands inside one; one-off containers, for hooks too; files for one |
 //! | `owned` `environments` | what else belongs to an environment; all environments |
+//! | `rooted` `disk_usage` | removing what containers have left on the disk as root; how large volumes are |
 //! | `listing` `usage` `feed` | containers, what they use, and events, as commands show them |
 //! | `files` `copy` `push` | files in and out of a container, images out |
 
@@ -22,6 +23,7 @@ mod container;
 mod context;
 mod copy;
 mod digest;
+mod disk_usage;
 mod dockerignore;
 mod endpoints;
 mod environments;
@@ -46,6 +48,7 @@ mod published;
 mod push;
 mod registry;
 mod resources;
+mod rooted;
 mod run;
 mod security;
 mod sharing;
@@ -66,7 +69,7 @@ pub use connect::Endpoint;
 use connect::Link;
 pub use copy::CopyOptions;
 pub use dockerignore::{BadPattern, DockerIgnore};
-pub use environments::SeenEnvironment;
+pub use environments::{SeenEnvironment, SeenEnvironments};
 pub use exec::{ExecSpec, Input, Output, Session, Terminal};
 pub use feed::Happened;
 pub use files::{Archive, Commit, PathInside};
@@ -160,7 +163,7 @@ impl Docker {
             Action::Build { service, deployment } => self.build(service, deployment, ticket, events).await,
             Action::Sync { spec, container, rule, paths } => self.sync(spec, container, rule, paths.clone()).await,
             Action::RemoveImages { env, deployment, which } => self.remove_images(env, deployment.as_deref(), *which).await,
-            Action::RemoveOwned { owned, volumes } => self.remove_owned(owned, *volumes).await,
+            Action::RemoveOwned { env, owned, volumes } => self.remove_owned(env, owned, *volumes).await,
             Action::Create { spec, inherited } => self.create(spec, inherited).await,
             Action::Succeed { spec, predecessor, renew_volumes } => {
                 self.succeed(spec, predecessor.as_deref(), *renew_volumes).await

@@ -1,19 +1,21 @@
 //! `owns:`: what services made outside of our sight, found by label, name or what it mounts.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use bollard::models::ContainerSummary;
 use bollard::query_parameters::{
     ListImagesOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, RemoveImageOptionsBuilder,
     RemoveVolumeOptions,
 };
 use globset::GlobBuilder;
-use std::collections::HashMap;
 
 use super::connect::Link;
 use super::container::{Removal, remove_by_id};
-use super::listing::{UNTAGGED, image_names};
+use super::labels::{self, Labels};
+use super::listing::image_names;
 use super::observe::{list_containers, name_of};
 use super::{Docker, error};
+use crate::base::name::EnvId;
 use crate::model::owned::{Owned, OwnedBy};
 use crate::plan::action::{Fault, Outcome};
 
@@ -36,33 +38,23 @@ pub enum OwnedThing {
 }
 
 impl Docker {
-    /// What there is of these entries; files are not the engine's.
-    pub async fn owned(&self, entries: &[Owned]) -> Result<Vec<OwnedThing>, Fault> {
+    /// What there is of an environment's entries; files are not the engine's. What carries the label of another environment, or
+    /// of a project of Compose's, is never among it.
+    pub async fn owned(&self, env: &EnvId, entries: &[Owned]) -> Result<Vec<OwnedThing>, Fault> {
         if entries.iter().all(|entry| matches!(entry, Owned::Paths(_))) {
             return Ok(Vec::new());
         }
         let link = self.link().await?;
-        let mut things = Vec::new();
-        for entry in entries {
-            match entry {
-                Owned::Containers(by) => things.extend(containers(&link, by).await?),
-                Owned::Networks(by) => things.extend(networks(&link, by).await?),
-                Owned::Volumes(by) => things.extend(volumes(&link, by).await?),
-                Owned::Images(by) => things.extend(images(&link, by).await?),
-                Owned::Paths(_) => {}
-            }
-        }
-        // Containers first: they hold the others.
-        things.sort();
-        things.dedup();
-        Ok(things)
+        let is_of_containers = |entry: &Owned| matches!(entry, Owned::Containers(_));
+        let containers = if entries.iter().any(is_of_containers) { list_containers(&link, &[]).await? } else { Vec::new() };
+        Lists::of(&link, &containers, entries).await?.matching(env, entries)
     }
 
     /// Removes what there is of these entries: containers and networks, with `volumes` also volumes and images. What cannot be
     /// removed keeps nothing else from being removed, and is told at the end, each with its reason.
-    pub async fn remove_owned(&self, entries: &[Owned], volumes: bool) -> Result<Outcome, Fault> {
+    pub async fn remove_owned(&self, env: &EnvId, entries: &[Owned], volumes: bool) -> Result<Outcome, Fault> {
         let mut left = Vec::new();
-        for thing in self.owned(entries).await? {
+        for thing in self.owned(env, entries).await? {
             match self.remove_one(&thing, volumes).await {
                 Ok(Outcome::Kept(reason)) => left.push(reason),
                 Ok(_) => {}
@@ -105,46 +97,10 @@ impl std::fmt::Display for OwnedThing {
     }
 }
 
-fn label_filter(label: &str) -> HashMap<String, Vec<String>> {
-    HashMap::from([("label".to_owned(), vec![label.to_owned()])])
-}
-
 /// A matcher of whole names; in a name `/` is a character like any other.
 fn glob(pattern: &str) -> Result<impl Fn(&str) -> bool + use<>, Fault> {
     let glob = GlobBuilder::new(pattern).build().map_err(|error| Fault::permanent(error.to_string()))?.compile_matcher();
     Ok(move |name: &str| glob.is_match(name))
-}
-
-fn mounts_only_containers() -> Fault {
-    Fault::permanent("`owns`: only containers are known by what they mount")
-}
-
-async fn containers(link: &Link, by: &OwnedBy) -> Result<Vec<OwnedThing>, Fault> {
-    let filters = match by {
-        OwnedBy::Label(label) => vec![("label", label.clone())],
-        OwnedBy::Name(_) | OwnedBy::Mounts(_) => Vec::new(),
-    };
-    let mut list = list_containers(link, &filters).await?;
-    match by {
-        OwnedBy::Label(_) => {}
-        OwnedBy::Name(pattern) => {
-            let matches = glob(pattern)?;
-            list.retain(|container| matches(&name_of(container)));
-        }
-        OwnedBy::Mounts(path) => {
-            let path = plain_path(path)?;
-            list.retain(|container| {
-                container.mounts.iter().flatten().any(|mount| {
-                    mount.typ.as_deref() == Some("bind")
-                        && mount.source.as_deref().is_some_and(|at| Path::new(at).starts_with(&path))
-                })
-            });
-        }
-    }
-    Ok(list
-        .into_iter()
-        .map(|container| OwnedThing::Container { name: name_of(&container), id: container.id.unwrap_or_default() })
-        .collect())
 }
 
 /// An absolute path that names something of one's own: the root would own every container.
@@ -155,49 +111,119 @@ fn plain_path(path: &str) -> Result<PathBuf, Fault> {
     if deep { Ok(path) } else { Err(Fault::permanent(format!("`owns`: `{}` is not a path that could be owned", path.display()))) }
 }
 
-async fn networks(link: &Link, by: &OwnedBy) -> Result<Vec<OwnedThing>, Fault> {
-    let mut options = ListNetworksOptionsBuilder::default();
-    if let OwnedBy::Label(label) = by {
-        options = options.filters(&label_filter(label));
-    }
-    let list = link.api.list_networks(Some(options.build())).await?;
-    Ok(named(list.into_iter().filter_map(|network| network.name), by)?.into_iter().map(OwnedThing::Network).collect())
+/// A thing of the engine's, as far as an entry can know it.
+struct Candidate {
+    thing: OwnedThing,
+    /// What a pattern is compared with; none for an image without a name, which matches nothing, not even `*`.
+    name: Option<String>,
+    labels: Labels,
+    /// What of the host it mounts.
+    mounts: Vec<PathBuf>,
+    /// The environment or the project of Compose's that it belongs to by its labels.
+    owner: Option<String>,
 }
 
-async fn volumes(link: &Link, by: &OwnedBy) -> Result<Vec<OwnedThing>, Fault> {
-    let mut options = ListVolumesOptionsBuilder::default();
-    if let OwnedBy::Label(label) = by {
-        options = options.filters(&label_filter(label));
-    }
-    let list = link.api.list_volumes(Some(options.build())).await?.volumes.unwrap_or_default();
-    Ok(named(list.into_iter().map(|volume| volume.name), by)?.into_iter().map(OwnedThing::Volume).collect())
+/// All that the engine holds of the kinds that entries speak of. Each kind is listed once, for however many environments.
+#[derive(Default)]
+pub(super) struct Lists {
+    containers: Vec<Candidate>,
+    networks: Vec<Candidate>,
+    volumes: Vec<Candidate>,
+    images: Vec<Candidate>,
 }
 
-async fn images(link: &Link, by: &OwnedBy) -> Result<Vec<OwnedThing>, Fault> {
-    let mut options = ListImagesOptionsBuilder::default();
-    if let OwnedBy::Label(label) = by {
-        options = options.filters(&label_filter(label));
-    }
-    let list = link.api.list_images(Some(options.build())).await?;
-    let names: Vec<String> = match by {
-        // One without a name matches none, not even `*`.
-        OwnedBy::Name(_) => list.into_iter().flat_map(|image| image.repo_tags).filter(|tag| tag != UNTAGGED).collect(),
-        OwnedBy::Label(_) | OwnedBy::Mounts(_) => {
-            list.into_iter().flat_map(|image| image_names(image.repo_tags, image.id)).collect()
+impl Lists {
+    /// Of these containers, and of what else the entries are about.
+    pub(super) async fn of(link: &Link, containers: &[ContainerSummary], entries: &[Owned]) -> Result<Self, Fault> {
+        let mut lists = Lists { containers: containers.iter().map(of_container).collect(), ..Lists::default() };
+        if entries.iter().any(|entry| matches!(entry, Owned::Networks(_))) {
+            let all = link.api.list_networks(Some(ListNetworksOptionsBuilder::default().build())).await?;
+            let networks = all.into_iter().filter_map(|network| Some((network.name?, network.labels.unwrap_or_default())));
+            lists.networks = networks.map(|(name, labels)| named(OwnedThing::Network(name.clone()), name, labels)).collect();
         }
-    };
-    Ok(named(names, by)?.into_iter().map(OwnedThing::Image).collect())
+        if entries.iter().any(|entry| matches!(entry, Owned::Volumes(_))) {
+            let all = link.api.list_volumes(Some(ListVolumesOptionsBuilder::default().build())).await?.volumes;
+            let volumes = all.into_iter().flatten();
+            lists.volumes =
+                volumes.map(|volume| named(OwnedThing::Volume(volume.name.clone()), volume.name, volume.labels)).collect();
+        }
+        if entries.iter().any(|entry| matches!(entry, Owned::Images(_))) {
+            let all = link.api.list_images(Some(ListImagesOptionsBuilder::default().build())).await?;
+            for image in all {
+                for name in image_names(image.repo_tags, image.id.clone()) {
+                    let thing = named(OwnedThing::Image(name.clone()), name.clone(), image.labels.clone());
+                    lists.images.push(Candidate { name: thing.name.filter(|name| *name != image.id), ..thing });
+                }
+            }
+        }
+        Ok(lists)
+    }
+
+    /// What an environment's entries name: containers first, since they hold the others.
+    pub(super) fn matching(&self, env: &EnvId, entries: &[Owned]) -> Result<Vec<OwnedThing>, Fault> {
+        let mut things = Vec::new();
+        for entry in entries {
+            let (candidates, by) = match entry {
+                Owned::Containers(by) => (&self.containers, by),
+                Owned::Networks(by) => (&self.networks, by),
+                Owned::Volumes(by) => (&self.volumes, by),
+                Owned::Images(by) => (&self.images, by),
+                Owned::Paths(_) => continue,
+            };
+            let is_named = matcher(by, matches!(entry, Owned::Containers(_)))?;
+            let is_anothers = |candidate: &Candidate| candidate.owner.as_deref().is_some_and(|owner| owner != env.as_str());
+            let found = candidates.iter().filter(|candidate| is_named(candidate) && !is_anothers(candidate));
+            things.extend(found.map(|candidate| candidate.thing.clone()));
+        }
+        things.sort();
+        things.dedup();
+        Ok(things)
+    }
 }
 
-fn named(names: impl IntoIterator<Item = String>, by: &OwnedBy) -> Result<Vec<String>, Fault> {
-    match by {
-        OwnedBy::Label(_) => Ok(names.into_iter().collect()),
+fn of_container(container: &ContainerSummary) -> Candidate {
+    let labels = container.labels.clone().unwrap_or_default();
+    let binds = container.mounts.iter().flatten().filter(|mount| mount.typ.as_deref() == Some("bind"));
+    // One that only comes of an environment's image has inherited its label, and is nobody's service.
+    let owner = labels::get(Some(&labels), labels::PROJECT).filter(|_| labels::is_of_service(Some(&labels)));
+    Candidate {
+        thing: OwnedThing::Container { id: container.id.clone().unwrap_or_default(), name: name_of(container) },
+        name: Some(name_of(container)),
+        owner: owner.map(str::to_owned),
+        mounts: binds.filter_map(|mount| mount.source.clone()).map(PathBuf::from).collect(),
+        labels,
+    }
+}
+
+fn named(thing: OwnedThing, name: String, labels: Labels) -> Candidate {
+    let owner = labels.get(labels::PROJECT).cloned();
+    Candidate { thing, name: Some(name), labels, mounts: Vec::new(), owner }
+}
+
+/// What tells whether an entry names a thing.
+type Matcher = Box<dyn Fn(&Candidate) -> bool + Send>;
+
+/// The matcher of an entry.
+fn matcher(by: &OwnedBy, is_of_containers: bool) -> Result<Matcher, Fault> {
+    Ok(match by {
+        OwnedBy::Label(label) => {
+            // As the engine's own filter has it: `key`, or `key=value`.
+            let (key, value) = label.split_once('=').map_or((label.as_str(), None), |(key, value)| (key, Some(value)));
+            let (key, value) = (key.to_owned(), value.map(str::to_owned));
+            Box::new(move |it| it.labels.get(&key).is_some_and(|own| value.as_ref().is_none_or(|value| value == own)))
+        }
         OwnedBy::Name(pattern) => {
             let matches = glob(pattern)?;
-            Ok(names.into_iter().filter(|name| matches(name)).collect())
+            Box::new(move |it| it.name.as_deref().is_some_and(&matches))
         }
-        OwnedBy::Mounts(_) => Err(mounts_only_containers()),
-    }
+        OwnedBy::Mounts(_) if !is_of_containers => {
+            return Err(Fault::permanent("`owns`: only containers are known by what they mount"));
+        }
+        OwnedBy::Mounts(path) => {
+            let path = plain_path(path)?;
+            Box::new(move |it| it.mounts.iter().any(|mount| mount.starts_with(&path)))
+        }
+    })
 }
 
 #[cfg(test)]
@@ -209,6 +235,49 @@ mod tests {
         for (path, fine) in [("/a/b", true), ("/a", true), ("/", false), ("a/b", false), ("/a/../b", false)] {
             assert_eq!(plain_path(path).is_ok(), fine, "{path}");
         }
+    }
+
+    /// Names of what an entry finds among containers with these labels.
+    fn found(entry: Owned, containers: &[(&str, &[(&str, &str)])]) -> Vec<String> {
+        let summary = |(name, labels): &(&str, &[(&str, &str)])| ContainerSummary {
+            id: Some((*name).to_owned()),
+            names: Some(vec![format!("/{name}")]),
+            labels: Some(labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()),
+            ..Default::default()
+        };
+        let containers = containers.iter().map(|it| of_container(&summary(it))).collect();
+        let lists = Lists { containers, ..Lists::default() };
+        let things = lists.matching(&"web".parse().unwrap(), &[entry]).unwrap();
+        things.iter().map(|thing| thing.to_string().replace("container ", "")).collect()
+    }
+
+    #[test]
+    fn what_another_environment_has_made_is_never_owned() {
+        const HASH: (&str, &str) = (labels::CONFIG_HASH, "x");
+        const SERVICE: (&str, &str) = (labels::SERVICE, "s");
+        let containers: [(&str, &[(&str, &str)]); 6] = [
+            ("kernel-web-1", &[("owner", "i-web")]),
+            ("kernel-web-2", &[("owner", "i-web"), (labels::PROJECT, "web"), SERVICE, HASH]),
+            ("kernel-web-3", &[("owner", "i-web"), (labels::PROJECT, "other"), SERVICE, HASH]),
+            // Inherited from an image that another environment has built.
+            ("kernel-web-4", &[("owner", "i-web"), (labels::PROJECT, "other"), SERVICE]),
+            ("kernel-web-5", &[("owner", "i-webserver")]),
+            ("db", &[("owner", "")]),
+        ];
+        let by_label = Owned::Containers(OwnedBy::Label("owner=i-web".to_owned()));
+        assert_eq!(found(by_label, &containers), ["kernel-web-1", "kernel-web-2", "kernel-web-4"]);
+        let by_name = Owned::Containers(OwnedBy::Name("*-web-*".to_owned()));
+        assert_eq!(found(by_name, &containers), ["kernel-web-1", "kernel-web-2", "kernel-web-4", "kernel-web-5"]);
+        assert_eq!(found(Owned::Containers(OwnedBy::Label("owner".to_owned())), &containers).len(), 5, "a key alone");
+        let volume = |name: &str, project: Option<&str>| {
+            let labels = project.map(|project| (labels::PROJECT.to_owned(), project.to_owned())).into_iter().collect();
+            named(OwnedThing::Volume(name.to_owned()), name.to_owned(), labels)
+        };
+        let volumes = vec![volume("web-a", None), volume("web-b", Some("web")), volume("web-c", Some("web-c"))];
+        let lists = Lists { volumes, ..Lists::default() };
+        let entry = [Owned::Volumes(OwnedBy::Name("web-*".to_owned()))];
+        let things = lists.matching(&"web".parse().unwrap(), &entry).unwrap();
+        assert_eq!(things, ["web-a", "web-b"].map(|name| OwnedThing::Volume(name.to_owned())));
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl Docker {
     pub async fn held_ports(&self, env: &EnvId, owned: &[Owned]) -> Result<BTreeMap<u16, PortOfContainer>, Fault> {
         let link = self.link().await?;
         let containers: Vec<Owned> = owned.iter().filter(|entry| matches!(entry, Owned::Containers(_))).cloned().collect();
-        let owned = self.owned(&containers).await?;
+        let owned = self.owned(env, &containers).await?;
         let mut held = BTreeMap::new();
         for container in list_containers(&link, &[]).await? {
             let id = container.id.clone().unwrap_or_default();

@@ -97,6 +97,57 @@ pub fn open_files() -> Finding {
     }
 }
 
+/// What we may do that other users may not.
+pub fn own_capabilities() -> Finding {
+    const NAME: &str = "own capabilities";
+    match capability_sets("self") {
+        Some(sets) if sets.effective == 0 => {
+            Finding::fine(NAME, "none: what a `cap_add` asks for has to be in the program's file")
+        }
+        Some(sets) if sets.effective == sets.bounding => Finding::fine(NAME, "all that this host gives"),
+        Some(sets) => Finding::fine(NAME, format!("{} of them", sets.effective.count_ones())),
+        None => Finding::fine(NAME, "the kernel does not tell them"),
+    }
+}
+
+/// Whether the engine on this host may raise the limits of containers; `needed` says that one has `ulimits`. None when its
+/// process is not to be seen from here.
+pub fn engine_capabilities(needed: bool) -> Option<Finding> {
+    let is_engine =
+        |process: &procfs::process::Process| process.stat().is_ok_and(|stat| matches!(stat.comm.as_str(), "dockerd" | "podman"));
+    let engine = procfs::process::all_processes().ok()?.flatten().find(is_engine)?;
+    Some(judge_engine(&capability_sets(&engine.pid.to_string())?, needed))
+}
+
+fn judge_engine(sets: &CapabilitySets, needed: bool) -> Finding {
+    const NAME: &str = "engine's capabilities";
+    // capabilities(7): to raise a hard limit, which the container runtime does for `ulimits`.
+    const CAP_SYS_RESOURCE: u64 = 1 << 24;
+    if sets.effective & sets.bounding & CAP_SYS_RESOURCE != 0 {
+        return Finding::fine(NAME, "it may raise the limits of containers");
+    }
+    let found = "it lacks CAP_SYS_RESOURCE: a container with higher `ulimits` than its own does not start";
+    let remedy = "where the engine runs in a container, give that `--cap-add SYS_RESOURCE`; else take the line `CapabilityBoundingSet=` out of \
+                  its unit (`systemctl edit docker`)";
+    if needed { Finding::wrong(NAME, found, remedy) } else { Finding::doubtful(NAME, found, remedy) }
+}
+
+/// Sets of a process's capabilities, a bit each.
+struct CapabilitySets {
+    effective: u64,
+    bounding: u64,
+}
+
+/// `CapEff` and `CapBnd` of `/proc/PID/status` (`proc_pid_status(5)`).
+fn capability_sets(pid: &str) -> Option<CapabilitySets> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let set = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+        u64::from_str_radix(value.trim(), 16).ok()
+    };
+    Some(CapabilitySets { effective: set("CapEff:")?, bounding: set("CapBnd:")? })
+}
+
 /// Whether a disk has room, by a path on it.
 pub fn room(name: &'static str, path: &Path) -> Finding {
     // What is yet to be made will lie where its parent is.
@@ -145,6 +196,20 @@ pub fn clocks(ours: SystemTime, engines: SystemTime) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_engine_that_cannot_raise_limits_is_told() {
+        let all = u64::MAX;
+        let but_one = all & !(1 << 24);
+        for (effective, bounding, needed, expected) in
+            [(all, all, true, Verdict::Fine), (all, but_one, false, Verdict::Doubtful), (but_one, all, true, Verdict::Wrong)]
+        {
+            let finding = judge_engine(&CapabilitySets { effective, bounding }, needed);
+            assert_eq!(finding.verdict, expected);
+            assert_eq!(finding.remedy.is_some(), expected != Verdict::Fine);
+        }
+        assert!(capability_sets("self").is_some());
+    }
 
     #[test]
     fn what_is_too_little_is_told_with_its_remedy() {

@@ -13,7 +13,7 @@ use crate::base::name::EnvId;
 use crate::plan::desired::Places;
 
 pub use granted::note_granted;
-pub use host::{Finding, Verdict, clocks, locale, open_files, room, watches};
+pub use host::{Finding, Verdict, clocks, engine_capabilities, locale, open_files, own_capabilities, room, watches};
 pub use ports::{Containers, Holders, taken_ports};
 pub use requires::{Engine, missing};
 

@@ -58,10 +58,10 @@ impl<'a> Holders<'a> {
     pub fn look(state: &StateDir, dir: &EnvDir, containers: Containers<'a>) -> Result<Self, StateError> {
         let mut others = Vec::new();
         for other in state.list()?.into_iter().filter(|other| other.id() != dir.id() && other.is_in_use()) {
-            others.extend(other.ports()?.into_values().map(|numbers| (other.id().clone(), numbers)));
+            others.extend(other.ports_in_force()?.into_values().map(|numbers| (other.id().clone(), numbers)));
         }
         // Not `is_in_use`: the `up` that asks is itself under way.
-        let own = if dir.is_locked() { dir.ports()?.into_values().collect() } else { Vec::new() };
+        let own = if dir.is_locked() { dir.ports_in_force()?.into_values().collect() } else { Vec::new() };
         let supervisor = dir.holder().and_then(|pid| i32::try_from(pid).ok());
         let state_dir = dir.path().to_owned();
         Ok(Self { env: dir.id().clone(), state_dir, own, supervisor, others, containers, seen: OnceCell::new() })

@@ -20,6 +20,8 @@ use crate::model::secret::{FileGrant, FileObject};
 use crate::plan::action::Fault;
 use crate::plan::desired::UnitSpec;
 use crate::plan::environment::{files_dir, granted_file};
+use crate::world::envid::Moved;
+use crate::world::removal;
 
 /// The directory, in that of the state, which holds one for each unit.
 const ALL: &str = "files";
@@ -148,9 +150,10 @@ pub(super) fn remove(state_dir: &Path, unit: &UnitId, volumes: bool) -> Result<(
 
 /// The scratch directories that were made for units of an environment, those that it no longer has too, and that would be
 /// removed with them: where they are, links resolved.
-pub fn scratch(state_dir: &Path) -> BTreeSet<PathBuf> {
+pub fn scratch(state_dir: &Path, moved: Option<&Moved>) -> BTreeSet<PathBuf> {
     let of = |own: PathBuf| {
-        let Made { stack, scratch, .. } = Made::read(&own);
+        let made = Made::read(&own);
+        let Made { stack, scratch, .. } = if let Some(moved) = moved { made.relocated(moved) } else { made };
         scratch.into_iter().filter_map(move |directory| removable(&stack, &directory))
     };
     recorded(state_dir).into_iter().flat_map(of).collect()
@@ -158,7 +161,34 @@ pub fn scratch(state_dir: &Path) -> BTreeSet<PathBuf> {
 
 /// Takes away what was made for any unit of an environment, with the scratch directories.
 pub fn remove_all(state_dir: &Path) -> Result<(), Fault> {
-    recorded(state_dir).iter().try_for_each(|own| take_away(own, true))
+    // Each in its turn, also after one that failed.
+    recorded(state_dir).iter().map(|own| take_away(own, true)).fold(Ok(()), Result::and)
+}
+
+/// Takes note that the stack's directory has been moved: what was made lies elsewhere by now.
+pub fn relocate(state_dir: &Path, moved: &Moved) -> Result<(), Fault> {
+    for own in recorded(state_dir) {
+        let was = Made::read(&own);
+        let made = was.relocated(moved);
+        if made != was {
+            made.write(&own).map_err(|error| failed("write", &own.join(MADE), &error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes these scratch directories out of the records: whoever asks sees to them from now on.
+pub fn forget_scratch(state_dir: &Path, directories: &BTreeSet<PathBuf>) -> Result<(), Fault> {
+    for own in recorded(state_dir) {
+        let mut made = Made::read(&own);
+        let stack = made.stack.clone();
+        let count = made.scratch.len();
+        made.scratch.retain(|directory| removable(&stack, directory).is_none_or(|real| !directories.contains(&real)));
+        if made.scratch.len() != count {
+            made.write(&own).map_err(|error| failed("write", &own.join(MADE), &error))?;
+        }
+    }
+    Ok(())
 }
 
 /// The directories of units of which there may be a record.
@@ -183,17 +213,24 @@ fn take_away(own: &Path, volumes: bool) -> Result<(), Fault> {
             Ok(()) | Err(_) => {}
         }
     }
+    let mut outcome = Ok(());
     if volumes {
-        for directory in std::mem::take(&mut made.scratch) {
-            remove_scratch(&made.stack, &directory)?;
-        }
+        let stack = made.stack.clone();
+        // What cannot be removed stays on record, and keeps nothing else from being removed.
+        made.scratch.retain(|directory| match remove_scratch(&stack, directory) {
+            Ok(()) => false,
+            Err(fault) => {
+                outcome = Err(fault);
+                true
+            }
+        });
     }
     if made.scratch.is_empty() {
         let _ = fs::remove_file(own.join(MADE));
         let _ = fs::remove_dir(own);
-        return Ok(());
+        return outcome;
     }
-    made.write(own).map_err(|error| failed("write", &own.join(MADE), &error))
+    made.write(own).map_err(|error| failed("write", &own.join(MADE), &error)).and(outcome)
 }
 
 fn make_working_dir(spec: &UnitSpec, account: &Account) -> Result<(), Fault> {
@@ -387,7 +424,7 @@ fn write_private(path: &Path, content: &[u8], mode: u32, account: &Account) -> i
 /// Removes a scratch directory of ours, as long as it lies in the stack's directory, links resolved.
 fn remove_scratch(stack: &Path, directory: &Path) -> Result<(), Fault> {
     let Some(real) = removable(stack, directory) else { return Ok(()) };
-    fs::remove_dir_all(&real).map_err(|error| failed("remove scratch directory", directory, &error))
+    removal::remove(&real).map_err(|error| failed("remove scratch directory", directory, &error))
 }
 
 /// Where a scratch directory is, if it is there and may be removed.
@@ -407,6 +444,17 @@ impl Made {
         let text = if ours(own) && ours(&own.join(MADE)) { fs::read(own.join(MADE)).unwrap_or_default() } else { Vec::new() };
         // One that cannot be read is as good as none: then less is removed, never more.
         serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// The same in a directory that has been moved.
+    fn relocated(&self, moved: &Moved) -> Self {
+        let there = |paths: &BTreeSet<PathBuf>| paths.iter().map(|path| moved.path(path)).collect();
+        Self {
+            stack: moved.path(&self.stack),
+            scratch: there(&self.scratch),
+            links: there(&self.links),
+            parents: there(&self.parents),
+        }
     }
 
     fn write(&self, own: &Path) -> io::Result<()> {
@@ -543,10 +591,38 @@ mod tests {
         }
         let state = world.directory.path().join("state");
         let made = ["1", "2"].map(|replica| stack.canonicalize().unwrap().join("scratch").join(replica));
-        assert_eq!(scratch(&state), BTreeSet::from(made));
+        assert_eq!(scratch(&state, None), BTreeSet::from(made));
         remove_all(&state).unwrap();
-        assert_eq!(scratch(&state), BTreeSet::new());
+        assert_eq!(scratch(&state, None), BTreeSet::new());
         assert!(!stack.join("scratch/2").exists() && stack.join("before").exists());
+    }
+
+    #[test]
+    fn the_scratch_of_a_directory_that_was_moved_is_found_where_it_is() {
+        let world = World::new("moved");
+        let spec = world_with_config(&world, Some("c.toml"));
+        create(&spec).unwrap();
+        let place = world.directory.path().canonicalize().unwrap();
+        let state = place.join("state");
+        fs::rename(place.join("stack"), place.join("renamed")).unwrap();
+        assert_eq!(scratch(&state, None), BTreeSet::new());
+        let moved = Moved { from: spec.deployment.stack.directory.clone(), to: place.join("renamed") };
+        assert_eq!(scratch(&state, Some(&moved)), BTreeSet::from([place.join("renamed/scratch/deep")]));
+        relocate(&state, &moved).unwrap();
+        assert_eq!(scratch(&state, None), BTreeSet::from([place.join("renamed/scratch/deep")]));
+        remove_all(&state).unwrap();
+        assert!(!place.join("renamed/scratch/deep").exists() && fs::read_link(place.join("renamed/c.toml")).is_err());
+    }
+
+    #[test]
+    fn scratch_that_somebody_else_sees_to_is_not_removed() {
+        let world = World::new("forgotten");
+        let spec = world_with_config(&world, None);
+        create(&spec).unwrap();
+        let state = world.directory.path().join("state");
+        forget_scratch(&state, &scratch(&state, None)).unwrap();
+        remove(&state, &spec.unit, true).unwrap();
+        assert!(world.directory.path().join("stack/scratch/deep").exists());
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod inspect;
 pub mod isolation;
 pub mod listener;
 pub mod marker;
+pub mod memory;
 pub mod signal;
 pub mod spawn;
 pub mod sweep;

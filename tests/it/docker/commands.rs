@@ -181,14 +181,14 @@ fn owned_things_are_found_by_label_name_and_mount_and_nothing_else_is_touched() 
             Owned::Containers(OwnedBy::Name(format!("{env}-glob-*"))),
             Owned::Containers(OwnedBy::Mounts(dir.path().to_str().unwrap().to_owned())),
         ];
-        let things = corner.docker.owned(&owned).await.unwrap();
+        let things = corner.docker.owned(&corner.env, &owned).await.unwrap();
         let mut names: Vec<_> =
             things.iter().map(|thing| if let OwnedThing::Container { name, .. } = thing { name } else { "" }).collect();
         names.sort_unstable();
         assert_eq!(names, [format!("{env}-glob-1"), format!("{env}-label"), format!("{env}-mount")]);
-        let remove = Action::RemoveOwned { owned: owned.to_vec(), volumes: false };
+        let remove = Action::RemoveOwned { env: corner.env.clone(), owned: owned.to_vec(), volumes: false };
         assert_eq!(corner.act(remove).await.unwrap(), Outcome::Done);
-        assert!(corner.docker.owned(&owned).await.unwrap().is_empty());
+        assert!(corner.docker.owned(&corner.env, &owned).await.unwrap().is_empty());
         corner.api.inspect_container(&format!("{env}-other"), None).await.unwrap();
     });
 }
@@ -201,7 +201,14 @@ fn an_environment_ends_by_its_label_alone() {
                 "web": {"common": {"depends_on": {"db": {}}}, "container": {"image": "IMAGE", "command": ["sleep", "1000"], "init": true}}}"#,
         );
         corner.up(&deployment, &["db:1", "web:1"]).await;
-        let seen = corner.docker.environments().await.unwrap().remove(corner.env.as_str()).unwrap();
+        let seen = corner
+            .docker
+            .environments(&std::collections::BTreeMap::new())
+            .await
+            .unwrap()
+            .all
+            .remove(corner.env.as_str())
+            .unwrap();
         assert_eq!((seen.running, seen.containers, seen.by_us), (2, 2, true));
         assert_eq!(corner.docker.down(&corner.env, false, None).await.unwrap(), Vec::<String>::new());
         let left = corner.observe().await;

@@ -1,0 +1,412 @@
+//! Whose things are whose: which environment a command acts on, and what of one is removed, kept, reserved and shown.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, lchown};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use crate::support::sandbox::{NOBODY, Said, Sandbox, is_alive, until};
+
+const SLEEPER: &str = "processes: {a: {command: exec sleep 1000}}\n";
+
+#[test]
+fn a_command_in_another_directory_of_the_same_name_does_nothing_to_the_environment() {
+    let sandbox = Sandbox::new(SLEEPER);
+    sandbox.ok(&["-p", "stack", "up", "-d"]);
+    let other = sandbox.root().join("other/stack");
+    fs::create_dir_all(&other).unwrap();
+    fs::write(other.join("stack.yaml"), SLEEPER).unwrap();
+    let pids: Vec<i32> = sandbox.leaders();
+    for line in [&["down", "-v"][..], &["stop"], &["kill"], &["purge", "--yes"], &["exec", "a", "true"], &["restart"], &["ps"]] {
+        let said = sandbox.run_in(&other, line);
+        assert!(said.code == 1 && said.err.contains("runs under this name; choose another with `-p NAME`"), "{line:?}: {said:?}");
+    }
+    assert!(pids.len() == 1 && is_alive(pids[0]), "nothing was touched");
+    // What was started from a file that has lost its name is meant all the same.
+    fs::write(other.join("stack.yaml"), format!("name: demo\n{SLEEPER}")).unwrap();
+    assert_eq!(sandbox.run_in(&other, &["up", "-d"]).code, 0);
+    fs::write(other.join("stack.yaml"), SLEEPER).unwrap();
+    let said = sandbox.run_in(&other, &["down"]);
+    assert!(said.code == 0 && is_alive(pids[0]), "{said:?}");
+    assert_eq!(sandbox.ok(&["-p", "demo", "ps", "-q"]), "");
+}
+
+#[test]
+fn what_a_plain_down_has_left_goes_with_the_volumes_later() {
+    let sandbox = Sandbox::new("name: demo\nprocesses: {a: {command: exec sleep 1000, scratch: [tmp/a]}}\n");
+    sandbox.ok(&["up", "-d"]);
+    sandbox.ok(&["down"]);
+    assert!(sandbox.path("tmp/a").exists(), "a plain `down` keeps it");
+    sandbox.ok(&["down", "-v"]);
+    assert!(!sandbox.path("tmp/a").exists());
+    sandbox.ok(&["up", "-d"]);
+    assert!(sandbox.path("tmp/a").exists());
+    sandbox.ok(&["down", "-v"]);
+    assert!(!sandbox.path("tmp/a").exists());
+}
+
+#[test]
+fn what_is_mounted_in_a_scratch_directory_is_not_removed() {
+    let sandbox = Sandbox::new("name: demo\nprocesses: {a: {command: exec sleep 1000, scratch: [tmp/a]}}\n");
+    sandbox.ok(&["up", "-d"]);
+    sandbox.ok(&["down"]);
+    let kept = sandbox.root().join("home/thesis");
+    fs::create_dir(&kept).unwrap();
+    fs::write(kept.join("chapter"), "years of it").unwrap();
+    fs::create_dir(sandbox.path("tmp/a/mounted")).unwrap();
+    let inner = sandbox.command(&["down", "-v"], &sandbox.path(""));
+    let mut command = Command::new("unshare");
+    let script =
+        format!("mount --bind '{}' '{}' || exit 77; exec \"$@\"", kept.display(), sandbox.path("tmp/a/mounted").display());
+    command.args(["-m", "sh", "-c", &script, "sh"]).arg(inner.get_program()).args(inner.get_args());
+    command.current_dir(sandbox.path("")).env_clear();
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let said = command.output().unwrap();
+    if said.status.code() == Some(77) || String::from_utf8_lossy(&said.stderr).contains("unshare") {
+        eprintln!("skipped: nothing can be mounted here");
+        return;
+    }
+    let told = String::from_utf8_lossy(&said.stderr);
+    assert!(
+        said.status.code() == Some(1) && told.contains("is mounted: what would be removed there is elsewhere too"),
+        "{said:?}"
+    );
+    assert_eq!(fs::read_to_string(kept.join("chapter")).unwrap(), "years of it");
+    // It stays on record: without the mount it goes.
+    sandbox.ok(&["down", "-v"]);
+    assert!(!sandbox.path("tmp/a").exists());
+}
+
+#[test]
+fn switch_brings_up_what_was_taken_down() {
+    let sandbox = Sandbox::new("name: demo\nprocesses: {a: {command: exec sleep 1000}}\n");
+    sandbox.ok(&["up", "-d"]);
+    sandbox.ok(&["down"]);
+    sandbox.write("other.yaml", "name: other\nprocesses: {b: {command: exec sleep 1000}}\n");
+    sandbox.ok(&["-f", "other.yaml", "up", "-d"]);
+    let running = |env: &str| sandbox.ok(&["-p", env, "ps", "--status", "running", "--services"]);
+    sandbox.ok(&["-p", "other", "switch", "demo", "--wait"]);
+    assert_eq!((running("other"), running("demo")), (String::new(), "a\n".to_owned()));
+    assert!(sandbox.path("stack.yaml").exists());
+}
+
+#[test]
+fn switch_stops_nothing_for_what_cannot_be_started_and_starts_again_what_it_has_stopped() {
+    let (listener, port) = held();
+    let stack = "name: demo\nprocesses: {a: {command: exec sleep 1000, ports: [PORT]}}\n".replace("PORT", &port.to_string());
+    drop(listener);
+    let sandbox = Sandbox::new(&stack);
+    sandbox.ok(&["up", "-d"]);
+    sandbox.ok(&["down"]);
+    sandbox.write("other.yaml", "name: other\nprocesses: {b: {command: exec sleep 1000}}\n");
+    sandbox.ok(&["-f", "other.yaml", "up", "-d"]);
+    let Ok(_listener) = TcpListener::bind(("127.0.0.1", port)) else { return };
+    let said = sandbox.run(&["-p", "other", "switch", "demo"]);
+    assert!(said.code == 1 && said.err.contains(&format!("`a` needs port {port}")), "{said:?}");
+    assert_eq!(sandbox.ok(&["-p", "other", "ps", "--status", "running", "--services"]), "b\n", "it runs again");
+}
+
+/// A port that somebody holds.
+fn held() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+#[test]
+fn a_named_port_that_the_caller_sets_is_neither_sought_nor_reserved_and_shown_as_it_is() {
+    let (_listener, taken) = held();
+    let stack = "name: demo\nports: {WEB: TAKEN, R: 21000-21002}\nprocesses: {a: {command: 'echo ${WEB} ${R_FIRST} > said; exec sleep 1000'}}\n";
+    let mut sandbox = Sandbox::new(&stack.replace("TAKEN", &taken.to_string()));
+    let said = sandbox.run(&["up", "-d", "--strict-ports"]);
+    assert!(said.code == 1 && said.err.contains(&format!("port {taken} of `WEB` is held by")), "{said:?}");
+    sandbox.write(".env", "R=22000-22002\n");
+    sandbox.variable("WEB", Some("23456"));
+    sandbox.ok(&["up", "-d", "--strict-ports"]);
+    until("it has said what it got", || sandbox.lines("said") == ["23456 22000"]);
+    let shown = |said: Said| serde_json::from_str::<serde_json::Value>(&said.out).unwrap();
+    let expected = serde_json::json!({"WEB": "23456", "R": "22000-22002"});
+    assert_eq!(shown(sandbox.run(&["port", "--format", "json"])), expected);
+    assert_eq!(shown(sandbox.run_in(Path::new("/"), &["-p", "demo", "port", "--format", "json"])), expected);
+    let variables = sandbox.ok(&["config", "--environment"]);
+    assert!(variables.lines().any(|line| line == "WEB=23456") && variables.contains("R=22000-22002"), "{variables}");
+    // What demo would have had is anybody's.
+    sandbox.write("other.yaml", "name: other\nports: {OTHER: 21001}\nprocesses: {b: {command: exec sleep 1000}}\n");
+    sandbox.ok(&["-f", "other.yaml", "up", "-d", "--strict-ports"]);
+}
+
+#[test]
+fn an_up_from_cron_means_the_same_sockets() {
+    let stack = "name: demo\nprocesses: {a: {command: exec sleep 1000, environment: {R: '${RUN_DIR}'}}}\n";
+    let mut sandbox = Sandbox::new(stack);
+    sandbox.ok(&["up", "-d"]);
+    let pids = sandbox.leaders();
+    let run_dir = sandbox.root().join("run/baistack/demo");
+    assert!(run_dir.is_dir());
+    sandbox.variable("XDG_RUNTIME_DIR", None);
+    sandbox.ok(&["up", "-d"]);
+    assert_eq!(sandbox.leaders(), pids, "nothing was restarted");
+    assert_eq!(
+        sandbox.ok(&["config", "--environment"]).lines().find(|line| line.starts_with("RUN_DIR=")).unwrap()[8..],
+        *run_dir.to_str().unwrap()
+    );
+    sandbox.ok(&["down"]);
+    assert!(!run_dir.exists(), "and nothing is left behind");
+}
+
+#[test]
+fn what_lies_in_a_directory_that_was_moved_is_purged_where_it_is() {
+    let stack = "name: demo\nowns: [{paths: 'made-*'}]\nprocesses: {a: {command: exec sleep 1000, scratch: [tmp/a]}}\n";
+    for line in [&["purge", "--yes"][..], &["down", "-v"]] {
+        let sandbox = Sandbox::new(stack);
+        sandbox.ok(&["up", "-d"]);
+        sandbox.write(".baistack/demo/file", "");
+        sandbox.write("made-1", "");
+        sandbox.ok(&["down"]);
+        let renamed = sandbox.root().join("renamed");
+        fs::rename(sandbox.path(""), &renamed).unwrap();
+        let told = format!("was moved: it is `{}` by now", renamed.display());
+        // Not before its supervisor has ended.
+        until("the doctor tells it", || sandbox.run_in(Path::new("/"), &["doctor"]).out.contains(&told));
+        let said = sandbox.run_in(Path::new("/"), &[&["-p", "demo"], line].concat());
+        assert_eq!(said.code, 0, "{line:?}: {said:?}");
+        assert!(!renamed.join("tmp/a").exists() && !renamed.join("made-1").exists(), "{line:?}");
+        assert_eq!(renamed.join(".baistack/demo").exists(), line[0] == "down", "{line:?}");
+        assert!(renamed.join("stack.yaml").exists());
+        fs::rename(&renamed, sandbox.path("")).unwrap();
+    }
+}
+
+#[test]
+fn a_purge_that_was_interrupted_is_finished_by_the_next() {
+    let sandbox = Sandbox::new("name: demo\nprocesses: {a: {command: exec sleep 1000, scratch: [tmp/a]}}\n");
+    sandbox.ok(&["up", "-d"]);
+    sandbox.ok(&["down"]);
+    // As far as one had come that was killed before it removed anything.
+    let state = sandbox.state().join("demo");
+    fs::remove_dir_all(state.join("files")).unwrap();
+    let begun = serde_json::to_string(&[sandbox.path("tmp/a")]).unwrap();
+    fs::write(state.join("purging.json"), begun).unwrap();
+    let said = sandbox.run(&["purge", "--dry-run"]);
+    assert!(said.out.contains("tmp/a ("), "{said:?}");
+    sandbox.ok(&["purge", "--yes"]);
+    assert!(!sandbox.path("tmp/a").exists() && !state.exists());
+}
+
+#[test]
+fn sources_stay_where_they_are_to_be_kept() {
+    let sandbox = Sandbox::new("name: demo\nprocesses: {a: {command: exec sleep 1000, scratch: [tmp/a]}}\n");
+    sandbox.ok(&["up", "-d"]);
+    for directory in [".baistack/demo/src/checkout", "tmp/a/deep/checkout"] {
+        fs::create_dir_all(sandbox.path(directory)).unwrap();
+        let init = Command::new("git").arg("-C").arg(sandbox.path(directory)).args(["init", "-q"]).status().unwrap();
+        assert!(init.success());
+        sandbox.write(&format!("{directory}/work"), "hours of it");
+        sandbox.write(&format!("{directory}/../other"), "");
+    }
+    let said = sandbox.run(&["purge", "--yes"]);
+    assert!(said.code == 1 && said.err.contains("--keep-source"), "{said:?}");
+    let said = sandbox.run(&["purge", "--yes", "--keep-source"]);
+    assert!(said.code == 0 && said.out.contains("but not the sources:"), "{said:?}");
+    for directory in [".baistack/demo/src", "tmp/a/deep"] {
+        assert!(sandbox.path(directory).join("checkout/work").exists(), "{directory}");
+        assert!(!sandbox.path(directory).join("other").exists(), "{directory}");
+    }
+    assert!(!sandbox.state().join("demo").exists());
+}
+
+#[test]
+fn what_predefined_variables_would_be_is_warned_of_once() {
+    let mut sandbox = Sandbox::new(SLEEPER);
+    assert!(!sandbox.run(&["config", "-q"]).err.contains("predefined"));
+    sandbox.variable("CPUS", Some("999"));
+    sandbox.variable("ENVID", Some("mine"));
+    let said = sandbox.run(&["config", "-q"]);
+    assert_eq!((said.code, said.err.matches("counts for nothing").count()), (0, 1), "{said:?}");
+    assert!(said.err.contains("`ENVID`, `CPUS` of the environment"), "{said:?}");
+}
+
+#[test]
+fn a_value_that_is_not_made_yet_is_not_exported() {
+    let stack = "name: demo\ngenerate: {S: {hex: 8}}\nprocesses: {a: {command: exec sleep 1000, environment: {KEY: 'k-${S}', PLAIN: p}}}\n";
+    let sandbox = Sandbox::new(stack);
+    for line in [&["env", "a"][..], &["env"]] {
+        let said = sandbox.run(line);
+        assert!(said.code == 0 && said.out.contains("PLAIN") && !said.out.contains("KEY"), "{said:?}");
+        assert!(said.err.contains("left out, since the first `up` has yet to generate `S`: `KEY`"), "{said:?}");
+    }
+    sandbox.ok(&["up", "-d"]);
+    let said = sandbox.run(&["env", "--format", "json", "a"]);
+    let given: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert!(given["KEY"].as_str().unwrap().len() == 18 && said.err.is_empty(), "{said:?}");
+}
+
+#[test]
+fn a_procfile_by_any_name_ends_with_its_first_process() {
+    let sandbox = Sandbox::new(SLEEPER);
+    sandbox.write("Procfile.dev", "a: sleep 0.2\nb: exec sleep 1000\n");
+    let said = sandbox.run(&["-f", "Procfile.dev", "-p", "foreman", "up"]);
+    assert_eq!(said.code, 0, "{said:?}");
+}
+
+#[test]
+fn services_and_environments_complete_from_what_was_started() {
+    let mut sandbox =
+        Sandbox::new("name: demo\nprocesses: {web: {command: exec sleep 1000}, worker: {command: exec sleep 1000}}\n");
+    sandbox.ok(&["up", "-d"]);
+    // Were an engine asked, it would never answer.
+    let silent = UnixListener::bind(sandbox.root().join("silent.sock")).unwrap();
+    sandbox.variable("DOCKER_HOST", Some(&format!("unix://{}", sandbox.root().join("silent.sock").display())));
+    sandbox.variable("BAISTACK_COMPLETE", Some("fish"));
+    for (line, directory, expected) in [
+        (&["logs", "w"][..], sandbox.path(""), "web worker"),
+        (&["restart", "web", "wo"], sandbox.path(""), "worker"),
+        (&["exec", "we"], sandbox.path(""), "web"),
+        (&["exec", "web", "we"], sandbox.path(""), ""),
+        (&["-p", "demo", "stop", "we"], sandbox.root().to_owned(), "web"),
+        (&["ps", "-p", "d"], sandbox.root().to_owned(), "demo"),
+        (&["switch", ""], sandbox.root().to_owned(), "demo"),
+    ] {
+        let said = sandbox.run_in(&directory, &[&["--", "baistack"], line].concat());
+        let names: Vec<&str> = said.out.lines().filter(|name| !name.starts_with('-')).collect();
+        assert_eq!((names.join(" ").as_str(), said.err.as_str()), (expected, ""), "{line:?}");
+    }
+    silent.set_nonblocking(true).unwrap();
+    assert!(silent.accept().is_err(), "the engine was asked");
+    sandbox.variable("BAISTACK_COMPLETE", None);
+    assert!(sandbox.ok(&["completions", "bash"]).contains("BAISTACK_COMPLETE"));
+}
+
+/// An engine without anything, which keeps what it is asked.
+fn empty_engine(socket: &Path) -> Arc<Mutex<Vec<String>>> {
+    fn serve(mut stream: UnixStream, asked: &Mutex<Vec<String>>) -> std::io::Result<()> {
+        let mut seen = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            let read = stream.read(&mut buffer)?;
+            if read == 0 {
+                return Ok(());
+            }
+            seen.extend_from_slice(&buffer[..read]);
+            while let Some(end) = seen.windows(4).position(|window| window == b"\r\n\r\n") {
+                let request = String::from_utf8_lossy(&seen[..end]).into_owned();
+                seen.drain(..end + 4);
+                let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
+                let body = match path.as_str() {
+                    path if path.contains("/version") => r#"{"Version": "20.10.0", "ApiVersion": "1.41"}"#,
+                    path if path.contains("/volumes") => r#"{"Volumes": []}"#,
+                    _ => "[]",
+                };
+                asked.lock().unwrap().push(path);
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+                stream.write_all(head.as_bytes())?;
+                stream.write_all(body.as_bytes())?;
+            }
+        }
+    }
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let listener = UnixListener::bind(socket).unwrap();
+    let all = Arc::clone(&asked);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let all = Arc::clone(&all);
+            thread::spawn(move || serve(stream, &all));
+        }
+    });
+    asked
+}
+
+#[test]
+fn fifty_environments_are_listed_with_as_many_questions_as_one() {
+    let stack = "name: demo\nports: {WEB: 18900}\nowns: [{containers: {label: 'owner=${ENVID}'}}, {volumes: {name: '${ENVID}-*'}}]\n\
+                 processes: {a: {command: exec sleep 1000}}\n";
+    let mut sandbox = Sandbox::new(stack);
+    sandbox.ok(&["up", "-d"]);
+    let socket = sandbox.root().join("engine.sock");
+    let asked = empty_engine(&socket);
+    sandbox.variable("DOCKER_HOST", Some(&format!("unix://{}", socket.display())));
+    let ask = || {
+        asked.lock().unwrap().clear();
+        let shown = sandbox.ok(&["ls", "--all", "--format", "json"]);
+        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        (shown.as_array().unwrap().clone(), asked.lock().unwrap().len())
+    };
+    let (one, questions) = ask();
+    assert_eq!((one.len(), &one[0]["Ports"]["WEB"]), (1, &"18900".into()), "{one:?}");
+    assert!(one[0]["Memory"].as_u64().unwrap() > 0 && one[0]["Age"].as_u64().is_some(), "{one:?}");
+    for number in 1..50 {
+        let name = format!("env{number}");
+        let place = sandbox.state().join(&name);
+        fs::create_dir(&place).unwrap();
+        for file in ["stack.json", "snapshot.json", "directory.json", "ports.json"] {
+            let text = fs::read_to_string(sandbox.state().join("demo").join(file)).unwrap();
+            fs::write(place.join(file), text.replace("\"demo\"", &format!("\"{name}\""))).unwrap();
+        }
+    }
+    let begun = std::time::Instant::now();
+    let (all, questions_of_all) = ask();
+    eprintln!("50 environments are listed in {:?}", begun.elapsed());
+    assert_eq!((all.len(), questions_of_all), (50, questions));
+    let table = sandbox.run(&["ls"]);
+    assert!(table.out.contains("WEB=18900") && table.out.lines().count() == 2, "{table:?}");
+    assert!(table.err.contains("49 more that do not run: `baistack ls --all`"), "{table:?}");
+}
+
+#[test]
+fn the_doctor_tells_named_ports_and_who_holds_one() {
+    let (_listener, port) = held();
+    let sandbox = Sandbox::new(&format!("ports: {{WEB: {port}}}\n{SLEEPER}"));
+    let said = sandbox.run(&["doctor"]);
+    assert!(said.out.contains(&format!("{port} of `WEB` is held by process")), "{said:?}");
+    assert!(said.out.contains("own capabilities"), "{said:?}");
+    sandbox.ok(&["up", "-d"]);
+    let shown = sandbox.ok(&["port", "--format", "json"]);
+    let number = serde_json::from_str::<serde_json::Value>(&shown).unwrap()["WEB"].as_str().unwrap().to_owned();
+    let said = sandbox.run(&["doctor"]);
+    assert!(said.out.contains(&format!("WEB {number}")), "{said:?}");
+}
+
+#[test]
+fn roots_files_are_removed_through_a_container_and_volumes_are_listed_with_their_sizes() {
+    let stack =
+        "services: {a: {image: IMAGE, command: [sleep, '1000'], init: true, volumes: ['data:/data']}}\nvolumes: {data: {}}\n";
+    let Some(sandbox) = Sandbox::with_engine("rooted", stack) else { return };
+    let socket = Path::new("/var/run/docker.sock");
+    let of_socket = fs::metadata(socket).map(|metadata| metadata.gid());
+    let (Ok(group), true) = (of_socket, nix::unistd::geteuid().is_root()) else {
+        eprintln!("skipped: the test needs root, to become somebody else, and the engine's usual socket");
+        return;
+    };
+    sandbox.ok(&["up", "-d"]);
+    let env = sandbox.engine().env().to_owned();
+    let own = sandbox.path(&format!(".baistack/{env}"));
+    fs::create_dir_all(own.join("kept-by-root")).unwrap();
+    fs::write(own.join("kept-by-root/file"), "").unwrap();
+    // All else is the ordinary user's.
+    let mut given = vec![sandbox.root().to_owned()];
+    while let Some(path) = given.pop() {
+        if path.ends_with("kept-by-root") {
+            continue;
+        }
+        lchown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+        if fs::symlink_metadata(&path).unwrap().is_dir() {
+            given.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    let inner = sandbox.command(&["purge", "--yes"], &sandbox.path(""));
+    let mut command = Command::new("setpriv");
+    command.args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), &format!("--groups={group}"), "--"]);
+    command.arg(inner.get_program()).args(inner.get_args()).current_dir(sandbox.path("")).env_clear();
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let said = command.output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    assert!(said.status.success(), "{out}{err}");
+    assert!(out.contains(&format!("{env}_data (0B)")), "{out}");
+    assert!(!own.exists() && !sandbox.state().join(&env).exists(), "{out}{err}");
+    assert_eq!(sandbox.engine().containers(), Vec::<String>::new());
+}
