@@ -6,7 +6,6 @@ use bollard::query_parameters::{
     ListImagesOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, RemoveImageOptionsBuilder,
     RemoveVolumeOptions,
 };
-use globset::GlobBuilder;
 use std::collections::HashMap;
 
 use super::connect::Link;
@@ -15,6 +14,7 @@ use super::listing::{UNTAGGED, image_names};
 use super::observe::{list_containers, name_of};
 use super::{Docker, error};
 use crate::model::owned::{Owned, OwnedBy};
+use crate::model::pattern;
 use crate::plan::action::{Fault, Outcome};
 
 /// A thing that an environment owns.
@@ -110,8 +110,8 @@ fn label_filter(label: &str) -> HashMap<String, Vec<String>> {
 }
 
 /// A matcher of whole names; in a name `/` is a character like any other.
-fn glob(pattern: &str) -> Result<impl Fn(&str) -> bool + use<>, Fault> {
-    let glob = GlobBuilder::new(pattern).build().map_err(|error| Fault::permanent(error.to_string()))?.compile_matcher();
+fn glob(name: &str) -> Result<impl Fn(&str) -> bool + use<>, Fault> {
+    let glob = pattern::of_names(name).map_err(Fault::permanent)?.compile_matcher();
     Ok(move |name: &str| glob.is_match(name))
 }
 
