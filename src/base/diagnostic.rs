@@ -101,6 +101,11 @@ impl Diagnostics {
         self.list.is_empty()
     }
 
+    /// Where the faults of all errors are.
+    pub fn places_of_errors(&self) -> impl Iterator<Item = Span> {
+        self.list.iter().filter(|d| d.severity == Severity::Error).filter_map(|d| Some(d.labels.first()?.span))
+    }
+
     /// All of them, sorted by place; those without a place come first.
     pub fn sorted(&self) -> Vec<&Diagnostic> {
         let mut all: Vec<_> = self.list.iter().collect();

@@ -105,7 +105,7 @@ impl Context {
         let files = Sources::default();
         let (head, sources, found) = load::head(&request, &files);
         if found.has_errors() {
-            return Err(self.refuse(&found, &sources));
+            return Err(self.refuse_all(&request, &head, (&found, &sources), &files));
         }
         // Before anything is made: a name that is none leaves nothing behind.
         if let Some(name) = &self.global.project_name {
@@ -172,6 +172,25 @@ impl Context {
             stand_ins,
             claim,
         })
+    }
+
+    /// Refuses a stack whose files of variables have faults, and tells what is wrong with the stack's own files too.
+    fn refuse_all(&self, request: &load::Request, head: &Head, first: (&Diagnostics, &SourceMap), files: &Sources) -> CliError {
+        // Without a file of variables that is not there at all, much else would seem to be missing.
+        let is_read = !head.files.is_empty() && first.0.sorted().iter().all(|found| !found.labels.is_empty());
+        let env = if is_read { self.env_of(head, envid::Purpose::Show).ok() } else { None };
+        let Some((env, state)) = env.and_then(|env| Some((env, self.state().ok()?))) else {
+            return self.refuse(first.0, first.1);
+        };
+        let places = state.env(&env).places(&head.directory, &self.caller, PathBuf::new());
+        let values = Values {
+            predefined: facts::predefined(&env, &head.directory, head.files.first().map(PathBuf::as_path), &places),
+            env_id: env,
+            ports: ports::variables(&head.named_ports, |_| None),
+            generated: with_stand_ins(IndexMap::new(), head),
+        };
+        let loaded = load::stack(request, head, &values, files);
+        self.refuse(&loaded.diagnostics, &loaded.sources)
     }
 
     /// Says in one line that a command runs the old definition of services whose files have changed since the last `up`.

@@ -144,13 +144,11 @@ pub struct Logs {
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     if args.dry_run {
         let ready = context.load(Purpose::Forecast, &args.services)?;
+        context.known(&ready.deployment, &args.others())?;
         return plan::show(request(&args, &ready, context), &ready, plan::Format::Text, context);
     }
     let mut ready = context.load(Purpose::Start { strict_ports: args.strict_ports }, &args.services)?;
-    let scaled = args.scale.iter().chain(&args.formation).map(|(name, _)| name).filter(|name| name.as_str() != "all");
-    let others = args.exit_code_from.iter().chain(&args.logs.attach).chain(&args.logs.no_attach).chain(scaled);
-    let others: Vec<ServiceName> = others.cloned().collect();
-    context.known(&ready.deployment, &others)?;
+    context.known(&ready.deployment, &args.others())?;
     if args.ignore_limits {
         context.leave_out_limits(&mut ready, &args.services);
     }
@@ -176,6 +174,14 @@ impl Args {
     /// What of images is not shown.
     pub fn quiet(&self) -> Quiet {
         Quiet { pulls: self.quiet_pull, builds: self.quiet_build }
+    }
+
+    /// The services that flags name.
+    fn others(&self) -> Vec<ServiceName> {
+        // Of a formation `all` is all the others.
+        let formation = self.formation.iter().filter(|(name, _)| name.as_str() != "all");
+        let scaled = self.scale.iter().chain(formation).map(|(name, _)| name);
+        self.exit_code_from.iter().chain(&self.logs.attach).chain(&self.logs.no_attach).chain(scaled).cloned().collect()
     }
 
     /// When one end is everybody's; of a Procfile always, as in Foreman.

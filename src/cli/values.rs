@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::base::duration;
 use crate::base::name::ServiceName;
+use crate::model::service::MAX_REPLICAS;
 use crate::world::clock;
 use crate::world::native::signal;
 
@@ -11,7 +12,10 @@ use crate::world::native::signal;
 pub fn scale(text: &str) -> Result<(ServiceName, u32), String> {
     let (service, count) = text.split_once('=').ok_or("expected SERVICE=N")?;
     let service = service.parse().map_err(|error: crate::base::name::NameError| error.to_string())?;
-    let count = count.parse().map_err(|_| format!("`{count}` is not a number of replicas"))?;
+    let count: u32 = count.parse().map_err(|_| format!("`{count}` is not a number of replicas"))?;
+    if count > MAX_REPLICAS {
+        return Err(format!("{count} replicas are more than one environment may have of a service: at most {MAX_REPLICAS}"));
+    }
     Ok((service, count))
 }
 
@@ -105,7 +109,8 @@ mod tests {
     #[test]
     fn scale_and_variables_need_their_names() {
         assert_eq!(scale("web=3").unwrap(), ("web".parse().unwrap(), 3));
-        for text in ["web", "web=", "=3", "web=-1"] {
+        assert_eq!(scale("web=10000").unwrap().1, 10_000);
+        for text in ["web", "web=", "=3", "web=-1", "web=10001", "web=10000000"] {
             assert!(scale(text).is_err(), "{text}");
         }
         assert_eq!(variable("A=b=c").unwrap(), ("A".to_owned(), Some("b=c".to_owned())));

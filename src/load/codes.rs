@@ -312,7 +312,7 @@ pub const CODES: &[Code] = &[
     ),
     code(
         "too-large",
-        "A file is longer, deeper or holds more than anybody writes by hand: 4 MiB, 256 levels, 300,000 keys and values with all aliases \
+        "A file is longer, deeper or holds more than anybody writes by hand: 4 MiB, 512 levels, 300,000 keys and values with all aliases \
          filled in; 400,000 over all files, 1,000 included files, 100 services that extend each other in a row. Most likely aliases of \
          aliases multiply.",
         &[(

@@ -5,6 +5,7 @@ use super::schema::{CONTAINER, JOB, Object, PROCESS, ROOT, Shape};
 use super::told::wrong_kind;
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::source::Span;
+use crate::base::suggest::closest;
 use crate::yaml::node::{Mapping, Node, Value};
 
 /// Tells what is missing.
@@ -65,7 +66,12 @@ fn object(known: &'static Object, place: &Place<'_>, mapping: &Mapping, span: Sp
             diagnostics.push(Diagnostic::error("wrong-kind", message).at(entry.key_span, "").help(help));
         }
     }
+    let strangers = || mapping.iter().map(|(key, _)| key).filter(|key| known.get(key).is_none() && !key.starts_with("x-"));
     for attribute in known.attributes.iter().filter(|attribute| attribute.required && !mapping.contains(attribute.name)) {
+        if strangers().any(|key| closest(key, [attribute.name]).is_some()) {
+            // It is there under a wrong name, which is told.
+            continue;
+        }
         let message = format!("{} lacks `{}`, in `{place}`", known.what, attribute.name);
         let mut diagnostic = Diagnostic::error("missing-key", message).at(span, "");
         if let Shape::Word(words) = &attribute.shape {

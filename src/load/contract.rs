@@ -267,6 +267,16 @@ fn keys_of_ours_have_two_spellings_and_named_ports_are_variables() {
 }
 
 #[test]
+fn in_json_no_models_are_defined_as_in_compose() {
+    let text = "services: {web: {image: x, models: [m]}}\nmodels: {m: {model: ai/m}}\n";
+    let mut loaded = load(&[("compose.yaml", text)]);
+    assert_eq!(at(&loaded, &["models", "m", "model"]), "\"ai/m\"");
+    super::json_spelling(&mut loaded.tree);
+    assert_eq!(at(&loaded, &["models"]), "absent");
+    assert_ne!(at(&loaded, &["services", "web", "models"]), "absent");
+}
+
+#[test]
 fn what_is_not_honoured_loads_and_is_refused_at_a_start() {
     let text = "services:\n  web:\n    image: x\n    build: {context: ., sbom: true, cache_to: [a]}\n  off: {profiles: [p], build: {context: ., sbom: true}}\n";
     let loaded = load(&[("compose.yaml", text)]);

@@ -1,6 +1,9 @@
 //! The canonical tree → the model's types.
+//!
+//! What is wrong already has been told by those who looked before, in their words; here only what they had no eye for is told, and one
+//! value that does not fit hides no other.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
@@ -11,6 +14,7 @@ use super::schema::forms::{integer, mapping};
 use super::told::Found;
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::name::ServiceName;
+use crate::base::source::Span;
 use crate::model::container::Container;
 use crate::model::depends::Condition;
 use crate::model::process::Process;
@@ -19,13 +23,14 @@ use crate::model::service::{Common, Kind, Service};
 use crate::model::stack::Stack;
 use crate::yaml::node::{Mapping, Node};
 use crate::yaml::path::Path;
-use crate::yaml::typed::typed_at;
+use crate::yaml::typed::typed_all;
 
 const CODE: &str = "bad-value";
 
 /// Makes the model. Findings name the value that does not fit.
 pub(super) fn stack(root: &Node, selection: &Selection, directory: PathBuf, files: Vec<PathBuf>, found: &mut Found<'_>) -> Stack {
     let mut stack = Stack { directory, files, ..Stack::default() };
+    let mut making = Making { root, told: found.wrong.places_of_errors().collect(), found };
     let mut all: IndexMap<ServiceName, Service> = IndexMap::new();
     for section in ["services", "processes"] {
         for (name, entry) in root.get(section).and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter) {
@@ -33,70 +38,92 @@ pub(super) fn stack(root: &Node, selection: &Selection, directory: PathBuf, file
             let name = match name.parse::<ServiceName>() {
                 Ok(name) => name,
                 Err(error) => {
-                    found.wrong.push(Diagnostic::error("bad-name", error.to_string()).at(entry.key_span, ""));
+                    making.tell(Diagnostic::error("bad-name", error.to_string()).at(entry.key_span, ""));
                     continue;
                 }
             };
-            let Some(service) = service(&at, &entry.node, section, found) else { continue };
+            let Some(service) = making.service(&at, &entry.node, section) else { continue };
             all.insert(name, service);
         }
     }
     mark_tasks(&mut all, root);
     (stack.services, stack.disabled) = all.into_iter().partition(|(name, _)| selection.is_on(name.as_str()));
     sort_by_dependency(&mut stack.services);
-    let mut section = Sections { root, diagnostics: found.wrong };
-    stack.networks = section.map("networks");
-    stack.volumes = section.map("volumes");
-    stack.secrets = section.map("secrets");
-    stack.configs = section.map("configs");
-    stack.ports = section.map("ports");
-    stack.generate = section.map("generate");
-    stack.requires = section.value("requires").unwrap_or_default();
-    stack.images = section.value("images").unwrap_or_default();
-    stack.owns = section.value("owns").unwrap_or_default();
-    stack.welcome = section.value("welcome");
+    stack.networks = making.map("networks");
+    stack.volumes = making.map("volumes");
+    stack.secrets = making.map("secrets");
+    stack.configs = making.map("configs");
+    stack.ports = making.map("ports");
+    stack.generate = making.map("generate");
+    stack.requires = making.value("requires").unwrap_or_default();
+    stack.images = making.value("images").unwrap_or_default();
+    stack.owns = making.value("owns").unwrap_or_default();
+    stack.welcome = making.value("welcome");
     stack
 }
 
-struct Sections<'a> {
+struct Making<'a, 'f> {
     root: &'a Node,
-    diagnostics: &'a mut Diagnostics,
+    found: &'a mut Found<'f>,
+    /// The places of all errors that are told.
+    told: BTreeSet<Span>,
 }
 
-impl Sections<'_> {
+impl Making<'_, '_> {
+    /// What covers a fault that is told already is the same fault, or follows from it.
+    fn tell(&mut self, fault: Diagnostic) {
+        let covers = |place: Span| {
+            let first = Span { end: place.start, ..place };
+            let mut within = self.told.range(first..).take_while(|span| span.source == place.source && span.start <= place.end);
+            within.any(|span| span.end <= place.end)
+        };
+        if let Some(place) = fault.labels.first().map(|label| label.span).filter(|place| !covers(*place)) {
+            self.told.insert(place);
+            self.found.wrong.push(fault);
+        }
+    }
+
+    fn fitted<T: DeserializeOwned>(&mut self, at: &Path, node: &Node) -> Option<T> {
+        let (value, faults) = typed_all(at, node, CODE);
+        faults.into_iter().for_each(|fault| self.tell(fault));
+        value
+    }
+
     fn value<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {
         let node = self.root.get(key).filter(|node| !node.is_null())?;
-        typed_at(&Path::root().key(key), node, CODE, self.diagnostics)
+        self.fitted(&Path::root().key(key), node)
     }
 
     fn map<T: DeserializeOwned>(&mut self, key: &str) -> IndexMap<String, T> {
         let mut result = IndexMap::new();
         for (name, entry) in self.root.get(key).and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter) {
-            if let Some(value) = typed_at(&Path::root().key(key).key(name), &entry.node, CODE, self.diagnostics) {
+            if let Some(value) = self.fitted(&Path::root().key(key).key(name), &entry.node) {
                 result.insert(name.to_owned(), value);
             }
         }
         result
     }
-}
 
-fn service(at: &Path, node: &Node, section: &str, found: &mut Found<'_>) -> Option<Service> {
-    let mut flat = node.clone();
-    if let Some(mapping) = flat.as_mapping_mut() {
-        flatten(mapping);
-        restart(mapping, found.unstartable);
+    fn service(&mut self, at: &Path, node: &Node, section: &str) -> Option<Service> {
+        let mut flat = node.clone();
+        if let Some(mapping) = flat.as_mapping_mut() {
+            flatten(mapping);
+            restart(mapping, self.found.unstartable);
+        }
+        let common: Option<Common> = self.fitted(at, &flat);
+        let kind = if section == "processes" {
+            self.fitted::<Process>(at, &flat).map(|process| Kind::Process(Box::new(process)))
+        } else {
+            self.fitted::<Container>(at, &flat).map(|container| Kind::Container(Box::new(container)))
+        };
+        let (mut common, mut kind) = (common?, kind?);
+        let deployed = deploy_restart(node);
+        common.restart = deployed.unwrap_or(common.restart);
+        if let Kind::Container(container) = &mut kind {
+            container.restart = deployed.or(container.restart);
+        }
+        Some(Service { common, kind })
     }
-    let mut common: Common = typed_at(at, &flat, CODE, found.wrong)?;
-    let deployed = deploy_restart(node);
-    common.restart = deployed.unwrap_or(common.restart);
-    let kind = if section == "processes" {
-        Kind::Process(Box::new(typed_at::<Process>(at, &flat, CODE, found.wrong)?))
-    } else {
-        let mut container = typed_at::<Container>(at, &flat, CODE, found.wrong)?;
-        container.restart = deployed.or(container.restart);
-        Kind::Container(Box::new(container))
-    };
-    Some(Service { common, kind })
 }
 
 /// What `deploy` says outside of Swarm is said by plain attributes too; a limit in one number is both limits. A null means that

@@ -60,9 +60,14 @@ fn documents(
         Some(span) => loading.read(path, span, true, "stack file"),
         None => loading.read_unplaced(path, "stack file"),
     };
-    let Some((source, text)) = read else { return Vec::new() };
+    let Some((source, text)) = read else {
+        loading.is_partial = true;
+        return Vec::new();
+    };
     let first = variables.get("PORT").and_then(|variable| variable.value.parse().ok()).unwrap_or(procfile::FIRST_PORT);
+    let before = loading.diagnostics.len();
     let trees = Format::of(path).read(source, &text, first, &mut loading.diagnostics);
+    loading.is_partial |= trees.is_empty() && loading.diagnostics.len() > before;
     let mut result = Vec::new();
     for mut tree in trees {
         if tree.is_null() {
@@ -71,6 +76,7 @@ fn documents(
         let Some(top) = tree.as_mapping_mut() else {
             let message = format!("a stack file is a mapping, not {}", tree.kind_name());
             loading.diagnostics.push(Diagnostic::error("wrong-kind", message).at(tree.span, ""));
+            loading.is_partial = true;
             continue;
         };
         own_spelling(top, &mut loading.diagnostics);
@@ -80,11 +86,13 @@ fn documents(
         let mut found = Diagnostics::default();
         // A range of ports is a few letters and may be thousands of ports.
         if !loading.spend(short::count_ports(&tree), &tree) {
+            loading.is_partial = true;
             continue;
         }
         canonical::canonical(&mut tree, &mut found);
         loading.tell_of(found);
         if !loading.spend(tree.count(), &tree) {
+            loading.is_partial = true;
             continue;
         }
         let home = variables.get("HOME").map(|variable| variable.value.as_str());

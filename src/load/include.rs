@@ -63,7 +63,14 @@ pub(super) fn entries(tree: &mut Node, directory: &FilePath, variables: &Variabl
             Vec::new()
         }
     };
-    entries.iter().filter_map(|entry| worked_out(entry, directory, variables, loading)).collect()
+    let mut result = Vec::new();
+    for entry in &entries {
+        match worked_out(entry, directory, variables, loading) {
+            Some(included) => result.push(included),
+            None => loading.is_partial = true,
+        }
+    }
+    result
 }
 
 fn worked_out(entry: &Node, directory: &FilePath, variables: &Variables, loading: &mut Loading<'_>) -> Option<Included> {

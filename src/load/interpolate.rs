@@ -20,7 +20,12 @@ const MAX_BYTES: usize = 32 << 20;
 pub struct Interpolator {
     warned: HashSet<String>,
     spent: usize,
+    /// Where a text stayed as it is, because it has a fault.
+    unfilled: HashSet<Span>,
 }
+
+/// What is wrong with an expression itself.
+const CODES: [&str; 3] = ["bad-expression", "required-variable", "too-long"];
 
 impl Interpolator {
     /// Fills in all values of a stack file. Under `processes:` (or `x-processes:`) `${REPLICA}` becomes [`REPLICA_MARK`].
@@ -51,6 +56,14 @@ impl Interpolator {
         }
     }
 
+    /// Without what is only said because a text could not be filled in, which is told.
+    pub(super) fn without_consequences(&self, found: Diagnostics) -> Diagnostics {
+        let is_one = |found: &Diagnostic| found.labels.first().is_some_and(|label| self.unfilled.contains(&label.span));
+        let mut result = Diagnostics::default();
+        result.extend(found.into_iter().filter(|found| CODES.contains(&found.code) || !is_one(found)));
+        result
+    }
+
     /// Fills in one text that stands at `span`. `None` when it has a fault, which is told.
     pub fn text<'v>(
         &mut self,
@@ -62,6 +75,7 @@ impl Interpolator {
         let pieces = match expression::parse(text, Dialect::Compose) {
             Ok(pieces) => pieces,
             Err(fault) => {
+                self.unfilled.insert(span);
                 diagnostics.push(malformed(text, &fault).at(span, ""));
                 return None;
             }
@@ -75,6 +89,7 @@ impl Interpolator {
                 Some(filled)
             }
             Err(fault) => {
+                self.unfilled.insert(span);
                 diagnostics.push(no_value(text, fault).at(span, ""));
                 None
             }

@@ -174,6 +174,8 @@ pub(crate) struct Loading<'a> {
     included: usize,
     /// How many keys and values all trees hold.
     nodes: usize,
+    /// Whether a file of the stack could not be read: what seems to be missing may be in it.
+    is_partial: bool,
     working_dir: PathBuf,
     /// The stack's.
     directory: PathBuf,
@@ -192,6 +194,7 @@ impl<'a> Loading<'a> {
             open: Vec::new(),
             included: 0,
             nodes: 0,
+            is_partial: false,
             working_dir: request.working_dir.clone(),
             directory: PathBuf::new(),
             omit: request.omit,
@@ -323,24 +326,26 @@ pub fn stack(request: &Request, head: &Head, values: &Values, files: &dyn Files)
     let selection =
         if request.omit.interpolation { Selection::all(&root) } else { Selection::of(&root, &active, &request.services) };
     resolve::resolve(&mut root, &head.directory, &variables, &selection, &mut loading);
-    let Loading { mut diagnostics, mut unstartable, sources, .. } = loading;
+    let has_sections = ["services", "processes", "jobs", "networks", "volumes", "secrets", "configs", "models"]
+        .into_iter()
+        .filter_map(|section| root.get(section))
+        .all(|section| section.is_null() || section.as_mapping().is_some());
+    let is_partial = loading.is_partial || !has_sections;
+    let Loading { mut diagnostics, mut unstartable, sources, interpolator, .. } = loading;
     let mut stack = Stack::default();
     if !request.omit.leaves_a_tree_only() {
-        let found = &mut told::Found { wrong: &mut diagnostics, unstartable: &mut unstartable };
+        let found = &mut told::Found { wrong: &mut diagnostics, unstartable: &mut unstartable, is_partial };
         if !request.omit.consistency {
             let directory = head.directory.display().to_string();
             validate::check(&root, &selection, env, &directory, found);
         }
         honour::check(&root, &selection, found.unstartable);
-        // What is wrong already would only be told again, in the words of the model.
-        if !found.wrong.has_errors() {
-            stack = convert::stack(&root, &selection, head.directory.clone(), head.files.clone(), found);
-        }
+        stack = convert::stack(&root, &selection, head.directory.clone(), head.files.clone(), found);
     }
     let selection = selection.only(&request.services, &root);
     let tree = print::printed(root, &selection, env);
-    let diagnostics = variables.explain(diagnostics, &sources);
-    let unstartable = variables.explain(unstartable, &sources);
+    let diagnostics = variables.explain(interpolator.without_consequences(diagnostics), &sources);
+    let unstartable = variables.explain(interpolator.without_consequences(unstartable), &sources);
     Loaded { stack, tree, sources, diagnostics, unstartable }
 }
 

@@ -80,8 +80,11 @@ pub(super) fn uses<'a>(service: &'a Node, mut visit: impl FnMut(&'static str, &'
     }
 }
 
-/// In its JSON, and there alone, Compose has the `x-` keys of the top alone and writes some keys with capitals.
+/// In its JSON, and there alone, Compose has the `x-` keys of the top alone, writes some keys with capitals, and does not define models.
 pub(super) fn json_spelling(root: &mut Node) {
+    if let Some(top) = root.as_mapping_mut() {
+        top.remove("models");
+    }
     for (key, entry) in root.as_mapping_mut().into_iter().flat_map(Mapping::iter_mut) {
         if let Some(attribute) = ROOT.get(key) {
             without_extensions(&attribute.shape, &mut entry.node);

@@ -4,7 +4,19 @@
 use super::told::Found;
 use crate::base::diagnostic::Diagnostic;
 use crate::base::source::Span;
+use crate::model::service::MAX_REPLICAS;
 use crate::yaml::node::{Entry, Node};
+
+/// One service of either kind.
+pub(super) fn replicas(name: &str, entry: &Entry, found: &mut Found<'_>) {
+    let said = entry.node.get("scale").or_else(|| entry.node.get("deploy")?.get("replicas"));
+    let Some((node, text)) = said.and_then(|node| Some((node, node.as_text()?))) else { return };
+    if text.parse::<u64>().is_ok_and(|count| count > u64::from(MAX_REPLICAS)) {
+        let why = format!("`{name}` has {text} replicas, and a service can have {MAX_REPLICAS}");
+        let help = "write how many are meant";
+        found.unstartable.push(Diagnostic::error("cannot-start", why).at(node.span, "").help(help));
+    }
+}
 
 /// One container.
 pub(super) fn container(name: &str, entry: &Entry, root: &Node, found: &mut Found<'_>) {
@@ -58,7 +70,9 @@ mod tests {
 
     #[test]
     fn what_no_engine_can_start_is_told_with_its_place() {
-        let cases: [(&str, &[&str], usize); 8] = [
+        let cases: [(&str, &[&str], usize); 10] = [
+            ("scale: 10001", &["10001 replicas", "10000"], 4),
+            ("deploy: {replicas: 10000000}", &["10000000 replicas"], 4),
             ("healthcheck: {test: [CMD, x], start_interval: 1s}", &["`start_interval`", "`start_period`"], 4),
             ("healthcheck: {test: [CMD, x], start_interval: 1s, start_period: 9s}", &[], 0),
             ("volumes: [{type: npipe, source: p, target: /p}]", &["named pipe"], 4),

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::duration;
-use crate::base::suggest::closest;
 use crate::model::process::fill_replica;
 use crate::model::schedule::Cron;
 use crate::yaml::node::{Entry, Mapping, Node, Value};
@@ -15,17 +14,18 @@ const PATH_LIMIT: usize = 107;
 /// The keys of one entry of `sockets`.
 const SOCKET: [&str; 4] = ["name", "tcp", "unix", "backlog"];
 
-/// Looks at one service of the whole tree.
-pub(super) fn check(service: &str, entry: &Entry, diagnostics: &mut Diagnostics) {
-    check_sockets(service, entry, diagnostics);
-    if let Some(diagnostic) = fault_of_proxy(&entry.node) {
-        diagnostics.push(diagnostic);
+/// Looks at one service of the whole tree. What is no socket or schedule by its keys and kinds has been told.
+pub(super) fn check(service: &Node, diagnostics: &mut Diagnostics) {
+    for socket in service.get("sockets").and_then(Node::as_sequence).unwrap_or_default() {
+        if let Some(keys) = socket.as_mapping() {
+            diagnostics.extend(fault_of_place(socket, keys).into_iter().chain(bad_name(keys)));
+        }
     }
-    if let Some(diagnostic) = fault_of_reload(&entry.node) {
-        diagnostics.push(diagnostic);
-    }
-    if let Some(diagnostic) = entry.node.get("schedule").filter(|node| !node.is_null()).and_then(fault_of_schedule) {
-        diagnostics.push(diagnostic);
+    diagnostics.extend(fault_of_proxy(service).into_iter().chain(fault_of_reload(service)));
+    if let Some(schedule) = service.get("schedule")
+        && let Some(keys) = schedule.as_mapping()
+    {
+        check_schedule(schedule, keys, diagnostics);
     }
 }
 
@@ -83,66 +83,44 @@ fn fault_of_reload(service: &Node) -> Option<Diagnostic> {
     bad("nothing says when the next life is ready, and the one before can end", "give it a `healthcheck`, such as `{log: REGEX}`")
 }
 
-/// The text of a cron time is looked at where it becomes a [`crate::model::schedule::Cron`].
-fn fault_of_schedule(schedule: &Node) -> Option<Diagnostic> {
+fn check_schedule(schedule: &Node, keys: &Mapping, diagnostics: &mut Diagnostics) {
     let help = "write `{cron: \"0 3 * * *\"}` or `{every: 10m}`";
-    let bad = |message: String| Diagnostic::error("bad-schedule", message).help(help);
-    let Some(keys) = schedule.as_mapping() else {
-        return Some(bad(format!("`schedule` must be a mapping, not {}", schedule.kind_name())).at(schedule.span, ""));
-    };
-    match (keys.entry("cron"), keys.entry("every")) {
-        (Some(cron), None) => {
-            let fault = cron.node.as_text()?.parse::<Cron>().err()?;
-            Some(bad(fault).at(cron.node.span, ""))
-        }
-        (None, Some(every)) => {
-            let gap = every.node.as_text().and_then(duration::parse)?;
-            (gap < SHORTEST).then(|| bad("a task cannot run more often than every second".to_owned()).at(every.node.span, ""))
-        }
-        (Some(_), Some(every)) => Some(bad("a schedule has `cron` or `every`, not both".to_owned()).at(every.key_span, "")),
-        (None, None) => Some(bad("a schedule needs its times".to_owned()).at(schedule.span, "")),
+    let mut bad = |message: String, span| diagnostics.push(Diagnostic::error("bad-schedule", message).at(span, "").help(help));
+    let (cron, every) = (keys.entry("cron"), keys.entry("every"));
+    if let Some(cron) = cron
+        && let Some(Err(fault)) = cron.node.as_text().map(str::parse::<Cron>)
+    {
+        bad(fault, cron.node.span);
+    }
+    if let Some(every) = every
+        && every.node.as_text().and_then(duration::parse).is_some_and(|gap| gap < SHORTEST)
+    {
+        bad("a task cannot run more often than every second".to_owned(), every.node.span);
+    }
+    match (cron, every) {
+        (Some(_), None) | (None, Some(_)) => {}
+        (Some(_), Some(every)) => bad("a schedule has `cron` or `every`, not both".to_owned(), every.key_span),
+        (None, None) => bad("a schedule needs its times".to_owned(), schedule.span),
     }
 }
 
 /// The shortest gap between two runs.
 const SHORTEST: Duration = Duration::from_secs(1);
 
-fn check_sockets(service: &str, entry: &Entry, diagnostics: &mut Diagnostics) {
-    let Some(sockets) = entry.node.get("sockets").filter(|sockets| !sockets.is_null()) else { return };
-    let Some(sockets) = sockets.as_sequence() else {
-        let message = format!("`sockets` of `{service}` must be a list, not {}", sockets.kind_name());
-        diagnostics.push(Diagnostic::error("wrong-kind", message).at(sockets.span, "").help(SOCKET_HELP));
-        return;
-    };
-    for socket in sockets {
-        if let Some(diagnostic) = fault_of_socket(socket) {
-            diagnostics.push(diagnostic);
-        }
-    }
-}
-
 const SOCKET_HELP: &str = "write `{name: web, tcp: \"127.0.0.1:8000\"}` or `{name: web, unix: PATH}`";
 
-fn fault_of_socket(socket: &Node) -> Option<Diagnostic> {
+fn fault_of_place(socket: &Node, keys: &Mapping) -> Option<Diagnostic> {
     let bad = |message: &str| Diagnostic::error("bad-socket", message);
-    let Some(keys) = socket.as_mapping() else {
-        return Some(bad("an entry of `sockets` must be a mapping").at(socket.span, "").help(SOCKET_HELP));
-    };
-    let unknown = keys.iter().find(|(key, _)| !SOCKET.contains(key) && !key.starts_with("x-"));
-    if let Some((key, entry)) = unknown {
-        let help = closest(key, SOCKET).map_or_else(|| SOCKET_HELP.to_owned(), |near| format!("did you mean `{near}`?"));
-        let message = format!("a socket has no attribute `{key}`");
-        return Some(Diagnostic::error("unknown-key", message).at(entry.key_span, "").help(help));
-    }
     match (keys.entry("tcp"), keys.entry("unix")) {
         (Some(tcp), None) => bad_address(tcp),
         (None, Some(unix)) => bad_path(unix),
         (Some(_), Some(unix)) => {
             Some(bad("a socket listens at `tcp` or at `unix`, not at both").at(unix.key_span, "").help("make it two entries"))
         }
+        // A key that is none was meant to be its address.
+        (None, None) if keys.iter().any(|(key, _)| !SOCKET.contains(&key) && !key.starts_with("x-")) => None,
         (None, None) => Some(bad("a socket needs an address").at(socket.span, "").help(SOCKET_HELP)),
     }
-    .or_else(|| bad_name(keys))
 }
 
 fn bad_address(entry: &Entry) -> Option<Diagnostic> {
@@ -191,7 +169,7 @@ mod tests {
         let tree = parse::parse(source, text, &mut Diagnostics::default()).unwrap().remove(0);
         let root = tree.as_mapping().unwrap();
         let mut diagnostics = Diagnostics::default();
-        check("a", root.entry("a").unwrap(), &mut diagnostics);
+        check(root.get("a").unwrap(), &mut diagnostics);
         let place = |diagnostic: &Diagnostic| {
             let span = diagnostic.labels[0].span;
             text[span.start as usize..span.end as usize].to_owned()
@@ -207,7 +185,7 @@ mod tests {
             ("{overlap: kill}", Some("{overlap: kill}")),
             ("{cron: '0 3 * * *', every: 10m}", Some("every")),
             ("{every: 10ms}", Some("10ms")),
-            ("10m", Some("10m")),
+            ("{cron: '0 3 * *'}", Some("'0 3 * *'")),
         ] {
             let expected: Vec<_> = expected.into_iter().map(|place| ("bad-schedule", place.to_owned())).collect();
             assert_eq!(said(&format!("a: {{schedule: {schedule}}}")), expected, "{schedule}");
@@ -261,7 +239,9 @@ mod tests {
             ("{tcp: 'localhost:0'}", Some(("bad-socket", "'localhost:0'"))),
             ("{tcp: 'a:1', unix: /b}", Some(("bad-socket", "unix"))),
             ("{name: 'a b', unix: /b}", Some(("bad-socket", "'a b'"))),
-            ("{prot: 80}", Some(("unknown-key", "prot"))),
+            ("{name: web}", Some(("bad-socket", "{name: web}"))),
+            // Told by whoever looks at keys.
+            ("{prot: 80}", None),
             (&long, Some(("bad-socket", &long[7..long.len() - 1]))),
         ] {
             let expected: Vec<_> = expected.into_iter().map(|(code, place)| (code, place.to_owned())).collect();

@@ -14,6 +14,8 @@ pub(super) struct Found<'a> {
     pub wrong: &'a mut Diagnostics,
     /// What only forbids a start.
     pub unstartable: &'a mut Diagnostics,
+    /// Whether a part of the stack could not be read, so that what is not here may be there.
+    pub is_partial: bool,
 }
 
 /// More findings than this are not all read, and in thousands of them a search for what was meant takes its time.

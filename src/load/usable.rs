@@ -9,11 +9,12 @@ use std::fmt::Display;
 use super::place::Place;
 use super::told::bad_value;
 use crate::base::bytes;
-use crate::base::diagnostic::Diagnostics;
+use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::duration;
 use crate::base::source::Span;
 use crate::base::suggest::closest;
 use crate::model::kernel;
+use crate::model::pattern;
 use crate::model::process::{fill_port, fill_replica};
 use crate::yaml::node::{Entry, Mapping, Node, Value};
 
@@ -22,11 +23,13 @@ pub(super) fn check(service: &str, entry: &Entry, process: bool, diagnostics: &m
     let section = Place::ROOT.key(if process { "processes" } else { "services" });
     let mut judge = Judge { place: section.key(service), service: &entry.node, diagnostics };
     judge.health();
+    judge.watch_rules(process);
     if process {
         judge.characters();
         judge.environment();
         judge.commands();
         judge.life();
+        judge.files();
         judge.limits();
         judge.rights();
         judge.surroundings();
@@ -184,12 +187,43 @@ impl<'a> Judge<'a> {
                 self.bad(&["keep"], node.span, format!("`{name}` is not the name of a program"), help);
             }
         }
+    }
+
+    /// A rule of a container whose pattern cannot be read is one for Compose too, which leaves the pattern out.
+    fn watch_rules(&mut self, process: bool) {
         let rules = self.get("develop").and_then(|develop| develop.get("watch")).and_then(Node::as_sequence);
-        for action in rules.unwrap_or_default().iter().filter_map(|rule| rule.get("action")) {
-            let word = action.as_text().unwrap_or_default();
-            if word != "restart" {
-                let help = "write `restart`: a process sees your files as they are, nothing has to be copied or built";
-                self.bad(&["develop", "watch", "action"], action.span, format!("`{word}` means nothing for a process"), help);
+        for rule in rules.unwrap_or_default() {
+            if let Some(action) = rule.get("action").filter(|_| process) {
+                let word = action.as_text().unwrap_or_default();
+                if word != "restart" {
+                    let help = "write `restart`: a process sees your files as they are, nothing has to be copied or built";
+                    self.bad(&["develop", "watch", "action"], action.span, format!("`{word}` means nothing for a process"), help);
+                }
+            }
+            for key in ["ignore", "include"] {
+                for node in rule.get(key).and_then(Node::as_sequence).unwrap_or_default() {
+                    let text = node.as_text().unwrap_or_default();
+                    let Some(fault) = pattern::fault_of_watch(text) else { continue };
+                    let why = format!("`{text}` is not a pattern: {fault}");
+                    if process {
+                        self.bad(&["develop", "watch", key], node.span, why, PATTERN_HELP);
+                    } else {
+                        let message = format!("`{}.develop.watch.{key}`: {why}; nothing is left out by it", self.place);
+                        self.diagnostics.push(Diagnostic::warning("bad-value", message).at(node.span, "").help(PATTERN_HELP));
+                    }
+                }
+            }
+        }
+    }
+
+    fn files(&mut self) {
+        for key in ["inputs", "outputs"] {
+            for node in self.list(key) {
+                if let Some((span, text)) = text_of(Some(node)).filter(|(_, text)| text.contains(pattern::WILD))
+                    && let Err(fault) = pattern::of_files(&text)
+                {
+                    self.bad(&[key], span, format!("`{text}` is not a pattern of files: {fault}"), PATTERN_HELP);
+                }
             }
         }
     }
@@ -309,6 +343,8 @@ fn with_a_zero<'n>(node: &'n Node, found: &mut Vec<&'n Node>) {
         Value::Mapping(mapping) => mapping.iter().for_each(|(_, entry)| with_a_zero(&entry.node, found)),
     }
 }
+
+const PATTERN_HELP: &str = "put a backslash before what is meant as it is, as in `\\[`";
 
 /// Those that keep lines in files of this host, as we do; others would send them elsewhere.
 const FILE_DRIVERS: [&str; 2] = ["json-file", "local"];
@@ -459,6 +495,26 @@ mod tests {
                 "processes.a.healthcheck.http.headers`: `X Y: z` cannot be sent as a header",
             ),
             ("healthcheck: {test: [CMD]}", "CMD", "processes.a.healthcheck.test`: nothing follows `CMD`"),
+            (
+                "inputs: ['a[b', c]",
+                "'a[b'",
+                "processes.a.inputs`: `/app/a[b` is not a pattern of files: unclosed character class; missing ']'",
+            ),
+            (
+                "outputs: '{a,b'",
+                "'{a,b'",
+                "processes.a.outputs`: `/app/{a,b` is not a pattern of files: unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?)",
+            ),
+            (
+                "develop: {watch: [{path: ., action: restart, ignore: ['*.o', '[z-a]']}]}",
+                "'[z-a]'",
+                "processes.a.develop.watch.ignore`: `[z-a]` is not a pattern: invalid range; 'z' > 'a'",
+            ),
+            (
+                "develop: {watch: [{path: ., action: restart, include: '{a'}]}",
+                "'{a'",
+                "processes.a.develop.watch.include`: `{a` is not a pattern: unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?)",
+            ),
             ("environment: {'A=B': c}", "'A=B'", "processes.a.environment`: `A=B` cannot be the name of a variable"),
             ("working_dir: \"a\\0b\"", "\"a\\0b\"", "processes.a`: a text holds a NUL character"),
             ("command: ' '", "' '", "processes.a.command`: nothing to run"),
@@ -512,5 +568,9 @@ mod tests {
     fn of_a_container_only_our_own_probes_are_looked_at() {
         assert_eq!(said("services", "stop_signal: SIGTREM"), []);
         assert_eq!(said("services", "healthcheck: {tcp: 'localhost:http'}").len(), 1);
+        // Compose takes any pattern, and so the file is none that could not be started.
+        let text = "services: {a: {image: x, develop: {watch: [{path: ., action: rebuild, ignore: ['{a']}]}}}\n";
+        let loaded = load(&[("compose.yaml", text)]);
+        assert!(!loaded.diagnostics.has_errors() && loaded.diagnostics.len() == 1, "{:?}", loaded.diagnostics);
     }
 }

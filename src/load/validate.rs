@@ -5,9 +5,12 @@ use std::collections::{HashMap, HashSet};
 use super::consistent;
 use super::print::uses;
 use super::profiles::Selection;
+use super::schema::{CONTAINER, PROCESS};
 use super::told::{Found, meant};
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::source::Span;
+use crate::base::suggest::closest;
+use crate::model::pattern;
 use crate::yaml::node::{Entry, Mapping, Node};
 
 /// Looks at the whole, merged tree.
@@ -19,17 +22,21 @@ pub(super) fn check(root: &Node, selection: &Selection, env: &str, directory: &s
         })
         .filter(|(_, entry, _)| !entry.node.is_null())
         .collect();
+    // Of a name that is there twice the container counts: what is wrong with that is told, and the rest is looked at.
     let by_name: HashMap<&str, (&Entry, bool)> =
-        services.iter().map(|(name, entry, process)| (*name, (*entry, *process))).collect();
+        services.iter().rev().map(|(name, entry, process)| (*name, (*entry, *process))).collect();
     two_kinds(root, ("processes", "a process"), found.wrong);
     two_kinds(root, ("jobs", "a job"), found.wrong);
-    jobs(root, selection, &by_name, found.wrong);
+    jobs(root, selection, &by_name, found);
     for (name, entry, process) in services.iter().filter(|(name, ..)| selection.is_on(name)) {
         has_something_to_run(name, entry, *process, found.wrong);
-        dependencies(name, entry, &by_name, root, selection, found.wrong);
-        references(name, entry, root, found.wrong);
+        dependencies(name, entry, &by_name, root, selection, found);
+        if !found.is_partial {
+            references(name, entry, root, found.wrong);
+        }
         consistent::service(name, entry, *process, found.wrong);
-        super::supervised::check(name, entry, found.wrong);
+        super::supervised::check(&entry.node, found.wrong);
+        super::startable::replicas(name, entry, found);
         if !process {
             super::startable::container(name, entry, root, found);
         }
@@ -57,7 +64,9 @@ fn two_kinds(root: &Node, (section_name, what): (&str, &str), diagnostics: &mut 
 }
 
 /// What jobs depend on is a service or a job, and only jobs depend on jobs.
-fn jobs(root: &Node, selection: &Selection, services: &HashMap<&str, (&Entry, bool)>, diagnostics: &mut Diagnostics) {
+fn jobs(root: &Node, selection: &Selection, services: &HashMap<&str, (&Entry, bool)>, found: &mut Found<'_>) {
+    let is_partial = found.is_partial;
+    let diagnostics = &mut *found.wrong;
     let Some(jobs) = root.get("jobs").and_then(Node::as_mapping) else { return };
     let edges = |entry: &Entry| entry.node.get("depends_on").and_then(Node::as_mapping).cloned().unwrap_or_default();
     for (name, entry) in jobs.iter().filter(|(name, _)| selection.has_job(name)) {
@@ -68,7 +77,7 @@ fn jobs(root: &Node, selection: &Selection, services: &HashMap<&str, (&Entry, bo
         }
         for (dependency, edge) in edges(entry) {
             let required = edge.node.get("required").and_then(Node::as_text) != Some("false");
-            if required && !jobs.contains(&dependency) && !services.contains_key(dependency.as_str()) {
+            if required && !is_partial && !jobs.contains(&dependency) && !services.contains_key(dependency.as_str()) {
                 let message = format!("the job `{name}` depends on `{dependency}`, which is neither a service nor a job");
                 let fault = Diagnostic::error("unknown-service", message).at(edge.key_span, "nothing of this name");
                 let near = meant(&dependency, || sorted(services), diagnostics);
@@ -84,17 +93,22 @@ fn has_something_to_run(name: &str, entry: &Entry, process: bool, diagnostics: &
         // What it was to be made from had a fault, which is told.
         return;
     }
-    if process && !has("command") && !has("entrypoint") {
-        diagnostics
-            .push(Diagnostic::error("nothing-to-run", format!("the process `{name}` has no `command`")).at(entry.key_span, ""));
+    let wanted: &[&str] = if process { &["command", "entrypoint"] } else { &["image", "build", "provider"] };
+    let known = if process { &PROCESS } else { &CONTAINER };
+    let keys = entry.node.as_mapping().into_iter().flat_map(Mapping::iter).map(|(key, _)| key);
+    let mut strangers = keys.filter(|key| known.get(key).is_none() && !key.starts_with("x-"));
+    if wanted.iter().any(|key| has(key)) || strangers.any(|key| closest(key, wanted.iter().copied()).is_some()) {
+        // Under a wrong name, it is told.
+        return;
     }
-    if !process && !has("image") && !has("build") && !has("provider") {
-        diagnostics.push(
-            Diagnostic::error("nothing-to-run", format!("the service `{name}` has neither `image` nor `build`"))
-                .at(entry.key_span, "")
-                .help("a native process belongs under `processes:`"),
-        );
-    }
+    let fault = if process {
+        Diagnostic::error("nothing-to-run", format!("the process `{name}` has no `command`")).at(entry.key_span, "")
+    } else {
+        Diagnostic::error("nothing-to-run", format!("the service `{name}` has neither `image` nor `build`"))
+            .at(entry.key_span, "")
+            .help("a native process belongs under `processes:`")
+    };
+    diagnostics.push(fault);
 }
 
 fn dependencies(
@@ -103,13 +117,15 @@ fn dependencies(
     services: &HashMap<&str, (&Entry, bool)>,
     root: &Node,
     selection: &Selection,
-    diagnostics: &mut Diagnostics,
+    found: &mut Found<'_>,
 ) {
+    let is_partial = found.is_partial;
+    let diagnostics = &mut *found.wrong;
     for (dependency, edge) in entry.node.get("depends_on").and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter) {
         let required = edge.node.get("required").and_then(Node::as_text) != Some("false");
         let known = services.get(dependency);
         match known {
-            None if required => {
+            None if required && !is_partial => {
                 let is_job = root.get("jobs").is_some_and(|jobs| jobs.get(dependency).is_some());
                 let what = if is_job { "a job: only jobs depend on jobs" } else { "not a service" };
                 let message = format!("`{name}` depends on `{dependency}`, which is {what}");
@@ -272,6 +288,11 @@ fn fixed_ports(services: &[(&str, &Entry, bool)], selection: &Selection, diagnos
 /// An entry of `owns` that could take another environment's things.
 fn owned(root: &Node, env: &str, directory: &str, diagnostics: &mut Diagnostics) {
     for entry in root.get("owns").and_then(Node::as_sequence).unwrap_or_default() {
+        let unfit = diagnostics.len();
+        patterns_of_owned(entry, diagnostics);
+        if diagnostics.len() > unfit {
+            continue;
+        }
         let mut texts = Vec::new();
         collect(entry, &mut texts);
         let paths = entry.as_mapping().and_then(|entry| entry.get("paths")).and_then(Node::as_text);
@@ -313,6 +334,34 @@ fn holds(text: &str, part: &str, joins_before: impl Fn(char) -> bool, joins_afte
         let (before, after) = (text[..at].chars().next_back(), text[at + part.len()..].chars().next());
         !before.is_some_and(&joins_before) && !after.is_some_and(&joins_after)
     })
+}
+
+/// What `down` could not look for.
+fn patterns_of_owned(entry: &Node, diagnostics: &mut Diagnostics) {
+    let mut bad = |keys: &str, node: &Node, why: &str, help: &str| {
+        let message = format!("`owns.{keys}`: {why}");
+        diagnostics.push(Diagnostic::error("bad-value", message).at(node.span, "").help(help));
+    };
+    let help = "put a backslash before what is meant as it is, as in `\\[`";
+    for (key, of_kind) in entry.as_mapping().into_iter().flat_map(Mapping::iter) {
+        let name = of_kind.node.get("name").filter(|_| key != "paths");
+        if let Some(name) = name
+            && let Some(Err(fault)) = name.as_text().map(pattern::of_names)
+        {
+            let why = format!("`{}` is not a pattern of names: {fault}", name.as_text().unwrap_or_default());
+            bad(&format!("{key}.name"), name, &why, help);
+        }
+        if key == "paths"
+            && let Some(text) = of_kind.node.as_text().filter(|text| text.contains(pattern::WILD))
+            && let Err(fault) = pattern::of_files(text)
+        {
+            bad(key, &of_kind.node, &format!("`{text}` is not a pattern of files: {fault}"), help);
+        }
+        if let Some(mounts) = of_kind.node.get("mounts").filter(|_| key != "containers") {
+            let help = "know them by `label` or `name`";
+            bad(&format!("{key}.mounts"), mounts, "only containers are known by what they mount", help);
+        }
+    }
 }
 
 /// Whether a path is neither the stack's directory, nor all that lies in it, nor above it.

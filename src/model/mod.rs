@@ -15,6 +15,7 @@ pub mod kernel;
 pub mod mount;
 pub mod network;
 pub mod owned;
+pub mod pattern;
 pub mod port;
 pub mod process;
 pub mod requires;

@@ -18,6 +18,9 @@ use super::watch::WatchRule;
 use crate::base::duration;
 use crate::base::name::ServiceName;
 
+/// The most replicas that one service can have. Compose has no limit, and goes on until the host has no more to give.
+pub const MAX_REPLICAS: u32 = 10_000;
+
 /// One entry under `services:` or `processes:`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Service {

@@ -9,10 +9,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::GlobMatcher;
 use sha2::{Digest, Sha256};
 
 use super::ignored::is_ignored;
+use crate::model::pattern;
 use crate::plan::hash::hex;
 
 /// The content hashes of all files that the globs name, absolute paths. A directory stands for all files below it, without
@@ -105,15 +106,13 @@ enum Skip {
 
 /// The existing paths that a glob matches.
 fn matches(glob: &str, skip: Skip) -> io::Result<Vec<PathBuf>> {
-    let Some(magic) = glob.find(['*', '?', '[', '{']) else {
+    let Some(magic) = glob.find(pattern::WILD) else {
         return Ok(metadata(Path::new(glob))?.map(|_| PathBuf::from(glob)).into_iter().collect());
     };
     let base = &glob[..glob[..magic].rfind('/').map_or(0, |slash| slash + 1)];
     let rest = &glob[base.len()..];
     let search = Search {
-        matcher: (GlobBuilder::new(glob).literal_separator(true).build())
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?
-            .compile_matcher(),
+        matcher: (pattern::of_files(glob)).map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?.compile_matcher(),
         // A brace may hold a slash, `**` any number of them.
         depth: if rest.contains("**") || rest.contains('{') { usize::MAX } else { rest.split('/').count() },
         skip,

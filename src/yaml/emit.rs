@@ -35,9 +35,19 @@ fn convert(node: &Node, from_text: fn(&str) -> Yaml) -> Yaml {
 /// Begins a text that must stand in quotes. `serde_yaml` has no way to ask for them, but it quotes what begins with a space.
 const QUOTED: &str = " \u{E000}quoted\u{E001}";
 
-/// A text; the few that `serde_yaml` would leave without quotes though Compose reads something else in them (`1_000`, `<<`) are marked.
+/// Whether go-yaml would take a text without quotes for a point in time (`2006-1-2`, and what may follow it).
+fn is_date(text: &str) -> bool {
+    let date = text.split(['T', 't', ' ']).next().unwrap_or_default();
+    let digits: Vec<usize> =
+        date.split('-').map(|part| if part.bytes().all(|byte| byte.is_ascii_digit()) { part.len() } else { 0 }).collect();
+    matches!(digits[..], [4, 1..=2, 1..=2])
+}
+
+/// A text; the few that `serde_yaml` would leave without quotes though Compose reads something else in them (`1_000`, `<<`, a date) are
+/// marked.
 fn unmistakable(text: &str) -> Yaml {
-    let is_text = matches!(scalar::resolve(text), Value::Scalar(Scalar { kind: Kind::Text, .. })) && text != "<<";
+    let is_text =
+        matches!(scalar::resolve(text), Value::Scalar(Scalar { kind: Kind::Text, .. })) && text != "<<" && !is_date(text);
     if is_text || serde_yaml::to_string(text).is_ok_and(|written| written.starts_with(['\'', '"'])) {
         return text.into();
     }
@@ -152,6 +162,23 @@ mod tests {
             r#"{"b":1.1,"a":"1.10","n":16,"big":18446744073709551615,"yes":"yes","z":null,"null":["a",{"x":".inf"},"1_000"]}"#
         );
         assert_eq!(to_json(&node), format!("{:#}\n", json_value(&node)));
+    }
+
+    #[test]
+    fn what_another_reader_would_take_for_something_else_stands_in_quotes() {
+        for (text, expected) in [
+            ("2001-12-14", "'2001-12-14'"),
+            ("2001-1-2t21:59:43.10-05:00", "'2001-1-2t21:59:43.10-05:00'"),
+            ("2001-12-14 21:59:43", "'2001-12-14 21:59:43'"),
+            ("2001-12-14x", "2001-12-14x"),
+            ("8000-8010", "8000-8010"),
+            ("1_000", "'1_000'"),
+            ("<<", "'<<'"),
+            ("0777", "'0777'"),
+        ] {
+            let span = Span { source: SourceId(0), start: 0, end: 0 };
+            assert_eq!(to_yaml(&Node::text(text, span)).trim_end(), expected);
+        }
     }
 
     fn trees() -> impl Strategy<Value = Yaml> {

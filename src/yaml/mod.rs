@@ -3,6 +3,7 @@
 //! Knows YAML, not Compose: which keys there are and what they mean is `load`'s business.
 
 pub mod decode;
+mod deep;
 pub mod emit;
 mod events;
 mod lenient;

@@ -74,7 +74,6 @@ pub(super) fn fault(source: SourceId, text: &str, at: u32, info: &str, open: &[S
             let start = start + (end - start - text[start..end].trim_start().len());
             invalid("expected `: ` after a key").at(span(start, end), "")
         }
-        ("recursion limit exceeded", _) => invalid("nested too deep").at(here, ""),
         ("misplaced bracket", _) => invalid("this bracket closes nothing").at(here, ""),
         ("invalid trailing content after double-quoted scalar", _) => {
             invalid("more text after the closing quote").at(here, "").help("put the whole value in quotes")

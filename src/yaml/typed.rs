@@ -1,40 +1,117 @@
 //! Tree → a type of the model, with the place and the user's words when it does not fit.
 
+use std::borrow::Cow;
+
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment as Step;
 
 use super::emit::yaml_value;
-use super::node::Node;
+use super::node::{Node, Value};
 use super::path::{Path, Segment};
 use super::read::Reading;
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 
-/// Makes a `T` of the tree. What does not fit is told under `code`, at the value that does not.
+/// Makes a `T` of the tree. What does not fit is told under `code`, each at its place.
 pub fn typed<T: DeserializeOwned>(node: &Node, code: &'static str, diagnostics: &mut Diagnostics) -> Option<T> {
-    typed_at(&Path::root(), node, code, diagnostics)
+    let (value, faults) = typed_all(&Path::root(), node, code);
+    let value = value.filter(|_| faults.is_empty());
+    diagnostics.extend(faults);
+    value
 }
 
-/// As [`typed`], for a part of a tree: messages name the value with the path of that part before it.
-pub fn typed_at<T: DeserializeOwned>(at: &Path, node: &Node, code: &'static str, diagnostics: &mut Diagnostics) -> Option<T> {
+/// The most faults of one value that are looked for.
+const MAX_FAULTS: usize = 50;
+
+/// What can be made of a part of a tree, and what does not fit: messages name the value with the path of that part before it. What
+/// does not fit is taken out and the rest is looked at again, so a later fault may be no more than that something is missing; its
+/// place then covers the earlier one's.
+pub fn typed_all<T: DeserializeOwned>(at: &Path, node: &Node, code: &'static str) -> (Option<T>, Vec<Diagnostic>) {
+    let mut rest = Cow::Borrowed(node);
+    let mut faults = Vec::new();
+    // Where what was taken out stood, in the tree as it was.
+    let mut gone: Vec<Path> = Vec::new();
+    while faults.len() < MAX_FAULTS {
+        let unfit = match attempt(&rest) {
+            Ok(value) => return (Some(value), faults),
+            Err(unfit) => unfit,
+        };
+        let path = as_it_was(&unfit.path, &gone);
+        faults.push(unfit.told(at, &path, &rest, code));
+        if !take_out(&unfit.path, rest.to_mut()) {
+            break;
+        }
+        gone.push(path);
+    }
+    (None, faults)
+}
+
+/// Takes away the value at a path, which is not the whole tree.
+fn take_out(path: &Path, root: &mut Node) -> bool {
+    let mut above = path.clone();
+    let last = above.pop();
+    match (above.get_mut(root).map(|node| &mut node.value), last) {
+        (Some(Value::Mapping(mapping)), Some(Segment::Key(key))) => mapping.remove(&key).is_some(),
+        (Some(Value::Sequence(items)), Some(Segment::Index(index))) if index < items.len() => {
+            items.remove(index);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// A path of a tree from which these values were taken out, in the tree as it was: indices behind them were higher.
+fn as_it_was(path: &Path, gone: &[Path]) -> Path {
+    let mut result = Path::root();
+    for step in path.segments() {
+        let Segment::Index(index) = step else {
+            result.push(step.clone());
+            continue;
+        };
+        let beside = gone.iter().filter_map(|path| match path.segments() {
+            [above @ .., Segment::Index(index)] if above == result.segments() => Some(*index),
+            _ => None,
+        });
+        let mut before: Vec<usize> = beside.collect();
+        before.sort_unstable();
+        let index = before.into_iter().fold(*index, |index, gone| if gone <= index { index + 1 } else { index });
+        result.push(Segment::Index(index));
+    }
+    result
+}
+
+/// What does not fit.
+struct Unfit {
+    /// The value, or the nearest above it that is there.
+    path: Path,
+    /// In serde's words.
+    error: String,
+}
+
+impl Unfit {
+    fn told(&self, at: &Path, shown: &Path, root: &Node, code: &'static str) -> Diagnostic {
+        let culprit = self.path.nearest(root);
+        let whole: Path = at.segments().iter().chain(shown.segments()).cloned().collect();
+        let message = words(&self.error, culprit);
+        let message = if whole.segments().is_empty() { message } else { format!("`{whole}` {message}") };
+        Diagnostic::error(code, message).at(culprit.span, "")
+    }
+}
+
+fn attempt<T: DeserializeOwned>(node: &Node) -> Result<T, Unfit> {
     if let Ok(value) = T::deserialize(Reading(node)) {
-        return Some(value);
+        return Ok(value);
     }
     // What does not fit, and where, is found out by going over it again.
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(yaml_value(node), &mut track);
     // In our files a choice is a mapping with one key (`{hex: 32}`); serde_yaml alone would want a tag (`!hex 32`).
-    match serde_yaml::with::singleton_map_recursive::deserialize(tracked) {
-        Ok(value) => Some(value),
-        Err(error) => {
-            let below: Path = track.path().iter().filter_map(segment).collect();
-            let culprit = below.nearest(node);
-            let whole: Path = at.segments().iter().chain(below.segments()).cloned().collect();
-            let message = words(&error.to_string(), culprit);
-            let message = if whole.segments().is_empty() { message } else { format!("`{whole}` {message}") };
-            diagnostics.push(Diagnostic::error(code, message).at(culprit.span, ""));
-            None
+    serde_yaml::with::singleton_map_recursive::deserialize(tracked).map_err(|error| {
+        let mut path: Path = track.path().iter().filter_map(segment).collect();
+        while path.get(node).is_none() {
+            path.pop();
         }
-    }
+        Unfit { path, error: error.to_string() }
+    })
 }
 
 fn segment(step: &Step) -> Option<Segment> {
@@ -132,10 +209,8 @@ mod tests {
     }
 
     fn check(text: &str, expect: &str) {
-        let mut diagnostics = Diagnostics::default();
-        let node = parse(SourceId(0), text, &mut diagnostics).unwrap().remove(0);
-        assert!(typed_at::<Example>(&Path::root().key("services"), &node, "bad-value", &mut diagnostics).is_none(), "{text}");
-        let found = diagnostics.into_iter().next().unwrap();
+        let node = parse(SourceId(0), text, &mut Diagnostics::default()).unwrap().remove(0);
+        let found = typed_all::<Example>(&Path::root().key("services"), &node, "bad-value").1.remove(0);
         let span = found.labels[0].span;
         assert_eq!(format!("{} @ {}", found.message, &text[span.start as usize..span.end as usize]), expect, "{text}");
     }
@@ -156,5 +231,29 @@ mod tests {
         ] {
             check(text, expect);
         }
+    }
+
+    #[test]
+    fn one_fault_does_not_hide_another() {
+        let text = "{port: x, list: [a, [b], c, {d: e}], map: {a: yes, b: true}, word: left, needed: true}";
+        let node = parse(SourceId(0), text, &mut Diagnostics::default()).unwrap().remove(0);
+        let (value, faults) = typed_all::<Example>(&Path::root().key("web"), &node, "bad-value");
+        let told: Vec<&str> = faults.iter().map(|fault| fault.message.as_str()).collect();
+        assert_eq!(
+            told,
+            [
+                "`web.port` must be a whole number from 0 to 65535, not text `x`",
+                "`web.list[1]` must be text, not a list",
+                "`web.list[3]` must be text, not a mapping",
+                "`web.map.a` must be `true` or `false`, not text `yes`",
+                "`web.word` cannot be `left`, only `up` or `down`",
+            ]
+        );
+        let value = value.unwrap();
+        assert_eq!((value.list, value.map.len(), value.needed), (vec!["a".to_owned(), "c".to_owned()], 1, true));
+        // What has to be there cannot be taken out.
+        let node = parse(SourceId(0), "{needed: x}", &mut Diagnostics::default()).unwrap().remove(0);
+        let (value, faults) = typed_all::<Example>(&Path::root(), &node, "bad-value");
+        assert!(value.is_none() && faults.len() == 2 && faults[1].labels[0].span == node.span, "{faults:?}");
     }
 }

@@ -32,6 +32,63 @@ fn up(stack: &str) -> Sandbox {
     sandbox
 }
 
+/// Rules that Compose's own reader goes by, each seen with it: `$$`, texts that YAML 1.1 takes for something else, names without a value.
+#[test]
+fn what_config_prints_is_a_stack_file_that_comes_to_the_same() {
+    let sandbox = Sandbox::new(
+        r#"
+name: demo
+services:
+  web:
+    image: x
+    command: [sh, -c, "echo $$HOME ${A:-$$B} '#'"]
+    environment: {DAY: '2001-12-14', MODE: '0777', WORD: 'yes', N: '1_000', NONE: , EMPTY: '', LINES: "a\nb\n", T: '~', K: ': '}
+    labels: {on: '<<', '1': 'true'}
+    stop_grace_period: 90s
+    profiles: []
+networks: {default: {name: plain}}
+"#,
+    );
+    let printed = sandbox.ok(&["config"]);
+    insta::assert_snapshot!(printed, @r"
+    name: demo
+    services:
+      web:
+        command:
+        - sh
+        - -c
+        - echo $$HOME $$B '#'
+        environment:
+          DAY: '2001-12-14'
+          MODE: '0777'
+          WORD: yes
+          N: '1_000'
+          NONE: null
+          EMPTY: ''
+          LINES: |
+            a
+            b
+          T: '~'
+          K: ': '
+        image: x
+        labels:
+          on: '<<'
+          '1': 'true'
+        networks:
+          default: null
+        stop_grace_period: 1m30s
+    networks:
+      default:
+        name: plain
+    ");
+    sandbox.write("again.yaml", &printed);
+    assert_eq!(sandbox.ok(&["-f", "again.yaml", "config"]), printed);
+    let json = |line: &[&str]| serde_json::from_str::<serde_json::Value>(&sandbox.ok(line)).unwrap();
+    let read = json(&["-f", "again.yaml", "config", "--format", "json"]);
+    assert_eq!(read, json(&["config", "--format", "json"]));
+    assert_eq!(read["services"]["web"]["command"][2], "echo $$HOME $$B '#'");
+}
+
 #[test]
 fn down_is_not_back_before_a_child_that_ignores_the_signal_is_gone() {
     let sandbox = up("

@@ -126,6 +126,10 @@ fn a_value_that_cannot_be_is_refused() {
         "up --scale web",
         "up --scale web=many",
         "up --scale wbe=2",
+        "up --dry-run --scale wbe=2",
+        "create --scale wbe=2",
+        "up --scale web=10000000",
+        "scale web=10000000",
         "up --wait-timeout 3",
         "up -d --wait --abort-on-container-exit",
         "up --force-recreate --no-recreate",
@@ -181,9 +185,11 @@ fn a_directory_without_a_stack_file_is_told_from_a_wrong_one() {
     sandbox.write("broken.yaml", "name: other\nprocesses: {web: {comand: run}}\n");
     sandbox.write("torn.yaml", "processes: {web: [\n");
     sandbox.write("empty.yaml", "");
-    let files = ["folder", "nonesuch.yaml", "broken.yaml", "torn.yaml", "empty.yaml"];
-    let lines =
-        files.iter().flat_map(|file| ["config -q", "up -d", "plan", "run web true"].map(|line| format!("-f {file} {line}")));
+    sandbox.write("bad.env", "A=1\nTWO WORDS=1\n");
+    let files = ["folder", "nonesuch.yaml", "broken.yaml", "torn.yaml", "empty.yaml", "--env-file bad.env -f broken.yaml"];
+    let lines = files.iter().flat_map(|file| {
+        ["config -q", "up -d", "plan", "run web true"].map(|line| format!("-f {file} {line}").replace("-f --", "--"))
+    });
     insta::assert_snapshot!("wrong_stack_file", said(&sandbox, "", lines));
 }
 

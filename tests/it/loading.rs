@@ -118,6 +118,93 @@ fn other_tools_files_are_stacks() {
     assert_eq!(outcome.at("/processes/web/command"), &json!("./serve $PORT"));
 }
 
+#[test]
+fn all_mistakes_are_told_in_one_run() {
+    let text = r#"include: [more.yaml]
+requires: [{tool: 5}, {docker: [x]}]
+generate: {KEY: {hex: many}}
+owns: [{containers: {name: "a["}}]
+services:
+  web:
+    image: nginx
+    imag: nginx
+    tty: true
+    tty: true
+    stop_grace_period: soon
+    depends_on: [databse, a]
+    networks: [front]
+    env_file: none.env
+    healthcheck: {tcp: nowhere}
+  api: {extends: wev, image: "x:${TAG:?which}", mem_limit: "${LIMIT:?how much}"}
+  a: {image: x, depends_on: [b], network_mode: host, networks: [default]}
+  b: {image: x, depends_on: [a]}
+  none: {}
+processes:
+  job: {command: x, schedule: {cron: "0 3 * *", overlap: never}, sockets: [{tcp: "80"}, {unix: /s, name: "a b"}]}
+  make: {command: make, inputs: ["src/a["], stop_signal: SIGTREM}
+  empty: {environment: {A: 1}}
+  b: {command: x, image: y}
+configs: {c: {content: x, file: y}}
+networks: {default: {attachable: perhaps}}
+"#;
+    let files = Memory::of([("stack.yaml", text), ("more.yaml", "volumes: {v: {drivr: local}}\n")]);
+    let outcome = files.load(request(&[], &[]));
+    let lines: Vec<&str> = outcome.told.lines().filter(|line| line.starts_with("error")).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    error[wrong-kind]: `requires[0].tool` must be a mapping, not a number `5`
+    error[wrong-kind]: `requires[1].docker` must be a text, not a list
+    error[wrong-kind]: `generate.KEY.hex` must be a whole number, not text `many`
+    error[bad-value]: `owns.containers.name`: `a[` is not a pattern of names: unclosed character class; missing ']'
+    error[unknown-key]: a service has no attribute `imag`
+    error[duplicate-key]: the key `tty` is given twice
+    error[bad-value]: `services.web.stop_grace_period`: `soon` is not a duration
+    error[unknown-service]: `web` depends on `databse`, which is not a service
+    error[undefined]: `web` uses the network `front`, which is not defined
+    error[no-file]: there is no env file `/stack/none.env`
+    error[bad-value]: `services.web.healthcheck.tcp`: `nowhere` has no port from 1 to 65535
+    error[unknown-service]: there is no service `wev` to extend in `/stack/stack.yaml`
+    error[required-variable]: the required variable `TAG` is not set: which
+    error[required-variable]: the required variable `LIMIT` is not set: how much
+    error[two-networks]: `a` has both `network_mode` and `networks`
+    error[cycle]: dependencies go round in a circle: a → b → a
+    error[nothing-to-run]: the service `none` has neither `image` nor `build`
+    error[bad-schedule]: `0 3 * *` is not a time of cron: it has 4 fields, not five; write minute, hour, day, month and weekday, as `0 3 * * *`
+    error[bad-value]: `processes.job.schedule.overlap`: `never` is not known
+    error[bad-socket]: `80` is not `host:port`
+    error[bad-socket]: `a b` cannot be the name of a socket
+    error[bad-value]: `processes.make.inputs`: `/stack/src/a[` is not a pattern of files: unclosed character class; missing ']'
+    error[bad-value]: `processes.make.stop_signal`: `SIGTREM` is not a signal
+    error[nothing-to-run]: the process `empty` has no `command`
+    error[two-kinds]: `b` is both a container and a process
+    error[container-only]: `image` means nothing for a process
+    error[config-source]: the config `c` has both `file` and `content`
+    error[bad-value]: `networks.default.attachable`: `perhaps` is neither true nor false
+    error[unknown-key]: a volume has no attribute `drivr`
+    "#);
+}
+
+#[test]
+fn a_mistake_is_told_once() {
+    for (text, code) in [
+        // What is not filled in cannot be judged.
+        ("services: {web: {image: x, stop_grace_period: \"${T:?how long}\"}}\n", "required-variable"),
+        ("services: {web: {image: x, ports: [\"${1}:80\"]}}\n", "bad-expression"),
+        ("services: {web: {image: x, depends_on: [\"${DB:?which}\"]}}\n", "required-variable"),
+        // What is not read may have what seems to be missing.
+        ("include: [none.yaml]\nservices: {web: {image: x, depends_on: [db], networks: [front]}}\n", "no-file"),
+        ("include: [broken.yaml]\nservices: {web: {image: x, depends_on: [db]}}\n", "invalid-yaml"),
+        ("services: {web: {image: x, depends_on: [db]}}\nprocesses: [db]\n", "wrong-kind"),
+        // The model would say the same in other words.
+        ("services: {web: {image: x, tty: 5}}\n", "wrong-kind"),
+        ("processes: {web: {command: x, sockets: [{tpc: 'h:80'}]}}\n", "unknown-key"),
+        ("processes: {job: {command: x, schedule: {cron: '* *'}}}\n", "bad-schedule"),
+        ("requires: [{tool: {nme: git}}]\nservices: {web: {image: x}}\n", "unknown-key"),
+    ] {
+        let outcome = Memory::of([("compose.yaml", text), ("broken.yaml", "services: [\n")]).load(request(&[], &[]));
+        assert_eq!(outcome.codes, [code], "{text}{}", outcome.told);
+    }
+}
+
 /// Seconds of processor time that this thread has used.
 fn spent() -> f64 {
     let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
@@ -152,7 +239,9 @@ fn hostile_files_are_refused_soon() {
     let cases: Vec<(&str, Texts, &str)> = vec![
         ("aliases of aliases", with(bomb(", ")), "too-large"),
         ("an endless alias", with("x-a: &a [*a]\n".to_owned()), "endless-alias"),
-        ("brackets in brackets", with(format!("x-a: {}", "[".repeat(100_000))), "invalid-yaml"),
+        ("brackets in brackets", with(format!("x-a: {}", "[".repeat(100_000))), "too-large"),
+        ("braces in braces", with(format!("x-a: {}{}", "{a: ".repeat(100_000), "}".repeat(100_000))), "too-large"),
+        ("anchors before anchors", with(format!("x-a: {}", "&a ".repeat(1 << 20))), "invalid-yaml"),
         ("lists in lists", with(format!("x-a:\n{}", "- ".repeat(100_000))), "too-large"),
         ("a long file", with(format!("x-a: {}\n", "a".repeat(5 << 20))), "too-large"),
         ("many values", with(format!("x-a:\n{}", "- a\n".repeat(400_000))), "too-large"),
@@ -274,11 +363,11 @@ fn deep_nesting_needs_no_deep_stack() {
     let lists = |depth: usize| format!("{WEB}x-a: {}1{}\n", "[".repeat(depth), "]".repeat(depth));
     let in_service =
         |depth: usize| format!("services: {{web: {{image: nginx, x-a: {}1{}}}}}\n", "{a: ".repeat(depth), "}".repeat(depth));
-    // The parser stops at 255 brackets.
-    for text in [lists(250), in_service(250)] {
+    // The parser counts 255 brackets. The stack is the one that a program begins with.
+    for text in [lists(250), in_service(250), lists(509), in_service(508)] {
         let twice = [("compose.yaml", text.clone()), ("over.yaml", text)];
         let load = move || Memory::of(twice).load(request(&["compose.yaml", "over.yaml"], &[]));
-        let outcome = std::thread::Builder::new().stack_size(2 << 20).spawn(load).unwrap().join().unwrap();
+        let outcome = std::thread::Builder::new().stack_size(8 << 20).spawn(load).unwrap().join().unwrap();
         assert_eq!(outcome.codes, [""; 0], "{}", outcome.told);
     }
 }

@@ -7,7 +7,6 @@ use bollard::query_parameters::{
     ListImagesOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, RemoveImageOptionsBuilder,
     RemoveVolumeOptions,
 };
-use globset::GlobBuilder;
 
 use super::connect::Link;
 use super::container::{Removal, remove_by_id};
@@ -17,6 +16,7 @@ use super::observe::{list_containers, name_of};
 use super::{Docker, error};
 use crate::base::name::EnvId;
 use crate::model::owned::{Owned, OwnedBy};
+use crate::model::pattern;
 use crate::plan::action::{Fault, Outcome};
 
 /// A thing that an environment owns.
@@ -98,8 +98,8 @@ impl std::fmt::Display for OwnedThing {
 }
 
 /// A matcher of whole names; in a name `/` is a character like any other.
-fn glob(pattern: &str) -> Result<impl Fn(&str) -> bool + use<>, Fault> {
-    let glob = GlobBuilder::new(pattern).build().map_err(|error| Fault::permanent(error.to_string()))?.compile_matcher();
+fn glob(name: &str) -> Result<impl Fn(&str) -> bool + use<>, Fault> {
+    let glob = pattern::of_names(name).map_err(Fault::permanent)?.compile_matcher();
     Ok(move |name: &str| glob.is_match(name))
 }
 

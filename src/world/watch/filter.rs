@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
+use crate::model::pattern::add_of_watch;
 use crate::model::watch::{Sources, WatchRule};
 use crate::world::docker::DockerIgnore;
 use crate::world::ignored;
@@ -35,12 +36,7 @@ impl Filter {
         let mut patterns = |list: &[String]| {
             let mut builder = GitignoreBuilder::new(&root);
             for pattern in list {
-                // As in `.dockerignore` a pattern begins at the watched path, unless it says `**/`.
-                let line = match pattern.strip_prefix('!') {
-                    Some(rest) => format!("!/{}", rest.trim_start_matches("./").trim_start_matches('/')),
-                    None => format!("/{}", pattern.trim_start_matches("./").trim_start_matches('/')),
-                };
-                if let Err(error) = builder.add_line(None, &line) {
+                if let Err(error) = add_of_watch(&mut builder, pattern) {
                     trouble = Some(format!("pattern `{pattern}` of its watch rule: {error}"));
                 }
             }
