@@ -178,7 +178,7 @@ impl Context {
     fn refuse_all(&self, request: &load::Request, head: &Head, first: (&Diagnostics, &SourceMap), files: &Sources) -> CliError {
         // Without a file of variables that is not there at all, much else would seem to be missing.
         let is_read = !head.files.is_empty() && first.0.sorted().iter().all(|found| !found.labels.is_empty());
-        let env = if is_read { self.env_of(head, envid::Purpose::Show).ok() } else { None };
+        let env = if is_read { self.env_of(head, envid::Purpose::Show).ok().map(|found| found.id) } else { None };
         let Some((env, state)) = env.and_then(|env| Some((env, self.state().ok()?))) else {
             return self.refuse(first.0, first.1);
         };
