@@ -154,10 +154,17 @@ pub(super) fn end_tests(env: Marker, unit: &UnitId) {
 struct UnderWay(Option<i32>);
 
 impl UnderWay {
-    fn enter(env: Option<Marker>, unit: Option<&UnitId>, root: Root) -> Self {
-        let (Some(env), Some(unit)) = (env, unit) else { return Self(None) };
-        UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner).push((env, unit.clone(), root));
-        Self(Some(root.leader))
+    /// Starts a command and enters it in one: who calls it off finds it, or comes before it began.
+    fn start(
+        env: Option<Marker>,
+        unit: Option<&UnitId>,
+        start: impl FnOnce() -> Result<(Child, Root), Fault>,
+    ) -> Result<(Child, Root, Self), Fault> {
+        let mut under_way = UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner);
+        let (child, root) = start()?;
+        let (Some(env), Some(unit)) = (env, unit) else { return Ok((child, root, Self(None))) };
+        under_way.push((env, unit.clone(), root));
+        Ok((child, root, Self(Some(root.leader))))
     }
 }
 
@@ -203,7 +210,7 @@ impl Running<'_> {
         launch.own_session = true;
         launch.limits.extend(self.marker.and_then(limits::marking));
         let no_descriptors = |error: io::Error| Fault::temporary(format!("open pipes for it: {error}"));
-        let (pipe, child) = {
+        let (pipe, child, root, _under_way) = {
             let null = File::open("/dev/null").map_err(no_descriptors)?;
             let (output, output_end) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| no_descriptors(errno.into()))?;
             let (error, error_end) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| no_descriptors(errno.into()))?;
@@ -211,7 +218,16 @@ impl Running<'_> {
                 Output::Log(_) => [Some(null.as_raw_fd()), Some(output_end.as_raw_fd()), Some(error_end.as_raw_fd())],
                 Output::Kept(_) => [Some(null.as_raw_fd()), Some(output_end.as_raw_fd()), Some(output_end.as_raw_fd())],
             };
-            let child = start(&launch).map_err(|error| explain(error, &launch))?;
+            let (child, root, under_way) = UnderWay::start(self.env, self.unit, || {
+                let child = start(&launch).map_err(|error| explain(error, &launch))?;
+                let root = Root {
+                    leader: child.pid,
+                    birth: Process::read(child.pid).map_or(0, |process| process.birth),
+                    // A session is enough to find most of a command's processes by; no process has this mark.
+                    marker: self.marker.unwrap_or(Marker::NONE),
+                };
+                Ok((child, root))
+            })?;
             let pipe = match (self.output, self.unit) {
                 (Output::Log(pump), Some(unit)) => {
                     pump.add(unit, Stream::Stdout, output);
@@ -220,15 +236,8 @@ impl Running<'_> {
                 }
                 (Output::Log(_) | Output::Kept(_), _) => Some(output),
             };
-            (pipe, child)
+            (pipe, child, root, under_way)
         };
-        let root = Root {
-            leader: child.pid,
-            birth: Process::read(child.pid).map_or(0, |process| process.birth),
-            // A session is enough to find most of a command's processes by; no process has this mark.
-            marker: self.marker.unwrap_or(Marker::NONE),
-        };
-        let _under_way = UnderWay::enter(self.env, self.unit, root);
         let deadline = self.timeout.map(clock::deadline);
         let mut kept = Kept::new(pipe, self.output);
         let timed_out = !kept.read_until_end(&child.pidfd, deadline);
