@@ -113,12 +113,14 @@ impl Context {
         }
         let state = self.state()?;
         let starts = matches!(purpose, Purpose::Start { .. });
+        // Given up after the host's lock, which it takes when nothing is to be left.
+        let claim;
         // Two `up` at once must not find the same name, values or ports.
         let host_lock = if starts { Some(state.host_lock().map_err(CliError::failed)?) } else { None };
         let known = if starts { state.list().map_err(CliError::failed)? } else { Vec::new() };
         let found = self.env_of(&head, if starts { envid::Purpose::Run } else { envid::Purpose::Show })?;
         let (env, dir) = (found.id.clone(), state.env(&found.id));
-        let claim = if starts {
+        claim = if starts {
             let lock = dir.claim().map_err(CliError::failed)?;
             let is_known = known.contains(&dir);
             Some(if is_known { Claim::of(lock) } else { Claim::fresh(lock, &state, &dir, head.directory.clone(), found.made) })

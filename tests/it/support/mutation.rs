@@ -1,4 +1,6 @@
 //! Changes to stack files that make interesting ones: of their bytes and lines, and of their trees.
+//!
+//! Used by the test that mutates and by the fuzz target (`fuzz/`), which includes this file.
 
 use std::sync::OnceLock;
 
