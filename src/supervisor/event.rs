@@ -79,6 +79,8 @@ pub enum Event {
     },
     /// An image was pulled, built, loaded or tagged under this reference.
     ImageArrived(String),
+    /// An [`Effect::Watch`](super::effect::Effect::Watch) is carried out: from now on no change of those files is missed.
+    WatchSet,
     /// The supervisor itself is asked to end.
     Terminate,
     /// Nothing but time.

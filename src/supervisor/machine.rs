@@ -99,6 +99,10 @@ pub struct Supervisor {
     pub(super) watched: std::collections::BTreeSet<ServiceName>,
     /// Services that somebody watches for as long as a connection lasts.
     pub(super) watchers: BTreeMap<RequestId, std::collections::BTreeSet<ServiceName>>,
+    /// Those of them who have not been told yet that files are watched.
+    pub(super) expectant: Vec<RequestId>,
+    /// How many times the files to watch have been named that are not watched yet.
+    pub(super) watches_under_way: u32,
     /// The last `up` takes orphans away.
     pub(super) orphans_go: bool,
     /// The number of the last `Effect::Observe`.
@@ -149,6 +153,8 @@ impl Supervisor {
             held: std::collections::BTreeSet::new(),
             watched: std::collections::BTreeSet::new(),
             watchers: BTreeMap::new(),
+            expectant: Vec::new(),
+            watches_under_way: 0,
             orphans_go: false,
             asked: 0,
             forgotten: BTreeMap::new(),
@@ -200,6 +206,7 @@ impl Supervisor {
             Event::WatchTrouble { rule, message } => self.watch_trouble(rule, message),
             Event::Reckoned { unit, cron, now_ms, due_ms } => self.reckoned(&unit, &cron, now_ms, due_ms),
             Event::ImageArrived(reference) => self.image_arrived(&reference),
+            Event::WatchSet => self.watches_under_way = self.watches_under_way.saturating_sub(1),
             Event::Terminate => self.terminate(),
             Event::Tick => {}
         }

@@ -144,11 +144,28 @@ impl Supervisor {
         }
         self.need_again(&units);
         self.watchers.insert(id, units.into_iter().map(|unit| unit.service).collect());
-        self.reply(id, Reply::Done { changed: false, warnings: Vec::new() });
+        self.expectant.push(id);
+    }
+
+    /// Tells those who watch, once every change counts.
+    fn tell_watchers(&mut self) {
+        if self.watches_under_way > 0 {
+            return;
+        }
+        for id in std::mem::take(&mut self.expectant) {
+            if self.watchers.contains_key(&id) {
+                self.reply(id, Reply::Done { changed: false, warnings: Vec::new() });
+            }
+        }
     }
 
     /// Arms the rules of what is wanted up, and only those.
     pub(super) fn arm_watches(&mut self) {
+        self.name_watches();
+        self.tell_watchers();
+    }
+
+    fn name_watches(&mut self) {
         let wanted: Vec<(ServiceName, WatchRule)> = match &self.deployment {
             Some(deployment) if !self.terminating => (deployment.stack.services.iter())
                 .filter(|(name, _)| self.is_watched(name) && self.units_of(name).any(|unit| unit.goal == Goal::Up))
@@ -182,6 +199,7 @@ impl Supervisor {
                 Watched { id: *id, service: service.clone(), rule: rule.clone(), sources }
             })
             .collect();
+        self.watches_under_way += 1;
         self.effects.push(Effect::Watch(list));
     }
 }

@@ -334,7 +334,11 @@ impl World {
                 Effect::Reply(id, reply) => self.answered(id, &reply),
                 Effect::Exit => self.exited = true,
                 Effect::Abandon(unit) => drop(self.held.remove(&unit)),
-                Effect::Watch(list) => self.rules = list.iter().map(|watched| watched.id).collect(),
+                Effect::Watch(list) => {
+                    self.rules = list.iter().map(|watched| watched.id).collect();
+                    let delay = self.random.below(50);
+                    self.later(delay, Event::WatchSet);
+                }
                 Effect::Lead(unit, incarnation) => self.lead(unit, incarnation),
                 Effect::CallOff(_) | Effect::Hold(_) | Effect::Tell(_) | Effect::Persist => {}
             }

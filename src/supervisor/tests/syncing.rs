@@ -82,6 +82,11 @@ fn whoever_watches_arms_them_for_as_long_as_the_connection_lasts() {
     bench.look(&running());
     assert_eq!(bench.armed_rules().len(), 2);
     assert!(!bench.effects.iter().any(|effect| matches!(effect, Effect::Exit)));
+    assert!(bench.replies().is_empty(), "a change might still be missed");
+    for _ in 0..bench.effects.iter().filter(|effect| matches!(effect, Effect::Watch(_))).count() {
+        bench.tell(Event::WatchSet);
+    }
+    assert!(matches!(bench.replies()[..], [Reply::Done { .. }]), "{:?}", bench.replies());
     bench.change(&["/src/a"]);
     assert_eq!(bench.story_of_syncs(), ["sync id of a:1 /src/a"]);
     bench.effects.clear();

@@ -101,6 +101,8 @@ impl Watching {
                     Ok(Command::Set(list)) => {
                         let was_polled = !self.polled.is_empty();
                         self.set(list);
+                        // When the loop has ended there is nobody to tell.
+                        let _ = self.events.send(Event::WatchSet);
                         // One that ticks goes on doing so: who is told often would never look.
                         match (was_polled, !self.polled.is_empty()) {
                             (false, true) => poll = tick(POLL),

@@ -77,6 +77,7 @@ impl Fixture {
                 Event::FilesChanged { paths, .. } => {
                     names.extend(paths.iter().map(|path| path.strip_prefix(self.dir.path()).unwrap().display().to_string()));
                 }
+                Event::WatchSet => {}
                 Event::WatchTrouble { message, .. } => drop(names.insert(format!("({message})"))),
                 other => panic!("{other:?}"),
             }

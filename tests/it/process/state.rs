@@ -17,10 +17,19 @@ processes:
 
 #[test]
 fn a_foreground_and_a_background_up_share_a_supervisor_in_any_order() {
-    let sandbox = Sandbox::new(STAYS);
+    let sandbox = Sandbox::new(
+        "
+processes:
+  a:
+    command: 'echo $$$$ > new; mv new pid; while :; do echo tick; sleep 0.05; done'
+    healthcheck: {file: pid, interval: 50ms}
+",
+    );
     sandbox.ok(&["up", "-d", "--wait"]);
     let (supervisor, process) = (sandbox.supervisor(), sandbox.pid("pid"));
     let foreground = sandbox.begin(&["up"]);
+    // It follows, so it listens to signals too.
+    foreground.wait_for("tick");
     sandbox.ok(&["up", "-d", "--wait"]);
     assert_eq!((sandbox.supervisor(), sandbox.pid("pid")), (supervisor, process));
     foreground.signal(Signal::SIGINT);
