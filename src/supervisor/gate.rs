@@ -10,10 +10,11 @@ use super::machine::Supervisor;
 use super::resource::Resource;
 use super::status::{Health, UnitKind};
 use super::unit::{Cause, Have, Phase, Step, Unit};
+use super::wishes::engine_restarts;
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::depends::{Condition, Dependency};
 use crate::model::service::Service;
-use crate::plan::action::ResourceId;
+use crate::plan::action::{Exit, ResourceId};
 use crate::plan::next::{self, Goal};
 
 /// Whether a way is free.
@@ -282,6 +283,13 @@ fn ended_well(unit: &Unit) -> bool {
     !unit.stopped && matches!(unit.have, Have::Exited { exit, .. } if exit.is_success())
 }
 
+/// How a unit ended that nobody stopped and nothing starts again: it will never be healthy, as Compose says too.
+fn ended_for_good(unit: &Unit) -> Option<Exit> {
+    let Have::Exited { exit, .. } = unit.have else { return None };
+    let comes_again = unit.again || unit.busy.is_some() || unit.definition() != next::Definition::Same || engine_restarts(unit);
+    (unit.goal == Goal::Up && !unit.stopped && !comes_again).then_some(exit)
+}
+
 fn unit_satisfies(unit: &Unit, condition: Condition) -> Gate {
     let name = &unit.id.service;
     if unit.kind == UnitKind::Task {
@@ -290,6 +298,11 @@ fn unit_satisfies(unit: &Unit, condition: Condition) -> Gate {
             (Condition::Started, _) if unit.is_current() => Gate::Open,
             (Condition::Started | Condition::Healthy | Condition::Completed, _) => Gate::Waiting(format!("{name} done")),
         };
+    }
+    if condition == Condition::Healthy
+        && let Some(exit) = ended_for_good(unit)
+    {
+        return Gate::Blocked(name.clone(), format!("it ended with {exit}"));
     }
     match condition {
         Condition::Completed => match unit.have {

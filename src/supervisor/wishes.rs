@@ -339,7 +339,7 @@ impl Supervisor {
 
 /// Whether the engine starts a container again that has ended. While it is about to, the container counts as running; one
 /// with `on-failure` that stays ended has ended well, or used up its attempts.
-fn engine_restarts(unit: &Unit) -> bool {
+pub(super) fn engine_restarts(unit: &Unit) -> bool {
     unit.kind == UnitKind::Container
         && match unit.spec.service().common.restart {
             RestartPolicy::Always | RestartPolicy::UnlessStopped => true,

@@ -123,3 +123,32 @@ fn what_is_left_of_a_process_after_a_down_is_taken_away_before_the_supervisor_en
     bench.answer(ticket, Outcome::Removed { anonymous: indexmap::IndexMap::new() });
     assert!(bench.effects.iter().any(|effect| matches!(effect, Effect::Exit)), "{:?}", bench.effects);
 }
+
+#[test]
+fn what_waits_for_the_health_of_one_that_has_ended_well_is_told_so() {
+    let health = json!({"healthcheck": {"file": "ready"}, "restart": "no"});
+    let needs = json!({"depends_on": {"db": {"condition": "service_healthy", "required": true}}});
+    let deployment = deployment(json!({"db": process(health), "web": process(needs)}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    let (ticket, incarnation) = bench.start();
+    let started = || Outcome::Started { pid: Some(1), birth: "b".to_owned() };
+    bench.answer(ticket, started());
+    let probe =
+        bench.effects.iter().find_map(|effect| if let Effect::Probe(probe, _) = effect { Some(probe.clone()) } else { None });
+    let healthy = crate::supervisor::event::ProbeResult { healthy: true, output: String::new() };
+    bench.tell(Event::Probed(probe.expect("it is probed"), healthy));
+    let (ticket, _) = bench.start();
+    bench.answer(ticket, started());
+    bench.ask(2, Request::Stop(Stop { services: vec!["web".parse().unwrap()], timeout: None }));
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Stop { .. }));
+    let life = ticket.incarnation;
+    bench.answer(ticket, Outcome::Signalled);
+    bench.tell(Event::Exited { unit: unit("web:1"), incarnation: life, exit: Exit::Signal(15), remaining: 0 });
+    bench.tell(Event::Exited { unit: unit("db:1"), incarnation, exit: Exit::Code(0), remaining: 0 });
+    bench.effects.clear();
+    let select = Select { services: vec!["web".parse().unwrap()], wait: false, wait_timeout: None };
+    bench.ask(3, Request::Start(select));
+    let [Reply::Failed { reasons }] = &bench.replies()[..] else { panic!("{:?}", bench.replies()) };
+    assert_eq!(reasons, &["web cannot start, because of db: it ended with exit code 0"]);
+}

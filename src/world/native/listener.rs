@@ -51,7 +51,7 @@ pub fn listening(port: u16) -> HashSet<u64> {
     tables.flat_map(|table| listening_in(&table, port)).collect()
 }
 
-/// The inodes of the listening sockets on a port, in a table as proc_pid_net(5) has it. A busy host has tens of thousands of
+/// The inodes of the listening sockets on a port, in a table as `proc_pid_net(5)` has it. A busy host has tens of thousands of
 /// connections that are over, and this is asked with each probe: a line that is none of a listener is not read any further.
 fn listening_in(table: &str, port: u16) -> Vec<u64> {
     const LISTENS: &str = "0A";
