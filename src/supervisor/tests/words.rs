@@ -131,21 +131,17 @@ fn what_waits_for_the_health_of_one_that_has_ended_well_is_told_so() {
     let deployment = deployment(json!({"db": process(health), "web": process(needs)}));
     let mut bench = Bench::new();
     bench.up(&deployment, |_| ());
-    let (ticket, incarnation) = bench.start();
-    let started = || Outcome::Started { pid: Some(1), birth: "b".to_owned() };
-    bench.answer(ticket, started());
+    all_start(&mut bench);
     let probe =
         bench.effects.iter().find_map(|effect| if let Effect::Probe(probe, _) = effect { Some(probe.clone()) } else { None });
     let healthy = crate::supervisor::event::ProbeResult { healthy: true, output: String::new() };
     bench.tell(Event::Probed(probe.expect("it is probed"), healthy));
-    let (ticket, _) = bench.start();
-    bench.answer(ticket, started());
+    all_start(&mut bench);
     bench.ask(2, Request::Stop(Stop { services: vec!["web".parse().unwrap()], timeout: None }));
     let (ticket, _) = bench.take_act(|action| matches!(action, Action::Stop { .. }));
-    let life = ticket.incarnation;
     bench.answer(ticket, Outcome::Signalled);
-    bench.tell(Event::Exited { unit: unit("web:1"), incarnation: life, exit: Exit::Signal(15), remaining: 0 });
-    bench.tell(Event::Exited { unit: unit("db:1"), incarnation, exit: Exit::Code(0), remaining: 0 });
+    bench.tell(Event::Exited { unit: unit("web:1"), incarnation: Incarnation(1), exit: Exit::Signal(15), remaining: 0 });
+    bench.tell(Event::Exited { unit: unit("db:1"), incarnation: Incarnation(1), exit: Exit::Code(0), remaining: 0 });
     bench.effects.clear();
     let select = Select { services: vec!["web".parse().unwrap()], wait: false, wait_timeout: None };
     bench.ask(3, Request::Start(select));

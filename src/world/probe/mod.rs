@@ -299,7 +299,11 @@ mod tests {
             assert_eq!(check(&tcp, &cx).await, stranger);
             assert_eq!(check(&http(port, &[]), &cx).await, stranger);
             assert!(check(&tcp, &ProbeContext::default()).await.healthy);
-            drop(listener);
+            // Bound and not listening: nobody else can be given the number meanwhile.
+            let silent = tokio::net::TcpSocket::new_v4().unwrap();
+            silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let port = silent.local_addr().unwrap().port();
+            let tcp = HealthCheck { tcp: Some(format!("localhost:{port}")), ..HealthCheck::default() };
             let refused = check(&tcp, &cx).await;
             assert_eq!(refused.output, format!("connection refused by localhost:{port}"));
         });
