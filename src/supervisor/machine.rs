@@ -115,6 +115,8 @@ pub struct Supervisor {
     /// Containers' units that were forgotten since the last look was taken in, and up to which one looks may still show them.
     pub(super) forgotten: BTreeMap<UnitId, u64>,
     pub(super) engine_away: Option<String>,
+    /// The last look that had been asked for when it was found to be away.
+    pub(super) away_at: u64,
     pub(super) terminating: bool,
     pub(super) asked_anything: bool,
     /// Requests that wait for the first look at what a snapshot says is there.
@@ -163,6 +165,7 @@ impl Supervisor {
             look_first: 0,
             seen: 0,
             engine_away: None,
+            away_at: 0,
             terminating: false,
             asked_anything: false,
             parked: Vec::new(),

@@ -29,6 +29,7 @@ impl Supervisor {
             self.say(Level::Warning, format!("the container engine does not answer: {message}"));
         }
         self.engine_away = Some(message);
+        self.away_at = self.asked;
     }
 
     /// Of what no deployment tells there may be any.

@@ -47,12 +47,24 @@ pub(super) struct Wish {
     pub failed: Vec<String>,
     /// Waits until an engine that is away is there again, as an `up` does; others are answered with that.
     pub patient: bool,
+    /// The look at the engine that tells whether it is still away: what is known may be from long before.
+    pub look: u64,
 }
 
 impl Wish {
     /// A wish with nothing beside.
     pub(super) fn of(aim: Aim, units: Vec<UnitId>) -> Self {
-        Self { aim, units, give_up_at: None, warnings: Vec::new(), acts: 0, networks: false, failed: Vec::new(), patient: false }
+        Self {
+            aim,
+            units,
+            give_up_at: None,
+            warnings: Vec::new(),
+            acts: 0,
+            networks: false,
+            failed: Vec::new(),
+            patient: false,
+            look: 0,
+        }
     }
 }
 
@@ -84,7 +96,14 @@ impl Supervisor {
     }
 
     pub(super) fn wish(&mut self, id: RequestId, wish: Wish) {
-        let wish = Wish { acts: self.acts, ..wish };
+        let look = match self.engine_away {
+            Some(_) if !wish.patient => {
+                self.look();
+                if self.look_again { self.asked + 1 } else { self.asked }
+            }
+            Some(_) | None => 0,
+        };
+        let wish = Wish { acts: self.acts, look, ..wish };
         self.wishes.insert(id, wish);
     }
 
@@ -109,17 +128,18 @@ impl Supervisor {
             let mut failed = wish.failed.clone();
             let mut waiting = Vec::new();
             let mut out_of_reach = None;
+            let is_away = self.engine_away.is_some() && self.away_at >= wish.look;
             for unit in &wish.units {
                 match self.reach(unit, wish.aim, blocked) {
                     Reach::There if !self.is_only_remembered(unit, wish) => {}
-                    Reach::There | Reach::NotYet if !wish.patient && self.is_out_of_reach(unit) => {
+                    Reach::There | Reach::NotYet if !wish.patient && is_away && self.is_out_of_reach(unit) => {
                         out_of_reach.clone_from(&self.engine_away);
                     }
                     Reach::There | Reach::NotYet => waiting.push(unit.to_string()),
                     Reach::Failed(reason) => failed.push(reason),
                 }
             }
-            if wish.networks && self.reach_of_the_rest(&mut waiting, &mut failed) {
+            if wish.networks && self.reach_of_the_rest(is_away, &mut waiting, &mut failed) {
                 out_of_reach.clone_from(&self.engine_away);
             }
             let late = wish.give_up_at.is_some_and(|moment| moment <= self.now);
@@ -232,12 +252,12 @@ impl Supervisor {
     }
 
     /// Whether the engine, which does not answer, may hold something that was to go.
-    fn reach_of_the_rest(&self, waiting: &mut Vec<String>, failed: &mut Vec<String>) -> bool {
+    fn reach_of_the_rest(&self, is_away: bool, waiting: &mut Vec<String>, failed: &mut Vec<String>) -> bool {
         let looked = self.seen >= self.look_first;
-        if !looked && self.engine_away.is_none() {
+        if !looked && !is_away {
             waiting.push("the engine".to_owned());
         }
-        if self.engine_away.is_some() {
+        if is_away {
             return self.units.values().any(|unit| unit.kind == UnitKind::Container && unit.have != Have::Absent)
                 || !self.networks.is_empty()
                 || self.rmi != Images::Left;

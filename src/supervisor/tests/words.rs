@@ -9,6 +9,19 @@ fn running(deployment: &Deployment, name: &str) -> SeenContainer {
     seen(deployment, name, SeenState::Running { birth: "b".to_owned() })
 }
 
+/// Answers the looks that are under way: there is still no engine.
+fn look_in_vain(bench: &mut Bench) {
+    let last = |bench: &Bench| {
+        bench.effects.iter().rev().find_map(|it| if let Effect::Observe(number, _) = it { Some(*number) } else { None })
+    };
+    let mut answered = None;
+    while last(bench) != answered {
+        answered = last(bench);
+        let fault = Fault { kind: FaultKind::EngineAway, message: "gone".to_owned() };
+        bench.tell(Event::Observed(answered.expect("nobody looks"), Err(fault)));
+    }
+}
+
 /// A machine whose containers run.
 fn with_containers(deployment: &Deployment, names: &[&str]) -> Bench {
     let mut bench = Bench::new();
@@ -68,6 +81,8 @@ fn what_is_asked_of_containers_while_the_engine_is_away_is_answered_with_that() 
         bench.tell(Event::EngineAway("gone".to_owned()));
         bench.effects.clear();
         bench.ask(2, request.clone());
+        assert!(bench.replies().is_empty(), "it may be back: {request:?}");
+        look_in_vain(&mut bench);
         let [Reply::EngineAway { reasons }] = &bench.replies()[..] else { panic!("{request:?}: {:?}", bench.replies()) };
         assert_eq!(reasons, &["the container engine does not answer: gone"]);
     }
@@ -84,11 +99,25 @@ fn processes_are_stopped_before_the_answer_that_containers_could_not_be() {
     bench.tell(Event::EngineAway("gone".to_owned()));
     bench.effects.clear();
     bench.ask(2, Request::Stop(Stop { services: Vec::new(), timeout: None }));
+    look_in_vain(&mut bench);
     assert!(bench.replies().is_empty(), "{:?}", bench.replies());
     let (ticket, _) = bench.take_act(|action| matches!(action, Action::Stop { .. }));
     bench.answer(ticket, Outcome::Signalled);
     bench.tell(Event::Exited { unit: unit("job:1"), incarnation, exit: Exit::Signal(15), remaining: 0 });
     assert!(matches!(&bench.replies()[..], [Reply::EngineAway { .. }]), "{:?}", bench.replies());
+}
+
+#[test]
+fn an_engine_that_has_come_back_meanwhile_is_found_by_the_next_request() {
+    let deployment = deployment(json!({"web": container(json!({}))}));
+    let mut bench = with_containers(&deployment, &["web:1"]);
+    bench.tell(Event::EngineAway("gone".to_owned()));
+    bench.effects.clear();
+    bench.ask(2, Request::Stop(Stop::default()));
+    bench.look(&[running(&deployment, "web:1")]);
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Stop { .. }));
+    bench.answer(ticket, Outcome::Done);
+    assert!(matches!(bench.replies()[..], [Reply::Done { .. }]), "{:?}", bench.replies());
 }
 
 #[test]
