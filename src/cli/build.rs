@@ -66,7 +66,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     if !tasks.is_empty() {
         context.check_host(&ready, &tasks, false)?;
         ready.begins(context);
-        let up = Up { services: tasks, wait: true, watch: false, ..Up::of(ready.deployment.clone()) };
+        let up = Up { services: tasks, wait: true, watch: false, beside: true, ..Up::of(ready.deployment.clone()) };
         let exit = context.ask(&ready.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted)?;
         if exit != Exit::Success {
             return Ok(exit);

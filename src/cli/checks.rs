@@ -8,6 +8,7 @@ use super::context::{Context, Ready};
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::depends::Dependency;
 use crate::model::service::Service;
+use crate::model::stack::Stack;
 use crate::plan::desired::{Deployment, UnitSpec};
 use crate::plan::hash::ConfigHash;
 use crate::supervisor;
@@ -67,7 +68,11 @@ impl Context {
     /// Takes containers out of a stack when no engine answers; [`Context::check_host`] has seen to it that nobody insists on
     /// one. What depends on them with `required: false` starts without.
     pub fn leave_out_containers(&self, ready: &mut Ready) -> Result<(), CliError> {
-        let stack = &mut ready.deployment.stack;
+        self.leave_containers_out_of(&mut ready.deployment.stack)
+    }
+
+    /// The same of a stack that was started before.
+    pub fn leave_containers_out_of(&self, stack: &mut Stack) -> Result<(), CliError> {
         if stack.services.values().all(Service::is_process) || self.engine()?.release().is_ok() {
             return Ok(());
         }

@@ -25,7 +25,7 @@ use crate::plan::actual::{Query, SeenState};
 use crate::supervisor;
 use crate::supervisor::notice::Notice;
 use crate::supervisor::request::{Kill, Reply, Request, Restart, Up};
-use crate::supervisor::status::{UnitState, UnitStatus};
+use crate::supervisor::status::{UnitKind, UnitState, UnitStatus};
 use crate::view::log_lines::{LogLines, Prefix};
 use crate::view::printer::PrintError;
 use crate::view::progress::Progress;
@@ -394,7 +394,8 @@ impl Foreground<'_> {
         self.watched.progress.settle();
         self.leave_question()?;
         let Some(feed) = self.feed.take() else { return Ok(()) };
-        feed.finish().map_err(CliError::failed)?;
+        let runs_on = |unit: &UnitStatus| unit.kind == UnitKind::Container && unit.state == UnitState::Running;
+        feed.finish(self.known.values().any(runs_on)).map_err(CliError::failed)?;
         while let Ok(happening) = self.happenings.try_recv() {
             if let Happening::Line(line) = happening {
                 self.print(&line)?;

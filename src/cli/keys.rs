@@ -49,12 +49,23 @@ impl Question {
 pub(super) struct Menu {
     services: Vec<ServiceName>,
     asking: Option<(Question, String)>,
+    /// A key that is sent as several bytes, such as an arrow, has begun with the last of them.
+    sequence: Sequence,
+}
+
+/// How far such a key has come: `ESC [`, parameters, and a letter or `~`; or `ESC O` and a letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sequence {
+    None,
+    Escape,
+    Parameters,
+    Letter,
 }
 
 impl Menu {
     /// For these services.
     pub(super) fn new(services: Vec<ServiceName>) -> Self {
-        Self { services, asking: None }
+        Self { services, asking: None, sequence: Sequence::None }
     }
 
     /// The question on the terminal, with what has been typed so far.
@@ -67,8 +78,20 @@ impl Menu {
         self.asking.take().is_some()
     }
 
-    /// Takes one key.
+    /// Takes one key. Those that are sent as several bytes ask for nothing.
     pub(super) fn press(&mut self, key: u8) -> Wanted {
+        let before = std::mem::replace(&mut self.sequence, if key == ESCAPE { Sequence::Escape } else { Sequence::None });
+        let goes_on = match (before, key) {
+            (Sequence::Escape, b'[') => Some(Sequence::Parameters),
+            (Sequence::Escape, b'O') => Some(Sequence::Letter),
+            (Sequence::Parameters, b' '..=b'?') => Some(Sequence::Parameters),
+            (Sequence::Parameters | Sequence::Letter, b'@'..=b'~') => Some(Sequence::None),
+            _ => None,
+        };
+        if let Some(sequence) = goes_on {
+            self.sequence = sequence;
+            return Wanted::Nothing;
+        }
         let Some((question, mut typed)) = self.asking.take() else { return self.choose(key) };
         match key {
             b'\r' | b'\n' => return self.answer(question, typed.trim()),
@@ -154,6 +177,11 @@ mod tests {
             ("r\n", Wanted::Nothing),
             ("rweb\x1bd", Wanted::Detach),
             ("fd\n", Wanted::Filter(Some(service("db")))),
+            // Arrows, F2, Delete and End.
+            ("\x1b[D", Wanted::Nothing),
+            ("\x1bOQ", Wanted::Nothing),
+            ("\x1b[3~\x1b[1;5F", Wanted::Nothing),
+            ("\x1b[Aq", Wanted::Quit),
             ("f\n", Wanted::Filter(None)),
         ] {
             assert_eq!(typed(keys), (wanted, None), "{keys:?}");

@@ -296,6 +296,20 @@ impl Context {
                 return env_id_of(name, origin).map(Ok);
             }
         }
+        // A file that is named and not there means what was started from it, and nothing else that may be here.
+        if let Some(file) = self.global.file.first() {
+            let file = self.working_dir.join(file);
+            let mut started = Vec::new();
+            for env in self.environments_at(file.parent().unwrap_or(&self.working_dir))? {
+                if self.deployment(&env)?.is_some_and(|deployment| deployment.stack.files.contains(&file)) {
+                    started.push(env);
+                }
+            }
+            return Ok(match <[EnvId; 1]>::try_from(started) {
+                Ok([env]) => Ok(env),
+                Err(_) => Err(Box::new(Unfound { found, sources })),
+            });
+        }
         // A stack file that was deleted leaves its record.
         for directory in self.working_dir.ancestors() {
             if let Some(env) = envid::recorded(&self.state()?, directory).map_err(CliError::failed)? {

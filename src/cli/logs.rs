@@ -213,7 +213,7 @@ fn follow(mut feed: Feed, env: &EnvId, has_containers: bool, context: &Context) 
             Ok(false) | Err(_) => break,
         }
     }
-    feed.finish().map_err(CliError::failed)
+    feed.finish(false).map_err(CliError::failed)
 }
 
 /// As long as a supervisor lives there may be more. It tells which containers there are.

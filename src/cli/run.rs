@@ -28,7 +28,7 @@ use crate::world::native::spawn;
 use crate::world::values;
 
 /// Compose's label of a one-off copy.
-const ONE_OFF: &str = "com.docker.compose.oneoff";
+pub(super) const ONE_OFF: &str = "com.docker.compose.oneoff";
 /// So many random bytes tell the copies of a service apart.
 const ONE_OFF_BYTES: u32 = 4;
 

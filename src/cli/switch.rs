@@ -3,6 +3,7 @@
 use super::CliError;
 use super::context::{Context, Missing};
 use super::environments;
+use super::run::ONE_OFF;
 use crate::base::exit::Exit;
 use crate::base::name::EnvId;
 use crate::supervisor::request::{Reply, Request, Select, Stop, Up};
@@ -12,8 +13,8 @@ use crate::supervisor::status::UnitState;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  baistack switch k3v9x2ab\n\nStops the environment of the stack here (or of -p); where there is none, the only other \
-                        one that runs. Then starts what was stopped of the other, as `baistack -p ENVID start` does; one that is down is brought up as its last \
-                        `up` had it. Nothing is removed."
+                        one that runs. Then starts what was stopped of the other, as `baistack -p ENVID start` does; of one that is down all is brought up \
+                        that its last `up` describes. Nothing is removed."
 )]
 pub struct Args {
     /// Environment to start
@@ -27,7 +28,9 @@ pub struct Args {
 /// Switches.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     // Nothing is stopped for one that cannot be started.
-    let Some(deployment) = context.deployment(&args.to)? else { return Err(Context::not_running(&args.to)) };
+    let Some(mut deployment) = context.deployment(&args.to)? else { return Err(Context::not_running(&args.to)) };
+    // What was run once has been run.
+    deployment.stack.services.retain(|_, service| !service.common.labels.contains_key(ONE_OFF));
     let is_down = is_down(&args.to, context)?;
     if is_down {
         context.check_host_again(&deployment, false)?;
@@ -53,6 +56,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         }
         return Err(error);
     }
+    context.leave_containers_out_of(&mut deployment.stack)?;
     let up = Up { wait: args.wait, ..Up::of(deployment) };
     context.ask(&args.to, Request::Up(Box::new(up)), Missing::IsStarted)
 }

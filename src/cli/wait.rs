@@ -50,7 +50,12 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         let sender = sender.clone();
         let waiting: Vec<UnitId> = processes.into_iter().map(|unit| unit.unit).collect();
         match attach::open(&context.env_dir(&env)?)? {
-            Env::Alive(client) => drop(thread::spawn(move || drop(follow(*client, waiting, &sender)))),
+            Env::Alive(client) => drop(thread::spawn(move || {
+                if let Err(error) = follow(*client, waiting, &sender) {
+                    // Who waits may have ended with another error.
+                    drop(sender.send(News::Lost(error.into())));
+                }
+            })),
             Env::Dead => drop(sender.send(News::Unheard(waiting))),
         }
     }
@@ -65,6 +70,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     for news in news {
         match news {
             News::Process(unit, code) => ended(&process(&env, &unit), Ok(code))?,
+            News::Lost(error) => return Err(error),
             News::Container(name, code) => ended(&format!("container {name:?}"), code)?,
             // The processes ended with it or before it, and how stands in what it has left.
             News::Unheard(units) => {
@@ -111,6 +117,8 @@ enum News {
     Container(String, Result<i32, CliError>),
     /// There is no supervisor that could tell of these processes.
     Unheard(Vec<UnitId>),
+    /// The one that there is cannot be understood.
+    Lost(CliError),
 }
 
 fn process(env: &EnvId, unit: &UnitId) -> String {

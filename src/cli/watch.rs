@@ -70,7 +70,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         ready.begins(context);
         let mut deployment = ready.deployment.clone();
         build_what_is_watched(&mut deployment);
-        let up = Up { services: args.services.clone(), ..Up::of(deployment) };
+        let up = Up { services: args.services.clone(), beside: true, ..Up::of(deployment) };
         let exit = context.ask_quietly(&ready.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted, quiet)?;
         if exit != Exit::Success {
             return Ok(exit);
@@ -94,7 +94,8 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
                 let notice = mask.message(*notice);
                 watched.take(&notice);
                 if args.prune && rebuilt.is_replaced(&notice) {
-                    prune(&env, context)?;
+                    // No reason to watch no longer.
+                    prune(&env, context).unwrap_or_else(|error| context.printer.warning(error.to_string()));
                 }
             }
             Happening::Told(Told::Reply { reply, .. }) => match *reply {

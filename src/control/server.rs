@@ -214,6 +214,7 @@ async fn converse(stream: UnixStream, hub: Hub, events: Sender<Event>) {
     let connection = hub.enter(writer);
     let mut reader = BufReader::new(reader);
     let mut mine: Vec<RequestId> = Vec::new();
+    let mut last_up = None;
     let mut text = String::new();
     let greeted = matches!(reader.read_line(&mut text).await, Ok(n) if n > 0)
         && serde_json::from_str::<Hello>(&text).is_ok_and(|hello| hello.baistack == VERSION);
@@ -228,9 +229,9 @@ async fn converse(stream: UnixStream, hub: Hub, events: Sender<Event>) {
             tracing::warn!("a request that cannot be understood: {}", text.trim_end().chars().take(200).collect::<String>());
             break;
         };
-        let id = match (&asked.request, mine.last()) {
-            // It speaks of the `up` before it.
-            (Request::Detach, Some(&up)) => {
+        let id = match (&asked.request, last_up) {
+            // It speaks of the `up` before it, whatever else was asked meanwhile.
+            (Request::Detach, Some(up)) => {
                 hub.book().requests.insert(up, (connection, asked.id));
                 up
             }
@@ -247,6 +248,9 @@ async fn converse(stream: UnixStream, hub: Hub, events: Sender<Event>) {
             Request::Status | Request::Why { .. } | Request::Deployment | Request::Follow | Request::Detach
         ) {
             mine.push(id);
+        }
+        if matches!(asked.request, Request::Up(_)) {
+            last_up = Some(id);
         }
         if events.send(Event::Request(id, asked.request)).is_err() {
             break;

@@ -33,6 +33,8 @@ const AHEAD: usize = 1024;
 const LONGEST: usize = 256 * 1024;
 /// So long the engine may take to tell the last lines of containers that have ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// And so long where other containers run on.
+const A_MOMENT: Duration = Duration::from_millis(100);
 /// So long the engine is left in peace after it went away.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -174,14 +176,15 @@ impl Feed {
     }
 
     /// Delivers what there is, and ends. For what is followed. Of containers that have ended the engine tells the last lines, and
-    /// that there are no more; one that runs on has none.
-    pub fn finish(self) -> io::Result<()> {
+    /// that there are no more. One that runs on has none, so where `some_run_on`
+    /// nobody waits for the end of everything.
+    pub fn finish(self, some_run_on: bool) -> io::Result<()> {
         let is_over = self.is_over();
         // Who is woken no more ends with the life that it reads.
         drop((self.containers, self.alive));
         if !is_over {
             // Nothing is ever sent: it is closed, or it takes too long.
-            let _ = self.readers.recv_timeout(LAST_WORDS);
+            let _ = self.readers.recv_timeout(if some_run_on { A_MOMENT } else { LAST_WORDS });
         }
         drop(self.stop);
         joined(self.reading)

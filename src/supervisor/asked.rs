@@ -12,14 +12,14 @@ use super::notice::{Level, Notice};
 use super::request::{Abort, Down, Kill, Recreate, Remove, Reply, Request, Restart, Select, Stop, Up};
 use super::resource::{Image, Resource, Want};
 use super::status::UnitKind;
-use super::unit::{Cause, Have, Stopping, Unit};
+use super::unit::{Cause, Have, Step, Stopping, Unit};
 use super::wishes::{Aim, Lease, Wish};
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::service::Service;
 use crate::plan::action::{Action, Fault, Outcome, Prune, ResourceId, Ticket};
 use crate::plan::desired::{Deployment, UnitSpec};
 use crate::plan::diff;
-use crate::plan::next::Goal;
+use crate::plan::next::{self, Goal};
 use crate::plan::provision::{Building, Provision, Source};
 
 impl Supervisor {
@@ -191,7 +191,9 @@ impl Supervisor {
         unit.forgive();
         let ended = matches!(unit.have, Have::Exited { .. });
         if unit.kind == UnitKind::Task {
-            let runs = matches!(unit.have, Have::Running { .. }) || unit.busy.is_some();
+            // What is just being taken away, by a `down`, is no run.
+            let busy = unit.busy.as_ref().is_some_and(|busy| busy.step != Step::Table(next::Step::Remove));
+            let runs = matches!(unit.have, Have::Running { .. }) || busy;
             if !runs || unit.spec.hash != old_hash {
                 if recreate {
                     unit.task.is_due("asked for".to_owned());
@@ -377,11 +379,11 @@ impl Supervisor {
                 self.kill_second(unit);
                 let (now, unit) = (self.now, self.units.get_mut(unit).expect("just chosen"));
                 unit.hurry = Some(Duration::ZERO);
-                if unit.busy.is_none() {
+                if unit.busy.is_some() {
+                    unit.condemned = unit.kind == UnitKind::Container;
+                } else if matches!(unit.have, Have::Running { .. }) {
                     // A stop whose time is over: what follows is the kill.
                     unit.stopping = Some(Stopping { deadline: now, killed: false, cause: Cause::Wanted });
-                } else {
-                    unit.condemned = unit.kind == UnitKind::Container;
                 }
             }
         }

@@ -218,7 +218,11 @@ impl Supervisor {
     /// The moment at which `step(Event::Tick, …)` is due even if nothing happens.
     pub fn next_deadline(&self) -> Option<Moment> {
         let units = self.units.values().flat_map(|unit| {
-            let stopping = unit.stopping.as_ref().filter(|_| unit.busy.is_none()).map(|stopping| stopping.deadline);
+            let stopping = unit
+                .stopping
+                .as_ref()
+                .filter(|_| unit.busy.is_none() && matches!(unit.have, Have::Running { .. }))
+                .map(|stopping| stopping.deadline);
             let waits = unit.not_before > self.now && unit.busy.is_none() && unit.next_step(self.now).is_some();
             let start = unit.start_deadline().filter(|_| unit.ending.is_none() && unit.stopping.is_none());
             let probe = unit.health.next.filter(|_| unit.is_current() && !unit.paused);

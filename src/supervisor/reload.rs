@@ -164,6 +164,8 @@ impl Unit {
             && matches!(self.have, Have::Running { leader_exit: None, .. })
             && self.stopping.is_none()
             && self.ending.is_none()
+            // What stands still could not be asked to end.
+            && !self.paused
             && self.definition() == Definition::Same
     }
 
@@ -419,7 +421,7 @@ impl Supervisor {
                 let (role, reload) = (second.role, second.reload.clone());
                 unit.second = None;
                 match (role, reload) {
-                    (Role::Next, Some(reload)) if fault.kind != FaultKind::Permanent && reload.failures + 1 < TRIES => {
+                    (Role::Next, Some(reload)) if fault.kind == FaultKind::Temporary && reload.failures + 1 < TRIES => {
                         let failures = reload.failures + 1;
                         unit.reload.get_or_insert(Reload { failures, not_before: now + AGAIN, ..reload });
                     }

@@ -11,7 +11,7 @@ use super::event::{RequestId, RuleId};
 use super::machine::Supervisor;
 use super::request::{Reply, Select};
 use crate::base::moment::Moment;
-use crate::base::name::ServiceName;
+use crate::base::name::{ServiceName, UnitId};
 use crate::model::watch::{Sources, WatchAction, WatchRule};
 use crate::plan::next::Goal;
 
@@ -142,7 +142,11 @@ impl Supervisor {
                 unit.goal = Goal::Up;
             }
         }
-        self.need_again(&units);
+        // Whoever only looks calls off no `down` under way.
+        let wanted: Vec<UnitId> = units.iter().filter(|unit| self.units[*unit].goal == Goal::Up).cloned().collect();
+        if !wanted.is_empty() {
+            self.need_again(&wanted);
+        }
         self.watchers.insert(id, units.into_iter().map(|unit| unit.service).collect());
         self.expectant.push(id);
     }

@@ -71,10 +71,19 @@ fn json_scalar(scalar: &Scalar) -> Json {
     match number(scalar) {
         Some(Number::Signed(value)) => value.into(),
         Some(Number::Unsigned(value)) => value.into(),
-        Some(Number::Float(value)) => {
-            serde_json::Number::from_f64(value).map_or_else(|| scalar.text.clone().into(), Json::Number)
-        }
+        Some(Number::Float(value)) => serde_json::Number::from_f64(value).map_or_else(|| endless(value).into(), Json::Number),
         None => scalar.text.as_str().into(),
+    }
+}
+
+/// A number that JSON has not, in the words of YAML; one that is too large for a float is as endless as `.inf`.
+fn endless(value: f64) -> &'static str {
+    if value.is_nan() {
+        ".nan"
+    } else if value.is_sign_negative() {
+        "-.inf"
+    } else {
+        ".inf"
     }
 }
 
@@ -125,7 +134,8 @@ impl Serialize for AsJson<'_> {
                 Some(Number::Signed(value)) => serializer.serialize_i64(value),
                 Some(Number::Unsigned(value)) => serializer.serialize_u64(value),
                 Some(Number::Float(value)) if value.is_finite() => serializer.serialize_f64(value),
-                Some(Number::Float(_)) | None => serializer.serialize_str(&scalar.text),
+                Some(Number::Float(value)) => serializer.serialize_str(endless(value)),
+                None => serializer.serialize_str(&scalar.text),
             },
             Value::Sequence(items) => serializer.collect_seq(items.iter().map(AsJson)),
             Value::Mapping(mapping) => serializer.collect_map(mapping.iter().map(|(key, entry)| (key, AsJson(&entry.node)))),
@@ -162,6 +172,18 @@ mod tests {
             r#"{"b":1.1,"a":"1.10","n":16,"big":18446744073709551615,"yes":"yes","z":null,"null":["a",{"x":".inf"},"1_000"]}"#
         );
         assert_eq!(to_json(&node), format!("{:#}\n", json_value(&node)));
+    }
+
+    #[test]
+    fn a_number_without_end_is_one_however_it_was_written() {
+        for (text, expected) in
+            [("-4.4e444444", "-.inf"), ("1e999", ".inf"), ("+.INF", ".inf"), (".NaN", ".nan"), ("-.Inf", "-.inf")]
+        {
+            let node = read(&format!("a: {text}\n")).unwrap();
+            assert_eq!(json_value(&node).to_string(), format!(r#"{{"a":"{expected}"}}"#), "{text}");
+            assert_eq!(to_json(&node), format!("{:#}\n", json_value(&node)), "{text}");
+            assert_eq!(json_value(&read(&to_yaml(&node)).unwrap()), json_value(&node), "{text}");
+        }
     }
 
     #[test]

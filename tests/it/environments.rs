@@ -410,3 +410,21 @@ fn roots_files_are_removed_through_a_container_and_volumes_are_listed_with_their
     assert!(!own.exists() && !sandbox.state().join(&env).exists(), "{out}{err}");
     assert_eq!(sandbox.engine().containers(), Vec::<String>::new());
 }
+
+#[test]
+fn a_file_that_is_named_and_not_there_means_nothing_else() {
+    let sandbox = Sandbox::new("processes: {web: {command: exec sleep 1000}}\n");
+    sandbox.write("other.yaml", "name: other\nprocesses: {web: {command: exec sleep 1000}}\n");
+    sandbox.ok(&["up", "-d"]);
+    for line in [&["-f", "nope.yaml", "down"][..], &["-f", "nope.yaml", "stop", "web"], &["-f", "away/stack.yaml", "ps"]] {
+        let said = sandbox.run(line);
+        assert!(said.code != 0 && said.err.contains("there is no file"), "{line:?}: {said:?}");
+    }
+    assert_eq!(sandbox.leaders().len(), 1, "what is here runs on");
+    sandbox.ok(&["down"]);
+    // What was started from a file is known by it when it is gone.
+    sandbox.ok(&["-f", "other.yaml", "up", "-d"]);
+    std::fs::remove_file(sandbox.path("other.yaml")).unwrap();
+    sandbox.ok(&["-f", "other.yaml", "down"]);
+    assert!(!sandbox.ok(&["ls"]).contains("other"));
+}

@@ -237,15 +237,16 @@ pub(super) fn test(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnos
     }
 }
 
-/// `http://…` → `{url: http://…}`.
+/// `http://…` or `https://…` → `{url: …}`.
 pub(super) fn http(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
     if is_text(node) {
         let url = Node::new(std::mem::replace(&mut node.value, Value::Null), node.span);
         node.value = mapping([("url", url)], node.span);
     }
-    if let Some(url) = node.get("url").and_then(Node::as_text).filter(|url| !url.starts_with("http://")) {
+    let is_web = |url: &str| url.starts_with("http://") || url.starts_with("https://");
+    if let Some(url) = node.get("url").and_then(Node::as_text).filter(|url| !is_web(url)) {
         let why = format!("`{url}` is not an address that can be probed");
-        bad_value(place, node.span, why, "write `http://HOST:PORT/PATH`", diagnostics);
+        bad_value(place, node.span, why, "write `http://HOST:PORT/PATH` or `https://HOST:PORT/PATH`", diagnostics);
     }
 }
 

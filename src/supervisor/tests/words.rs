@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::super::request::{Kill, Reply, Request, Restart, Select, Stop};
 use super::*;
+use crate::plan::action::Conclusion;
 
 fn running(deployment: &Deployment, name: &str) -> SeenContainer {
     seen(deployment, name, SeenState::Running { birth: "b".to_owned() })
@@ -176,4 +177,24 @@ fn what_waits_for_the_health_of_one_that_has_ended_well_is_told_so() {
     bench.ask(3, Request::Start(select));
     let [Reply::Failed { reasons }] = &bench.replies()[..] else { panic!("{:?}", bench.replies()) };
     assert_eq!(reasons, &["web cannot start, because of db: it ended with exit code 0"]);
+}
+
+#[test]
+fn a_task_that_failed_is_asked_again_by_an_up_that_comes_while_it_is_taken_away() {
+    let job = json!({"common": {"restart": "no"}, "kind": {"process": {"command": "run", "task": true}}});
+    let deployment = deployment(json!({"job": job}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Assess { .. }));
+    bench.answer(ticket, Outcome::Assessed(Assessment::Due("never run here".to_owned())));
+    let (ticket, incarnation) = bench.start();
+    bench.answer(ticket, Outcome::Started { pid: Some(1), birth: "b".to_owned() });
+    bench.tell(Event::Exited { unit: unit("job:1"), incarnation, exit: Exit::Code(1), remaining: 0 });
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Conclude { .. }));
+    bench.answer(ticket, Outcome::Concluded(Conclusion::Failed("exit code 1".to_owned())));
+    bench.ask(2, Request::Down(Down::default()));
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Remove { .. }));
+    bench.up(&deployment, |_| ());
+    bench.answer(ticket, Outcome::Removed { anonymous: indexmap::IndexMap::new() });
+    bench.take_act(|action| matches!(action, Action::Assess { .. }));
 }

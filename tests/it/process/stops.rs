@@ -121,6 +121,20 @@ fn the_detach_key_leaves_everything_running() {
 }
 
 #[test]
+fn the_detach_key_means_the_up_also_after_a_restart() {
+    let sandbox = Sandbox::new("processes: {web: {command: 'echo $$$$ >> lives; exec sleep 1000'}}\n");
+    let mut foreground = sandbox.begin_on_terminal(&["up"]);
+    foreground.wait_for("Keys: d detaches");
+    until("it runs", || sandbox.lines("lives").len() == 1);
+    foreground.write(b"rweb\n");
+    until("it runs again", || sandbox.lines("lives").len() == 2);
+    foreground.type_until_it_ends("d");
+    let life: i32 = sandbox.lines("lives").pop().unwrap().parse().unwrap();
+    assert!(is_alive(life) && is_alive(sandbox.supervisor()));
+    sandbox.ok(&["down"]);
+}
+
+#[test]
 fn keys_restart_a_service_filter_the_log_help_and_stop() {
     let sandbox = Sandbox::new(
         "
