@@ -283,11 +283,15 @@ fn ended_well(unit: &Unit) -> bool {
     !unit.stopped && matches!(unit.have, Have::Exited { exit, .. } if exit.is_success())
 }
 
+/// Whether one that has ended is not just being started again.
+fn is_at_its_end(unit: &Unit) -> bool {
+    !unit.again && unit.busy.is_none() && unit.definition() == next::Definition::Same
+}
+
 /// How a unit ended that nobody stopped and nothing starts again: it will never be healthy, as Compose says too.
 fn ended_for_good(unit: &Unit) -> Option<Exit> {
     let Have::Exited { exit, .. } = unit.have else { return None };
-    let comes_again = unit.again || unit.busy.is_some() || unit.definition() != next::Definition::Same || engine_restarts(unit);
-    (unit.goal == Goal::Up && !unit.stopped && !comes_again).then_some(exit)
+    (unit.goal == Goal::Up && !unit.stopped && is_at_its_end(unit) && !engine_restarts(unit)).then_some(exit)
 }
 
 fn unit_satisfies(unit: &Unit, condition: Condition) -> Gate {
@@ -306,9 +310,7 @@ fn unit_satisfies(unit: &Unit, condition: Condition) -> Gate {
     }
     match condition {
         Condition::Completed => match unit.have {
-            Have::Exited { exit, .. } if exit.is_success() && !unit.again && unit.definition() == next::Definition::Same => {
-                Gate::Open
-            }
+            Have::Exited { exit, .. } if exit.is_success() && is_at_its_end(unit) => Gate::Open,
             Have::Exited { exit, .. } if unit.kind == UnitKind::Container && !unit.stopped => {
                 Gate::Blocked(name.clone(), format!("it ended with {exit}"))
             }
@@ -316,11 +318,7 @@ fn unit_satisfies(unit: &Unit, condition: Condition) -> Gate {
         },
         Condition::Started => match unit.have {
             Have::Running { .. } if unit.is_current() => Gate::Open,
-            Have::Exited { exit, .. }
-                if exit.is_success() && !unit.again && unit.definition() == next::Definition::Same && !unit.stopped =>
-            {
-                Gate::Open
-            }
+            Have::Exited { exit, .. } if exit.is_success() && is_at_its_end(unit) && !unit.stopped => Gate::Open,
             Have::Running { .. } | Have::Exited { .. } | Have::Absent | Have::Created => Gate::Waiting(format!("{name} running")),
         },
         Condition::Healthy => match (unit.is_current(), unit.health.verdict) {
