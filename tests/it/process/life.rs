@@ -45,7 +45,8 @@ processes:
 ",
     );
     sandbox.ok(&["up", "-d", "--wait"]);
-    assert!(sandbox.path("b").exists());
+    // It runs; its first command may be still to come.
+    until("it has written", || sandbox.path("b").exists());
 }
 
 /// Healthy while `good` is there.
