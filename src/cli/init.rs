@@ -9,19 +9,17 @@ use std::sync::Arc;
 
 use super::CliError;
 use super::context::Context;
+use super::loading::read_named;
 use super::templates::{TEMPLATES, Template};
 use crate::base::diagnostic::Diagnostics;
 use crate::base::exit::Exit;
 use crate::base::source::{SourceMap, Span};
 use crate::base::suggest;
-use crate::load::files::Files;
 use crate::load::formats::{Format, procfile};
 use crate::model::process::{REPLICA_MARK, fill_replica};
-use crate::view::diagnostics::{self, Look};
 use crate::view::term;
-use crate::world::disk::Disk;
+use crate::yaml::emit;
 use crate::yaml::node::{Mapping, Node, Value};
-use crate::yaml::{emit, parse};
 
 /// What a stack is made from. Of each line the first that is there.
 const FOUND: [&[&str]; 3] = [
@@ -100,8 +98,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         context.printer.data(text)?;
         return Ok(Exit::Success);
     }
-    let file = (output.to_owned(), text.into_bytes());
-    write_all(&directory, &[(&file.0, &file.1)], args.force)?;
+    write_all(&directory, &[(output, text.as_bytes())], args.force)?;
     let names = |files: &[PathBuf]| files.iter().map(|file| format!("`{}`", file.display())).collect::<Vec<_>>().join(" and ");
     let made = if let Origin::Files(files) = &origin { format!(" from {}", names(files)) } else { String::new() };
     let written = place.as_deref().unwrap_or(Path::new("")).join(output);
@@ -276,21 +273,13 @@ fn included(file: &Path, directory: &Path) -> String {
 
 /// The stack that another tool's file makes, its documents in one.
 fn converted(file: &Path, directory: &Path, context: &Context) -> Result<Vec<Node>, CliError> {
-    let unread = |why: &dyn std::fmt::Display| CliError::Failed(format!("read `{}`: {why}", file.display()));
-    let bytes = Disk.read(&directory.join(file)).map_err(|error| unread(&error))?;
-    let text: Arc<str> = parse::decode(&bytes).map_err(|error| unread(&error))?.into();
-    let mut sources = SourceMap::default();
-    let source = sources.add(file, text.clone());
-    let mut found = Diagnostics::default();
+    let (mut sources, mut found) = (SourceMap::default(), Diagnostics::default());
+    let (source, text) = read_named(file, directory, &mut sources)?;
     let trees = Format::of(file).read(source, &text, procfile::FIRST_PORT, &mut found);
-    let look = Look { directory: &context.working_dir, color: context.printer.paint_talk.is_on(), width: term::stderr_width() };
-    let told = diagnostics::render(&found, &sources, &look);
-    if !told.is_empty() {
-        context.printer.say(told.trim_end());
-    }
     if found.has_errors() {
-        return Err(CliError::StackFile(diagnostics::summary(&found).unwrap_or_default()));
+        return Err(context.refuse(&found, &sources));
     }
+    context.show(&found, &sources);
     Ok(trees)
 }
 

@@ -6,6 +6,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 
@@ -15,7 +16,7 @@ use super::unfit;
 use super::unused::Claim;
 use crate::base::diagnostic::Diagnostics;
 use crate::base::name::{EnvId, NameError, ServiceName};
-use crate::base::source::SourceMap;
+use crate::base::source::{SourceId, SourceMap};
 use crate::load::files::{FileKind, Files};
 use crate::load::{self, Head, Values, flags};
 use crate::plan::desired::{Caller, Deployment};
@@ -451,10 +452,7 @@ impl Context {
         let (mut sources, mut found) = (SourceMap::default(), Diagnostics::default());
         let mut variables = Vec::new();
         for file in files {
-            let unread = |why: &dyn std::fmt::Display| CliError::Failed(format!("read `{}`: {why}", file.display()));
-            let bytes = std::fs::read(self.working_dir.join(file)).map_err(|error| unread(&error))?;
-            let text: std::sync::Arc<str> = parse::decode(&bytes).map_err(|error| unread(&error))?.into();
-            let source = sources.add(file, text.clone());
+            let (source, text) = read_named(file, &self.working_dir, &mut sources)?;
             variables.extend(flags::env_file(source, &text, &self.caller, &mut found));
         }
         if found.has_errors() {
@@ -463,18 +461,28 @@ impl Context {
         Ok(variables)
     }
 
-    fn refuse(&self, found: &Diagnostics, sources: &SourceMap) -> CliError {
+    /// Shows what was found; the error that says how much it is.
+    pub(super) fn refuse(&self, found: &Diagnostics, sources: &SourceMap) -> CliError {
         self.show(found, sources);
         CliError::StackFile(diagnostics::summary(found).unwrap_or_default())
     }
 
-    fn show(&self, found: &Diagnostics, sources: &SourceMap) {
+    /// Shows what was found, each at its place.
+    pub(super) fn show(&self, found: &Diagnostics, sources: &SourceMap) {
         let look = Look { directory: &self.working_dir, color: self.printer.paint_talk.is_on(), width: term::stderr_width() };
         let text = diagnostics::render(found, sources, &look);
         if !text.is_empty() {
             self.printer.say(text.trim_end());
         }
     }
+}
+
+/// The text of a file that is named on the command line, relative to a directory.
+pub(super) fn read_named(file: &Path, directory: &Path, sources: &mut SourceMap) -> Result<(SourceId, Arc<str>), CliError> {
+    let unread = |why: &dyn std::fmt::Display| CliError::Failed(format!("read `{}`: {why}", file.display()));
+    let bytes = Disk.read(&directory.join(file)).map_err(|error| unread(&error))?;
+    let text: Arc<str> = parse::decode(&bytes).map_err(|error| unread(&error))?.into();
+    Ok((sources.add(file, text.clone()), text))
 }
 
 /// What is to be said of stack files that name no environment.

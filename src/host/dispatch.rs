@@ -51,7 +51,7 @@ pub struct Here {
     /// Takes the answer.
     pub reply: Box<dyn Fn(Reply) + Send>,
     /// Takes notices.
-    pub notice: Box<dyn Fn(Notice) + Send>,
+    pub notice: Box<dyn FnMut(Notice) + Send>,
 }
 
 /// The number of the request that is this process's own: clients' are counted from one.
@@ -177,7 +177,7 @@ impl Edges {
                 Some(_) | None => self.answers.hub.reply(id, reply),
             },
             Effect::Tell(notice) => {
-                if let Some(here) = &self.answers.here {
+                if let Some(here) = &mut self.answers.here {
                     (here.notice)(notice.clone());
                 }
                 self.answers.hub.tell(notice);

@@ -176,8 +176,7 @@ impl Feed {
     }
 
     /// Delivers what there is, and ends. For what is followed. Of containers that have ended the engine tells the last lines, and
-    /// that there are no more. One that runs on has none, so where `some_run_on`
-    /// nobody waits for the end of everything.
+    /// that there are no more. One that runs on has none, so where `some_run_on` nobody waits for the end of everything.
     pub fn finish(self, some_run_on: bool) -> io::Result<()> {
         let is_over = self.is_over();
         // Who is woken no more ends with the life that it reads.

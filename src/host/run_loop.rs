@@ -226,13 +226,12 @@ pub fn run_once(
     notice: impl FnMut(Notice) + Send + 'static,
 ) -> Result<Reply, HostError> {
     let (sender, receiver) = crossbeam_channel::unbounded();
-    let notice = std::sync::Mutex::new(notice);
     let here = Here {
         reply: Box::new(move |reply| {
             // The first answer counts; the caller may have stopped listening.
             let _ = sender.send(reply);
         }),
-        notice: Box::new(move |news| (notice.lock().unwrap_or_else(std::sync::PoisonError::into_inner))(news)),
+        notice: Box::new(notice),
     };
     let mut host = Host::begin(env_dir, environment, Answers { hub: Hub::passing(), here: Some(here) })?;
     // Before anybody else's.

@@ -261,10 +261,15 @@ impl Supervisor {
     /// Looks at the engine, and lets nothing be done or said about containers before.
     pub(super) fn look_now(&mut self) {
         if self.touches_engine() {
-            self.look();
-            // An observation that is already under way may be older than what the caller saw.
-            self.look_first = if self.look_again { self.asked + 1 } else { self.asked };
+            self.look_first = self.look_from_now();
         }
+    }
+
+    /// Looks at the engine; the number of the look that begins after this moment. One that is already under way may be older than
+    /// what the caller saw.
+    pub(super) fn look_from_now(&mut self) -> u64 {
+        self.look();
+        if self.look_again { self.asked + 1 } else { self.asked }
     }
 
     /// Units of services that the files no longer have.
@@ -492,8 +497,7 @@ impl Supervisor {
             None => Images::Left,
         };
         self.owned = if owns { Owned::Due { volumes: down.volumes } } else { Owned::Left };
-        self.look();
-        self.look_first = if self.look_again { self.asked + 1 } else { self.asked };
+        self.look_first = self.look_from_now();
         self.wish(id, Wish { networks: true, ..Wish::of(Aim::Down, units) });
     }
 

@@ -29,19 +29,7 @@ impl Supervisor {
     ///
     /// `assess` says whether a task is due, as far as that can be told without running anything.
     pub fn forecast(&self, request: Request, actual: Result<Actual, Fault>, assess: Assess<'_>) -> Plan {
-        let mut world = GoodWorld {
-            machine: self.clone(),
-            actual,
-            plan: Plan::default(),
-            queue: VecDeque::new(),
-            because: Vec::new(),
-            answered: false,
-            looked: false,
-            awaited: BTreeSet::new(),
-            turns: 0,
-            assess,
-        };
-        world.awaited = awaited(&world.machine);
+        let mut world = GoodWorld::new(self.clone(), actual, assess);
         world.queue.push_back(Event::Request(RequestId(0), request));
         world.go_on_with_what_runs();
         world.run();
@@ -69,7 +57,22 @@ struct GoodWorld<'a> {
     assess: Assess<'a>,
 }
 
-impl GoodWorld<'_> {
+impl<'a> GoodWorld<'a> {
+    fn new(machine: Supervisor, actual: Result<Actual, Fault>, assess: Assess<'a>) -> Self {
+        Self {
+            awaited: awaited(&machine),
+            machine,
+            actual,
+            plan: Plan::default(),
+            queue: VecDeque::new(),
+            because: Vec::new(),
+            answered: false,
+            looked: false,
+            turns: 0,
+            assess,
+        }
+    }
+
     /// What is on its way when the forecast begins arrives: lines are written, tasks end.
     fn go_on_with_what_runs(&mut self) {
         for unit in self.machine.units.values().filter(|unit| unit.is_alive()) {
@@ -438,18 +441,8 @@ mod tests {
                 caller: crate::plan::desired::Caller::default(),
                 places: crate::plan::desired::Places::default(),
             };
-            let world = GoodWorld {
-                machine: Supervisor::new(deployment.env.clone(), 0),
-                actual: Ok(Actual::default()),
-                plan: Plan::default(),
-                queue: VecDeque::new(),
-                because: Vec::new(),
-                answered: false,
-                looked: false,
-                awaited: BTreeSet::new(),
-                turns: 0,
-                assess: &|_, trusted, _| trusted.then_some(Assessment::UpToDate),
-            };
+            let machine = Supervisor::new(deployment.env.clone(), 0);
+            let world = GoodWorld::new(machine, Ok(Actual::default()), &|_, trusted, _| trusted.then_some(Assessment::UpToDate));
             (world, deployment)
         }
     }

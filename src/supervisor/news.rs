@@ -651,8 +651,8 @@ impl Supervisor {
             unit.failures = 0;
             unit.not_before = self.now;
             let is_due = unit.generation == unit.started_generation || unit.kind == UnitKind::Task || !unit.is_alive();
-            if is_due && !self.reload(&id, &change.reason()) {
-                self.restart_unit(&id, &change.reason());
+            if is_due {
+                self.reload_or_restart(&id, &change.reason());
             }
         }
     }

@@ -169,6 +169,11 @@ impl Unit {
             && self.definition() == Definition::Same
     }
 
+    /// Whether the life that counts is over, and nothing is done about it.
+    fn has_ended(&self) -> bool {
+        self.busy.is_none() && !matches!(self.have, Have::Running { .. })
+    }
+
     /// Whether a next life is under way that is still wanted.
     fn wants_next(&self) -> bool {
         self.goal == Goal::Up && self.definition() == Definition::Same && self.reload.is_none()
@@ -188,17 +193,16 @@ impl Unit {
 
 impl Supervisor {
     /// A restart by a file change, or by that of a dependency which was never away for it: beside the present life where the service
-    /// is to have it so. Else false.
-    pub(super) fn reload(&mut self, id: &UnitId, reason: &str) -> bool {
+    /// is to have it so.
+    pub(super) fn reload_or_restart(&mut self, id: &UnitId, reason: &str) {
         let now = self.now;
-        let Some(unit) = self.units.get_mut(id).filter(|unit| unit.may_reload()) else { return false };
+        let Some(unit) = self.units.get_mut(id).filter(|unit| unit.may_reload()) else { return self.restart_unit(id, reason) };
         unit.reload = Some(Reload { reason: reason.to_owned(), failures: 0, not_before: now });
         self.tell(Notice::Because {
             resource: ResourceId::Unit(id.clone()),
             what: "reload".to_owned(),
             reason: reason.to_owned(),
         });
-        true
     }
 
     /// Carries a unit's second life on; whether anything has changed that others may wait for.
@@ -207,7 +211,7 @@ impl Supervisor {
         let unit = self.units.get_mut(id).expect("a unit that there is");
         let wanted = unit.wants_next();
         let is_current = unit.is_current();
-        let has_ended = unit.busy.is_none() && !matches!(unit.have, Have::Running { .. });
+        let has_ended = unit.has_ended();
         let Some(second) = &mut unit.second else { return self.begin_next(id, blocked) };
         if second.role != Role::Next {
             self.end_second(id);
@@ -241,8 +245,7 @@ impl Supervisor {
             self.units.get_mut(id).expect("just looked").reload = None;
             return false;
         }
-        let ended = unit.busy.is_none() && !matches!(unit.have, Have::Running { .. });
-        if ended {
+        if unit.has_ended() {
             let unit = self.units.get_mut(id).expect("just looked");
             (unit.reload, unit.given_up) = (None, false);
             self.restart_unit(id, &reload.reason);
@@ -328,10 +331,7 @@ impl Supervisor {
     /// Whoever follows a service that was never away need not be away either.
     fn followers_reload(&mut self, service: &ServiceName) {
         for id in self.followers(service, &BTreeSet::new()) {
-            let reason = format!("{service} is restarted");
-            if !self.reload(&id, &reason) {
-                self.restart_unit(&id, &reason);
-            }
+            self.reload_or_restart(&id, &format!("{service} is restarted"));
         }
     }
 

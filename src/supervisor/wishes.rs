@@ -97,10 +97,7 @@ impl Supervisor {
 
     pub(super) fn wish(&mut self, id: RequestId, wish: Wish) {
         let look = match self.engine_away {
-            Some(_) if !wish.patient => {
-                self.look();
-                if self.look_again { self.asked + 1 } else { self.asked }
-            }
+            Some(_) if !wish.patient => self.look_from_now(),
             Some(_) | None => 0,
         };
         let wish = Wish { acts: self.acts, look, ..wish };
@@ -130,11 +127,11 @@ impl Supervisor {
             let mut out_of_reach = None;
             let is_away = self.engine_away.is_some() && self.away_at >= wish.look;
             for unit in &wish.units {
+                // What is known of one that is to run may be from before the engine went away.
+                let is_doubtful = !wish.patient && self.is_out_of_reach(unit);
                 match self.reach(unit, wish.aim, blocked) {
-                    Reach::There if !self.is_only_remembered(unit, wish) => {}
-                    Reach::There | Reach::NotYet if !wish.patient && is_away && self.is_out_of_reach(unit) => {
-                        out_of_reach.clone_from(&self.engine_away);
-                    }
+                    Reach::There if !is_doubtful || wish.aim == Aim::Down => {}
+                    Reach::There | Reach::NotYet if is_doubtful && is_away => out_of_reach.clone_from(&self.engine_away),
                     Reach::There | Reach::NotYet => waiting.push(unit.to_string()),
                     Reach::Failed(reason) => failed.push(reason),
                 }
@@ -168,11 +165,6 @@ impl Supervisor {
     /// Whether nothing can be done to a unit, nor be known of it, since the engine does not answer.
     fn is_out_of_reach(&self, id: &UnitId) -> bool {
         self.engine_away.is_some() && self.units.get(id).is_some_and(|unit| unit.kind == UnitKind::Container)
-    }
-
-    /// Whether what is known of a unit that is to run is from before the engine went away.
-    fn is_only_remembered(&self, id: &UnitId, wish: &Wish) -> bool {
-        wish.aim != Aim::Down && !wish.patient && self.is_out_of_reach(id)
     }
 
     fn reach(&self, id: &UnitId, aim: Aim, blocked: &Blocked) -> Reach {
