@@ -115,7 +115,7 @@ fn each_process_leads_a_session_of_its_own() {
 #[test]
 fn a_stop_is_over_when_the_last_of_the_group_is_gone() {
     let mut world = World::new("group");
-    let script = "sh -c 'trap \"\" TERM; echo $$ > child; while :; do sleep 1; done' & trap 'exit 0' TERM; wait";
+    let script = "trap 'exit 0' TERM; sh -c 'trap \"\" TERM; echo $$ > child; while :; do sleep 1; done' & wait";
     let spec = world.unit("a", script, |_, _| {});
     world.start(&spec).unwrap();
     let child: i32 = world.file("child").parse().unwrap();
@@ -136,7 +136,7 @@ fn a_stop_that_is_asked_for_again_for_those_who_left_the_group_is_told_to_each_o
     let mut world = World::new("once");
     let deaf = |name: &str| format!("sh -c 'trap \"echo {name}\" TERM; echo up > {name}; until [ -s go ]; do sleep 0.01; done'");
     let script =
-        format!("{} & setsid {} & trap 'echo leader; exit 0' TERM; while :; do sleep 0.01; done", deaf("near"), deaf("far"));
+        format!("trap 'echo leader; exit 0' TERM; {} & setsid {} & while :; do sleep 0.01; done", deaf("near"), deaf("far"));
     let spec = world.unit("a", &script, |_, _| {});
     world.start(&spec).unwrap();
     world.file("near");
@@ -178,8 +178,8 @@ fn a_daemon_that_left_everything_still_belongs_to_its_unit() {
 #[test]
 fn what_was_left_in_other_sessions_is_asked_once_the_leader_is_gone() {
     let mut world = World::new("leftovers");
-    let script = "setsid sh -c 'trap \"echo asked; exit 0\" TERM; echo $$ > child; while :; do sleep 0.01; done' & \
-                  trap 'exit 0' TERM; wait";
+    let script = "trap 'exit 0' TERM; \
+                  setsid sh -c 'trap \"echo asked; exit 0\" TERM; echo $$ > child; while :; do sleep 0.01; done' & wait";
     let spec = world.unit("a", script, |_, _| {});
     world.start(&spec).unwrap();
     world.file("child");
