@@ -40,6 +40,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("cronexpr", &["model/schedule", "world/schedule"]),
     ("crossbeam_channel", &["world", "control/attach", "control/server", "host", "cli/logs"]),
     ("ctrlc", &["cli/interrupt"]),
+    ("foldhash", &["yaml/node"]),
     ("globset", &["model/pattern", "world/inputs"]),
     ("hyper", &["world/docker", "world/probe"]),
     ("hyper_util", &["world/docker", "world/probe"]),

@@ -4,7 +4,6 @@
 //! here: a later file may have something in its place, or this one may only repeat an earlier one; [`super::complete`] looks at
 //! what is left of it.
 
-use super::place::Place;
 use super::schema::forms::{flag, integer};
 use super::schema::{CONTAINER, CONTAINER_ONLY_HELP, EXTENDS_NAME, JOB, Object, PROCESS, ROOT, Shape};
 use super::told::{bad_value, unknown_key, wrong_kind};
@@ -14,6 +13,7 @@ use crate::base::duration;
 use crate::base::name::{self, ServiceName};
 use crate::base::source::Span;
 use crate::yaml::node::{Kind, Mapping, Node, Scalar, Tag, Value};
+use crate::yaml::place::Place;
 use crate::yaml::scalar;
 
 /// Rewrites a whole file's tree.

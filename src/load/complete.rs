@@ -1,12 +1,12 @@
 //! The whole, merged tree against the table: what has to be there is, and nothing stands only where it may.
 
-use super::place::Place;
 use super::schema::{CONTAINER, JOB, Object, PROCESS, ROOT, Shape};
 use super::told::wrong_kind;
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::source::Span;
 use crate::base::suggest::closest;
 use crate::yaml::node::{Mapping, Node, Value};
+use crate::yaml::place::Place;
 
 /// Tells what is missing.
 pub(super) fn check(root: &Node, diagnostics: &mut Diagnostics) {

@@ -3,6 +3,7 @@
 //! What is wrong already has been told by those who looked before, in their words; here only what they had no eye for is told, and one
 //! value that does not fit hides no other.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
@@ -12,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::profiles::Selection;
 use super::schema::forms::{integer, mapping};
 use super::told::Found;
-use crate::base::diagnostic::{Diagnostic, Diagnostics};
+use crate::base::diagnostic::Diagnostic;
 use crate::base::name::ServiceName;
 use crate::base::source::Span;
 use crate::model::container::Container;
@@ -105,10 +106,19 @@ impl Making<'_, '_> {
     }
 
     fn service(&mut self, at: &Path, node: &Node, section: &str) -> Option<Service> {
-        let mut flat = node.clone();
-        if let Some(mapping) = flat.as_mapping_mut() {
+        // Most services are read as they stand, without a copy.
+        let mut flat = Cow::Borrowed(node);
+        if node.as_mapping().is_some_and(needs_flattening)
+            && let Some(mapping) = flat.to_mut().as_mapping_mut()
+        {
             flatten(mapping);
-            restart(mapping, self.found.unstartable);
+        }
+        // Compose loads any policy, and the engine refuses it later.
+        let policy =
+            node.get("restart").and_then(|policy| Some((policy.as_text()?.parse::<RestartPolicy>().err()?, policy.span)));
+        if let Some((why, span)) = policy {
+            self.found.unstartable.push(Diagnostic::error("bad-value", why).at(span, ""));
+            flat.to_mut().as_mapping_mut().map(|mapping| mapping.remove("restart"));
         }
         let common: Option<Common> = self.fitted(at, &flat);
         let kind = if section == "processes" {
@@ -126,10 +136,15 @@ impl Making<'_, '_> {
     }
 }
 
+/// Whether [`flatten`] has anything to do.
+fn needs_flattening(service: &Mapping) -> bool {
+    service.iter().any(|(key, entry)| matches!(key, "deploy" | "ulimits") || entry.node.is_null())
+}
+
 /// What `deploy` says outside of Swarm is said by plain attributes too; a limit in one number is both limits. A null means that
 /// nothing was said.
 fn flatten(service: &mut Mapping) {
-    service.retain(|key, entry| !entry.node.is_null() && !key.starts_with("x-"));
+    service.retain(|_, entry| !entry.node.is_null());
     for (_, entry) in service.get_mut("ulimits").and_then(Node::as_mapping_mut).into_iter().flat_map(Mapping::iter_mut) {
         if let Some(limit) = entry.node.as_text() {
             let span = entry.node.span;
@@ -151,15 +166,6 @@ fn flatten(service: &mut Mapping) {
         if let Some(node) = node {
             service.insert(key, node.span, node.clone());
         }
-    }
-}
-
-/// Compose loads any policy, and the engine refuses it later.
-fn restart(service: &mut Mapping, unstartable: &mut Diagnostics) {
-    let Some(policy) = service.get("restart") else { return };
-    if let Some(Err(why)) = policy.as_text().map(str::parse::<RestartPolicy>) {
-        unstartable.push(Diagnostic::error("bad-value", why).at(policy.span, ""));
-        service.remove("restart");
     }
 }
 

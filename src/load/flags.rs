@@ -7,13 +7,13 @@ use serde::de::DeserializeOwned;
 
 use super::dotenv::{self, Format};
 use super::interpolate::Interpolator;
-use super::place::Place;
 use super::short;
 use crate::base::diagnostic::Diagnostics;
 use crate::base::source::{SourceId, SourceMap, Span};
 use crate::model::mount::{Mount, MountKind};
 use crate::model::port::Port;
 use crate::yaml::node::{Node, Value};
+use crate::yaml::place::Place;
 use crate::yaml::typed::typed;
 
 /// Turns short forms into long ones, in place.

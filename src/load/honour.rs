@@ -8,6 +8,7 @@ use super::schema::{Honoured, Object, ROOT, Shape};
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::source::Span;
 use crate::yaml::node::{Mapping, Node, Value};
+use crate::yaml::place::Place;
 
 /// What was found on the way.
 struct Found<'a> {
@@ -41,43 +42,44 @@ fn top(root: &Node, selection: &Selection, found: &mut Found<'_>) {
             ("services" | "processes", Value::Mapping(services)) => {
                 for (_, service) in services.iter().filter(|(name, _)| selection.is_on(name)) {
                     if let Shape::Named(shape) = &attribute.shape {
-                        below(shape, "", &service.node, found);
+                        below(shape, &Place::ROOT, &service.node, found);
                     }
                 }
             }
             ("jobs", Value::Mapping(jobs)) if !jobs.iter().any(|(name, _)| selection.has_job(name)) => {}
             _ if attribute.honoured == Honoured::NotYet => found.refused.push(not_yet(key, entry.key_span)),
-            _ => below(&attribute.shape, key, &entry.node, found),
+            _ => below(&attribute.shape, &Place::ROOT.key(key), &entry.node, found),
         }
     }
 }
 
-fn below(shape: &'static Shape, key: &str, node: &Node, found: &mut Found<'_>) {
+/// `place` is the attribute, below its service: what is in a list, or has a name of the user's, is a value of the attribute.
+fn below(shape: &'static Shape, place: &Place<'_>, node: &Node, found: &mut Found<'_>) {
     match (shape.long(), &node.value) {
-        (Shape::List(items), Value::Sequence(list)) => list.iter().for_each(|item| below(items, key, item, found)),
+        (Shape::List(items), Value::Sequence(list)) => list.iter().for_each(|item| below(items, place, item, found)),
         (Shape::Map(values) | Shape::Named(values), Value::Mapping(mapping)) => {
-            mapping.iter().for_each(|(_, entry)| below(values, key, &entry.node, found));
+            mapping.iter().for_each(|(_, entry)| below(values, place, &entry.node, found));
         }
-        (Shape::Object(object), Value::Mapping(mapping)) => within(object, key, mapping, found),
+        (Shape::Object(object), Value::Mapping(mapping)) => within(object, place, mapping, found),
         _ => {}
     }
 }
 
-fn within(object: &'static Object, above: &str, mapping: &Mapping, found: &mut Found<'_>) {
+fn within(object: &'static Object, above: &Place<'_>, mapping: &Mapping, found: &mut Found<'_>) {
     for (key, entry) in mapping.iter() {
         let Some(attribute) = object.get(key) else { continue };
-        let name = if above.is_empty() { key.to_owned() } else { format!("{above}.{key}") };
+        let place = above.key(key);
         if attribute.name == "pre_start" {
-            hooks(&attribute.shape, &name, mapping, &entry.node, found);
+            hooks(&attribute.shape, &place, mapping, &entry.node, found);
             continue;
         }
         match attribute.honoured {
             // A `false` asks for nothing that would be missed.
             Honoured::NotYet if matches!(entry.node.value, Value::Null | Value::Bool(false)) => {}
-            Honoured::NotYet => found.refused.push(not_yet(&name, entry.key_span)),
-            Honoured::Yes => below(&attribute.shape, &name, &entry.node, found),
+            Honoured::NotYet => found.refused.push(not_yet(&place.to_string(), entry.key_span)),
+            Honoured::Yes => below(&attribute.shape, &place, &entry.node, found),
             Honoured::WithoutEffect if is_what_happens_anyway(key, &entry.node) => {}
-            Honoured::WithoutEffect => drop(found.idle.entry(name).or_insert(entry.key_span)),
+            Honoured::WithoutEffect => drop(found.idle.entry(place.to_string()).or_insert(entry.key_span)),
         }
     }
 }
@@ -93,14 +95,14 @@ fn is_what_happens_anyway(key: &str, node: &Node) -> bool {
 
 /// Hooks before the start are judged by what they say themselves: what they have of their service stands there, and is honoured or
 /// refused there.
-fn hooks(shape: &'static Shape, name: &str, service: &Mapping, hooks: &Node, found: &mut Found<'_>) {
+fn hooks(shape: &'static Shape, place: &Place<'_>, service: &Mapping, hooks: &Node, found: &mut Found<'_>) {
     let Shape::List(items) = shape.long() else { return };
     for hook in hooks.as_sequence().unwrap_or_default() {
         let mut own = hook.clone();
         if let Some(own) = own.as_mapping_mut() {
             own.retain(|key, entry| service.entry(key).is_none_or(|of_service| of_service.key_span != entry.key_span));
         }
-        below(items, name, &own, found);
+        below(items, place, &own, found);
     }
 }
 

@@ -17,7 +17,6 @@ mod include;
 mod merge;
 mod normal;
 mod paths;
-mod place;
 mod print;
 mod profiles;
 mod resolve;

@@ -1,24 +1,17 @@
 //! Which services are on: those without a profile, those of an active one, those named on the command line.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::yaml::node::{Mapping, Node, Value};
-use crate::yaml::path::{Pattern, Segment};
+use crate::yaml::path::Pattern;
 
-/// Where a service names something of a section at the top.
+/// Where in a service something of a section at the top is named.
 const USES: &[(&str, &[Pattern])] = &[
-    ("networks", &[Pattern::new("services.*.networks.*")]),
-    ("volumes", &[Pattern::new("services.*.volumes[].source")]),
-    (
-        "secrets",
-        &[
-            Pattern::new("services.*.secrets[].source"),
-            Pattern::new("services.*.build.secrets[].source"),
-            Pattern::new("processes.*.secrets[].source"),
-        ],
-    ),
-    ("configs", &[Pattern::new("services.*.configs[].source"), Pattern::new("processes.*.configs[].source")]),
-    ("models", &[Pattern::new("services.*.models.*")]),
+    ("networks", &[Pattern::new("networks.*")]),
+    ("volumes", &[Pattern::new("volumes[].source")]),
+    ("secrets", &[Pattern::new("secrets[].source"), Pattern::new("build.secrets[].source")]),
+    ("configs", &[Pattern::new("configs[].source")]),
+    ("models", &[Pattern::new("models.*")]),
 ];
 
 /// What is on.
@@ -80,16 +73,18 @@ impl Selection {
     }
 
     /// What services that are on name of a section at the top: networks, volumes and the like.
-    pub(super) fn used(&self, root: &Node, section: &str) -> BTreeSet<String> {
-        let mut used = BTreeSet::new();
+    pub(super) fn used(&self, root: &Node, section: &str) -> HashSet<String> {
+        let mut used = HashSet::new();
         let by_key = matches!(section, "networks" | "models");
         for pattern in USES.iter().filter(|(used, _)| *used == section).flat_map(|(_, uses)| *uses) {
-            pattern.for_each(root, |path, node| {
-                let is_on = |service: &Segment| matches!(service, Segment::Key(name) if self.is_on(name));
-                if path.segments().get(1).is_some_and(is_on) {
-                    used.extend(if by_key { path.last_key() } else { node.as_text() }.map(str::to_owned));
-                }
-            });
+            for (_, service) in services(root).filter(|(name, _)| self.is_on(name)) {
+                pattern.for_each(service, |place, node| {
+                    let name = if by_key { place.last_key() } else { node.as_text() };
+                    if let Some(name) = name.filter(|name| !used.contains(*name)) {
+                        used.insert(name.to_owned());
+                    }
+                });
+            }
         }
         used
     }

@@ -2,11 +2,11 @@
 
 use std::fmt::Display;
 
-use super::place::Place;
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::source::Span;
 use crate::base::suggest::closest;
 use crate::yaml::node::Node;
+use crate::yaml::place::Place;
 
 /// Where findings about the whole go.
 pub(super) struct Found<'a> {

@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 
-use super::place::Place;
 use super::told::bad_value;
 use crate::base::bytes;
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
@@ -17,6 +16,7 @@ use crate::model::kernel;
 use crate::model::pattern;
 use crate::model::process::{fill_port, fill_replica};
 use crate::yaml::node::{Entry, Mapping, Node, Value};
+use crate::yaml::place::Place;
 
 /// Looks at one service of the whole tree: of a container only at the probes that are ours.
 pub(super) fn check(service: &str, entry: &Entry, process: bool, diagnostics: &mut Diagnostics) {

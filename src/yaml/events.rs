@@ -32,6 +32,7 @@ pub(super) struct Located {
 }
 
 /// What the parser met. Each document is one node: a scalar, an alias, or a collection with its nodes and its end.
+#[derive(Clone)]
 pub(super) enum Event {
     /// `*name`, by the number of its anchor.
     Alias(usize),

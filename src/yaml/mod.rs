@@ -10,6 +10,7 @@ mod lenient;
 pub mod node;
 pub mod parse;
 pub mod path;
+pub mod place;
 mod read;
 pub mod scalar;
 mod syntax;

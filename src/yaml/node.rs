@@ -1,5 +1,6 @@
 //! The tree that every loading phase works on.
 
+use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 
 use crate::base::source::Span;
@@ -69,9 +70,12 @@ pub struct Entry {
 }
 
 /// Keys in the order of the file, each with the place of key and value.
+///
+/// Each load looks keys up by the hundred thousand, so they are hashed by something quicker than what the standard library has for all
+/// purposes; it is seeded anew for each process as well.
 #[derive(Debug, Clone, Default)]
 pub struct Mapping {
-    entries: IndexMap<String, Entry>,
+    entries: IndexMap<String, Entry, RandomState>,
 }
 
 impl Mapping {

@@ -19,7 +19,7 @@ use crate::base::source::{SourceId, Span};
 /// and the tree is given.
 pub fn parse(source: SourceId, text: &str, diagnostics: &mut Diagnostics) -> Option<Vec<Node>> {
     match collect(source, text) {
-        Ok(events) => Builder::new(text, &events, diagnostics).documents().ok(),
+        Ok(events) => Builder::new(text, events, diagnostics).documents().ok(),
         Err(diagnostic) => {
             diagnostics.push(*diagnostic);
             None
@@ -32,7 +32,8 @@ struct Stop;
 
 struct Builder<'a> {
     text: &'a str,
-    events: &'a [Located],
+    /// Of texts that nothing can repeat, what has been built is no longer here.
+    events: Vec<Located>,
     at: usize,
     /// Where each anchor's node begins.
     anchors: HashMap<usize, usize>,
@@ -45,7 +46,7 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(text: &'a str, events: &'a [Located], diagnostics: &'a mut Diagnostics) -> Self {
+    fn new(text: &'a str, events: Vec<Located>, diagnostics: &'a mut Diagnostics) -> Self {
         let (anchors, unfinished) = (HashMap::new(), Vec::new());
         Self { text, events, at: 0, anchors, unfinished, alias: None, nodes: 0, diagnostics }
     }
@@ -56,12 +57,6 @@ impl<'a> Builder<'a> {
             documents.push(self.node(0)?);
         }
         Ok(documents)
-    }
-
-    fn next(&mut self) -> &'a Located {
-        let located = &self.events[self.at];
-        self.at += 1;
-        located
     }
 
     /// Whether the open collection ends here; takes its end and gives the place.
@@ -75,18 +70,33 @@ impl<'a> Builder<'a> {
 
     fn node(&mut self, depth: usize) -> Result<Node, Stop> {
         let begin = self.at;
-        let located = self.next();
-        let span = located.span;
-        self.spend(span, depth)?;
-        match &located.event {
-            Event::Alias(anchor) => self.aliased(*anchor, span, depth),
-            Event::Scalar { text, style, anchor, tag } => {
-                self.anchors.insert(*anchor, begin);
-                Ok(self.scalar(text, *style, tag.as_ref(), span))
+        self.at += 1;
+        let may_come_again = self.alias.is_some() || !self.unfinished.is_empty();
+        let Located { event, span } = &mut self.events[begin];
+        let span = *span;
+        let event = match event {
+            Event::Scalar { text, style, anchor: 0, tag } if !may_come_again => {
+                Event::Scalar { text: std::mem::take(text), style: *style, anchor: 0, tag: tag.take() }
             }
-            Event::Sequence { anchor, tag } => self.collection(*anchor, begin, tag.as_ref(), |this| this.sequence(span, depth)),
-            Event::Mapping { anchor, tag } => self.collection(*anchor, begin, tag.as_ref(), |this| this.mapping(span, depth)),
+            event => event.clone(),
+        };
+        self.spend(span, depth)?;
+        match event {
+            Event::Alias(anchor) => self.aliased(anchor, span, depth),
+            Event::Scalar { text, style, anchor, tag } => {
+                self.anchored(anchor, begin);
+                Ok(self.scalar(text, style, tag.as_ref(), span))
+            }
+            Event::Sequence { anchor, tag } => self.collection(anchor, begin, tag.as_ref(), |this| this.sequence(span, depth)),
+            Event::Mapping { anchor, tag } => self.collection(anchor, begin, tag.as_ref(), |this| this.mapping(span, depth)),
             Event::End => unreachable!("a collection's end is taken by whoever builds the collection"),
+        }
+    }
+
+    /// Remembers where an anchor's node begins; 0 is the anchor of those that have none.
+    fn anchored(&mut self, anchor: usize, begin: usize) {
+        if anchor != 0 {
+            self.anchors.insert(anchor, begin);
         }
     }
 
@@ -132,7 +142,7 @@ impl<'a> Builder<'a> {
         tag: Option<&WrittenTag>,
         build: impl FnOnce(&mut Self) -> Result<Node, Stop>,
     ) -> Result<Node, Stop> {
-        self.anchors.insert(anchor, begin);
+        self.anchored(anchor, begin);
         if anchor != 0 {
             self.unfinished.push(anchor);
         }
@@ -146,9 +156,10 @@ impl<'a> Builder<'a> {
 
     /// A node and the place where it stands here, which for an alias is another than the node's own.
     fn child(&mut self, depth: usize) -> Result<(Node, Span), Stop> {
-        let located = &self.events[self.at];
+        let Located { event, span } = &self.events[self.at];
+        let alias = matches!(event, Event::Alias(_)).then_some(*span);
         let node = self.node(depth)?;
-        let place = if matches!(located.event, Event::Alias(_)) { located.span } else { node.span };
+        let place = alias.unwrap_or(node.span);
         Ok((node, place))
     }
 
@@ -191,7 +202,7 @@ impl<'a> Builder<'a> {
                 }
                 continue;
             }
-            let Some(name) = self.key(&key, key_span) else { continue };
+            let Some(name) = self.key(key, key_span) else { continue };
             match mapping.entry(&name).map(|entry| entry.key_span) {
                 Some(first) => self.duplicate(&name, key_span, first),
                 None => {
@@ -219,9 +230,9 @@ impl<'a> Builder<'a> {
         Span { end: end.max(start.start), ..start }
     }
 
-    fn key(&mut self, key: &Node, span: Span) -> Option<String> {
-        if let Value::Scalar(Scalar { text, kind: Kind::Text }) = &key.value {
-            return Some(text.clone());
+    fn key(&mut self, mut key: Node, span: Span) -> Option<String> {
+        if let Value::Scalar(Scalar { text, kind: Kind::Text }) = &mut key.value {
+            return Some(std::mem::take(text));
         }
         // Said once, where it is written, not again for every alias.
         if self.alias.is_none() {
@@ -277,22 +288,22 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn scalar(&mut self, text: &str, style: ScalarStyle, tag: Option<&WrittenTag>, span: Span) -> Node {
-        let as_text = || Value::Scalar(Scalar { text: text.to_owned(), kind: Kind::Text });
+    fn scalar(&mut self, text: String, style: ScalarStyle, tag: Option<&WrittenTag>, span: Span) -> Node {
+        let as_text = |text: String| Value::Scalar(Scalar { text, kind: Kind::Text });
         let value = match tag {
-            Some(tag) if tag.is_yaml_core_schema() => scalar::tagged(&tag.suffix, text).unwrap_or_else(|| {
+            Some(tag) if tag.is_yaml_core_schema() => scalar::tagged(&tag.suffix, &text).unwrap_or_else(|| {
                 if self.alias.is_none() {
                     let name = &tag.suffix;
                     self.diagnostics.push(
                         Diagnostic::error("bad-tag", format!("`{text}` cannot be read as `!!{name}`")).at(span, "tagged so here"),
                     );
                 }
-                as_text()
+                as_text(text)
             }),
             // `! 12` is the old way to say that this is text.
-            Some(tag) if tag.handle.is_empty() && tag.suffix == "!" => as_text(),
+            Some(tag) if tag.handle.is_empty() && tag.suffix == "!" => as_text(text),
             Some(_) | None if style == ScalarStyle::Plain => scalar::resolve(text),
-            Some(_) | None => as_text(),
+            Some(_) | None => as_text(text),
         };
         let span = match style {
             ScalarStyle::Literal | ScalarStyle::Folded => self.without_trailing_space(span),

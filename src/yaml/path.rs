@@ -5,6 +5,7 @@
 use std::fmt;
 
 use super::node::{Node, Value};
+use super::place::Place;
 
 /// One step down.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,15 +166,15 @@ impl Pattern {
     }
 
     /// Calls `visit` for every value of the tree whose path is one of the set, in the order of the file.
-    pub fn for_each<'a>(self, root: &'a Node, mut visit: impl FnMut(&Path, &'a Node)) {
+    pub fn for_each<'a>(self, root: &'a Node, mut visit: impl FnMut(&Place<'_>, &'a Node)) {
         let parts: Vec<Part> = self.parts().collect();
-        walk(&parts, root, &mut Path::root(), &mut visit);
+        walk(&parts, root, &Place::ROOT, &mut visit);
     }
 
     /// As [`Pattern::for_each`], values to be changed.
-    pub fn for_each_mut(self, root: &mut Node, mut visit: impl FnMut(&Path, &mut Node)) {
+    pub fn for_each_mut(self, root: &mut Node, mut visit: impl FnMut(&Place<'_>, &mut Node)) {
         let parts: Vec<Part> = self.parts().collect();
-        walk_mut(&parts, root, &mut Path::root(), &mut visit);
+        walk_mut(&parts, root, &Place::ROOT, &mut visit);
     }
 }
 
@@ -181,42 +182,44 @@ fn key_matches(pattern: &str, key: &str) -> bool {
     pattern.strip_suffix('*').map_or(pattern == key, |prefix| key.starts_with(prefix))
 }
 
-fn walk<'a>(parts: &[Part], node: &'a Node, path: &mut Path, visit: &mut impl FnMut(&Path, &'a Node)) {
-    let Some((part, rest)) = parts.split_first() else { return visit(path, node) };
+fn walk<'a>(parts: &[Part], node: &'a Node, place: &Place<'_>, visit: &mut impl FnMut(&Place<'_>, &'a Node)) {
+    let Some((part, rest)) = parts.split_first() else { return visit(place, node) };
     match (part, &node.value) {
-        (Part::Key(pattern), Value::Mapping(mapping)) => {
+        (Part::Key(pattern), Value::Mapping(mapping)) if pattern.ends_with('*') => {
             for (key, entry) in mapping.iter().filter(|(key, _)| key_matches(pattern, key)) {
-                path.push(Segment::Key(key.to_owned()));
-                walk(rest, &entry.node, path, visit);
-                path.pop();
+                walk(rest, &entry.node, &place.key(key), visit);
+            }
+        }
+        (Part::Key(key), Value::Mapping(mapping)) => {
+            if let Some(node) = mapping.get(key) {
+                walk(rest, node, &place.key(key), visit);
             }
         }
         (Part::Index, Value::Sequence(items)) => {
             for (index, item) in items.iter().enumerate() {
-                path.push(Segment::Index(index));
-                walk(rest, item, path, visit);
-                path.pop();
+                walk(rest, item, &place.index(index), visit);
             }
         }
         (Part::Key(_) | Part::Index, _) => {}
     }
 }
 
-fn walk_mut(parts: &[Part], node: &mut Node, path: &mut Path, visit: &mut impl FnMut(&Path, &mut Node)) {
-    let Some((part, rest)) = parts.split_first() else { return visit(path, node) };
+fn walk_mut(parts: &[Part], node: &mut Node, place: &Place<'_>, visit: &mut impl FnMut(&Place<'_>, &mut Node)) {
+    let Some((part, rest)) = parts.split_first() else { return visit(place, node) };
     match (part, &mut node.value) {
-        (Part::Key(pattern), Value::Mapping(mapping)) => {
+        (Part::Key(pattern), Value::Mapping(mapping)) if pattern.ends_with('*') => {
             for (key, entry) in mapping.iter_mut().filter(|(key, _)| key_matches(pattern, key)) {
-                path.push(Segment::Key(key.to_owned()));
-                walk_mut(rest, &mut entry.node, path, visit);
-                path.pop();
+                walk_mut(rest, &mut entry.node, &place.key(key), visit);
+            }
+        }
+        (Part::Key(key), Value::Mapping(mapping)) => {
+            if let Some(node) = mapping.get_mut(key) {
+                walk_mut(rest, node, &place.key(key), visit);
             }
         }
         (Part::Index, Value::Sequence(items)) => {
             for (index, item) in items.iter_mut().enumerate() {
-                path.push(Segment::Index(index));
-                walk_mut(rest, item, path, visit);
-                path.pop();
+                walk_mut(rest, item, &place.index(index), visit);
             }
         }
         (Part::Key(_) | Part::Index, _) => {}
@@ -269,7 +272,7 @@ mod tests {
             *node = Node::text(path.to_string(), node.span);
         });
         let mut seen = Vec::new();
-        Pattern::new("services.*.ports[]").for_each(&root, |path, node| seen.push((path.clone(), node.as_text().unwrap())));
+        Pattern::new("services.*.ports[]").for_each(&root, |path, node| seen.push((path.path(), node.as_text().unwrap())));
         let texts: Vec<_> = seen.iter().map(|(_, text)| *text).collect();
         assert_eq!(texts, ["services.web.ports[0]", "services.web.ports[1]"]);
         assert_eq!(seen[1].0.get(&root).unwrap().as_text(), Some(texts[1]));

@@ -7,20 +7,20 @@
 use super::node::{Kind, Scalar, Value};
 
 /// What an unquoted scalar is.
-pub fn resolve(text: &str) -> Value {
-    match text {
+pub fn resolve(text: impl AsRef<str> + Into<String>) -> Value {
+    match text.as_ref() {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
         "true" | "True" | "TRUE" => Value::Bool(true),
         "false" | "False" | "FALSE" => Value::Bool(false),
-        _ => {
-            let kind = if integer(text).is_some() {
+        plain => {
+            let kind = if integer(plain).is_some() {
                 Kind::Int
-            } else if float(text).is_some() {
+            } else if float(plain).is_some() {
                 Kind::Float
             } else {
                 Kind::Text
             };
-            Value::Scalar(Scalar { text: text.to_owned(), kind })
+            Value::Scalar(Scalar { text: text.into(), kind })
         }
     }
 }
@@ -102,12 +102,14 @@ pub fn float(text: &str) -> Option<f64> {
         "-.inf" | "-.Inf" | "-.INF" => return Some(f64::NEG_INFINITY),
         _ => {}
     }
+    if !text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) {
+        return None;
+    }
     let digits = text.replace('_', "");
     let unsigned = digits.strip_prefix(['-', '+']).unwrap_or(&digits);
     // Rust would also take `inf`, `nan` and `infinity`.
     let begins_as_number = unsigned.trim_start_matches('.').starts_with(|c: char| c.is_ascii_digit());
-    let is_number =
-        begins_as_number && !text.starts_with('_') && unsigned.chars().all(|c| c.is_ascii_digit() || ".eE+-".contains(c));
+    let is_number = begins_as_number && unsigned.chars().all(|c| c.is_ascii_digit() || ".eE+-".contains(c));
     if is_number { digits.parse().ok() } else { None }
 }
 

@@ -7,10 +7,10 @@ use core::net::IpAddr;
 use super::{Check, Forms, Object, Rewrite, Shape, TEXTS, attribute};
 use crate::base::diagnostic::Diagnostics;
 use crate::base::source::Span;
-use crate::load::place::Place;
 use crate::load::short;
 use crate::load::told::bad_value;
 use crate::yaml::node::{Kind, Mapping, Node, Scalar, Value};
+use crate::yaml::place::Place;
 use crate::yaml::scalar;
 
 /// A mapping of these keys, all with one span.

@@ -20,9 +20,9 @@ pub(super) mod forms;
 #[cfg(test)]
 mod tests;
 
-use super::place::Place;
 use crate::base::diagnostic::Diagnostics;
 use crate::yaml::node::Node;
+use crate::yaml::place::Place;
 
 pub(super) use job::{JOB, PRE_START};
 pub(super) use process::PROCESS;

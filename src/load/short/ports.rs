@@ -4,11 +4,11 @@ use core::net::IpAddr;
 
 use crate::base::diagnostic::Diagnostics;
 use crate::base::source::Span;
-use crate::load::place::Place;
 use crate::load::schema::forms::{integer, mapping};
 use crate::load::told::{bad_value, wrong_kind};
 use crate::yaml::node::{Kind, Node, Scalar, Value};
 use crate::yaml::path::Pattern;
+use crate::yaml::place::Place;
 
 /// `127.0.0.1:8080-8081:80-81/udp` → one long form for each port.
 pub(in crate::load) fn ports(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {

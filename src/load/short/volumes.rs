@@ -2,10 +2,10 @@
 
 use crate::base::diagnostic::Diagnostics;
 use crate::base::source::Span;
-use crate::load::place::Place;
 use crate::load::schema::forms::{flag, mapping};
 use crate::load::told::bad_value;
 use crate::yaml::node::{Kind, Node, Scalar, Value};
+use crate::yaml::place::Place;
 
 /// `src:dst:ro` → the long form.
 pub(in crate::load) fn volumes(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {

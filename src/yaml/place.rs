@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use crate::yaml::path::{Path, Segment};
+use super::path::{Path, Segment};
 
 /// A step of the walk, with the steps before it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'a> {
+pub struct Place<'a> {
     above: Option<&'a Place<'a>>,
     step: Step<'a>,
 }
@@ -20,22 +20,27 @@ enum Step<'a> {
 
 impl Place<'static> {
     /// The tree itself.
-    pub(super) const ROOT: Place<'static> = Place { above: None, step: Step::Root };
+    pub const ROOT: Place<'static> = Place { above: None, step: Step::Root };
 }
 
 impl<'a> Place<'a> {
     /// One key further down.
-    pub(super) fn key(&'a self, key: &'a str) -> Place<'a> {
+    pub fn key(&'a self, key: &'a str) -> Place<'a> {
         Place { above: Some(self), step: Step::Key(key) }
     }
 
     /// One index further down.
-    pub(super) fn index(&'a self, index: usize) -> Place<'a> {
+    pub fn index(&'a self, index: usize) -> Place<'a> {
         Place { above: Some(self), step: Step::Index(index) }
     }
 
+    /// The last step, if it is a key.
+    pub fn last_key(&self) -> Option<&'a str> {
+        if let Step::Key(key) = self.step { Some(key) } else { None }
+    }
+
     /// The whole way.
-    pub(super) fn path(&self) -> Path {
+    pub fn path(&self) -> Path {
         let mut path = self.above.map(Place::path).unwrap_or_default();
         match self.step {
             Step::Root => {}
