@@ -2,6 +2,7 @@
 //!
 //! What is printed is a stack file again: a `$` is written `$$`, so that it comes to the same when it is read.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::PathBuf;
 
@@ -122,19 +123,21 @@ impl Without {
 
 /// Prints the stack.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
-    let ready = context.load_without(args.without.omit(&args.aspect), &args.services)?;
+    let mut ready = context.load_without(args.without.omit(&args.aspect), &args.services)?;
     if args.quiet {
         return Ok(Exit::Success);
     }
-    let text = text(args, &ready, context)?;
+    let text = text(args, &mut ready, context)?;
     match &args.output {
         Some(path) => fs::write(path, text).map_err(|error| CliError::Failed(format!("write `{}`: {error}", path.display())))?,
         None => context.printer.data(text)?,
     }
+    // The process ends now. Giving a large stack back piece by piece would take as long as printing it.
+    std::mem::forget(ready);
     Ok(Exit::Success)
 }
 
-fn text(args: &Args, ready: &Ready, context: &Context) -> Result<String, CliError> {
+fn text(args: &Args, ready: &mut Ready, context: &Context) -> Result<String, CliError> {
     let deployment = &ready.deployment;
     let stack = &deployment.stack;
     let aspect = &args.aspect;
@@ -173,23 +176,27 @@ fn text(args: &Args, ready: &Ready, context: &Context) -> Result<String, CliErro
         variables.dedup();
         lines(variables)
     } else {
-        let mut tree = ready.tree.clone();
+        let tree = &mut ready.tree;
         if args.resolve_image_digests || args.lock_image_digests {
-            pin(&mut tree, context)?;
+            pin(tree, context)?;
         }
         if args.lock_image_digests {
-            keep_images(&mut tree);
+            keep_images(tree);
         }
-        context.mask_of(&ready.secrets).tree(&mut tree);
+        context.mask_of(&ready.secrets).tree(tree);
         let text = if args.format == "json" {
-            load::json_spelling(&mut tree);
-            emit::to_json(&tree)
+            load::json_spelling(tree);
+            emit::to_json(tree)
         } else {
-            load::yaml_spelling(&mut tree);
-            emit::to_yaml(&tree)
+            load::yaml_spelling(tree);
+            emit::to_yaml(tree)
         };
-        let text = if args.without.no_interpolate { text } else { text.replace('$', "$$") };
-        fill_replica(&text.replace(REPLICA_MARK, "${REPLICA}"), 1).into_owned()
+        let text = if args.without.no_interpolate || !text.contains('$') { text } else { text.replace('$', "$$") };
+        let text = if text.contains(REPLICA_MARK) { text.replace(REPLICA_MARK, "${REPLICA}") } else { text };
+        match fill_replica(&text, 1) {
+            Cow::Borrowed(_) => text,
+            Cow::Owned(filled) => filled,
+        }
     })
 }
 

@@ -49,6 +49,9 @@ impl Mask {
 
     /// Replaces values in all texts of a tree.
     pub fn tree(&self, node: &mut Node) {
+        if self.values.is_empty() {
+            return;
+        }
         match &mut node.value {
             Value::Null | Value::Bool(_) => {}
             Value::Scalar(scalar) => {
