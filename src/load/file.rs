@@ -85,7 +85,7 @@ fn documents(
         }
         let mut found = Diagnostics::default();
         // A range of ports is a few letters and may be thousands of ports.
-        if !loading.spend(short::count_ports(&tree), &tree) {
+        if !loading.has_room(short::nodes_of_ports(&tree), &tree) {
             loading.is_partial = true;
             continue;
         }

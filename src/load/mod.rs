@@ -157,6 +157,9 @@ pub struct Loaded {
 /// The most keys and values in one load, each counted wherever it is repeated.
 const MAX_NODES: usize = 400_000;
 
+/// With more faults than so many nobody misses the few that only the making of the model would tell.
+const MANY_FAULTS: usize = 1_000;
+
 /// What a load carries through its phases.
 pub(crate) struct Loading<'a> {
     files: &'a dyn Files,
@@ -202,12 +205,18 @@ impl<'a> Loading<'a> {
 
     /// Counts so many keys and values of a tree; false when the load has grown too large, which is told once.
     fn spend(&mut self, nodes: usize, tree: &Node) -> bool {
-        let was_within = self.nodes <= MAX_NODES;
+        let fits = self.has_room(nodes, tree);
         self.nodes = self.nodes.saturating_add(nodes);
-        if self.nodes <= MAX_NODES {
+        fits
+    }
+
+    /// Whether so many keys and values more would not make the load too large; if they do, that is told, once.
+    fn has_room(&mut self, nodes: usize, tree: &Node) -> bool {
+        if self.nodes.saturating_add(nodes) <= MAX_NODES {
             return true;
         }
-        if was_within {
+        if self.nodes <= MAX_NODES {
+            self.nodes = usize::MAX;
             let message = "the files hold more than 400,000 keys and values, with what they include and extend";
             self.diagnostics.push(Diagnostic::error("too-large", message).at(tree.span, "too many with this"));
         }
@@ -339,7 +348,10 @@ pub fn stack(request: &Request, head: &Head, values: &Values, files: &dyn Files)
             validate::check(&root, &selection, env, &directory, found);
         }
         honour::check(&root, &selection, found.unstartable);
-        stack = convert::stack(&root, &selection, head.directory.clone(), head.files.clone(), found);
+        // What there is to say for itself has been said by then, and the model of a large stack is many times the file.
+        if found.wrong.len() <= MANY_FAULTS {
+            stack = convert::stack(&root, &selection, head.directory.clone(), head.files.clone(), found);
+        }
     }
     let selection = selection.only(&request.services, &root);
     let tree = print::printed(root, &selection, env);

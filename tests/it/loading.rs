@@ -4,6 +4,7 @@ use baistack::load::{Omit, Request};
 use serde_json::{Value, json};
 
 use crate::support::memory::Memory;
+use crate::support::sandbox::Sandbox;
 
 const WEB: &str = "services: {web: {image: nginx}}\n";
 
@@ -355,6 +356,33 @@ fn hostile_files_are_refused_soon() {
             "{what}: {}",
             &outcome.told.chars().take(2_000).collect::<String>()
         );
+    }
+}
+
+#[test]
+fn what_is_wrong_ten_thousand_times_is_told_within_200_mb() {
+    let many = |count: usize, item: &dyn Fn(usize) -> String| (0..count).map(item).collect::<String>();
+    let several =
+        |n| format!("  s{n}:\n    imge: x\n    ports: [a, b]\n    restart: {{}}\n    depends_on: [nope{n}]\n    image: [1]\n");
+    let sandbox = Sandbox::new("services: {}\n");
+    for (what, stack, told) in [
+        ("one line", format!("services: {{{}}}\n", many(50_000, &|n| format!("s{n}: {{imge: x}},"))), "error[unknown-key]"),
+        ("several faults of each service", format!("services:\n{}", many(15_000, &several)), "error[bad-value]"),
+        (
+            "ranges of ports",
+            "services: {a: {image: x, ports: ['1-65535:1-65535', '1-65535:1-65535/udp', '1-65535']}}\n".to_owned(),
+            "error[too-large]",
+        ),
+    ] {
+        sandbox.write("hostile.yaml", &stack);
+        let mut command = sandbox.command(&["-c", "ulimit -d 200000 && exec \"$0\" -f hostile.yaml config -q"], sandbox.root());
+        let limited = std::mem::replace(&mut command, std::process::Command::new("sh"));
+        command.args(limited.get_args()).arg(limited.get_program()).current_dir(sandbox.path(""));
+        let output =
+            command.env_clear().envs(limited.get_envs().filter_map(|(name, value)| Some((name, value?)))).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{what}: {}", said.chars().take(500).collect::<String>());
+        assert!(said.contains(told), "{what}: {}", said.chars().take(500).collect::<String>());
     }
 }
 

@@ -4,6 +4,6 @@ mod ports;
 mod volumes;
 mod words;
 
-pub(super) use ports::{count as count_ports, ports, process_ports, range};
+pub(super) use ports::{nodes as nodes_of_ports, ports, process_ports, range};
 pub(super) use volumes::{devices, volumes};
 pub(super) use words::split_words;

@@ -51,15 +51,18 @@ fn long_ports(process: bool, place: &Place<'_>, node: &mut Node, diagnostics: &m
     *items = long;
 }
 
-/// How many ports the short forms of a file stand for, which have not been written out yet.
-pub(in crate::load) fn count(root: &Node) -> usize {
+/// The keys and values of a port in its long form: itself, and at least three keys with their values.
+const NODES_OF_A_PORT: usize = 7;
+
+/// How many keys and values the short forms of a file's ports stand for, which have not been written out yet.
+pub(in crate::load) fn nodes(root: &Node) -> usize {
     let mut count = 0;
     for pattern in [Pattern::new("services.*.ports[]"), Pattern::new("processes.*.ports[]")] {
         pattern.for_each(root, |_, port| {
             let text = port.as_text().unwrap_or_default();
             let target = text.rsplit_once(':').map_or(text, |(_, target)| target);
             let ends = range(target.split('/').next().unwrap_or_default());
-            count += ends.map_or(0, |(first, last)| usize::from(last - first) + 1);
+            count += ends.map_or(0, |(first, last)| (usize::from(last - first) + 1) * NODES_OF_A_PORT);
         });
     }
     count
