@@ -12,6 +12,10 @@ use crate::base::source::{SourceId, SourceMap, Span};
 /// More findings than this are counted only: nobody reads them, and a file made by a machine can have thousands.
 const MAX_SHOWN: usize = 100;
 
+/// Of a line no more bytes than this are looked at behind what is marked in it: a file made by a machine can be one long line, of
+/// which a terminal's width is shown.
+const MAX_AFTER: usize = 4_000;
+
 /// How findings are drawn.
 #[derive(Debug, Clone)]
 pub struct Look<'a> {
@@ -90,6 +94,7 @@ fn snippet<'a>(
     let at = Span { source, start: first as u32, end: last as u32 };
     let begin = text[..first].rfind('\n').map_or(0, |at| at + 1);
     let end = text[last..].find('\n').map_or(text.len(), |at| last + at);
+    let end = boundary(text, end.min(last + MAX_AFTER));
     let annotations = labels.into_iter().map(|(nth, label, range)| {
         let kind = if nth == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
         let text = (!label.text.is_empty()).then(|| Cow::from(normalize_untrusted_str(&label.text)));
@@ -103,16 +108,15 @@ fn snippet<'a>(
 
 /// What of a label is marked: its first line. A whole section in brackets tells less than the line it begins in.
 fn first_line(text: &str, label: &Label) -> Range<usize> {
-    let mut start = (label.span.start as usize).min(text.len());
-    while !text.is_char_boundary(start) {
-        start -= 1;
-    }
-    let mut end = (label.span.end as usize).clamp(start, text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
+    let start = boundary(text, label.span.start as usize);
+    let end = boundary(text, label.span.end as usize).max(start);
     let line = text[start..end].find(['\n', '\r']).map_or(end, |at| start + at);
     start..line
+}
+
+/// The nearest place at or before this one where a character begins.
+fn boundary(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
 /// The path from `directory` if that is shorter to read.
