@@ -4,6 +4,7 @@
 //! on a second connection until all of it is down.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
@@ -43,8 +44,13 @@ enum Happening {
     Gone(u32),
     Interrupt(Cause),
     Key(u8),
-    Line(Line),
+    Lines(Vec<Line>),
+    /// All lines have been given.
+    Drained,
 }
+
+/// Lines that are handed over at once, and written at once: the reader waits for more only where there are none at present.
+const BATCH: usize = 256;
 
 /// Why it is over.
 enum End {
@@ -209,9 +215,7 @@ impl Foreground<'_> {
             keys::Wanted::Say(text) => self.watched.progress.say(&text),
         }
         if self.menu.question().is_none() {
-            for line in std::mem::take(&mut self.held) {
-                self.print(&line)?;
-            }
+            self.print_held()?;
         }
         Ok(None)
     }
@@ -236,14 +240,14 @@ impl Foreground<'_> {
                     None
                 }
                 Happening::Gone(LEASE) => Some(End::Lost),
-                Happening::Told(..) | Happening::Gone(_) => None,
+                Happening::Told(..) | Happening::Gone(_) | Happening::Drained => None,
                 Happening::Key(key) => match self.press(key) {
                     Ok(end) => end,
                     Err(CliError::Print(PrintError::ReaderGone)) => return self.stop(Exit::Success),
                     Err(error) => return Err(error),
                 },
                 Happening::Interrupt(cause) => return self.stop(cause.exit()),
-                Happening::Line(line) => match self.print_later(line) {
+                Happening::Lines(lines) => match self.print_later(lines) {
                     Ok(()) => None,
                     // Whoever closes the output has seen enough of everything.
                     Err(PrintError::ReaderGone) => return self.stop(Exit::Success),
@@ -342,10 +346,17 @@ impl Foreground<'_> {
     fn show_logs(&mut self, wanted: &Wanted) -> Result<(), CliError> {
         self.watched.progress.settle();
         if self.feed.is_none() {
-            let sender = self.sender.clone();
-            let tell = move |given| match given {
-                Given::Line(line) => sender.send(Happening::Line(line)).is_ok(),
-                Given::Pause => true,
+            let (sender, mut batch) = (self.sender.clone(), Vec::new());
+            let tell = move |given| {
+                let is_over = matches!(given, Given::Pause);
+                if let Given::Line(line) = given {
+                    batch.push(line);
+                }
+                if batch.is_empty() || batch.len() < BATCH && !is_over {
+                    return true;
+                }
+                // The reader is never made to wait: a log that is not read in time is rotated away.
+                sender.send(Happening::Lines(std::mem::take(&mut batch))).is_ok()
             };
             let dir = self.context.env_dir(&self.ready.deployment.env)?;
             let mut feed = Feed::start(&dir, wanted.clone(), tell).map_err(CliError::failed)?;
@@ -363,45 +374,62 @@ impl Foreground<'_> {
         if self.menu.leave() {
             self.context.printer.ask("\n");
         }
-        std::mem::take(&mut self.held).iter().try_for_each(|line| self.print(line))
+        self.print_held()
     }
 
     /// A line must not tear a question, unless nobody answers that for long.
-    fn print_later(&mut self, line: Line) -> Result<(), PrintError> {
+    fn print_later(&mut self, lines: Vec<Line>) -> Result<(), PrintError> {
         const MOST: usize = 10_000;
         if self.menu.question().is_none() {
-            return self.print(&line);
+            return self.print(&lines);
         }
-        self.held.push(line);
+        self.held.extend(lines);
         if self.held.len() < MOST {
             return Ok(());
         }
         self.context.printer.ask("\n");
-        std::mem::take(&mut self.held).iter().try_for_each(|line| self.print(line))?;
+        self.print_held()?;
         self.ask();
         Ok(())
     }
 
-    fn print(&mut self, line: &Line) -> Result<(), PrintError> {
-        if self.only.as_ref().is_some_and(|only| *only != line.unit.service) {
-            return Ok(());
-        }
-        self.context.printer.data(self.writer.text(line))
+    fn print_held(&mut self) -> Result<(), PrintError> {
+        let held = std::mem::take(&mut self.held);
+        self.print(&held)
     }
 
-    /// Prints what the services had written before they ended.
+    fn print(&mut self, lines: &[Line]) -> Result<(), PrintError> {
+        let mut text = String::new();
+        for line in lines.iter().filter(|line| self.only.as_ref().is_none_or(|only| *only == line.unit.service)) {
+            text.push_str(&self.writer.text(line));
+        }
+        self.context.printer.data(text)
+    }
+
+    /// Prints what the services had written before they ended, until somebody has had enough of it.
     fn drain(&mut self) -> Result<(), CliError> {
         self.watched.progress.settle();
         self.leave_question()?;
         let Some(feed) = self.feed.take() else { return Ok(()) };
         let runs_on = |unit: &UnitStatus| unit.kind == UnitKind::Container && unit.state == UnitState::Running;
-        feed.finish(self.known.values().any(runs_on)).map_err(CliError::failed)?;
-        while let Ok(happening) = self.happenings.try_recv() {
-            if let Happening::Line(line) = happening {
-                self.print(&line)?;
+        let some_run_on = self.known.values().any(runs_on);
+        let sender = self.sender.clone();
+        // What comes meanwhile is printed as it comes: it may be much.
+        let finishing = thread::spawn(move || {
+            let finished = feed.finish(some_run_on);
+            drop(sender.send(Happening::Drained));
+            finished
+        });
+        loop {
+            match self.happenings.recv().expect("we hold a sender") {
+                Happening::Lines(lines) => self.print(&lines)?,
+                Happening::Drained => break,
+                Happening::Interrupt(_) => return Ok(()),
+                Happening::Told(..) | Happening::Gone(_) | Happening::Key(_) => {}
             }
         }
-        Ok(())
+        let finished = finishing.join().unwrap_or_else(|_| Err(io::Error::other("the reader of logs has panicked")));
+        finished.map_err(CliError::failed)
     }
 
     fn ended(mut self, code: i32) -> Result<Exit, CliError> {
@@ -455,8 +483,8 @@ impl Foreground<'_> {
                     let _ = voice.send(Request::Kill(kill));
                 }
                 // Nobody need read it.
-                Happening::Line(line) => drop(self.print(&line)),
-                Happening::Told(..) | Happening::Gone(_) | Happening::Interrupt(_) | Happening::Key(_) => {}
+                Happening::Lines(lines) => drop(self.print(&lines)),
+                Happening::Told(..) | Happening::Gone(_) | Happening::Interrupt(_) | Happening::Key(_) | Happening::Drained => {}
             }
         }
         // The same holds for what was written last.
