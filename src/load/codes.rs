@@ -200,7 +200,7 @@ pub const CODES: &[Code] = &[
     ),
     code(
         "ignored-key",
-        "A key of a `process-compose.yaml` has no counterpart in a stack, so it is left out.",
+        "Something in a `process-compose.yaml` has no counterpart in a stack, so it is left out, or means not quite the same here.",
         &[("process-compose.yaml", "processes:\n  web:\n    command: ./serve\n    is_elevated: true\n")],
     ),
     code(
