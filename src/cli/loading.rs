@@ -393,19 +393,23 @@ impl Context {
         let named = head.named_ports.iter().filter(|(name, _)| !is_set(name)).map(|(name, port)| (name.clone(), *port)).collect();
         let allotted = ports::allot(&named, &kept, dir.id(), |port| holders.is_free(port));
         let allotted = allotted.map_err(CliError::failed)?;
-        let mut refused = Vec::new();
+        // All that one holder has taken in one line.
+        let mut held: IndexMap<String, Vec<(&str, u16, Numbers)>> = IndexMap::new();
         for (name, port) in &allotted {
-            let Some(blocked) = port.blocked else { continue };
-            let held = format!("port {} of `{name}` is held by {}", blocked.port, holders.who(blocked.port));
-            if strict {
-                refused.push(held);
-            } else {
-                self.printer.say(format!("{held}; {name} is {} instead", port.numbers));
+            if let Some(blocked) = port.blocked {
+                held.entry(holders.who(blocked.port)).or_default().push((name, blocked.port, port.numbers));
             }
         }
-        if !refused.is_empty() {
-            return Err(CliError::Several(refused));
+        let told = held.iter().map(|(who, ports)| {
+            let each: Vec<_> = ports.iter().map(|(name, port, _)| format!("{port} of `{name}`")).collect();
+            let instead: Vec<_> = ports.iter().map(|(name, _, numbers)| format!("{name} is {numbers}")).collect();
+            let (ports, are) = if each.len() == 1 { ("port", "is") } else { ("ports", "are") };
+            (format!("{ports} {} {are} held by {who}", each.join(", ")), instead.join(", "))
+        });
+        if strict && !held.is_empty() {
+            return Err(CliError::Several(told.map(|(held, _)| held).collect()));
         }
+        told.for_each(|(held, instead)| self.printer.say(format!("{held}; {instead} instead")));
         let numbers: BTreeMap<String, Numbers> = allotted.into_iter().map(|(name, port)| (name, port.numbers)).collect();
         // Numbers of names that the file has no longer stay: it may have them again.
         let mut recorded = kept;
