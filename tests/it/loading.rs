@@ -131,7 +131,7 @@ fn files_of_a_process_that_one_variable_would_name_are_refused_with_both_places(
         for (kind, variable) in [("secrets", "SECRET_DB_KEY_FILE"), ("configs", "CONFIG_DB_KEY_FILE")] {
             let outcome = load(first, second, kind);
             assert_eq!(outcome.codes, ["one-name"], "{}", outcome.told);
-            let wanted = [variable, first, second, "stack.yaml:8:9", "stack.yaml:7:9"];
+            let wanted = [variable, first, second, "stack.yaml:8:9", "the other one"];
             assert!(wanted.iter().all(|text| outcome.told.contains(text)), "{wanted:?}: {}", outcome.told);
         }
     }
