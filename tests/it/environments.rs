@@ -1,15 +1,13 @@
 //! Whose things are whose: which environment a command acts on, and what of one is removed, kept, reserved and shown.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, lchown};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
-use std::thread;
 
+use crate::support::fake_engine::empty_engine;
 use crate::support::sandbox::{NOBODY, Said, Sandbox, is_alive, until};
 
 const SLEEPER: &str = "processes: {a: {command: exec sleep 1000}}\n";
@@ -119,6 +117,48 @@ fn a_purge_goes_through_nothing_that_is_not_its_own_whatever_is_confirmed() {
     sandbox.ok(&["purge", "--yes"]);
     assert!(!own.exists() && !run_dir.exists() && !sandbox.path("tmp/a").exists() && !sandbox.state().join("demo").exists());
     assert!(home.join("thesis").exists());
+}
+
+#[test]
+fn a_purge_asks_on_a_terminal_and_takes_no_silence_for_a_yes() {
+    let sandbox = Sandbox::new("name: demo\nprocesses: {a: {command: exec sleep 1000, scratch: [tmp/a]}}\n");
+    sandbox.ok(&["up", "-d", "--wait"]);
+    for answer in ["\n", "n\n", "what?\n"] {
+        let mut terminal = sandbox.begin_on_terminal(&["purge"]);
+        terminal.wait_for("Remove all of this for good? [y/N]");
+        terminal.type_until_it_ends(answer);
+        assert!(terminal.end().contains("tmp/a ("), "it is listed first");
+        assert!(sandbox.leaders().len() == 1 && sandbox.path("tmp/a").exists(), "{answer:?}");
+    }
+    let mut terminal = sandbox.begin_on_terminal(&["purge"]);
+    terminal.wait_for("Remove all of this for good? [y/N]");
+    terminal.type_until_it_ends("y\n");
+    assert!(terminal.end().contains("demo is gone"));
+    assert!(!sandbox.path("tmp/a").exists() && !sandbox.state().join("demo").exists());
+}
+
+#[test]
+fn what_is_data_is_kept_where_that_is_said_and_is_the_next_lifes() {
+    let stack = "name: demo\nports: {P: 18941}\ngenerate: {S: {hex: 8}}\nowns: [{paths: 'made-*'}]\n\
+                 processes: {a: {command: 'exec sleep 1000', environment: {KEY: '${S}'}, scratch: [tmp/a, '${ENV_DIR}/b']}}\n";
+    let sandbox = Sandbox::new(stack);
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let known = || ["port", "env"].map(|command| sandbox.ok(&[command, "--format", "json"]));
+    let (before, kept) = (known(), ["tmp/a/data", ".baistack/demo/b/data", "made-1"]);
+    kept.iter().for_each(|file| sandbox.write(file, "days of it"));
+    let said = sandbox.run(&["purge", "--yes", "--keep-data"]);
+    assert!(said.code == 0 && said.err.contains("demo is gone, but for its data"), "{said:?}");
+    assert!(
+        kept.iter().all(|file| !said.out.contains(file.rsplit_once('/').map_or(*file, |(directory, _)| directory))),
+        "{said:?}"
+    );
+    let state = sandbox.state().join("demo");
+    assert!(!state.join("logs").exists() && !state.join("snapshot.json").exists());
+    assert!(kept.iter().all(|file| sandbox.path(file).exists()));
+    sandbox.ok(&["up", "-d", "--wait"]);
+    assert_eq!(known(), before, "its numbers and values");
+    sandbox.ok(&["purge", "--yes"]);
+    assert!(kept.iter().all(|file| !sandbox.path(file).exists()) && !state.exists());
 }
 
 #[test]
@@ -350,45 +390,6 @@ fn services_and_environments_complete_from_what_was_started() {
     assert!(sandbox.ok(&["completions", "bash"]).contains("BAISTACK_COMPLETE"));
 }
 
-/// An engine without anything, which keeps what it is asked.
-fn empty_engine(socket: &Path) -> Arc<Mutex<Vec<String>>> {
-    fn serve(mut stream: UnixStream, asked: &Mutex<Vec<String>>) -> std::io::Result<()> {
-        let mut seen = Vec::new();
-        let mut buffer = [0; 4096];
-        loop {
-            let read = stream.read(&mut buffer)?;
-            if read == 0 {
-                return Ok(());
-            }
-            seen.extend_from_slice(&buffer[..read]);
-            while let Some(end) = seen.windows(4).position(|window| window == b"\r\n\r\n") {
-                let request = String::from_utf8_lossy(&seen[..end]).into_owned();
-                seen.drain(..end + 4);
-                let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
-                let body = match path.as_str() {
-                    path if path.contains("/version") => r#"{"Version": "20.10.0", "ApiVersion": "1.41"}"#,
-                    path if path.contains("/volumes") => r#"{"Volumes": []}"#,
-                    _ => "[]",
-                };
-                asked.lock().unwrap().push(path);
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
-                stream.write_all(head.as_bytes())?;
-                stream.write_all(body.as_bytes())?;
-            }
-        }
-    }
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let listener = UnixListener::bind(socket).unwrap();
-    let all = Arc::clone(&asked);
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let all = Arc::clone(&all);
-            thread::spawn(move || serve(stream, &all));
-        }
-    });
-    asked
-}
-
 #[test]
 fn fifty_environments_are_listed_with_as_many_questions_as_one() {
     let stack = "name: demo\nports: {WEB: 18900}\nowns: [{containers: {label: 'owner=${ENVID}'}}, {volumes: {name: '${ENVID}-*'}}]\n\
@@ -396,7 +397,7 @@ fn fifty_environments_are_listed_with_as_many_questions_as_one() {
     let mut sandbox = Sandbox::new(stack);
     sandbox.ok(&["up", "-d"]);
     let socket = sandbox.root().join("engine.sock");
-    let asked = empty_engine(&socket);
+    let asked = empty_engine(&socket, ("20.10.0", "1.41"), "{}");
     sandbox.variable("DOCKER_HOST", Some(&format!("unix://{}", socket.display())));
     let ask = || {
         asked.lock().unwrap().clear();

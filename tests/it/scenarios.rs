@@ -7,7 +7,7 @@ use std::thread;
 
 use nix::sys::signal::Signal;
 
-use crate::support::sandbox::{Sandbox, is_alive};
+use crate::support::sandbox::{Sandbox, is_alive, until};
 
 const SLEEPER: &str = "
 services:
@@ -150,12 +150,16 @@ processes:
   made:
     command: [sh, -c, 'echo made >> SHARED/runs; echo made > SHARED/output']
     outputs: [SHARED/output]
+  seen:
+    command: '"$$BAISTACK" exec -T db cat /data/who > "${ENV_DIR}/seen"'
+    check: test -s "${ENV_DIR}/seen"
+    depends_on: {db: {condition: service_healthy}}
   web:
     command: ["busybox", nc, -ll, -p, "${WEB_PORT}", -e, echo, "${ENVID}"]
     ports: ["${WEB_PORT}"]
     scratch: ["${ENV_DIR}/scratch"]
     healthcheck: {tcp: "127.0.0.1:${WEB_PORT}", interval: 1s, retries: 30}
-    depends_on: {made: {condition: service_completed_successfully}, db: {condition: service_healthy}}
+    depends_on: {made: {condition: service_completed_successfully}, seen: {condition: service_completed_successfully}}
 "#;
 
 #[test]
@@ -191,6 +195,8 @@ fn three_environments_that_are_started_at_one_moment_come_up_and_one_is_purged_a
     assert_eq!(numbers.len(), 6, "{numbers:?}");
     for sandbox in &all {
         assert_eq!(answers(sandbox), [env(sandbox), env(sandbox)]);
+        // A process has waited for the container, and asked inside of it.
+        assert_eq!(sandbox.lines(&format!(".baistack/{}/seen", sandbox.engine().env())), [sandbox.engine().env()]);
     }
     assert_eq!(std::fs::read_to_string(shared.path().join("runs")).unwrap(), "made\n", "what is shared is made once");
 
@@ -211,4 +217,54 @@ fn three_environments_that_are_started_at_one_moment_come_up_and_one_is_purged_a
     all[2].ok(&["up", "-d", "--wait"]);
     assert_eq!(answers(&all[2]), [env(&all[2]).repeat(2), env(&all[2])]);
     assert_eq!(ports(&all[2]), before[2].2, "and so are its numbers");
+}
+
+#[test]
+fn what_services_made_outlives_a_stop_and_a_restart_and_goes_with_down() {
+    let stack = "owns: [{containers: {label: 'own=${ENVID}'}}]\nprocesses: {agent: {command: exec sleep 1000}}\n";
+    let Some(sandbox) = Sandbox::with_engine("kernel", stack) else { return };
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let (env, image) = (sandbox.engine().env().to_owned(), sandbox.engine().image());
+    let name = format!("{env}-kernel");
+    sandbox.engine().ask(async |api| {
+        let body = bollard::models::ContainerCreateBody {
+            image: Some(image),
+            cmd: Some(["sleep", "1000"].map(str::to_owned).to_vec()),
+            labels: Some([("own".to_owned(), env.clone())].into()),
+            host_config: Some(bollard::models::HostConfig { init: Some(true), ..Default::default() }),
+            ..Default::default()
+        };
+        let named = bollard::query_parameters::CreateContainerOptionsBuilder::default().name(&name).build();
+        api.create_container(Some(named), body).await.unwrap();
+        api.start_container(&name, None::<bollard::query_parameters::StartContainerOptions>).await.unwrap();
+    });
+    let id = sandbox.engine().id("kernel");
+    for line in [&["restart"][..], &["stop"], &["up", "-d", "--wait"]] {
+        sandbox.ok(line);
+        assert!(sandbox.engine().is_running("kernel") && sandbox.engine().id("kernel") == id, "{line:?}");
+    }
+    sandbox.ok(&["down"]);
+    assert_eq!(sandbox.engine().state("kernel"), None);
+}
+
+#[test]
+fn an_image_for_later_holds_nothing_up_and_its_arrival_restarts_who_asks_for_that() {
+    let stack = "
+images: ['IMAGE.invalid/none:1']
+processes:
+  other: {command: 'echo $$$$ >> other; exec sleep 1000'}
+  agent: {command: 'echo $$$$ >> lives; exec sleep 1000', restart_on: [{image_pulled: 'IMAGE-kernel*'}]}
+";
+    let Some(sandbox) = Sandbox::with_engine("pulled", stack) else { return };
+    sandbox.ok(&["up", "-d", "--wait"]);
+    until("both have begun", || sandbox.lines("lives").len() == 1 && sandbox.lines("other").len() == 1);
+    let tag = |name: String| {
+        let (image, options) = (sandbox.engine().image(), bollard::query_parameters::TagImageOptionsBuilder::default());
+        let options = options.repo(&name).tag("1").build();
+        sandbox.engine().ask(async |api| api.tag_image(&image, Some(options)).await.unwrap());
+    };
+    tag(format!("{}-other", sandbox.engine().image()));
+    tag(format!("{}-kernel", sandbox.engine().image()));
+    until("the image has come", || sandbox.lines("lives").len() == 2);
+    assert_eq!((sandbox.lines("lives").len(), sandbox.lines("other").len()), (2, 1));
 }
