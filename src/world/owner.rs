@@ -52,7 +52,8 @@ pub fn others_below(path: &Path, env: &str) -> Vec<(PathBuf, String)> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inode {
     device: u64,
-    inode: u64,
+    #[serde(rename = "inode")]
+    number: u64,
     /// When it was made, in nanoseconds since 1970, where the file system tells: the number of an inode is given again.
     #[serde(default)]
     born: Option<u64>,
@@ -61,13 +62,13 @@ pub struct Inode {
 impl Inode {
     /// That of something that is there.
     pub fn of(there: &fs::Metadata) -> Self {
-        Self { device: there.dev(), inode: there.ino(), born: born(there) }
+        Self { device: there.dev(), number: there.ino(), born: born(there) }
     }
 
     /// Whether something that is there is it.
     pub fn is(&self, there: &fs::Metadata) -> bool {
         let is_older_or_newer = self.born.zip(born(there)).is_some_and(|(then, now)| then != now);
-        (self.device, self.inode) == (there.dev(), there.ino()) && !is_older_or_newer
+        (self.device, self.number) == (there.dev(), there.ino()) && !is_older_or_newer
     }
 
     /// Whether it says when it was made, so that no other can be taken for it.

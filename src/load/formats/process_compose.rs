@@ -540,10 +540,13 @@ mod tests {
         (tree, told.collect())
     }
 
+    fn indented(lines: &str) -> String {
+        lines.lines().flat_map(|line| ["    ", line, "\n"]).collect()
+    }
+
     /// What is said of a process with these lines, and what it becomes.
     fn process(lines: &str) -> (serde_json::Value, Vec<String>) {
-        let indented: String = lines.lines().map(|line| format!("    {line}\n")).collect();
-        let (tree, told) = read(&format!("processes:\n  a:\n    command: ./a\n{indented}"));
+        let (tree, told) = read(&format!("processes:\n  a:\n    command: ./a\n{}", indented(lines)));
         (tree["processes"]["a"].clone(), told)
     }
 
@@ -687,8 +690,7 @@ processes:
             ("description: '{{.Names}}'", "x-description", json!("{{.Names}}")),
         ] {
             let text = if lines.starts_with("command") { lines.to_owned() } else { format!("command: ./a\n{lines}") };
-            let indented: String = text.lines().map(|line| format!("    {line}\n")).collect();
-            let (tree, told) = read(&format!("processes:\n  a:\n{indented}"));
+            let (tree, told) = read(&format!("processes:\n  a:\n{}", indented(&text)));
             assert_eq!((&tree["processes"]["a"][key], &told), (&wanted, &Vec::new()), "{text}");
         }
         let (tree, told) =
