@@ -1,6 +1,6 @@
 //! `down`: stops in reverse order, removes containers and networks. Needs no stack file and no living supervisor.
 
-use super::context::{Context, Missing};
+use super::context::{Context, Missing, with_causes};
 use super::{CliError, ending, values};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
@@ -53,7 +53,11 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     {
         // What `exec -d` has left to itself.
         sweep::sweep(&env, &deployment.places.state_dir, SWEEP_GRACE);
-        envdir::remove_run_dir(&deployment.places.run_dir).map_err(CliError::failed)?;
+        let run_dir = &deployment.places.run_dir;
+        if !envdir::remove_run_dir(run_dir, &env).map_err(|error| CliError::Failed(with_causes(&error)))? {
+            let why = format!("it bears no mark that it was made for {env}");
+            context.printer.warning(format!("`{}` stays: {why}; look at it and remove it yourself", run_dir.display()));
+        }
     }
     if !volumes {
         return Ok(exit);
@@ -64,7 +68,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         left.extend(remaining_scratch(&context.env_dir(&env)?));
     }
     if let Some(deployment) = &deployment {
-        left.extend(owned_paths::remove(&deployment.stack.owns, moved.as_ref()));
+        left.extend(owned_paths::remove(&deployment.stack.owns, moved.as_ref(), &env));
     }
     if left.is_empty() { Ok(exit) } else { Err(CliError::Several(left)) }
 }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use super::CliError;
 use super::context::Context;
-use super::loading::read_named;
+use super::loading::{Checked, read_named};
 use super::templates::{TEMPLATES, Template};
-use crate::base::diagnostic::Diagnostics;
+use crate::base::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::base::exit::Exit;
 use crate::base::source::{SourceMap, Span};
 use crate::base::suggest;
@@ -89,12 +89,23 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     if let Origin::Template(template) = origin {
         return write_template(template, &directory, place.as_deref(), args, context);
     }
+    let output = args.output.as_deref().unwrap_or(Path::new("stack.yaml"));
+    let to_stdout = output == Path::new("-");
+    if !to_stdout && !args.force {
+        nothing_in_the_way(&directory, [output])?;
+    }
+    let written_to = if to_stdout { Path::new("stack.yaml") } else { output };
     let text = match &origin {
-        Origin::Files(files) => format!("{HEAD}\n{}", made_from(files, &directory, context)?),
+        Origin::Files(files) => {
+            let made = made_from(files, &directory, written_to, context)?;
+            for (found, sources) in &made.left_out {
+                context.show(found, sources);
+            }
+            made.text
+        }
         Origin::Template(_) | Origin::Nothing => format!("{HEAD}{START}"),
     };
-    let output = args.output.as_deref().unwrap_or(Path::new("stack.yaml"));
-    if output == Path::new("-") {
+    if to_stdout {
         context.printer.data(text)?;
         return Ok(Exit::Success);
     }
@@ -120,7 +131,11 @@ fn origin(from: Option<&str>, directory: &Path, context: &Context) -> Result<Ori
         let found: Vec<PathBuf> = (FOUND.iter())
             .filter_map(|names| names.iter().map(PathBuf::from).find(|name| directory.join(name).is_file()))
             .collect();
-        return if term::stdin_is_terminal() && term::stderr_is_terminal() { chosen(found, context) } else { Ok(of(found)) };
+        return if term::stdin_is_terminal() && term::stderr_is_terminal() {
+            chosen(found, directory, context)
+        } else {
+            Ok(of(found))
+        };
     };
     if let Some(template) = Template::named(from) {
         return Ok(Origin::Template(template));
@@ -138,19 +153,26 @@ fn origin(from: Option<&str>, directory: &Path, context: &Context) -> Result<Ori
     Ok(Origin::Files(vec![file.strip_prefix(directory).map(Path::to_owned).unwrap_or(file)]))
 }
 
+fn listed(files: &[PathBuf]) -> String {
+    files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
 fn of(found: Vec<PathBuf>) -> Origin {
     if found.is_empty() { Origin::Nothing } else { Origin::Files(found) }
 }
 
 /// Asks where there is a choice: which of several files, or which template when there is no file.
-fn chosen(found: Vec<PathBuf>, context: &Context) -> Result<Origin, CliError> {
+fn chosen(found: Vec<PathBuf>, directory: &Path, context: &Context) -> Result<Origin, CliError> {
     let mut choices: Vec<(String, Origin)> = Vec::new();
     match found.as_slice() {
         [_] => return Ok(of(found)),
         [] => choices.push(("an empty start".to_owned(), Origin::Nothing)),
         several => {
-            let names: Vec<_> = several.iter().map(|file| file.display().to_string()).collect();
-            choices.push((format!("all of {}", names.join(", ")), of(found.clone())));
+            // What cannot be had is not offered.
+            match attempted(several, directory, Path::new("stack.yaml"), context) {
+                Ok(_) => choices.push((format!("all of {}", listed(several)), of(found.clone()))),
+                Err(why) => context.printer.say(format!("{} make no stack together: {}", listed(several), why.in_short())),
+            }
             choices.extend(several.iter().map(|file| (file.display().to_string(), Origin::Files(vec![file.clone()]))));
         }
     }
@@ -194,18 +216,24 @@ fn write_template(
     Ok(Exit::Success)
 }
 
+/// That none of these files is there yet.
+fn nothing_in_the_way<'a>(directory: &Path, files: impl IntoIterator<Item = &'a Path>) -> Result<(), CliError> {
+    let there: Vec<_> = (files.into_iter())
+        .filter(|name| directory.join(name).symlink_metadata().is_ok())
+        .map(|name| format!("`{}`", name.display()))
+        .collect();
+    if there.is_empty() {
+        return Ok(());
+    }
+    let are = if there.len() == 1 { "is" } else { "are" };
+    Err(CliError::Failed(format!("{} {are} there already; `--force` replaces what is", there.join(", "))))
+}
+
 /// Writes files below a directory: all of them or, when one is in the way, none.
 fn write_all(directory: &Path, files: &[(&Path, &[u8])], force: bool) -> Result<(), CliError> {
     let failed = |path: &Path, error: &io::Error| CliError::Failed(format!("write `{}`: {error}", path.display()));
     if !force {
-        let there: Vec<_> = (files.iter())
-            .filter(|(name, _)| directory.join(name).symlink_metadata().is_ok())
-            .map(|(name, _)| format!("`{}`", name.display()))
-            .collect();
-        if !there.is_empty() {
-            let are = if there.len() == 1 { "is" } else { "are" };
-            return Err(CliError::Failed(format!("{} {are} there already; `--force` replaces what is", there.join(", "))));
-        }
+        nothing_in_the_way(directory, files.iter().map(|(name, _)| *name))?;
     }
     for (name, content) in files {
         let path = directory.join(name);
@@ -233,27 +261,80 @@ pub(super) fn mode(content: &[u8]) -> u32 {
     if content.starts_with(b"#!") { 0o755 } else { 0o644 }
 }
 
-/// The stack of other tools' files. One of Compose is a stack already and is included, so that Compose reads it as well.
-fn made_from(files: &[PathBuf], directory: &Path, context: &Context) -> Result<String, CliError> {
-    let mut includes = Vec::new();
-    let mut processes = Vec::new();
+/// The stack that other tools' files make.
+struct Made {
+    text: String,
+    /// What of each file is not carried over, with the file.
+    left_out: Vec<(Diagnostics, SourceMap)>,
+}
+
+/// Why files make no stack.
+enum Unmade {
+    /// What was found in a file, or in what would be written.
+    Faults(Checked),
+    Other(CliError),
+}
+
+impl From<CliError> for Unmade {
+    fn from(error: CliError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl Unmade {
+    /// In a line.
+    fn in_short(&self) -> String {
+        match self {
+            Self::Faults(faults) => {
+                let first = faults.found.sorted().into_iter().find(|it| it.severity == Severity::Error);
+                first.map(|it| it.message.clone()).unwrap_or_default()
+            }
+            Self::Other(error) => error.to_string(),
+        }
+    }
+}
+
+/// The same, with all that is wrong shown where there is something.
+fn made_from(files: &[PathBuf], directory: &Path, output: &Path, context: &Context) -> Result<Made, CliError> {
+    attempted(files, directory, output, context).map_err(|unmade| match unmade {
+        Unmade::Faults(Checked { found, sources }) => context.refuse(&found, &sources),
+        Unmade::Other(error) => error,
+    })
+}
+
+/// The stack of other tools' files. One of Compose is a stack already and is included, so that Compose reads it as well. What does
+/// not load, or could not be planned, is none: each file by itself, whose places are the user's, and then the whole.
+fn attempted(files: &[PathBuf], directory: &Path, output: &Path, context: &Context) -> Result<Made, Unmade> {
+    let (mut includes, mut processes, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
     for file in files {
         match Format::of(file) {
             Format::Stack => includes.push(included(file, directory)),
-            Format::Procfile | Format::ProcessCompose => processes.push((file, converted(file, directory, context)?)),
+            Format::Procfile | Format::ProcessCompose => {
+                let checked = context.check_file(&directory.join(file), directory)?;
+                if checked.found.has_errors() {
+                    return Err(Unmade::Faults(checked));
+                }
+                let (trees, found, sources) = converted(file, directory)?;
+                left_out.push((found, sources));
+                processes.push((file, trees));
+            }
         }
     }
-    let mut text = String::new();
+    let mut text = format!("{HEAD}\n");
     if !includes.is_empty() {
         let _ = writeln!(text, "include: [{}]", includes.join(", "));
     }
     if let Some(stack) = joined(processes)? {
-        if !text.is_empty() {
+        if !includes.is_empty() {
             text.push('\n');
         }
         text.push_str(&fill_replica(&emit::to_yaml(&stack).replace(REPLICA_MARK, "${REPLICA}"), 1));
     }
-    Ok(text)
+    let checked = context.check_text(&directory.join(output), &text)?;
+    if checked.found.has_errors() {
+        return Err(Unmade::Faults(checked));
+    }
+    Ok(Made { text, left_out })
 }
 
 /// How a Compose file is included, with what overrides it when it stands alone.
@@ -271,16 +352,19 @@ fn included(file: &Path, directory: &Path) -> String {
     }
 }
 
-/// The stack that another tool's file makes, its documents in one.
-fn converted(file: &Path, directory: &Path, context: &Context) -> Result<Vec<Node>, CliError> {
+/// The stack that another tool's file makes, its documents in one, and what is not carried over.
+fn converted(file: &Path, directory: &Path) -> Result<(Vec<Node>, Diagnostics, SourceMap), CliError> {
     let (mut sources, mut found) = (SourceMap::default(), Diagnostics::default());
     let (source, text) = read_named(file, directory, &mut sources)?;
     let trees = Format::of(file).read(source, &text, procfile::FIRST_PORT, &mut found);
-    if found.has_errors() {
-        return Err(context.refuse(&found, &sources));
+    let is_found_by_itself = FOUND[1].iter().any(|name| Path::new(name) == file);
+    let beside = ["yml", "yaml"].map(|ending| PathBuf::from(format!("process-compose.override.{ending}")));
+    if let Some(beside) = beside.iter().find(|beside| is_found_by_itself && directory.join(beside).is_file()) {
+        let message =
+            format!("`{}`, which process-compose merges with `{}`, is not carried over", beside.display(), file.display());
+        found.push(Diagnostic::warning("ignored-key", message));
     }
-    context.show(&found, &sources);
-    Ok(trees)
+    Ok((trees, found, sources))
 }
 
 /// One tree of several. What two files call by one name is nobody's to choose between.

@@ -393,19 +393,23 @@ impl Context {
         let named = head.named_ports.iter().filter(|(name, _)| !is_set(name)).map(|(name, port)| (name.clone(), *port)).collect();
         let allotted = ports::allot(&named, &kept, dir.id(), |port| holders.is_free(port));
         let allotted = allotted.map_err(CliError::failed)?;
-        let mut refused = Vec::new();
+        // All that one holder has taken in one line.
+        let mut held: IndexMap<String, Vec<(&str, u16, Numbers)>> = IndexMap::new();
         for (name, port) in &allotted {
-            let Some(blocked) = port.blocked else { continue };
-            let held = format!("port {} of `{name}` is held by {}", blocked.port, holders.who(blocked.port));
-            if strict {
-                refused.push(held);
-            } else {
-                self.printer.say(format!("{held}; {name} is {} instead", port.numbers));
+            if let Some(blocked) = port.blocked {
+                held.entry(holders.who(blocked.port)).or_default().push((name, blocked.port, port.numbers));
             }
         }
-        if !refused.is_empty() {
-            return Err(CliError::Several(refused));
+        let told = held.iter().map(|(who, ports)| {
+            let each: Vec<_> = ports.iter().map(|(name, port, _)| format!("{port} of `{name}`")).collect();
+            let instead: Vec<_> = ports.iter().map(|(name, _, numbers)| format!("{name} is {numbers}")).collect();
+            let (ports, are) = if each.len() == 1 { ("port", "is") } else { ("ports", "are") };
+            (format!("{ports} {} {are} held by {who}", each.join(", ")), instead.join(", "))
+        });
+        if strict && !held.is_empty() {
+            return Err(CliError::Several(told.map(|(held, _)| held).collect()));
         }
+        told.for_each(|(held, instead)| self.printer.say(format!("{held}; {instead} instead")));
         let numbers: BTreeMap<String, Numbers> = allotted.into_iter().map(|(name, port)| (name, port.numbers)).collect();
         // Numbers of names that the file has no longer stay: it may have them again.
         let mut recorded = kept;
@@ -432,6 +436,42 @@ impl Context {
                 names.join(", ")
             ));
         }
+    }
+
+    /// What would be wrong with a stack file of this text at this path, for `config` or for `plan`; nothing is written for it.
+    pub(super) fn check_text(&self, path: &Path, text: &str) -> Result<Checked, CliError> {
+        let files = Planned { path: path.to_owned(), text: text.as_bytes().to_vec(), others: Sources::default() };
+        self.checked(path, path.parent(), &files)
+    }
+
+    /// The same of a file that is there, for a stack in this directory.
+    pub(super) fn check_file(&self, path: &Path, directory: &Path) -> Result<Checked, CliError> {
+        self.checked(path, Some(directory), &Sources::default())
+    }
+
+    fn checked(&self, path: &Path, directory: Option<&Path>, files: &dyn Files) -> Result<Checked, CliError> {
+        let request = load::Request {
+            files: vec![path.to_owned()],
+            project_directory: directory.map(Path::to_owned),
+            ..self.load_request(&[])
+        };
+        let (head, sources, found) = load::head(&request, files);
+        if found.has_errors() {
+            return Ok(Checked { found, sources });
+        }
+        let Ok(identity) = self.env_of(&head, envid::Purpose::Show) else { return Ok(Checked { found, sources }) };
+        let dir = self.env_dir(&identity.id)?;
+        let places = dir.places(&head.directory, &self.caller, PathBuf::new());
+        let values = Values {
+            predefined: facts::predefined(&identity.id, &head.directory, Some(path), &places),
+            env_id: identity.id,
+            ports: ports::variables(&head.named_ports, |_| None),
+            generated: with_stand_ins(IndexMap::new(), &head),
+        };
+        let mut loaded = load::stack(&request, &head, &values, files);
+        loaded.diagnostics.extend(unfit::check(&loaded));
+        loaded.diagnostics.extend(std::mem::take(&mut loaded.unstartable));
+        Ok(Checked { found: loaded.diagnostics, sources: loaded.sources })
     }
 
     fn load_request(&self, services: &[ServiceName]) -> load::Request {
@@ -485,6 +525,12 @@ pub(super) fn read_named(file: &Path, directory: &Path, sources: &mut SourceMap)
     Ok((sources.add(file, text.clone()), text))
 }
 
+/// What was found in a stack that nobody has asked for yet.
+pub(super) struct Checked {
+    pub(super) found: Diagnostics,
+    pub(super) sources: SourceMap,
+}
+
 /// What is to be said of stack files that name no environment.
 struct Unfound {
     found: Diagnostics,
@@ -522,6 +568,28 @@ impl Files for Sources {
 
     fn kind(&self, path: &Path) -> Option<FileKind> {
         self.disk.kind(path)
+    }
+}
+
+/// The real files and one that is yet to be written.
+#[derive(Debug)]
+struct Planned {
+    path: PathBuf,
+    text: Vec<u8>,
+    others: Sources,
+}
+
+impl Files for Planned {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        if path == self.path { Ok(self.text.clone()) } else { self.others.read(path) }
+    }
+
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        if path == self.path { Ok(path.to_owned()) } else { self.others.canonical(path) }
+    }
+
+    fn kind(&self, path: &Path) -> Option<FileKind> {
+        if path == self.path { Some(FileKind::File) } else { self.others.kind(path) }
     }
 }
 

@@ -22,13 +22,13 @@ use crate::world::envid::Moved;
 use crate::world::git::{self, Work};
 use crate::world::native::{files, sweep};
 use crate::world::removal::{self, Kept};
-use crate::world::{envid, inputs, owned_paths, sizes};
+use crate::world::{envid, inputs, owned_paths, owner, sizes};
 
 /// Flags of `purge`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  baistack purge -p k3v9x2ab --dry-run   what would go\n  baistack purge -p k3v9x2ab\n\n\
                         Takes containers, networks, volumes, images that were built, processes, scratch directories, ENV_DIR, logs, generated \
-                        values and named ports; never the stack's own files. Refuses while git work that is nowhere else would go. \
+                        values and named ports; never the stack's own files, nor a directory of another environment or without a mark (`.baistack-owner`). Refuses while git work that is nowhere else would go. \
                         Interrupted halfway, a second run finishes.")]
 pub struct Args {
     /// Git work may be lost
@@ -99,6 +99,8 @@ struct Plan {
     paths: Vec<PathBuf>,
     /// Scratch directories.
     scratch: Vec<PathBuf>,
+    /// Of these the directories that would be ours by their place, and bear no mark that they are.
+    unmarked: Vec<PathBuf>,
     /// What stays of these paths, with what it lies in.
     kept: BTreeSet<PathBuf>,
     /// Images that a container which removes files could be made of.
@@ -190,6 +192,13 @@ impl Plan {
         for paths in [&mut plan.paths, &mut plan.scratch, &mut plan.state] {
             paths.retain(|path| path.symlink_metadata().is_ok());
         }
+        let is_directory = |path: &Path| path.symlink_metadata().is_ok_and(|there| there.is_dir());
+        let own = places.iter().flat_map(|places| [&places.env_dir, &places.run_dir]).filter(|path| plan.paths.contains(path));
+        plan.unmarked.extend(own.filter(|path| is_directory(path) && owner::of(path).is_none()).cloned());
+        let state = dir.path();
+        if is_directory(state) && !dir.is_ours() && owner::of(state).is_none() {
+            plan.unmarked.push(state.to_owned());
+        }
         let mut seen = BTreeSet::new();
         plan.paths.retain(|path| seen.insert(path.clone()));
         if args.keep_source {
@@ -266,6 +275,17 @@ impl Plan {
         }
         let objection = |path: &PathBuf| Some(format!("`{}` is not removed: {}", path.display(), kept.objection(path)?));
         let mut objections: Vec<String> = self.all_paths().filter_map(objection).collect();
+        for path in self.all_paths() {
+            let why = removal::of_others(path, env.as_str());
+            objections.extend(why.into_iter().map(|why| format!("`{}` is not removed: {why}", path.display())));
+        }
+        objections.extend(self.unmarked.iter().map(|path| {
+            let (path, mark) = (path.display(), owner::MARK);
+            format!(
+                "`{path}` is not removed: it bears no mark that it was made for {env}; look at it and remove it yourself, or mark it: \
+                 echo {env} > '{path}/{mark}'"
+            )
+        }));
         if let Some(deployment) = deployment {
             let env_dir = &deployment.places.env_dir;
             if self.paths.contains(env_dir) && removal::leads_out(env_dir, &deployment.stack.directory) {
@@ -323,7 +343,7 @@ fn perform(subject: &Subject, plan: &Plan, keep_data: bool, context: &Context) -
     // What there is by now: `down` may have written something, and so has the lock.
     let state = state(dir, keep_data)?;
     for path in &state {
-        removal::remove(path).map_err(|error| CliError::Failed(format!("{}: {error}", path.display())))?;
+        removal::remove(path, env.as_str()).map_err(|error| CliError::Failed(format!("{}: {error}", path.display())))?;
     }
     let but = if keep_data { ", but for its data and the values and ports that belong to it" } else { "" };
     context.printer.say(format!("{env} is gone{but}"));
@@ -337,7 +357,7 @@ fn state(dir: &EnvDir, keep_data: bool) -> Result<Vec<PathBuf>, CliError> {
 
 /// Removes a path; what a container has made as another user, through a container.
 fn remove(path: &Path, env: &EnvId, plan: &Plan, context: &Context) -> io::Result<()> {
-    let error = match removal::remove(path) {
+    let error = match removal::remove(path, env.as_str()) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && own_uid() != 0 => error,
         removed => return removed.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
     };

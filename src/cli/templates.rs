@@ -50,7 +50,6 @@ pub const TEMPLATES: [Template; 4] = [
             "constraints.txt",
             "data.py",
             "docker-compose.halfstack.yml",
-            "editable.yaml",
             "fixtures/dev-main-keys.json",
             "fixtures/dev.json",
             "images/etcd/Dockerfile",
@@ -63,6 +62,7 @@ pub const TEMPLATES: [Template; 4] = [
             "mkvenv.sh",
             "offline.yaml",
             "stack.yaml",
+            "test-requirements.txt",
         ]
     ),
     template!(

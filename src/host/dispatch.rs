@@ -27,7 +27,7 @@ use crate::world::docker::Docker;
 use crate::world::envdir::EnvDir;
 use crate::world::logs::pump::{Pump, PumpHandle};
 use crate::world::native::exec::{self, Output};
-use crate::world::native::{Native, guard};
+use crate::world::native::{Native, files, guard};
 use crate::world::probe::{self, ProbeContext};
 use crate::world::proxy::Proxy;
 use crate::world::schedule;
@@ -202,6 +202,12 @@ impl Edges {
                 action => self.carry_out_on_process(ticket, &action),
             }
             return;
+        }
+        if let Action::Create { spec, .. } = &action
+            && let Err(fault) = files::create_places(spec)
+        {
+            // The engine can make it all the same.
+            tracing::warn!("{}: {fault}", spec.unit);
         }
         let (docker, events) = (self.docker.clone(), self.events.clone());
         let (answer, progress, spec) = (ticket.clone(), events.clone(), action.spec().cloned());

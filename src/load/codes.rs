@@ -200,7 +200,7 @@ pub const CODES: &[Code] = &[
     ),
     code(
         "ignored-key",
-        "A key of a `process-compose.yaml` has no counterpart in a stack, so it is left out.",
+        "Something in a `process-compose.yaml` has no counterpart in a stack, so it is left out, or means not quite the same here.",
         &[("process-compose.yaml", "processes:\n  web:\n    command: ./serve\n    is_elevated: true\n")],
     ),
     code(
@@ -270,7 +270,8 @@ pub const CODES: &[Code] = &[
     code(
         "one-name",
         "A container's name is taken once in an engine: two services cannot have the same `container_name`, and a service that has one \
-         cannot have replicas.",
+         cannot have replicas. Likewise two secrets or two configs of a process whose names differ in `-`, `.`, `_` or capitals alone: \
+         their variables (`SECRET_<NAME>_FILE`) would be one.",
         &[("compose.yaml", "services:\n  web: {image: nginx, container_name: app}\n  api: {image: api, container_name: app}\n")],
     ),
     code(

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::profiles::Selection;
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::source::Span;
+use crate::model::secret::file_variable;
 use crate::yaml::node::{Entry, Mapping, Node};
 
 /// Attributes of which one says what the other says too: they have to agree.
@@ -30,7 +31,9 @@ pub(super) fn service(name: &str, entry: &Entry, process: bool, diagnostics: &mu
     }
     replicas_of_a_name(name, service, diagnostics);
     devices(name, service, diagnostics);
-    if !process {
+    if process {
+        variables_of_files(name, service, diagnostics);
+    } else {
         mounts(name, service, diagnostics);
     }
     build(name, service, diagnostics);
@@ -81,6 +84,28 @@ fn devices(name: &str, service: &Node, diagnostics: &mut Diagnostics) {
             let message = format!("`{name}` asks for devices without `capabilities`");
             let help = "write what they have to be able to do, such as `capabilities: [gpu]`";
             diagnostics.push(Diagnostic::error("missing-key", message).at(request.span, "").help(help));
+        }
+    }
+}
+
+/// Each secret and config of a process is found by a variable of its own.
+fn variables_of_files(name: &str, service: &Node, diagnostics: &mut Diagnostics) {
+    for (key, kind) in [("secrets", "SECRET"), ("configs", "CONFIG")] {
+        let mut taken: HashMap<String, (&str, Span)> = HashMap::new();
+        for grant in service.get(key).and_then(Node::as_sequence).unwrap_or_default() {
+            let Some(source) = grant.get("source").and_then(Node::as_text) else { continue };
+            let variable = file_variable(kind, source);
+            if let Some((other, span)) = taken.get(&variable).filter(|(other, _)| *other != source) {
+                let message =
+                    format!("`{name}` would find `{other}` and `{source}` of its `{key}` by one variable, `{variable}`");
+                let diagnostic = Diagnostic::error("one-name", message).at(grant.span, "").at(*span, "the other one");
+                diagnostics.push(
+                    diagnostic
+                        .help("rename one of them: capitals and small letters are the same in it, and so are `-`, `.` and `_`"),
+                );
+            } else {
+                taken.insert(variable, (source, grant.span));
+            }
         }
     }
 }

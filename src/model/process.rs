@@ -173,6 +173,11 @@ impl Default for InheritEnv {
 }
 
 impl Command {
+    /// Whether it is a text that a shell has to run.
+    pub fn wants_shell(&self) -> bool {
+        matches!(self, Command::Text(text) if !is_plain(text))
+    }
+
     /// Program and arguments, given the shell (`["/bin/sh", "-c"]` unless `shell` says otherwise).
     ///
     /// A text of plain words (letters, digits and `_@%+=:,./-`) is split at spaces and executed; any other goes to the shell.

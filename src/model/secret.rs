@@ -44,3 +44,16 @@ pub struct FileGrant {
     /// Unix mode as octal text, `0440`.
     pub mode: Option<String>,
 }
+
+impl FileGrant {
+    /// The variable that tells a process where its file is, `SECRET_DB_PASSWORD_FILE`; `kind` is `SECRET` or `CONFIG`.
+    pub fn variable(&self, kind: &str) -> String {
+        file_variable(kind, &self.source)
+    }
+}
+
+/// The same for a key at the top: capitals, and `_` for what a name cannot hold.
+pub fn file_variable(kind: &str, source: &str) -> String {
+    let name: String = source.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
+    format!("{kind}_{name}_FILE")
+}

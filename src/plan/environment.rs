@@ -47,7 +47,7 @@ pub fn given(deployment: &Deployment, unit: &UnitId, service: &Service, process:
     let files = files_dir(deployment, unit);
     for (kind, grants) in [("SECRET", &service.common.secrets), ("CONFIG", &service.common.configs)] {
         for grant in grants {
-            let name = format!("{kind}_{}_FILE", variable_name(&grant.source));
+            let name = grant.variable(kind);
             variables.entry(name).or_insert_with(|| granted_file(&files, kind, &grant.source).display().to_string());
         }
     }
@@ -70,10 +70,6 @@ pub fn granted_file(files_dir: &Path, kind: &str, source: &str) -> PathBuf {
 
 fn set(environment: &Environment) -> IndexMap<String, String> {
     environment.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect()
-}
-
-fn variable_name(source: &str) -> String {
-    source.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
 }
 
 /// Whether an inherited variable is let through.

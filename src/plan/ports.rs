@@ -274,6 +274,17 @@ mod tests {
     }
 
     #[test]
+    fn a_replacement_is_none_that_the_kernel_gives_to_outgoing_connections() {
+        for nth in 0..500 {
+            let got = check(&format!("env{nth}"), &[("A", 40_128, 40_128), ("R", 30_000, 30_100)], &[], &[40_128, 30_000]);
+            for (numbers, _) in got {
+                let numbers: Numbers = numbers.parse().unwrap();
+                assert!(numbers.first >= 20_000 && numbers.last < 32_000, "env{nth}: {numbers}");
+            }
+        }
+    }
+
+    #[test]
     fn two_names_never_get_one_number() {
         let got = check("a", &[("A", 5000, 5000), ("B", 5000, 5000)], &[], &[]);
         assert_ne!(got[0].0, got[1].0);

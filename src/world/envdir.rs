@@ -18,7 +18,7 @@ use nix::sys::socket::sockopt::PeerCredentials;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{disk, values};
+use super::{disk, owner, removal, values};
 use crate::base::name::EnvId;
 use crate::model::value::Generated;
 use crate::plan::desired::{Deployment, Places};
@@ -29,7 +29,10 @@ use crate::supervisor::snapshot::HaveRecord;
 const SOCKET_PATH_LIMIT: usize = 107;
 
 /// What is kept with data: the directory that the environment remembers, the records of what was made for units, values, ports.
-const OF_DATA: [&str; 5] = ["directory.json", "files", "ports.json", "purging.json", "values.json"];
+const OF_DATA: [&str; 6] = [owner::MARK, "directory.json", "files", "ports.json", "purging.json", "values.json"];
+
+/// Records of ours: one of them is in every state.
+const RECORDS: [&str; 6] = ["claim", "directory.json", "lock", "ports.json", "snapshot.json", "values.json"];
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -159,7 +162,16 @@ impl EnvDir {
 
     /// Makes it, for its owner alone.
     pub fn create(&self) -> Result<(), StateError> {
-        make_private(&self.path)
+        make_private(&self.path)?;
+        owner::mark(&self.path, &self.id).map_err(StateError::at("mark", &self.path))
+    }
+
+    /// Whether what is there is the state of this environment: it bears its mark or, from a release that set none, holds records.
+    pub fn is_ours(&self) -> bool {
+        match owner::of(&self.path) {
+            Some(env) => env == self.id.as_str(),
+            None => RECORDS.iter().any(|name| self.path.join(name).exists()),
+        }
     }
 
     /// Makes the directory of the services' logs, for its owner alone.
@@ -471,12 +483,16 @@ pub fn with_socket_path<T>(socket: &Path, with: impl FnOnce(&Path) -> io::Result
     with(&Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name))
 }
 
-/// Removes an environment's `RUN_DIR` with the sockets that are left in it, if it was ever made.
-pub fn remove_run_dir(run_dir: &Path) -> Result<(), StateError> {
-    match fs::remove_dir_all(run_dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StateError::at("remove", run_dir)(error)),
-        _ => Ok(()),
+/// Removes an environment's `RUN_DIR` with the sockets that are left in it, if it was ever made. One without its mark is not
+/// its own, and stays: the answer is whether there is one no longer.
+pub fn remove_run_dir(run_dir: &Path, env: &EnvId) -> Result<bool, StateError> {
+    if run_dir.symlink_metadata().is_err() {
+        return Ok(true);
     }
+    if owner::of(run_dir).as_deref() != Some(env.as_str()) {
+        return Ok(false);
+    }
+    removal::remove(run_dir, env.as_str()).map(|()| true).map_err(StateError::at("remove", run_dir))
 }
 
 /// Whether whoever is at the other end may command this user's processes: this user, or root.

@@ -5,13 +5,13 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::envdir::{EnvDir, StateDir, StateError};
+use super::owner::Inode;
 use super::{disk, values};
 use crate::base::name::{EnvId, NameError};
 
@@ -84,12 +84,9 @@ pub enum EnvIdError {
 pub struct Home {
     /// Its path, links resolved.
     pub path: PathBuf,
-    /// Its device and inode: they go along when it is moved, and a copy has others.
-    device: u64,
-    inode: u64,
-    /// When it was made, in nanoseconds since 1970, where the file system tells: the number of an inode is given again.
-    #[serde(default)]
-    born: Option<u64>,
+    /// Which one it is: that goes along when it is moved, and a copy is another.
+    #[serde(flatten)]
+    inode: Inode,
     /// Whether the name was made for this directory.
     made: bool,
 }
@@ -97,12 +94,11 @@ pub struct Home {
 impl Home {
     fn of(path: &Path, made: bool) -> io::Result<Self> {
         let there = fs::metadata(path)?;
-        Ok(Self { path: path.to_owned(), device: there.dev(), inode: there.ino(), born: born(&there), made })
+        Ok(Self { path: path.to_owned(), inode: Inode::of(&there), made })
     }
 
     fn is_inode_of(&self, there: &fs::Metadata) -> bool {
-        let is_older_or_newer = self.born.zip(born(there)).is_some_and(|(then, now)| then != now);
-        (self.device, self.inode) == (there.dev(), there.ino()) && !is_older_or_newer
+        self.inode.is(there)
     }
 
     /// Whether `directory` is the one remembered: the same path, or the same inode under another path (it was moved).
@@ -115,7 +111,7 @@ impl Home {
     fn found(&self, id: &EnvId, here: &Path) -> Option<PathBuf> {
         // Things are removed there: where only the number of its inode speaks for a directory, it must have the record too.
         let is_it = |path: &PathBuf| {
-            let is_known = || self.born.is_some() || recorded_in(path).as_ref() == Some(id);
+            let is_known = || self.inode.is_certain() || recorded_in(path).as_ref() == Some(id);
             fs::metadata(path).is_ok_and(|there| there.is_dir() && self.is_inode_of(&there)) && is_known()
         };
         if is_it(&self.path) {
@@ -130,12 +126,6 @@ impl Home {
     fn stands(&self, id: &EnvId) -> bool {
         fs::metadata(&self.path).is_ok_and(|there| self.is_inode_of(&there) || recorded_in(&self.path).as_ref() == Some(id))
     }
-}
-
-/// When something was made, in nanoseconds since 1970; none where the file system does not tell.
-fn born(there: &fs::Metadata) -> Option<u64> {
-    let since = there.created().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
-    u64::try_from(since.as_nanos()).ok()
 }
 
 /// A directory under another path than before.
@@ -306,9 +296,14 @@ fn record(directory: &Path, id: &EnvId) -> Result<(), StateError> {
     }
 }
 
+/// Our directory in a stack's directory.
+pub fn own_dir(directory: &Path) -> PathBuf {
+    directory.join(".baistack")
+}
+
 /// Makes our directory in a stack's directory, and tells git to ignore it.
 pub fn make_own_dir(directory: &Path) -> io::Result<PathBuf> {
-    let own = directory.join(".baistack");
+    let own = own_dir(directory);
     fs::create_dir_all(&own)?;
     let ignore = own.join(".gitignore");
     if !ignore.exists() {

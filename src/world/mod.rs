@@ -14,6 +14,7 @@ pub mod inputs;
 pub mod logs;
 pub mod native;
 pub mod owned_paths;
+pub mod owner;
 pub mod probe;
 pub mod proxy;
 pub mod removal;

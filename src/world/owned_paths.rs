@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::envid::Moved;
 use super::{inputs, removal};
+use crate::base::name::EnvId;
 use crate::model::owned::Owned;
 
 /// The globs among these entries, for a stack whose directory may have been moved since they were recorded.
@@ -17,12 +18,12 @@ pub fn globs(entries: &[Owned], moved: Option<&Moved>) -> Vec<String> {
 }
 
 /// Removes what these entries name: a link itself and not what it leads to. Answers with what is left, and why.
-pub fn remove(entries: &[Owned], moved: Option<&Moved>) -> Vec<String> {
+pub fn remove(entries: &[Owned], moved: Option<&Moved>, env: &EnvId) -> Vec<String> {
     let mut left = Vec::new();
     for glob in globs(entries, moved) {
         match inputs::existing(&glob) {
             Ok(paths) => left.extend(paths.iter().filter_map(|path| {
-                let error = removal::remove(path).err()?;
+                let error = removal::remove(path, env.as_str()).err()?;
                 Some(format!("{}: {error}", path.display()))
             })),
             Err(error) => left.push(format!("{glob}: {error}")),
@@ -48,7 +49,7 @@ mod tests {
         fs::write(at("scratch/other"), "").unwrap();
         let glob = at("scratch/kernel-*").display().to_string();
         let entries = [Owned::Paths(glob), Owned::Paths(at("none").display().to_string())];
-        assert_eq!(remove(&entries, None), Vec::<String>::new());
+        assert_eq!(remove(&entries, None, &"one".parse().unwrap()), Vec::<String>::new());
         let rest: Vec<_> = fs::read_dir(at("scratch")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert!(rest == ["other"] && at("data/kept").exists(), "{rest:?}");
     }
@@ -59,7 +60,7 @@ mod tests {
         fs::create_dir_all(place.path().join("new/scratch/kernel-1")).unwrap();
         let moved = Moved { from: place.path().join("old"), to: place.path().join("new") };
         let entries = [Owned::Paths(place.path().join("old/scratch/*").display().to_string())];
-        assert_eq!(remove(&entries, Some(&moved)), Vec::<String>::new());
+        assert_eq!(remove(&entries, Some(&moved), &"one".parse().unwrap()), Vec::<String>::new());
         assert_eq!(fs::read_dir(place.path().join("new/scratch")).unwrap().count(), 0);
     }
 }

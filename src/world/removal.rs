@@ -8,6 +8,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::owner;
+
 /// What must survive.
 #[derive(Debug, Clone, Default)]
 pub struct Kept {
@@ -78,10 +80,13 @@ fn unescaped(path: &str) -> String {
         .fold(path.to_owned(), |path, (code, character)| path.replace(code, character))
 }
 
-/// Removes a path with all below it; a link alone. That it is gone already is fine; one in which something is mounted is an error.
-pub fn remove(path: &Path) -> io::Result<()> {
+/// Removes a path of an environment with all below it; a link alone. That it is gone already is fine; one in which something is
+/// mounted, or a directory of another environment lies, is an error.
+pub fn remove(path: &Path, env: &str) -> io::Result<()> {
     let removed = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => unmounted(path).and_then(|()| fs::remove_dir_all(path)),
+        Ok(metadata) if metadata.is_dir() => {
+            unmounted(path).and_then(|()| of_nobody_else(path, env)).and_then(|()| fs::remove_dir_all(path))
+        }
         Ok(_) => unmounted(path).and_then(|()| fs::remove_file(path)),
         Err(error) => Err(error),
     };
@@ -105,6 +110,20 @@ pub fn remove_but(path: &Path, kept: &BTreeSet<PathBuf>, remove: &mut impl FnMut
         remove_but(&entry?.path(), kept, remove)?;
     }
     Ok(())
+}
+
+/// Which directories of other environments lie at or below a path: why nothing is removed there.
+pub fn of_others(path: &Path, env: &str) -> Vec<String> {
+    let told = |(at, other): (PathBuf, String)| format!("`{}` was made for the environment `{other}`", at.display());
+    owner::others_below(path, env).into_iter().map(told).collect()
+}
+
+/// That no directory of another environment lies at a path or below it.
+fn of_nobody_else(path: &Path, env: &str) -> io::Result<()> {
+    match of_others(path, env).into_iter().next() {
+        None => Ok(()),
+        Some(why) => Err(io::Error::new(io::ErrorKind::ResourceBusy, why)),
+    }
 }
 
 /// That nothing is mounted at a path or below it.
@@ -144,10 +163,10 @@ mod tests {
         }
         fs::write(all.join("work/file"), "").unwrap();
         let kept = BTreeSet::from([all.join("work/tree")]);
-        remove_but(&all, &kept, &mut remove).unwrap();
+        remove_but(&all, &kept, &mut |path| remove(path, "one")).unwrap();
         assert!(all.join("work/tree/src").exists());
         assert!(!all.join("work/tree2").exists() && !all.join("work/file").exists() && !all.join("other").exists());
-        remove_but(&all, &BTreeSet::new(), &mut remove).unwrap();
+        remove_but(&all, &BTreeSet::new(), &mut |path| remove(path, "one")).unwrap();
         assert!(!all.exists());
     }
 
@@ -185,9 +204,13 @@ mod tests {
         );
         assert!(leads_out(&root.join("away/link/data"), &root.join("away")));
         assert!(!leads_out(&root.join("away/link"), &root.join("away")), "a link is where it is");
-        remove(&root.join("away")).unwrap();
+        remove(&root.join("away"), "one").unwrap();
         assert!(root.join("home/stack/.baistack/two/data").exists(), "what a link leads to stays");
-        remove(&root.join("away")).unwrap();
+        remove(&root.join("away"), "one").unwrap();
+        owner::mark(&root.join("home/stack/.baistack/two"), &"two".parse().unwrap()).unwrap();
+        let error = remove(&root.join("home"), "one").unwrap_err().to_string();
+        assert!(error.ends_with("two` was made for the environment `two`"), "{error}");
+        assert!(root.join("home/stack/.baistack/one").exists(), "nothing of it has gone");
     }
 
     #[test]

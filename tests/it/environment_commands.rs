@@ -10,7 +10,7 @@ const STACK: &str = "
 name: demo
 ports: {WEB_PORT: 18473}
 processes:
-  db: {command: exec sleep 1000}
+  db: {command: exec sleep 1000, environment: {PLACE: '${ENV_DIR}'}}
   web: {command: 'sleep 1000 & wait', depends_on: {db: {condition: service_started}}}
 ";
 
@@ -258,6 +258,7 @@ fn purge_takes_nothing_that_lies_elsewhere_by_now() {
     let elsewhere = sandbox.root().join("home/elsewhere");
     fs::create_dir_all(elsewhere.join("demo")).unwrap();
     fs::write(elsewhere.join("demo/thesis"), "years of it").unwrap();
+    fs::rename(sandbox.path(".baistack"), sandbox.path("away")).unwrap();
     std::os::unix::fs::symlink(&elsewhere, sandbox.path(".baistack")).unwrap();
     let said = sandbox.run(&["purge", "--yes", "--force"]);
     assert_eq!(said.code, 1);

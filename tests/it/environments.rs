@@ -1,15 +1,13 @@
 //! Whose things are whose: which environment a command acts on, and what of one is removed, kept, reserved and shown.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, lchown};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
-use std::thread;
 
+use crate::support::fake_engine::empty_engine;
 use crate::support::sandbox::{NOBODY, Said, Sandbox, is_alive, until};
 
 const SLEEPER: &str = "processes: {a: {command: exec sleep 1000}}\n";
@@ -50,6 +48,130 @@ fn what_a_plain_down_has_left_goes_with_the_volumes_later() {
     assert!(!sandbox.path("tmp/a").exists());
 }
 
+/// How a command ends, and what it says, to which a directory is mounted at another place; none, said aloud, where nothing can be
+/// mounted.
+fn mounted(sandbox: &Sandbox, what: &Path, at: &Path, line: &[&str]) -> Option<(Option<i32>, String)> {
+    let inner = sandbox.command(line, &sandbox.path(""));
+    let mut command = Command::new("unshare");
+    let script = format!("mount --bind '{}' '{}' || exit 77; exec \"$@\"", what.display(), at.display());
+    command.args(["-m", "sh", "-c", &script, "sh"]).arg(inner.get_program()).args(inner.get_args());
+    command.current_dir(sandbox.path("")).env_clear();
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let said = command.output().unwrap();
+    let told = String::from_utf8_lossy(&said.stderr).into_owned();
+    if said.status.code() == Some(77) || told.contains("unshare") {
+        eprintln!("skipped: nothing can be mounted here");
+        return None;
+    }
+    Some((said.status.code(), told))
+}
+
+#[test]
+fn a_purge_goes_through_nothing_that_is_not_its_own_whatever_is_confirmed() {
+    let stack = "name: demo\nprocesses: {a: {command: exec sleep 1000, scratch: ['${ENV_DIR}/b', '${RUN_DIR}/c', tmp/a]}}\n";
+    let sandbox = Sandbox::new(stack);
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let (own, run_dir) = (sandbox.path(".baistack/demo"), sandbox.root().join("run/baistack/demo"));
+    let mark = |directory: &Path| fs::read_to_string(directory.join(".baistack-owner")).unwrap_or_default();
+    for directory in [&own, &run_dir, &sandbox.env_dir()] {
+        assert_eq!(mark(directory), "demo\n", "{}", directory.display());
+    }
+    assert_eq!(fs::read_dir(sandbox.path("tmp/a")).unwrap().count(), 0, "a scratch directory may have to be empty");
+    let pids = sandbox.leaders();
+    let purge = ["purge", "--yes", "--force"];
+    let refused = |why: &str| {
+        let said = sandbox.run(&purge);
+        assert!(said.code == 1 && said.err.contains(why), "{why}: {said:?}");
+        assert!(pids.iter().all(|pid| is_alive(*pid)) && own.join("b").exists() && sandbox.path("tmp/a").exists(), "{why}");
+    };
+
+    // The home directory, mounted.
+    fs::create_dir(own.join("b/mounted")).unwrap();
+    let home = sandbox.root().join("home");
+    fs::write(home.join("thesis"), "years of it").unwrap();
+    if let Some((code, told)) = mounted(&sandbox, &home, &own.join("b/mounted"), &purge) {
+        assert!(code == Some(1) && told.contains("is mounted: what would be removed there is elsewhere too"), "{told}");
+        assert!(home.join("thesis").exists() && pids.iter().all(|pid| is_alive(*pid)));
+    }
+
+    // Directories of another environment, also of one that this state knows nothing of.
+    for place in [own.join("b"), sandbox.path("tmp/a"), run_dir.join("c")] {
+        let other = place.join("deep/copy");
+        fs::create_dir_all(&other).unwrap();
+        fs::write(other.join(".baistack-owner"), "other\n").unwrap();
+        refused(&format!("`{}` was made for the environment `other`", other.display()));
+        fs::remove_dir_all(place.join("deep")).unwrap();
+    }
+
+    // What bears no mark, or that of another.
+    fs::remove_file(own.join(".baistack-owner")).unwrap();
+    let line = format!("echo demo > '{}/.baistack-owner'", own.display());
+    refused(&format!("it bears no mark that it was made for demo; look at it and remove it yourself, or mark it: {line}"));
+    fs::write(own.join(".baistack-owner"), "other\n").unwrap();
+    refused("was made for the environment `other`");
+    let remedy = Command::new("sh").args(["-c", &line]).status().unwrap();
+    assert!(remedy.success());
+
+    // A link is removed, and what it leads to stays.
+    std::os::unix::fs::symlink(&home, own.join("b/link")).unwrap();
+    sandbox.ok(&["purge", "--yes"]);
+    assert!(!own.exists() && !run_dir.exists() && !sandbox.path("tmp/a").exists() && !sandbox.state().join("demo").exists());
+    assert!(home.join("thesis").exists());
+}
+
+#[test]
+fn a_purge_asks_on_a_terminal_and_takes_no_silence_for_a_yes() {
+    let sandbox = Sandbox::new("name: demo\nprocesses: {a: {command: exec sleep 1000, scratch: [tmp/a]}}\n");
+    sandbox.ok(&["up", "-d", "--wait"]);
+    for answer in ["\n", "n\n", "what?\n"] {
+        let mut terminal = sandbox.begin_on_terminal(&["purge"]);
+        terminal.wait_for("Remove all of this for good? [y/N]");
+        terminal.type_until_it_ends(answer);
+        assert!(terminal.end().contains("tmp/a ("), "it is listed first");
+        assert!(sandbox.leaders().len() == 1 && sandbox.path("tmp/a").exists(), "{answer:?}");
+    }
+    let mut terminal = sandbox.begin_on_terminal(&["purge"]);
+    terminal.wait_for("Remove all of this for good? [y/N]");
+    terminal.type_until_it_ends("y\n");
+    assert!(terminal.end().contains("demo is gone"));
+    assert!(!sandbox.path("tmp/a").exists() && !sandbox.state().join("demo").exists());
+}
+
+#[test]
+fn what_is_data_is_kept_where_that_is_said_and_is_the_next_lifes() {
+    let stack = "name: demo\nports: {P: 18941}\ngenerate: {S: {hex: 8}}\nowns: [{paths: 'made-*'}]\n\
+                 processes: {a: {command: 'exec sleep 1000', environment: {KEY: '${S}'}, scratch: [tmp/a, '${ENV_DIR}/b']}}\n";
+    let sandbox = Sandbox::new(stack);
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let known = || ["port", "env"].map(|command| sandbox.ok(&[command, "--format", "json"]));
+    let (before, kept) = (known(), ["tmp/a/data", ".baistack/demo/b/data", "made-1"]);
+    kept.iter().for_each(|file| sandbox.write(file, "days of it"));
+    let said = sandbox.run(&["purge", "--yes", "--keep-data"]);
+    assert!(said.code == 0 && said.err.contains("demo is gone, but for its data"), "{said:?}");
+    assert!(
+        kept.iter().all(|file| !said.out.contains(file.rsplit_once('/').map_or(*file, |(directory, _)| directory))),
+        "{said:?}"
+    );
+    let state = sandbox.state().join("demo");
+    assert!(!state.join("logs").exists() && !state.join("snapshot.json").exists());
+    assert!(kept.iter().all(|file| sandbox.path(file).exists()));
+    sandbox.ok(&["up", "-d", "--wait"]);
+    assert_eq!(known(), before, "its numbers and values");
+    sandbox.ok(&["purge", "--yes"]);
+    assert!(kept.iter().all(|file| !sandbox.path(file).exists()) && !state.exists());
+}
+
+#[test]
+fn a_run_dir_without_its_mark_stays_with_down_and_is_told() {
+    let sandbox = Sandbox::new("name: demo\nprocesses: {a: {command: exec sleep 1000, scratch: ['${RUN_DIR}/c']}}\n");
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let run_dir = sandbox.root().join("run/baistack/demo");
+    fs::remove_file(run_dir.join(".baistack-owner")).unwrap();
+    let said = sandbox.run(&["down"]);
+    assert!(said.code == 0 && said.err.contains(&format!("`{}` stays", run_dir.display())), "{said:?}");
+    assert!(run_dir.join("c").exists());
+}
+
 #[test]
 fn what_is_mounted_in_a_scratch_directory_is_not_removed() {
     let sandbox = Sandbox::new("name: demo\nprocesses: {a: {command: exec sleep 1000, scratch: [tmp/a]}}\n");
@@ -59,23 +181,8 @@ fn what_is_mounted_in_a_scratch_directory_is_not_removed() {
     fs::create_dir(&kept).unwrap();
     fs::write(kept.join("chapter"), "years of it").unwrap();
     fs::create_dir(sandbox.path("tmp/a/mounted")).unwrap();
-    let inner = sandbox.command(&["down", "-v"], &sandbox.path(""));
-    let mut command = Command::new("unshare");
-    let script =
-        format!("mount --bind '{}' '{}' || exit 77; exec \"$@\"", kept.display(), sandbox.path("tmp/a/mounted").display());
-    command.args(["-m", "sh", "-c", &script, "sh"]).arg(inner.get_program()).args(inner.get_args());
-    command.current_dir(sandbox.path("")).env_clear();
-    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let said = command.output().unwrap();
-    if said.status.code() == Some(77) || String::from_utf8_lossy(&said.stderr).contains("unshare") {
-        eprintln!("skipped: nothing can be mounted here");
-        return;
-    }
-    let told = String::from_utf8_lossy(&said.stderr);
-    assert!(
-        said.status.code() == Some(1) && told.contains("is mounted: what would be removed there is elsewhere too"),
-        "{said:?}"
-    );
+    let Some((code, told)) = mounted(&sandbox, &kept, &sandbox.path("tmp/a/mounted"), &["down", "-v"]) else { return };
+    assert!(code == Some(1) && told.contains("is mounted: what would be removed there is elsewhere too"), "{told}");
     assert_eq!(fs::read_to_string(kept.join("chapter")).unwrap(), "years of it");
     // It stays on record: without the mount it goes.
     sandbox.ok(&["down", "-v"]);
@@ -161,7 +268,8 @@ fn an_up_from_cron_means_the_same_sockets() {
 
 #[test]
 fn what_lies_in_a_directory_that_was_moved_is_purged_where_it_is() {
-    let stack = "name: demo\nowns: [{paths: 'made-*'}]\nprocesses: {a: {command: exec sleep 1000, scratch: [tmp/a]}}\n";
+    let stack =
+        "name: demo\nowns: [{paths: 'made-*'}]\nprocesses: {a: {command: exec sleep 1000, scratch: [tmp/a, '${ENV_DIR}/b']}}\n";
     for line in [&["purge", "--yes"][..], &["down", "-v"]] {
         let sandbox = Sandbox::new(stack);
         sandbox.ok(&["up", "-d"]);
@@ -200,7 +308,7 @@ fn a_purge_that_was_interrupted_is_finished_by_the_next() {
 
 #[test]
 fn sources_stay_where_they_are_to_be_kept() {
-    let sandbox = Sandbox::new("name: demo\nprocesses: {a: {command: exec sleep 1000, scratch: [tmp/a]}}\n");
+    let sandbox = Sandbox::new("name: demo\nprocesses: {a: {command: exec sleep 1000, scratch: [tmp/a, '${ENV_DIR}/b']}}\n");
     sandbox.ok(&["up", "-d"]);
     for directory in [".baistack/demo/src/checkout", "tmp/a/deep/checkout"] {
         fs::create_dir_all(sandbox.path(directory)).unwrap();
@@ -282,45 +390,6 @@ fn services_and_environments_complete_from_what_was_started() {
     assert!(sandbox.ok(&["completions", "bash"]).contains("BAISTACK_COMPLETE"));
 }
 
-/// An engine without anything, which keeps what it is asked.
-fn empty_engine(socket: &Path) -> Arc<Mutex<Vec<String>>> {
-    fn serve(mut stream: UnixStream, asked: &Mutex<Vec<String>>) -> std::io::Result<()> {
-        let mut seen = Vec::new();
-        let mut buffer = [0; 4096];
-        loop {
-            let read = stream.read(&mut buffer)?;
-            if read == 0 {
-                return Ok(());
-            }
-            seen.extend_from_slice(&buffer[..read]);
-            while let Some(end) = seen.windows(4).position(|window| window == b"\r\n\r\n") {
-                let request = String::from_utf8_lossy(&seen[..end]).into_owned();
-                seen.drain(..end + 4);
-                let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
-                let body = match path.as_str() {
-                    path if path.contains("/version") => r#"{"Version": "20.10.0", "ApiVersion": "1.41"}"#,
-                    path if path.contains("/volumes") => r#"{"Volumes": []}"#,
-                    _ => "[]",
-                };
-                asked.lock().unwrap().push(path);
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
-                stream.write_all(head.as_bytes())?;
-                stream.write_all(body.as_bytes())?;
-            }
-        }
-    }
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let listener = UnixListener::bind(socket).unwrap();
-    let all = Arc::clone(&asked);
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let all = Arc::clone(&all);
-            thread::spawn(move || serve(stream, &all));
-        }
-    });
-    asked
-}
-
 #[test]
 fn fifty_environments_are_listed_with_as_many_questions_as_one() {
     let stack = "name: demo\nports: {WEB: 18900}\nowns: [{containers: {label: 'owner=${ENVID}'}}, {volumes: {name: '${ENVID}-*'}}]\n\
@@ -328,7 +397,7 @@ fn fifty_environments_are_listed_with_as_many_questions_as_one() {
     let mut sandbox = Sandbox::new(stack);
     sandbox.ok(&["up", "-d"]);
     let socket = sandbox.root().join("engine.sock");
-    let asked = empty_engine(&socket);
+    let asked = empty_engine(&socket, ("20.10.0", "1.41"), "{}");
     sandbox.variable("DOCKER_HOST", Some(&format!("unix://{}", socket.display())));
     let ask = || {
         asked.lock().unwrap().clear();
@@ -373,9 +442,12 @@ fn the_doctor_tells_named_ports_and_who_holds_one() {
 
 #[test]
 fn roots_files_are_removed_through_a_container_and_volumes_are_listed_with_their_sizes() {
-    let stack =
-        "services: {a: {image: IMAGE, command: [sleep, '1000'], init: true, volumes: ['data:/data']}}\nvolumes: {data: {}}\n";
-    let Some(sandbox) = Sandbox::with_engine("rooted", stack) else { return };
+    // The engine makes what is mounted, as root, and `ENV_DIR` around it is ours.
+    let volumes = "['data:/data', '${ENV_DIR}/kept-by-root:/made']";
+    let stack = format!(
+        "services: {{a: {{image: IMAGE, command: [sleep, '1000'], init: true, volumes: {volumes}}}}}\nvolumes: {{data: {{}}}}\n"
+    );
+    let Some(sandbox) = Sandbox::with_engine("rooted", &stack) else { return };
     let socket = Path::new("/var/run/docker.sock");
     let of_socket = fs::metadata(socket).map(|metadata| metadata.gid());
     let (Ok(group), true) = (of_socket, nix::unistd::geteuid().is_root()) else {
@@ -385,7 +457,6 @@ fn roots_files_are_removed_through_a_container_and_volumes_are_listed_with_their
     sandbox.ok(&["up", "-d"]);
     let env = sandbox.engine().env().to_owned();
     let own = sandbox.path(&format!(".baistack/{env}"));
-    fs::create_dir_all(own.join("kept-by-root")).unwrap();
     fs::write(own.join("kept-by-root/file"), "").unwrap();
     // All else is the ordinary user's.
     let mut given = vec![sandbox.root().to_owned()];

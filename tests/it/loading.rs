@@ -120,6 +120,26 @@ fn other_tools_files_are_stacks() {
 }
 
 #[test]
+fn files_of_a_process_that_one_variable_would_name_are_refused_with_both_places() {
+    let load = |first: &str, second: &str, kind: &str| {
+        let text = format!(
+            "secrets: {{{first}: {{file: a.txt}}, {second}: {{file: b.txt}}}}\nconfigs: {{{first}: {{file: a.txt}}, {second}: {{file: b.txt}}}}\n\
+             processes:\n  web:\n    command: ./web\n    {kind}:\n      - {first}\n      - {second}\n"
+        );
+        Memory::of([("stack.yaml", text.as_str()), ("a.txt", "a"), ("b.txt", "b")]).load(request(&[], &[]))
+    };
+    for (first, second) in [("db-key", "db.key"), ("db_key", "DB-KEY")] {
+        for (kind, variable) in [("secrets", "SECRET_DB_KEY_FILE"), ("configs", "CONFIG_DB_KEY_FILE")] {
+            let outcome = load(first, second, kind);
+            assert_eq!(outcome.codes, ["one-name"], "{}", outcome.told);
+            let wanted = [variable, first, second, "stack.yaml:8:9", "the other one"];
+            assert!(wanted.iter().all(|text| outcome.told.contains(text)), "{wanted:?}: {}", outcome.told);
+        }
+    }
+    assert_eq!(load("db-key", "dbkey", "secrets").codes, [""; 0]);
+}
+
+#[test]
 fn all_mistakes_are_told_in_one_run() {
     let text = r#"include: [more.yaml]
 requires: [{tool: 5}, {docker: [x]}]

@@ -8,6 +8,7 @@ mod commands;
 mod container_commands;
 mod converge;
 mod docker;
+mod doctor;
 mod environment_commands;
 mod environments;
 mod first_steps;

@@ -1,8 +1,13 @@
 //! The program and the engine together, as a user has them: command lines in, containers out.
 
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::net::TcpStream;
+use std::thread;
+
 use nix::sys::signal::Signal;
 
-use crate::support::sandbox::Sandbox;
+use crate::support::sandbox::{Sandbox, is_alive, until};
 
 const SLEEPER: &str = "
 services:
@@ -126,4 +131,140 @@ services:
     assert!(started("db-1") < started("web-1"));
     sandbox.ok(&["stop"]);
     assert!(finished("web-1") < finished("db-1"));
+}
+
+/// Named ports, a volume that says whose it is, and a task whose output all that run this stack share.
+const OF_MANY: &str = r#"
+ports: {DB_PORT: 18931, WEB_PORT: 18932}
+services:
+  db:
+    image: IMAGE
+    command: [sh, -c, 'echo ${ENVID} >> /data/who; exec nc -ll -p 8000 -e cat /data/who']
+    init: true
+    stop_grace_period: 1s
+    ports: ["127.0.0.1:${DB_PORT}:8000"]
+    volumes: ["data:/data"]
+    healthcheck: {test: [CMD, test, -s, /data/who], interval: 100ms, retries: 100}
+volumes: {data: {}}
+processes:
+  made:
+    command: [sh, -c, 'echo made >> SHARED/runs; echo made > SHARED/output']
+    outputs: [SHARED/output]
+  seen:
+    command: '"$$BAISTACK" exec -T db cat /data/who > "${ENV_DIR}/seen"'
+    check: test -s "${ENV_DIR}/seen"
+    depends_on: {db: {condition: service_healthy}}
+  web:
+    command: ["busybox", nc, -ll, -p, "${WEB_PORT}", -e, echo, "${ENVID}"]
+    ports: ["${WEB_PORT}"]
+    scratch: ["${ENV_DIR}/scratch"]
+    healthcheck: {tcp: "127.0.0.1:${WEB_PORT}", interval: 1s, retries: 30}
+    depends_on: {made: {condition: service_completed_successfully}, seen: {condition: service_completed_successfully}}
+"#;
+
+#[test]
+fn three_environments_that_are_started_at_one_moment_come_up_and_one_is_purged_alone() {
+    let shared = tempfile::tempdir().unwrap();
+    let stack = OF_MANY.replace("SHARED", shared.path().to_str().unwrap());
+    let all: Option<Vec<Sandbox>> =
+        ["a", "b", "c"].iter().map(|name| Sandbox::with_engine(&format!("many-{name}"), &stack)).collect();
+    let Some(mut all) = all else { return };
+    // One user's: each in a directory of its own, all with one state. The first, which goes first, ends all that is left.
+    let state = all[0].root().join("state").display().to_string();
+    all.iter_mut().skip(1).for_each(|sandbox| sandbox.variable("XDG_STATE_HOME", Some(&state)));
+    thread::scope(|scope| {
+        let started: Vec<_> = all.iter().map(|sandbox| scope.spawn(|| sandbox.run(&["up", "-d", "--wait"]))).collect();
+        for up in started {
+            let said = up.join().unwrap();
+            assert_eq!(said.code, 0, "{said:?}");
+        }
+    });
+
+    let ports = |sandbox: &Sandbox| {
+        let shown: serde_json::Value = serde_json::from_str(&sandbox.ok(&["port", "--format", "json"])).unwrap();
+        ["DB_PORT", "WEB_PORT"].map(|name| shown[name].as_str().unwrap().parse::<u16>().unwrap())
+    };
+    let said = |port: u16| {
+        let mut text = String::new();
+        TcpStream::connect(("127.0.0.1", port)).unwrap().read_to_string(&mut text).unwrap();
+        text
+    };
+    let answers = |sandbox: &Sandbox| ports(sandbox).map(said);
+    let env = |sandbox: &Sandbox| format!("{}\n", sandbox.engine().env());
+    let numbers: BTreeSet<u16> = all.iter().flat_map(ports).collect();
+    assert_eq!(numbers.len(), 6, "{numbers:?}");
+    for sandbox in &all {
+        assert_eq!(answers(sandbox), [env(sandbox), env(sandbox)]);
+        // A process has waited for the container, and asked inside of it.
+        assert_eq!(sandbox.lines(&format!(".baistack/{}/seen", sandbox.engine().env())), [sandbox.engine().env()]);
+    }
+    assert_eq!(std::fs::read_to_string(shared.path().join("runs")).unwrap(), "made\n", "what is shared is made once");
+
+    let lives = |sandbox: &Sandbox| (sandbox.engine().id("db-1"), sandbox.leaders(), ports(sandbox));
+    let (before, gone) = (all.iter().map(lives).collect::<Vec<_>>(), all[1].leaders());
+    let purged = all[1].run(&["purge", "--yes"]);
+    assert_eq!(purged.code, 0, "{purged:?}");
+    assert!(!gone.is_empty() && gone.iter().all(|pid| !is_alive(*pid)));
+    assert!(all[1].engine().containers().is_empty() && all[1].engine().networks().is_empty());
+    assert!(!all[1].path(&format!(".baistack/{}", all[1].engine().env())).exists());
+    for (sandbox, before) in [(&all[0], &before[0]), (&all[2], &before[2])] {
+        assert_eq!(lives(sandbox), *before, "nothing of it was touched");
+        assert_eq!(answers(sandbox), [env(sandbox), env(sandbox)]);
+        assert!(!purged.out.contains(sandbox.engine().env()), "{purged:?}");
+    }
+    // What the volume held is there for the next life.
+    all[2].ok(&["down"]);
+    all[2].ok(&["up", "-d", "--wait"]);
+    assert_eq!(answers(&all[2]), [env(&all[2]).repeat(2), env(&all[2])]);
+    assert_eq!(ports(&all[2]), before[2].2, "and so are its numbers");
+}
+
+#[test]
+fn what_services_made_outlives_a_stop_and_a_restart_and_goes_with_down() {
+    let stack = "owns: [{containers: {label: 'own=${ENVID}'}}]\nprocesses: {agent: {command: exec sleep 1000}}\n";
+    let Some(sandbox) = Sandbox::with_engine("kernel", stack) else { return };
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let (env, image) = (sandbox.engine().env().to_owned(), sandbox.engine().image());
+    let name = format!("{env}-kernel");
+    sandbox.engine().ask(async |api| {
+        let body = bollard::models::ContainerCreateBody {
+            image: Some(image),
+            cmd: Some(["sleep", "1000"].map(str::to_owned).to_vec()),
+            labels: Some([("own".to_owned(), env.clone())].into()),
+            host_config: Some(bollard::models::HostConfig { init: Some(true), ..Default::default() }),
+            ..Default::default()
+        };
+        let named = bollard::query_parameters::CreateContainerOptionsBuilder::default().name(&name).build();
+        api.create_container(Some(named), body).await.unwrap();
+        api.start_container(&name, None::<bollard::query_parameters::StartContainerOptions>).await.unwrap();
+    });
+    let id = sandbox.engine().id("kernel");
+    for line in [&["restart"][..], &["stop"], &["up", "-d", "--wait"]] {
+        sandbox.ok(line);
+        assert!(sandbox.engine().is_running("kernel") && sandbox.engine().id("kernel") == id, "{line:?}");
+    }
+    sandbox.ok(&["down"]);
+    assert_eq!(sandbox.engine().state("kernel"), None);
+}
+
+#[test]
+fn an_image_for_later_holds_nothing_up_and_its_arrival_restarts_who_asks_for_that() {
+    let stack = "
+images: ['IMAGE.invalid/none:1']
+processes:
+  other: {command: 'echo $$$$ >> other; exec sleep 1000'}
+  agent: {command: 'echo $$$$ >> lives; exec sleep 1000', restart_on: [{image_pulled: 'IMAGE-kernel*'}]}
+";
+    let Some(sandbox) = Sandbox::with_engine("pulled", stack) else { return };
+    sandbox.ok(&["up", "-d", "--wait"]);
+    until("both have begun", || sandbox.lines("lives").len() == 1 && sandbox.lines("other").len() == 1);
+    let tag = |name: String| {
+        let (image, options) = (sandbox.engine().image(), bollard::query_parameters::TagImageOptionsBuilder::default());
+        let options = options.repo(&name).tag("1").build();
+        sandbox.engine().ask(async |api| api.tag_image(&image, Some(options)).await.unwrap());
+    };
+    tag(format!("{}-other", sandbox.engine().image()));
+    tag(format!("{}-kernel", sandbox.engine().image()));
+    until("the image has come", || sandbox.lines("lives").len() == 2);
+    assert_eq!((sandbox.lines("lives").len(), sandbox.lines("other").len()), (2, 1));
 }

@@ -9,12 +9,17 @@ use baistack::world::disk::Disk;
 
 /// Loads a shipped stack as `up` would, in an environment called `test1234`.
 fn load(stack: &str, files: &[&str]) -> Stack {
+    load_for(stack, files, "test1234", &[])
+}
+
+/// The same in another environment, with variables of the caller's.
+fn load_for(stack: &str, files: &[&str], env: &str, variables: &[(&str, &str)]) -> Stack {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("stacks").join(stack);
     let home = ("HOME".to_owned(), "/home/somebody".to_owned());
     let request = Request {
         working_dir: directory.clone(),
         files: files.iter().map(PathBuf::from).collect(),
-        environment: [home].into(),
+        environment: (variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))).chain([home]).collect(),
         ..Request::default()
     };
     let (head, sources, diagnostics) = load::head(&request, &Disk);
@@ -30,15 +35,15 @@ fn load(stack: &str, files: &[&str]) -> Stack {
         }
     }
     let predefined = [
-        ("ENVID", "test1234".to_owned()),
+        ("ENVID", env.to_owned()),
         ("STACK_DIR", directory.display().to_string()),
         ("STACK_FILE", head.files[0].display().to_string()),
-        ("ENV_DIR", directory.join(".baistack/test1234").display().to_string()),
-        ("RUN_DIR", "/run/user/1/baistack/test1234".to_owned()),
+        ("ENV_DIR", directory.join(".baistack").join(env).display().to_string()),
+        ("RUN_DIR", format!("/run/user/1/baistack/{env}")),
         ("CPUS", "2".to_owned()),
     ];
     let values = Values {
-        env_id: "test1234".parse().unwrap(),
+        env_id: env.parse().unwrap(),
         predefined: predefined.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         ports,
         generated: head.generate.keys().map(|name| (name.clone(), format!("generated-{name}"))).collect(),
@@ -63,7 +68,7 @@ fn the_quickstart_loads() {
 
 #[test]
 fn the_backend_ai_stack_loads_with_each_of_its_overrides() {
-    for files in [vec!["stack.yaml"], vec!["stack.yaml", "offline.yaml"], vec!["stack.yaml", "editable.yaml"]] {
+    for files in [vec!["stack.yaml"], vec!["stack.yaml", "offline.yaml"]] {
         let stack = load("backend.ai", &files);
         let db = &stack.services["backendai-half-db"];
         assert_eq!(db.common.environment["POSTGRES_PASSWORD"].as_deref(), Some("generated-DB_PASSWORD"), "{files:?}");
@@ -79,6 +84,48 @@ fn the_backend_ai_stack_loads_with_each_of_its_overrides() {
         assert_eq!(stack.owns.len(), 2);
         assert!(stack.welcome.as_deref().unwrap().contains("http://127.0.0.1:8090/"));
     }
+}
+
+#[test]
+fn two_environments_of_the_backend_ai_stack_share_nothing_by_which_agents_know_their_own() {
+    let [one, two] = ["one", "two"].map(|env| load_for("backend.ai", &[], env, &[("BACKEND_SRC", "/src")]));
+    let config = |stack: &Stack, name: &str| stack.configs[name].content.clone().unwrap();
+    for (stack, env) in [(&one, "one"), (&two, "two")] {
+        assert!(config(stack, "agent.toml").contains(&format!("id = \"i-{env}\"")));
+        let agent = &stack.services["agent"];
+        let text = serde_json::to_string(agent).unwrap();
+        // What it makes in Docker is named by the path that its module is found at.
+        assert!(text.contains(&format!(".baistack/{env}/venv-agent/bin/python")), "{text}");
+        assert!(agent.common.environment["PYTHONPATH"].as_deref().unwrap().ends_with(&format!(".baistack/{env}/src")));
+        let storage = config(stack, "storage-proxy.toml");
+        let of = |section: &str| storage.split_once(section).unwrap().1.lines().nth(1).unwrap().to_owned();
+        assert!(of("[api.client]").contains("port = 6021") && of("[api.manager]").contains("port = 6022"), "{storage}");
+        for name in ["manager.toml", "storage-proxy.toml"] {
+            assert!(config(stack, name).contains("\nnum-proc = 1"), "one processor is enough for {name}");
+        }
+    }
+}
+
+#[test]
+fn a_checkout_takes_the_place_of_the_released_components_by_one_variable() {
+    let (released, checkout) = (load("backend.ai", &[]), load_for("backend.ai", &[], "test1234", &[("BACKEND_SRC", "/src")]));
+    let path = |stack: &Stack, name: &str| stack.services[name].common.environment["PYTHONPATH"].clone().unwrap();
+    for name in ["manager", "storage-proxy", "webserver", "agent", "etcd-values", "schema"] {
+        assert_eq!(path(&released, name), "", "{name}");
+        assert!(path(&checkout, name).ends_with(".baistack/test1234/src"), "{name}");
+        assert!(
+            name == "etcd-values" || name == "schema" || checkout.services[name].common.depends_on["source"].restart,
+            "{name}"
+        );
+    }
+    for (name, own) in [("manager", &["common", "manager"][..]), ("agent", &["common", "agent"]), ("storage-proxy", &["common"])]
+    {
+        let watched: Vec<String> =
+            checkout.services[name].common.develop.watch.iter().map(|rule| rule.path.display().to_string()).collect();
+        let wanted: Vec<String> = own.iter().map(|part| format!("/src/src/ai/backend/{part}")).collect();
+        assert_eq!(watched, wanted, "{name}");
+    }
+    assert!(!serde_json::to_string(&released.services["agent"]).unwrap().contains("/src/src/"));
 }
 
 #[test]

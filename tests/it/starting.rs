@@ -84,6 +84,93 @@ fn one_name_in_two_files_is_nobodys_to_choose_and_one_file_can_be_named() {
 }
 
 #[test]
+fn what_is_not_carried_over_is_said_line_by_line_and_the_rest_can_be_planned() {
+    let sandbox = Sandbox::new("processes: {}\n");
+    sandbox.write(
+        "app/process-compose.yaml",
+        "version: '0.5'
+log_level: debug
+log_location: all.log
+processes:
+  db:
+    command: exec sleep 100 # with bash's words
+    namespace: back
+    availability: {restart: exit_on_failure, backoff_seconds: 2, max_restarts: 5}
+    liveness_probe: {exec: {command: test -e alive}}
+    readiness_probe: {exec: {command: test -e ready}}
+  web:
+    command: sleep 100
+    is_foreground: true
+    depends_on: {db: {condition: process_healthy}}
+",
+    );
+    sandbox.write("app/process-compose.override.yaml", "processes:\n  web: {command: sleep 200}\n");
+    let place = sandbox.path("app");
+    let direct = sandbox.run_in(&place, &["-f", "process-compose.yaml", "config", "-q"]);
+    let made = sandbox.run_in(&place, &["init", "process-compose.yaml"]);
+    assert_eq!((direct.code, made.code), (0, 0), "{direct:?} {made:?}");
+    for (line, column, key) in [
+        (2, 1, "log_level"),
+        (3, 1, "log_location"),
+        (7, 5, "namespace"),
+        (8, 29, "exit_on_failure"),
+        (8, 46, "backoff_seconds"),
+        (8, 66, "max_restarts"),
+        (9, 5, "liveness_probe"),
+    ] {
+        for said in [&direct, &made] {
+            let at = format!("process-compose.yaml:{line}:{column}");
+            assert!(said.err.contains(key) && said.err.contains(&at), "{key} at {at}: {}", said.err);
+        }
+    }
+    assert!(made.err.contains("`process-compose.override.yaml`") && made.err.contains("not carried over"), "{}", made.err);
+    is_a_stack(&sandbox, "app");
+    let plan = sandbox.run_in(&place, &["plan"]);
+    assert_eq!(plan.code, 10, "{plan:?}");
+}
+
+#[test]
+fn what_would_not_load_or_could_not_be_planned_is_not_written() {
+    let sandbox = Sandbox::new("processes: {}\n");
+    let process = |lines: &str| format!("processes:\n  web: {{command: sleep 1, {lines}}}\n");
+    for (file, text, place) in [
+        ("process-compose.yaml", process("depends_on: {none: {}}"), "process-compose.yaml:2"),
+        ("process-compose.yaml", process("replicas: many"), "process-compose.yaml:2"),
+        ("process-compose.yaml", process("shutdown: {signal: 99}"), "process-compose.yaml:2"),
+        ("process-compose.yaml", process("env_file: none.env"), "process-compose.yaml:2"),
+        ("process-compose.yaml", process("depends_on: {web: {}}"), "process-compose.yaml:2"),
+        ("process-compose.yaml", process("schedule: {cron: never}"), "process-compose.yaml:2"),
+        ("process-compose.yaml", "processes: [web]\n".to_owned(), "process-compose.yaml:1"),
+        ("compose.yaml", "services: {web: {imag: nginx}}\n".to_owned(), "compose.yaml:1"),
+        ("compose.yaml", "services: {web: {image: nginx, env_file: none.env}}\n".to_owned(), "compose.yaml:1"),
+    ] {
+        sandbox.write(&format!("app/{file}"), &text);
+        for args in [&["init", "app"][..], &["init", "app", "-o", "-"]] {
+            let said = sandbox.run(args);
+            assert_eq!(said.code, 3, "{text} {said:?}");
+            assert!(said.err.contains(place), "{text} {}", said.err);
+            assert_eq!(said.out, "", "{text}");
+        }
+        assert!(!sandbox.path("app/stack.yaml").exists(), "{text}");
+        fs::remove_file(sandbox.path(&format!("app/{file}"))).unwrap();
+    }
+}
+
+#[test]
+fn what_cannot_be_had_together_is_not_offered() {
+    let sandbox = Sandbox::new("processes: {}\n");
+    sandbox.write("app/docker-compose.yml", "services:\n  web: {image: 'nginx'}\n");
+    sandbox.write("app/Procfile", "web: ./serve\n");
+    let mut terminal = sandbox.begin_on_terminal(&["init", "app"]);
+    terminal.wait_for("from which? [1]");
+    terminal.type_until_it_ends("2\n");
+    let seen = terminal.end();
+    assert!(seen.contains("docker-compose.yml, Procfile make no stack together: `web`"), "{seen}");
+    assert!(!seen.contains("all of"), "{seen}");
+    assert!(is_a_stack(&sandbox, "app").contains("./serve"));
+}
+
+#[test]
 fn on_a_terminal_it_asks_where_there_is_a_choice() {
     let sandbox = Sandbox::new("processes: {}\n");
     sandbox.write("app/Procfile", "web: ./serve\n");

@@ -90,7 +90,7 @@ pub fn open_files() -> Finding {
         Ok((_, hard)) if hard < OPEN_FILES => Finding::doubtful(
             NAME,
             format!("at most {hard} in a process"),
-            "raise `nofile` in /etc/security/limits.conf and log in again",
+            "echo \"$USER - nofile 65536\" | sudo tee /etc/security/limits.d/90-nofile.conf, and log in again",
         ),
         Ok((soft, hard)) => Finding::fine(NAME, format!("{soft} in a process, up to {hard} where it is asked for")),
         Err(errno) => Finding::doubtful(NAME, errno.desc(), "`ulimit -n` tells the limit"),

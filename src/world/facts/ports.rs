@@ -69,8 +69,16 @@ impl<'a> Holders<'a> {
 
     /// Whether a service of the environment could have this port, or has it already.
     pub fn is_free(&self, port: u16) -> bool {
+        let all = || [Protocol::Tcp, Protocol::Udp].into_iter();
+        // One that a service of the environment is running on stays, whoever has the other protocol of it meanwhile: the kernel gives
+        // outgoing traffic any number.
         self.reserved(port).is_none()
-            && [Protocol::Tcp, Protocol::Udp].into_iter().all(|protocol| self.is_ours(port, protocol, None))
+            && (all().all(|protocol| self.is_ours(port, protocol, None)) || all().any(|protocol| self.runs_on(port, protocol)))
+    }
+
+    /// Whether something of the environment holds a port.
+    fn runs_on(&self, port: u16, protocol: Protocol) -> bool {
+        holders(port, protocol).iter().any(|holder| self.is_own(holder)) || self.is_of_own_container(port)
     }
 
     /// Who holds a port, for a message: `process 4711 (nginx -g …)`.
@@ -84,7 +92,7 @@ impl<'a> Holders<'a> {
                 None => format!("the container `{}`", container.name),
             };
         }
-        let holder = [Protocol::Tcp, Protocol::Udp].into_iter().find_map(|protocol| holder(port, protocol));
+        let holder = [Protocol::Tcp, Protocol::Udp].into_iter().find_map(|protocol| holders(port, protocol).into_iter().next());
         match holder {
             Some(Holder { pid, command, env: Some(env) }) => format!("process {pid} ({command}) of the environment `{env}`"),
             Some(Holder { pid, command, env: None }) => format!("process {pid} ({command})"),
@@ -101,15 +109,19 @@ impl<'a> Holders<'a> {
         if can_bind(port, protocol, address) {
             return true;
         }
-        match holder(port, protocol) {
-            Some(Holder { pid, .. }) if Some(pid) == self.supervisor => true,
-            Some(Holder { env: Some(env), .. }) => env == self.env.as_str(),
-            // A program that shows a title has written it over its environment; the mark of its limits stays.
-            Some(Holder { pid, .. }) if self.is_marked(pid) => true,
-            // A proxy of the engine, or a process that we may not look into: of our own user only one with file capabilities.
-            Some(Holder { env: None, .. }) => self.is_of_own_container(port),
-            None => self.is_of_own_container(port) || self.own.iter().any(|numbers| numbers.iter().contains(&port)),
+        let holders = holders(port, protocol);
+        if holders.is_empty() {
+            return self.is_of_own_container(port) || self.own.iter().any(|numbers| numbers.iter().contains(&port));
         }
+        // Several may listen on one port, each on an address of its own.
+        holders.iter().any(|holder| self.is_own(holder))
+            // A proxy of the engine, or a process that we may not look into: of our own user only one with file capabilities.
+            || (holders.iter().any(|holder| holder.env.is_none()) && self.is_of_own_container(port))
+    }
+
+    fn is_own(&self, holder: &Holder) -> bool {
+        // A program that shows a title has written it over its environment; the mark of its limits stays.
+        Some(holder.pid) == self.supervisor || holder.env.as_deref() == Some(self.env.as_str()) || self.is_marked(holder.pid)
     }
 
     fn is_marked(&self, pid: i32) -> bool {
@@ -131,6 +143,7 @@ pub fn taken_ports(deployment: &Deployment, services: &[ServiceName], holders: &
     let mut taken = Vec::new();
     for name in services {
         let Some(service) = deployment.service(name) else { continue };
+        let mut held = Vec::new();
         for port in &service.common.ports {
             let Some(numbers) = numbers_on_host(service, port) else { continue };
             let protocol = if port.protocol == "udp" { Protocol::Udp } else { Protocol::Tcp };
@@ -140,8 +153,11 @@ pub fn taken_ports(deployment: &Deployment, services: &[ServiceName], holders: &
             if numbers.iter().any(is_free) {
                 continue;
             }
-            taken.push(format!("`{name}` needs port {numbers}, which is held by {}", holders.who(numbers.first)));
+            held.push((numbers, holders.who(numbers.first)));
         }
+        taken.extend(
+            folded(held).into_iter().map(|(numbers, who)| format!("`{name}` needs port {numbers}, which is held by {who}")),
+        );
         let ports: HashSet<u16> = held_ports(service).collect();
         for port in ports {
             let listed = service.common.ports.iter().any(|listed| listed.target == port && listed.protocol != "udp");
@@ -152,6 +168,19 @@ pub fn taken_ports(deployment: &Deployment, services: &[ServiceName], holders: &
         }
     }
     taken
+}
+
+/// Ports that one holds in a row, as a range that was mapped number by number: told once.
+fn folded(mut held: Vec<(Numbers, String)>) -> Vec<(Numbers, String)> {
+    held.sort_by_key(|(numbers, _)| numbers.first);
+    let mut rows: Vec<(Numbers, String)> = Vec::new();
+    for (numbers, who) in held {
+        match rows.last_mut() {
+            Some((row, same)) if *same == who && row.last.checked_add(1) == Some(numbers.first) => row.last = numbers.last,
+            Some(_) | None => rows.push((numbers, who)),
+        }
+    }
+    rows
 }
 
 /// The ports at which the supervisor listens for a service.
@@ -208,16 +237,14 @@ fn can_bind(port: u16, protocol: Protocol, address: Option<IpAddr>) -> bool {
     })
 }
 
-/// The process that holds a port; none when nobody does or when we may not look into it.
-fn holder(port: u16, protocol: Protocol) -> Option<Holder> {
+/// The processes that hold a port; none when nobody does or when we may not look into them.
+fn holders(port: u16, protocol: Protocol) -> Vec<Holder> {
     let sockets = sockets_on(port, protocol);
     if sockets.is_empty() {
-        return None;
+        return Vec::new();
     }
-    procfs::process::all_processes()
-        .ok()?
-        .flatten()
-        .find(|process| listener::sockets(process.pid).is_some_and(|own| !own.is_disjoint(&sockets)))
+    (procfs::process::all_processes().into_iter().flatten().flatten())
+        .filter(|process| listener::sockets(process.pid).is_some_and(|own| !own.is_disjoint(&sockets)))
         .map(|process| {
             // On one line: an argument may be a whole program.
             let arguments = process.cmdline().unwrap_or_default().join(" ");
@@ -226,6 +253,7 @@ fn holder(port: u16, protocol: Protocol) -> Option<Holder> {
             let env = process.environ().ok().and_then(|variables| variables.get(OsStr::new("BAISTACK_ENVID")).cloned());
             Holder { pid: process.pid, command, env: env.map(|env| env.to_string_lossy().into_owned()) }
         })
+        .collect()
 }
 
 /// The inodes of the sockets that are bound to a port.
@@ -303,6 +331,38 @@ mod tests {
         let holders = Holders::look(&fixture.state, &fixture.env("other"), &theirs).unwrap();
         assert!(!holders.is_free(port));
         assert_eq!(holders.who(port), "the container `demo-db-1` of the environment `demo`");
+    }
+
+    #[test]
+    fn a_port_that_a_service_runs_on_stays_whoever_has_the_other_protocol_of_it() {
+        let fixture = Fixture::new();
+        let (listener, port, _udp) = loop {
+            let (listener, port) = held("127.0.0.1:0");
+            if let Ok(udp) = UdpSocket::bind(("127.0.0.1", port)) {
+                break (listener, port, udp);
+            }
+        };
+        // Its standard input is the socket, and nobody else's.
+        let listener = std::os::fd::OwnedFd::from(listener);
+        let mut service = std::process::Command::new("sleep")
+            .arg("1000")
+            .env("BAISTACK_ENVID", "demo")
+            .stdin(std::process::Stdio::from(listener))
+            .spawn()
+            .unwrap();
+        let is_free = |env: &str| Holders::look(&fixture.state, &fixture.env(env), &nobody).unwrap().is_free(port);
+        let found = (is_free("demo"), is_free("other"));
+        service.kill().unwrap();
+        service.wait().unwrap();
+        assert_eq!(found, (true, false));
+        assert!(!is_free("demo"), "nothing of it runs there any more");
+    }
+
+    #[test]
+    fn ports_in_a_row_that_one_holds_are_told_as_a_range() {
+        let port = |first, last, who: &str| (Numbers { first, last }, who.to_owned());
+        let held = vec![port(5, 5, "a"), port(3, 3, "a"), port(4, 4, "a"), port(6, 6, "b"), port(8, 9, "b"), port(10, 10, "b")];
+        assert_eq!(folded(held), [port(3, 5, "a"), port(6, 6, "b"), port(8, 10, "b")]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Whatever is made is written down beside the files ([`Made`]), and only what stands there is ever removed. The record and the
 //! directory that it lies in stay ours when the process is another user's: that user owns its files and nothing above them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown, lchown, symlink};
@@ -20,7 +20,9 @@ use crate::model::secret::{FileGrant, FileObject};
 use crate::plan::action::Fault;
 use crate::plan::desired::UnitSpec;
 use crate::plan::environment::{files_dir, granted_file};
-use crate::world::envid::Moved;
+use crate::world::envdir::own_uid;
+use crate::world::envid::{self, Moved};
+use crate::world::owner::{self, Inode};
 use crate::world::removal;
 
 /// The directory, in that of the state, which holds one for each unit.
@@ -37,13 +39,15 @@ const CLOSED: u32 = 0o700;
 const PASSABLE: u32 = 0o711;
 
 /// What was made for a unit.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Made {
     /// The stack's directory at that time: nothing outside of it is removed.
     stack: PathBuf,
     /// Scratch directories.
     scratch: BTreeSet<PathBuf>,
+    /// Which they are: another one in the place of ours is not ours to remove. A mark inside would be in a program's way.
+    inodes: BTreeMap<PathBuf, Inode>,
     /// Links to files of ours.
     links: BTreeSet<PathBuf>,
     /// Directories made for those links.
@@ -131,10 +135,24 @@ fn make_own_dirs(spec: &UnitSpec, account: &Account) -> Result<(), Fault> {
         let named = directory.to_str().is_some_and(|text| !text.is_empty() && definition.contains(text));
         if named {
             make_place(spec, directory, account)?;
-            make_directory(directory, account).map_err(|error| failed("make", directory, &error))?;
+            if *directory == envid::own_dir(&spec.deployment.stack.directory).join(spec.deployment.env.as_str()) {
+                let own = &spec.deployment.stack.directory;
+                envid::make_own_dir(own).map_err(|error| failed("make `.baistack` in", own, &error))?;
+            }
+            let is_new = make_directory(directory, account).map_err(|error| failed("make", directory, &error))?;
+            // What a link leads to is not what we made.
+            let is_ours = |there: fs::Metadata| there.is_dir() && (is_new || there.uid() == own_uid());
+            if fs::symlink_metadata(directory).is_ok_and(is_ours) {
+                owner::mark(directory, &spec.deployment.env).map_err(|error| failed("mark", directory, &error))?;
+            }
         }
     }
     Ok(())
+}
+
+/// Makes `ENV_DIR` and `RUN_DIR` for a container that names them: an engine that finds none makes one that nobody can tell to be ours.
+pub fn create_places(spec: &UnitSpec) -> Result<(), Fault> {
+    make_own_dirs(spec, &Account::default())
 }
 
 /// What has to be there, and to be ours, before something is made in one of our places.
@@ -153,8 +171,8 @@ pub(super) fn remove(state_dir: &Path, unit: &UnitId, volumes: bool) -> Result<(
 pub fn scratch(state_dir: &Path, moved: Option<&Moved>) -> BTreeSet<PathBuf> {
     let of = |own: PathBuf| {
         let made = Made::read(&own);
-        let Made { stack, scratch, .. } = if let Some(moved) = moved { made.relocated(moved) } else { made };
-        scratch.into_iter().filter_map(move |directory| removable(&stack, &directory))
+        let made = if let Some(moved) = moved { made.relocated(moved) } else { made };
+        made.scratch.iter().filter_map(|directory| made.removable(directory)).collect::<Vec<_>>()
     };
     recorded(state_dir).into_iter().flat_map(of).collect()
 }
@@ -181,10 +199,9 @@ pub fn relocate(state_dir: &Path, moved: &Moved) -> Result<(), Fault> {
 pub fn forget_scratch(state_dir: &Path, directories: &BTreeSet<PathBuf>) -> Result<(), Fault> {
     for own in recorded(state_dir) {
         let mut made = Made::read(&own);
-        let stack = made.stack.clone();
-        let count = made.scratch.len();
-        made.scratch.retain(|directory| removable(&stack, directory).is_none_or(|real| !directories.contains(&real)));
-        if made.scratch.len() != count {
+        let was = made.clone();
+        made.scratch.retain(|directory| was.removable(directory).is_none_or(|real| !directories.contains(&real)));
+        if made != was {
             made.write(&own).map_err(|error| failed("write", &own.join(MADE), &error))?;
         }
     }
@@ -215,9 +232,10 @@ fn take_away(own: &Path, volumes: bool) -> Result<(), Fault> {
     }
     let mut outcome = Ok(());
     if volumes {
-        let stack = made.stack.clone();
+        let was = made.clone();
+        let env = own.ancestors().nth(2).and_then(Path::file_name).unwrap_or_default().to_string_lossy();
         // What cannot be removed stays on record, and keeps nothing else from being removed.
-        made.scratch.retain(|directory| match remove_scratch(&stack, directory) {
+        made.scratch.retain(|directory| match was.remove_scratch(directory, &env) {
             Ok(()) => false,
             Err(fault) => {
                 outcome = Err(fault);
@@ -225,6 +243,8 @@ fn take_away(own: &Path, volumes: bool) -> Result<(), Fault> {
             }
         });
     }
+    let Made { scratch, inodes, .. } = &mut made;
+    inodes.retain(|directory, _| scratch.contains(directory));
     if made.scratch.is_empty() {
         let _ = fs::remove_file(own.join(MADE));
         let _ = fs::remove_dir(own);
@@ -249,6 +269,8 @@ fn make_scratch(spec: &UnitSpec, account: &Account, made: &mut Made) -> Result<(
         let directory = PathBuf::from(fill_replica(&directory.to_string_lossy(), spec.unit.replica).as_ref());
         let is_new = make_directory(&directory, account).map_err(|error| failed("make scratch directory", &directory, &error))?;
         if is_new {
+            let inode = fs::metadata(&directory).map(|there| Inode::of(&there));
+            made.inodes.extend(inode.ok().map(|inode| (directory.clone(), inode)));
             made.scratch.insert(directory);
         }
     }
@@ -421,23 +443,25 @@ fn write_private(path: &Path, content: &[u8], mode: u32, account: &Account) -> i
     fs::rename(&temporary, path)
 }
 
-/// Removes a scratch directory of ours, as long as it lies in the stack's directory, links resolved.
-fn remove_scratch(stack: &Path, directory: &Path) -> Result<(), Fault> {
-    let Some(real) = removable(stack, directory) else { return Ok(()) };
-    removal::remove(&real).map_err(|error| failed("remove scratch directory", directory, &error))
-}
-
-/// Where a scratch directory is, if it is there and may be removed.
-fn removable(stack: &Path, directory: &Path) -> Option<PathBuf> {
-    let (stack, real) = (fs::canonicalize(stack).ok()?, fs::canonicalize(directory).ok()?);
-    is_below(&stack, &real).then_some(real)
-}
-
 fn failed(what: &str, path: &Path, error: &io::Error) -> Fault {
     Fault::permanent(format!("{what} `{}`: {error}", path.display()))
 }
 
 impl Made {
+    /// Removes a scratch directory of ours, as long as it lies in the stack's directory, links resolved.
+    fn remove_scratch(&self, directory: &Path, env: &str) -> Result<(), Fault> {
+        let Some(real) = self.removable(directory) else { return Ok(()) };
+        removal::remove(&real, env).map_err(|error| failed("remove scratch directory", directory, &error))
+    }
+
+    /// Where a scratch directory is, if it is there, is the one that was made, and may be removed.
+    fn removable(&self, directory: &Path) -> Option<PathBuf> {
+        let (stack, real) = (fs::canonicalize(&self.stack).ok()?, fs::canonicalize(directory).ok()?);
+        let there = fs::metadata(&real).ok()?;
+        let is_it = self.inodes.get(directory).is_none_or(|inode| inode.is(&there));
+        (is_it && is_below(&stack, &real)).then_some(real)
+    }
+
     fn read(own: &Path) -> Self {
         let ours = |path: &Path| fs::symlink_metadata(path).is_ok_and(|at| at.uid() == nix::unistd::geteuid().as_raw());
         // What somebody else may have written says nothing about what we have made.
@@ -452,6 +476,7 @@ impl Made {
         Self {
             stack: moved.path(&self.stack),
             scratch: there(&self.scratch),
+            inodes: self.inodes.iter().map(|(path, inode)| (moved.path(path), inode.clone())).collect(),
             links: there(&self.links),
             parents: there(&self.parents),
         }
@@ -623,6 +648,39 @@ mod tests {
         forget_scratch(&state, &scratch(&state, None)).unwrap();
         remove(&state, &spec.unit, true).unwrap();
         assert!(world.directory.path().join("stack/scratch/deep").exists());
+    }
+
+    #[test]
+    fn a_directory_in_the_place_of_a_scratch_directory_is_somebody_elses() {
+        let world = World::new("replaced");
+        let spec = world_with_config(&world, None);
+        let scratch = world.directory.path().join("stack/scratch/deep");
+        create(&spec).unwrap();
+        fs::rename(&scratch, world.directory.path().join("stack/away")).unwrap();
+        fs::create_dir(&scratch).unwrap();
+        fs::write(scratch.join("thesis"), "years of it").unwrap();
+        let state = world.directory.path().join("state");
+        assert_eq!(super::scratch(&state, None), BTreeSet::new());
+        remove(&state, &spec.unit, true).unwrap();
+        assert!(scratch.join("thesis").exists());
+    }
+
+    #[test]
+    fn our_places_bear_the_mark_of_their_environment_and_what_a_link_leads_to_does_not() {
+        let world = World::new("marked");
+        let mut spec = world_with_config(&world, None);
+        let deployment = Arc::make_mut(&mut spec.deployment);
+        let places = [deployment.places.env_dir.clone(), deployment.places.run_dir.clone()];
+        let named = places.iter().map(|place| place.display().to_string()).enumerate();
+        deployment.stack.services[0].common.environment.extend(named.map(|(nth, place)| (format!("P{nth}"), Some(place))));
+        let elsewhere = world.directory.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        symlink(&elsewhere, &places[0]).unwrap();
+        create(&spec).unwrap();
+        assert_eq!(places.each_ref().map(|place| owner::of(place)), [None, Some(spec.deployment.env.to_string())]);
+        fs::remove_file(&places[0]).unwrap();
+        create_places(&spec).unwrap();
+        assert_eq!(owner::of(&places[0]), Some(spec.deployment.env.to_string()));
     }
 
     #[test]

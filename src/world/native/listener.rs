@@ -123,4 +123,44 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         assert_eq!(listening(listener.local_addr().unwrap().port()).len(), 1);
     }
+
+    #[test]
+    fn one_that_answers_beside_ours_on_a_shared_port_is_named() {
+        use nix::sys::socket::sockopt::ReusePort;
+        use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, listen, setsockopt, socket};
+        let listener = |port: u16| {
+            let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+            setsockopt(&socket, ReusePort, &true).unwrap();
+            let address = libc::sockaddr_in {
+                sin_family: u16::try_from(libc::AF_INET).unwrap(),
+                sin_port: port.to_be(),
+                sin_addr: libc::in_addr { s_addr: u32::from(std::net::Ipv4Addr::LOCALHOST).to_be() },
+                sin_zero: [0; 8],
+            };
+            let size = u32::try_from(size_of_val(&address)).unwrap();
+            let number = std::os::fd::AsRawFd::as_raw_fd(&socket);
+            // SAFETY: binds a socket of ours; the kernel copies the address, which is as long as it is said to be.
+            assert_eq!(unsafe { libc::bind(number, (&raw const address).cast(), size) }, 0);
+            listen(&socket, Backlog::new(1).unwrap()).unwrap();
+            std::net::TcpListener::from(socket)
+        };
+        let first = listener(0);
+        let port = first.local_addr().unwrap().port();
+        // Its standard input is the socket, and nobody else's.
+        let socket = std::process::Stdio::from(std::os::fd::OwnedFd::from(first));
+        let mut service = std::process::Command::new("sleep").arg("1000").stdin(socket).spawn().unwrap();
+        let leader = i32::try_from(service.id()).unwrap();
+        let birth = super::super::tree::Process::read(leader).unwrap().birth;
+        let root = Root { leader, birth, marker: super::super::marker::Marker::NONE };
+        let alone = root.owns_listener(&[], port);
+        let beside = listener(port);
+        let shared = root.owns_listener(&[], port);
+        drop(beside);
+        let again = root.owns_listener(&[], port);
+        service.kill().unwrap();
+        service.wait().unwrap();
+        assert_eq!((&alone, &again), (&Ok(()), &Ok(())));
+        let told = shared.unwrap_err();
+        assert!(told.starts_with(&format!("port {port} is answered by process {} (", std::process::id())), "{told}");
+    }
 }

@@ -66,6 +66,25 @@ processes:
 }
 
 #[test]
+fn capabilities_that_no_new_privs_would_take_away_are_told_before_anything_starts() {
+    let stack = "processes: {a: {command: touch started}, b: {command: ./holder 1000, cap_add: [NET_BIND_SERVICE]}}\n";
+    let Some(sandbox) = Sandbox::of_ordinary_user(stack) else { return };
+    if !can_set() || !program_with(&sandbox, "holder", "cap_net_bind_service+ep") {
+        eprintln!("skipped: this host gives files no capabilities");
+        return;
+    }
+    let inner = sandbox.command(&["up", "-d", "--wait"], &sandbox.path(""));
+    let mut command = Command::new("setpriv");
+    command.args(["--no-new-privs", &format!("--reuid={}", sandbox.uid()), "--clear-groups", "--"]);
+    command.arg(inner.get_program()).args(inner.get_args()).current_dir(sandbox.path("")).env_clear();
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let said = command.output().unwrap();
+    let told = String::from_utf8_lossy(&said.stderr);
+    assert!(said.status.code() == Some(1) && told.contains("we were started with `no_new_privs`"), "{told}");
+    assert!(!sandbox.path("started").exists());
+}
+
+#[test]
 fn setcap_gives_them_to_a_copy_of_the_interpreter_in_its_virtual_environment() {
     let Some(mut sandbox) = Sandbox::of_ordinary_user(
         "

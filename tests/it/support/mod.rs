@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub(crate) mod engine;
+pub(crate) mod fake_engine;
 pub(crate) mod host_engine;
 pub(crate) mod memory;
 pub(crate) mod mutation;
