@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::profiles::Selection;
 use super::schema::forms::{integer, mapping};
 use super::told::Found;
-use crate::base::diagnostic::{Diagnostic, Diagnostics};
+use crate::base::diagnostic::Diagnostic;
 use crate::base::name::ServiceName;
 use crate::base::source::Span;
 use crate::model::container::Container;
@@ -108,7 +108,7 @@ impl Making<'_, '_> {
         let mut flat = node.clone();
         if let Some(mapping) = flat.as_mapping_mut() {
             flatten(mapping);
-            restart(mapping, self.found.unstartable);
+            restart(mapping);
         }
         let common: Option<Common> = self.fitted(at, &flat);
         let kind = if section == "processes" {
@@ -154,11 +154,9 @@ fn flatten(service: &mut Mapping) {
     }
 }
 
-/// Compose loads any policy, and the engine refuses it later.
-fn restart(service: &mut Mapping, unstartable: &mut Diagnostics) {
-    let Some(policy) = service.get("restart") else { return };
-    if let Some(Err(why)) = policy.as_text().map(str::parse::<RestartPolicy>) {
-        unstartable.push(Diagnostic::error("bad-value", why).at(policy.span, ""));
+/// A policy that is none is told by those who look at what can be used.
+fn restart(service: &mut Mapping) {
+    if service.get("restart").and_then(Node::as_text).is_some_and(|policy| policy.parse::<RestartPolicy>().is_err()) {
         service.remove("restart");
     }
 }
@@ -167,10 +165,11 @@ fn restart(service: &mut Mapping, unstartable: &mut Diagnostics) {
 fn deploy_restart(service: &Node) -> Option<RestartPolicy> {
     let policy = service.get("deploy")?.get("restart_policy")?;
     let max = policy.get("max_attempts").and_then(Node::as_text).and_then(|text| text.parse().ok());
-    Some(match policy.get("condition").and_then(Node::as_text) {
-        Some("none") => RestartPolicy::No,
-        Some("on-failure") => RestartPolicy::OnFailure { max },
-        Some(_) | None => RestartPolicy::Always,
+    let condition = policy.get("condition").and_then(Node::as_text).unwrap_or("any");
+    Some(match RestartPolicy::of_condition(condition) {
+        Some(RestartPolicy::OnFailure { .. }) => RestartPolicy::OnFailure { max },
+        // One that is none is told.
+        policy => policy.unwrap_or(RestartPolicy::Always),
     })
 }
 
