@@ -23,6 +23,7 @@ pub mod exec;
 pub mod explain;
 pub mod export;
 pub mod follow;
+pub mod foreign;
 pub mod graph;
 pub mod image_jobs;
 pub mod images;

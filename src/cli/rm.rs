@@ -1,11 +1,13 @@
 //! `rm`: removes what is stopped.
 
-use super::CliError;
 use super::context::{Context, Missing};
+use super::foreign::Hands;
+use super::{CliError, down};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
 use crate::supervisor::request::{Remove, Request};
 use crate::view::term;
+use crate::world::native::files;
 
 /// Flags of `rm`.
 #[derive(Debug, clap::Args)]
@@ -40,6 +42,15 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
             return Ok(Exit::Success);
         }
     }
+    let (services, volumes) = (args.services.clone(), args.volumes);
+    let dir = context.env_dir(&env)?;
+    let has_files = volumes && !services.is_empty() && !files::scratch_of(dir.path(), &services).is_empty();
+    let hands = has_files.then(|| Hands::of(&env, context));
     let remove = Remove { services: args.services, stop: args.stop, volumes: args.volumes };
-    context.ask(&env, Request::Remove(remove), Missing::IsFine)
+    let exit = context.ask(&env, Request::Remove(remove), Missing::IsFine)?;
+    let left = match hands.filter(|_| exit == Exit::Success && args.stop) {
+        Some(hands) => down::remaining_scratch(&dir, &services, &hands),
+        None => Vec::new(),
+    };
+    if left.is_empty() { Ok(exit) } else { Err(CliError::Several(left)) }
 }
