@@ -22,7 +22,7 @@ use crate::host::engine::Engine;
 use crate::plan::action::ResourceId;
 use crate::plan::actual::Query;
 use crate::plan::desired::Deployment;
-use crate::supervisor::notice::{Notice, ResourceState};
+use crate::supervisor::notice::{Notice, ResourceState, does_not_answer};
 use crate::supervisor::request::{Reply, Request};
 use crate::supervisor::snapshot::Snapshot;
 use crate::supervisor::status::{UnitState, UnitStatus};
@@ -149,8 +149,12 @@ impl Context {
         let watched = Arc::new(Mutex::new(Watched::new(Progress::new(self.style, self.printer), quiet)));
         // A one-off command brings up what it needs, and speaks for itself.
         let is_up = matches!(&request, Request::Up(up) if up.services.is_empty());
+        // An `up` waits for an engine; what else is asked is answered without one, and the answer says so.
+        let is_answered = !matches!(request, Request::Up(_));
+        watched.lock().unwrap_or_else(PoisonError::into_inner).holds_away = is_answered;
         let reply = self.converse(env, request, missing, &watched)?;
         let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.say_away(reply.as_ref());
         watched.progress.settle();
         let failed = std::mem::take(&mut watched.failed);
         drop(watched);
@@ -333,12 +337,15 @@ pub struct Watched {
     building: BTreeSet<ResourceId>,
     /// The units that have failed and not come good since.
     pub failed: Vec<UnitStatus>,
+    /// That the engine does not answer is kept until it is known whether the answer says so too.
+    pub holds_away: bool,
+    away: Vec<Notice>,
 }
 
 impl Watched {
     /// Shows nothing yet.
     pub fn new(progress: Progress, quiet: Quiet) -> Self {
-        Self { progress, quiet, building: BTreeSet::new(), failed: Vec::new() }
+        Self { progress, quiet, building: BTreeSet::new(), failed: Vec::new(), holds_away: false, away: Vec::new() }
     }
 
     /// Takes one.
@@ -352,8 +359,18 @@ impl Watched {
                 self.failed.push((**unit).clone());
             }
         }
-        if !self.is_hidden(notice) {
+        if self.holds_away && matches!(notice, Notice::Message { text, .. } if text.starts_with(&does_not_answer(""))) {
+            self.away.push(notice.clone());
+        } else if !self.is_hidden(notice) {
             self.progress.show(notice);
+        }
+    }
+
+    /// Says what was kept, unless the answer says it.
+    fn say_away(&mut self, reply: Option<&Reply>) {
+        let kept = std::mem::take(&mut self.away);
+        if !matches!(reply, Some(Reply::EngineAway { .. })) {
+            kept.iter().for_each(|notice| self.progress.show(notice));
         }
     }
 

@@ -21,6 +21,6 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let env = context.env_id()?;
     context.known_in(&env, &args.services)?;
-    let kill = Kill { services: args.services, signal: args.signal };
+    let kill = Kill { services: args.services, signal: args.signal, ..Kill::default() };
     context.ask(&env, Request::Kill(kill), Missing::IsAnError)
 }
