@@ -44,6 +44,9 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         return Err(CliError::Usage(message.to_owned()));
     }
     let down = Down { services: args.services, volumes: args.volumes, rmi: args.rmi, timeout: values::seconds(args.timeout) };
+    if context.global.dry_run {
+        return context.ask(&env, Request::Down(down), Missing::IsFine);
+    }
     let (services, volumes) = (down.services.clone(), down.volumes);
     let whole = services.is_empty();
     let deployment = context.deployment(&env)?.filter(|_| whole);

@@ -38,6 +38,7 @@ pub mod log_feed;
 pub mod logs;
 pub mod ls;
 pub mod mask;
+pub mod orphans;
 pub mod pause;
 pub mod plan;
 pub mod port;

@@ -34,9 +34,6 @@ pub struct Args {
     /// Git work may be lost
     #[arg(short, long)]
     pub force: bool,
-    /// Show what would go, and do nothing
-    #[arg(long)]
-    pub dry_run: bool,
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
@@ -139,7 +136,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         let why = "it cannot be looked into, and sources are to be kept";
         context.printer.warning(format!("`{0}` stays: {why}; `sudo rm -rf '{0}'` removes it", closed.display()));
     }
-    if args.dry_run {
+    if context.global.dry_run {
         return Ok(Exit::Success);
     }
     if !work.is_empty() && !args.force {

@@ -33,7 +33,7 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let env = context.env_id()?;
     context.known_in(&env, &args.services)?;
-    if !args.force {
+    if !args.force && !context.global.dry_run {
         if !term::stdin_is_terminal() {
             return Err(CliError::Usage("there is no terminal to ask on: give --force".to_owned()));
         }
@@ -42,7 +42,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
             return Ok(Exit::Success);
         }
     }
-    let (services, volumes) = (args.services.clone(), args.volumes);
+    let (services, volumes) = (args.services.clone(), args.volumes && !context.global.dry_run);
     let dir = context.env_dir(&env)?;
     let has_files = volumes && !services.is_empty() && !files::scratch_of(dir.path(), &services).is_empty();
     let hands = has_files.then(|| Hands::of(&env, context));
