@@ -4,7 +4,7 @@
 //! They load and are shown, as in Compose. What depends on the host (CPUs, drivers, users of the image) is the engine's to say; what is
 //! wrong with a whole service is told by `startable`.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use super::place::Place;
 use super::told::bad_value;
@@ -15,7 +15,7 @@ use crate::base::{bytes, duration};
 use crate::model::kernel;
 use crate::yaml::node::{Entry, Mapping, Node};
 
-/// The least that an engine takes (moby, daemon/daemon_unix.go, `linuxMinMemory`).
+/// The least that an engine takes (moby, `daemon/daemon_unix.go`, `linuxMinMemory`).
 const LEAST_MEMORY: i64 = 6 * 1024 * 1024;
 
 /// A name of a host is no longer (sethostname(2)).
