@@ -106,6 +106,12 @@ impl Diagnostics {
         self.list.iter().filter(|d| d.severity == Severity::Error).filter_map(|d| Some(d.labels.first()?.span))
     }
 
+    /// Whether an error is told of something within a place: that something else is missing there may follow from it.
+    pub fn has_error_within(&self, place: Span) -> bool {
+        let is_within = |span: Span| span.source == place.source && span.start >= place.start && span.end <= place.end;
+        self.places_of_errors().any(is_within)
+    }
+
     /// All of them, sorted by place; those without a place come first.
     pub fn sorted(&self) -> Vec<&Diagnostic> {
         let mut all: Vec<_> = self.list.iter().collect();

@@ -1,7 +1,7 @@
 //! The command line: which commands and flags there are. What they do is in one file a command.
 //!
 //! Names and letters are those of `docker compose`. What Compose has and we have not yet is known too ([`NOT_YET`]), so that
-//! it is refused by name and never taken in silence.
+//! it is refused by name and never taken in silence; so is a global flag by a command that has no use for it.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMat
 use super::{
     attach, build, commit, completions, config, cp, create, doctor, down, env, events, exec, explain, export, graph, images,
     init, isolate, kill, logs, ls, pause, plan, port, ps, pull, purge, push, restart, rm, run, scale, schema, start, stats, stop,
-    supervise, switch, top, up, version, volumes, wait, watch, why,
+    supervise, switch, top, up, values, version, volumes, wait, watch, why,
 };
 use crate::view::progress;
 use crate::view::term::Ansi;
@@ -69,6 +69,15 @@ pub struct Global {
     /// Show generated values instead of masking them
     #[arg(long, global = true)]
     pub show_secrets: bool,
+    /// Show what would be done, and do nothing; exit 10 when that is something (`up`, `down`, `stop`, `purge`, …)
+    #[arg(long, global = true)]
+    pub dry_run: bool,
+    /// How many images are pulled, built or pushed at once, -1 for all (`pull`, `build`, `push`)
+    #[arg(long, global = true, value_name = "N", value_parser = values::parallel, allow_negative_numbers = true)]
+    pub parallel: Option<values::Parallel>,
+    /// Show what no service uses, too (`config`)
+    #[arg(long, global = true)]
+    pub all_resources: bool,
 }
 
 /// The commands.
@@ -170,27 +179,35 @@ pub enum Verb {
     Supervise(supervise::Args),
 }
 
-/// What Compose (or our own manual) has and this version has not: command (`""` for the global flags), flag (`""` for the
-/// command itself), whether it takes a value.
-const NOT_YET: &[(&str, &str, bool)] = &[
-    ("", "all-resources", false),
-    ("", "compatibility", false),
-    ("", "dry-run", false),
-    ("", "parallel", true),
-    ("publish", "", false),
-    ("ui", "", false),
-    ("build", "builder", true),
-    ("build", "check", false),
-    ("build", "memory", true),
-    ("build", "print", false),
-    ("build", "provenance", true),
-    ("build", "sbom", true),
-    ("build", "ssh", true),
-    ("export", "to", true),
-    ("down", "dry-run", false),
-    ("kill", "remove-orphans", false),
-    ("run", "remove-orphans", false),
-    ("up", "ui", false),
+/// Something that Compose (or our own manual) has and this version has not.
+struct NotYet {
+    /// The command; `""` for the global flags.
+    verb: &'static str,
+    /// The flag; `""` for the command itself.
+    flag: &'static str,
+    /// Whether it takes a value.
+    takes_value: bool,
+    /// What to do instead, or why there is no need to; may be empty.
+    instead: &'static str,
+}
+
+const fn not_yet(verb: &'static str, flag: &'static str, takes_value: bool, instead: &'static str) -> NotYet {
+    NotYet { verb, flag, takes_value, instead }
+}
+
+const NOT_YET: &[NotYet] = &[
+    not_yet("", "compatibility", false, "containers are named as by Compose without it, `ENVID-SERVICE-1`"),
+    not_yet("publish", "", false, ""),
+    not_yet("ui", "", false, "`baistack up` follows the logs, and `baistack ps` shows the states"),
+    not_yet("build", "builder", true, ""),
+    not_yet("build", "check", false, ""),
+    not_yet("build", "memory", true, ""),
+    not_yet("build", "print", false, ""),
+    not_yet("build", "provenance", true, ""),
+    not_yet("build", "sbom", true, ""),
+    not_yet("build", "ssh", true, ""),
+    not_yet("export", "to", true, "`baistack config` prints the stack, which other Compose tools read"),
+    not_yet("up", "ui", false, "without it the logs are followed, and `baistack ps` shows the states"),
 ];
 
 /// Parses a command line, the program's name first.
@@ -201,10 +218,12 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
     }
     let mut command = command();
     let matches = command.try_get_matches_from_mut(words)?;
-    if let Some(missing) = not_yet(&matches) {
-        return Err(
-            command.error(clap::error::ErrorKind::InvalidSubcommand, format!("{missing} is not there yet in this version"))
-        );
+    let mut refuse = |why: String| Err(command.error(clap::error::ErrorKind::InvalidSubcommand, why));
+    if let Some(missing) = missing(&matches) {
+        return refuse(missing);
+    }
+    if let Some(idle) = matches.subcommand().and_then(|(verb, inner)| idle_global(verb, inner)) {
+        return refuse(idle);
     }
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
@@ -227,20 +246,27 @@ pub fn command() -> Command {
     let mut command = Cli::command();
     let globals: Vec<Arg> = command.get_arguments().filter(|arg| arg.is_global_set()).cloned().collect();
     command = command.mut_subcommands(|sub| with_globals(sub, &globals));
-    for &(verb, flag, takes_value) in NOT_YET {
+    for &NotYet { verb, flag, takes_value, .. } in NOT_YET {
         let arg = || {
             let action = if takes_value { ArgAction::Append } else { ArgAction::SetTrue };
             Arg::new(flag).long(flag).hide(true).action(action)
         };
         command = match (verb, flag) {
-            ("", _) => command.arg(arg()),
+            ("", _) => command.arg(arg().global(true)),
             (_, "") => command.subcommand(
                 Command::new(verb)
                     .hide(true)
                     .disable_help_flag(true)
                     .arg(Arg::new("rest").num_args(0..).trailing_var_arg(true).allow_hyphen_values(true)),
             ),
-            _ => command.mut_subcommand(verb, |sub| sub.arg(arg())),
+            // What it is refused with comes before what else would be missing.
+            _ => command.mut_subcommand(verb, |sub| {
+                sub.mut_args(|arg| {
+                    let is_required = arg.is_required_set();
+                    if is_required { arg.required(false).required_unless_present(flag) } else { arg }
+                })
+                .arg(arg())
+            }),
         };
     }
     command
@@ -256,17 +282,65 @@ fn with_globals(sub: Command, globals: &[Arg]) -> Command {
     })
 }
 
-fn not_yet(matches: &ArgMatches) -> Option<String> {
+fn missing(matches: &ArgMatches) -> Option<String> {
     let (verb, inner) = matches.subcommand()?;
-    NOT_YET.iter().find_map(|&(command, flag, takes_value)| {
+    NOT_YET.iter().find_map(|&NotYet { verb: command, flag, takes_value, instead }| {
         let given = |matches: &ArgMatches| if takes_value { matches.contains_id(flag) } else { matches.get_flag(flag) };
-        match (command, flag) {
-            ("", _) => given(matches).then(|| format!("`--{flag}`")),
+        let name = match (command, flag) {
+            ("", _) => given(inner).then(|| format!("`--{flag}`")),
             (command, _) if command != verb => None,
             (_, "") => Some(format!("`baistack {verb}`")),
             _ => given(inner).then(|| format!("`baistack {verb} --{flag}`")),
-        }
+        }?;
+        let remedy = if instead.is_empty() { String::new() } else { format!(": {instead}") };
+        Some(format!("{name} is not there yet in this version{remedy}"))
     })
+}
+
+/// Commands that change nothing, so that a rehearsal of them is they themselves.
+const ONLY_LOOK: [&str; 21] = [
+    "ps",
+    "logs",
+    "top",
+    "stats",
+    "events",
+    "images",
+    "volumes",
+    "config",
+    "plan",
+    "why",
+    "graph",
+    "env",
+    "port",
+    "ls",
+    "wait",
+    "explain",
+    "version",
+    "schema",
+    "completions",
+    "help",
+    "supervise",
+];
+
+/// Commands that can say what they would do.
+const REHEARSED: [&str; 12] =
+    ["up", "create", "down", "stop", "start", "restart", "kill", "pause", "unpause", "rm", "scale", "purge"];
+
+/// A global flag that this command could only pass over, which nobody should rely on.
+fn idle_global(verb: &str, given: &ArgMatches) -> Option<String> {
+    let only_looks = ONLY_LOOK.contains(&verb);
+    if given.get_flag("dry_run") && !only_looks && !REHEARSED.contains(&verb) {
+        return Some(format!("`baistack {verb}` has no dry run; `baistack plan` says what `up` would do"));
+    }
+    if given.contains_id("parallel") && !only_looks && !["pull", "build", "push"].contains(&verb) {
+        let why = "it is for `pull`, `build` and `push`; what waits for nothing is done at once";
+        return Some(format!("`--parallel` means nothing for `baistack {verb}`: {why}"));
+    }
+    if given.get_flag("all_resources") && !only_looks {
+        let why = "it is for `config`; what no service uses is not made";
+        return Some(format!("`--all-resources` means nothing for `baistack {verb}`: {why}"));
+    }
+    None
 }
 
 #[cfg(test)]
@@ -327,11 +401,41 @@ mod tests {
             ("publish web:1", "`baistack publish`"),
             ("up --ui", "`baistack up --ui`"),
             ("build --ssh default web", "`baistack build --ssh`"),
-            ("--dry-run down", "`--dry-run`"),
+            ("--compatibility up", "`--compatibility`"),
+            ("ps --compatibility", "`--compatibility`"),
+            ("export --to compose", "`baistack export --to`"),
+            ("export --to compose web", "`baistack export --to`"),
         ] {
             let error = parsed(line).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");
             assert!(error.to_string().contains(&format!("{name} is not there yet")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_global_flag_means_something_or_is_refused_by_the_command_that_has_no_use_for_it() {
+        for line in ["--dry-run down", "down --dry-run", "--dry-run ps", "--parallel 2 pull", "build --parallel -1"] {
+            ok(line);
+        }
+        assert!(ok("--dry-run stop web").global.dry_run && ok("config --all-resources").global.all_resources);
+        for (line, why) in [
+            ("--dry-run exec web true", "`baistack exec` has no dry run"),
+            ("cp --dry-run a web:/a", "`baistack cp` has no dry run"),
+            ("--parallel 3 up", "`--parallel` means nothing for `baistack up`"),
+            ("up --all-resources", "`--all-resources` means nothing for `baistack up`"),
+            ("--parallel 0 pull", "1 or more, or -1"),
+        ] {
+            let error = parsed(line).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(why), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_command_that_is_named_for_a_dry_run_is_one() {
+        let command = command();
+        for name in ONLY_LOOK.iter().chain(&REHEARSED).filter(|name| **name != "help") {
+            assert!(command.find_subcommand(name).is_some(), "{name}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::CliError;
 use super::context::{Context, Ready};
-use crate::base::name::{ServiceName, UnitId};
+use crate::base::name::{EnvId, ServiceName, UnitId};
 use crate::model::depends::Dependency;
 use crate::model::service::Service;
 use crate::model::stack::Stack;
@@ -35,25 +35,21 @@ impl Context {
         self.check(deployment, &[], false, ports)
     }
 
-    fn check(&self, deployment: &Deployment, services: &[ServiceName], setcap: bool, ports: bool) -> Result<(), CliError> {
-        let deployment = Arc::new(deployment.clone());
-        let selected = supervisor::select(&deployment, services, false);
-        let release = || self.engine().map_err(|error| error.to_string())?.release().map_err(|fault| fault.message);
-        let mut problems = facts::missing(&deployment, &self.caller, &release);
-        if ports {
-            let containers = || self.ports_of_containers(&deployment.env);
-            let holders =
-                Holders::look(&self.state()?, &self.env_dir(&deployment.env)?, &containers).map_err(CliError::failed)?;
-            problems.extend(facts::taken_ports(&deployment, &selected, &holders));
-        }
-        let limits =
-            processes(&deployment, &selected).filter_map(|spec| Some((spec.unit.service.clone(), cgroup::check(&spec).err()?)));
-        problems.extend(limits.map(|(name, fault)| format!("`{name}`: {fault}")));
-        problems.extend(self.capabilities(&deployment, &selected, setcap)?);
-        let engine = self.engine_problem(&deployment, &selected)?;
+    /// What would keep an `up` of these services from beginning, one sentence each. Containers that it would leave out for want of
+    /// an engine are taken out of the stack, as it does.
+    pub fn obstacles(&self, ready: &mut Ready, services: &[ServiceName], ports: bool) -> Result<Vec<String>, CliError> {
+        // A named port that is taken is replaced, which only an `up` does.
+        let ports = ports && ready.ports.is_empty();
+        let (problems, engine) = self.problems(&Arc::new(ready.deployment.clone()), services, false, ports)?;
+        // That it does not answer is told where the containers are planned.
         if engine.is_none() {
-            problems.extend(self.too_old_for(&deployment, &selected)?);
+            self.leave_out_containers(ready)?;
         }
+        Ok(problems)
+    }
+
+    fn check(&self, deployment: &Deployment, services: &[ServiceName], setcap: bool, ports: bool) -> Result<(), CliError> {
+        let (mut problems, engine) = self.problems(&Arc::new(deployment.clone()), services, setcap, ports)?;
         match (problems.is_empty(), engine) {
             (true, None) => Ok(()),
             (true, Some(away)) => Err(CliError::Engine(away)),
@@ -63,6 +59,57 @@ impl Context {
                 Err(CliError::EngineAmongOthers(problems))
             }
         }
+    }
+
+    /// That processes which are to be started again as they were find the directory that they were started in; before anything is
+    /// stopped for it.
+    pub fn check_place(&self, env: &EnvId, services: &[ServiceName]) -> Result<(), CliError> {
+        let Some(deployment) = self.deployment(env)? else { return Ok(()) };
+        let is_meant = |name: &ServiceName| services.is_empty() || services.contains(name);
+        if !deployment.stack.services.iter().any(|(name, service)| is_meant(name) && service.is_process()) {
+            return Ok(());
+        }
+        let directory = &deployment.stack.directory;
+        let fault = match self.env_dir(env)?.moved(&self.working_dir).map_err(CliError::failed)? {
+            Some(moved) => {
+                let (from, to) = (moved.from.display(), moved.to.display());
+                format!("`{from}`, the directory of {env}, is `{to}` by now: `baistack up` there goes on with it")
+            }
+            None if !directory.is_dir() => {
+                let remedy = "put it back, or start the stack with `baistack up` where it is";
+                format!("`{}`, the directory of {env}, is not there: {remedy}", directory.display())
+            }
+            None => return Ok(()),
+        };
+        Err(CliError::Failed(format!("{fault}; nothing was done")))
+    }
+
+    /// All that is wrong with the host, and what is wrong with the engine.
+    fn problems(
+        &self,
+        deployment: &Arc<Deployment>,
+        services: &[ServiceName],
+        setcap: bool,
+        ports: bool,
+    ) -> Result<(Vec<String>, Option<String>), CliError> {
+        let selected = supervisor::select(deployment, services, false);
+        let release = || self.engine().map_err(|error| error.to_string())?.release().map_err(|fault| fault.message);
+        let mut problems = facts::missing(deployment, &self.caller, &release);
+        if ports {
+            let containers = || self.ports_of_containers(&deployment.env);
+            let holders =
+                Holders::look(&self.state()?, &self.env_dir(&deployment.env)?, &containers).map_err(CliError::failed)?;
+            problems.extend(facts::taken_ports(deployment, &selected, &holders));
+        }
+        let limits =
+            processes(deployment, &selected).filter_map(|spec| Some((spec.unit.service.clone(), cgroup::check(&spec).err()?)));
+        problems.extend(limits.map(|(name, fault)| format!("`{name}`: {fault}")));
+        problems.extend(self.capabilities(deployment, &selected, setcap)?);
+        let engine = self.engine_problem(deployment, &selected)?;
+        if engine.is_none() {
+            problems.extend(self.too_old_for(deployment, &selected)?);
+        }
+        Ok((problems, engine))
     }
 
     /// Takes containers out of a stack when no engine answers; [`Context::check_host`] has seen to it that nobody insists on
@@ -84,8 +131,17 @@ impl Context {
         Ok(())
     }
 
+    /// Does what an earlier `up --ignore-limits` did, if there was one: whoever goes on with what it started does not ask again.
+    pub fn leave_out_limits_as_before(&self, ready: &mut Ready) -> Result<(), CliError> {
+        if self.deployment(&ready.deployment.env)?.is_some_and(|deployment| deployment.caller.ignores_limits) {
+            self.leave_out_limits(ready, &[]);
+        }
+        Ok(())
+    }
+
     /// Takes those limits out of a stack that cannot be kept here, and says so.
     pub fn leave_out_limits(&self, ready: &mut Ready, services: &[ServiceName]) {
+        ready.deployment.caller.ignores_limits = true;
         let deployment = Arc::new(ready.deployment.clone());
         let selected = supervisor::select(&deployment, services, false);
         for spec in processes(&deployment, &selected).filter(|spec| cgroup::check(spec).is_err()) {

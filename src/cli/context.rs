@@ -12,7 +12,9 @@ use super::CliError;
 use super::args::Global;
 use super::log_feed;
 use super::mask::Mask;
+use super::plan;
 use super::up::Quiet;
+use super::values;
 use crate::base::exit::Exit;
 use crate::base::name::{EnvId, ServiceName, UnitId};
 use crate::base::suggest;
@@ -22,7 +24,7 @@ use crate::host::engine::Engine;
 use crate::plan::action::ResourceId;
 use crate::plan::actual::Query;
 use crate::plan::desired::Deployment;
-use crate::supervisor::notice::{Notice, ResourceState};
+use crate::supervisor::notice::{Notice, ResourceState, does_not_answer};
 use crate::supervisor::request::{Reply, Request};
 use crate::supervisor::snapshot::Snapshot;
 use crate::supervisor::status::{UnitState, UnitStatus};
@@ -94,9 +96,24 @@ impl Context {
         Ok(Self { global, caller, working_dir, printer, style, engine: OnceCell::new() })
     }
 
-    /// Whether a variable of the caller's says yes.
-    pub fn is_set(&self, name: &str) -> bool {
-        self.caller.get(name).is_some_and(|value| matches!(value.to_ascii_lowercase().as_str(), "1" | "t" | "true" | "y" | "yes"))
+    /// Whether `COMPOSE_REMOVE_ORPHANS` says yes, in the caller's environment or in the stack's `.env`.
+    pub fn removes_orphans(&self, ready: &Ready) -> bool {
+        ready.variables.get("COMPOSE_REMOVE_ORPHANS").is_some_and(|value| is_yes(value))
+    }
+
+    /// How many images are worked on at once: `--parallel`, else `COMPOSE_PARALLEL_LIMIT`, else all.
+    pub fn parallel(&self) -> Result<usize, CliError> {
+        let limit = match (self.global.parallel, self.caller.get("COMPOSE_PARALLEL_LIMIT").filter(|text| !text.is_empty())) {
+            (Some(limit), _) => limit,
+            (None, Some(text)) => {
+                values::parallel(text).map_err(|why| CliError::Usage(format!("COMPOSE_PARALLEL_LIMIT={text}: {why}")))?
+            }
+            (None, None) => values::Parallel::Unlimited,
+        };
+        Ok(match limit {
+            values::Parallel::Unlimited => usize::MAX,
+            values::Parallel::AtMost(count) => count,
+        })
     }
 
     /// The state of all environments.
@@ -139,18 +156,26 @@ impl Context {
         Ok(snapshot.and_then(|snapshot| snapshot.deployment).map(|deployment| (*deployment).clone()))
     }
 
-    /// Asks for something, shows what goes on until it is answered, and judges the answer.
+    /// Asks for something, shows what goes on until it is answered, and judges the answer. With `--dry-run` it is only shown what
+    /// would be done.
     pub fn ask(&self, env: &EnvId, request: Request, missing: Missing) -> Result<Exit, CliError> {
         self.ask_quietly(env, request, missing, Quiet::default())
     }
 
     /// [`ask`](Self::ask), without the progress of some images.
     pub fn ask_quietly(&self, env: &EnvId, request: Request, missing: Missing, quiet: Quiet) -> Result<Exit, CliError> {
+        if self.global.dry_run {
+            return self.rehearse(env, request, missing);
+        }
         let watched = Arc::new(Mutex::new(Watched::new(Progress::new(self.style, self.printer), quiet)));
         // A one-off command brings up what it needs, and speaks for itself.
         let is_up = matches!(&request, Request::Up(up) if up.services.is_empty());
+        // An `up` waits for an engine; what else is asked is answered without one, and the answer says so.
+        let is_answered = !matches!(request, Request::Up(_));
+        watched.lock().unwrap_or_else(PoisonError::into_inner).holds_away = is_answered;
         let reply = self.converse(env, request, missing, &watched)?;
         let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.say_away(reply.as_ref());
         watched.progress.settle();
         let failed = std::mem::take(&mut watched.failed);
         drop(watched);
@@ -162,6 +187,15 @@ impl Context {
             Some(reply) => self.judge(env, reply, &failed),
             None => Ok(Exit::Success),
         }
+    }
+
+    /// Shows what would come of asking, with `--dry-run`.
+    fn rehearse(&self, env: &EnvId, request: Request, missing: Missing) -> Result<Exit, CliError> {
+        if missing != Missing::IsStarted && !self.exists(env)? {
+            self.mention_others(env)?;
+            return if missing == Missing::IsFine { Ok(Exit::Success) } else { Err(Self::not_running(env)) };
+        }
+        plan::rehearse(request, env, &IndexMap::new(), plan::Format::Text, self)
     }
 
     /// Asks for something that is told rather than done. None when there is no such environment and that is fine.
@@ -333,12 +367,15 @@ pub struct Watched {
     building: BTreeSet<ResourceId>,
     /// The units that have failed and not come good since.
     pub failed: Vec<UnitStatus>,
+    /// That the engine does not answer is kept until it is known whether the answer says so too.
+    pub holds_away: bool,
+    away: Vec<Notice>,
 }
 
 impl Watched {
     /// Shows nothing yet.
     pub fn new(progress: Progress, quiet: Quiet) -> Self {
-        Self { progress, quiet, building: BTreeSet::new(), failed: Vec::new() }
+        Self { progress, quiet, building: BTreeSet::new(), failed: Vec::new(), holds_away: false, away: Vec::new() }
     }
 
     /// Takes one.
@@ -352,8 +389,18 @@ impl Watched {
                 self.failed.push((**unit).clone());
             }
         }
-        if !self.is_hidden(notice) {
+        if self.holds_away && matches!(notice, Notice::Message { text, .. } if text.starts_with(&does_not_answer(""))) {
+            self.away.push(notice.clone());
+        } else if !self.is_hidden(notice) {
             self.progress.show(notice);
+        }
+    }
+
+    /// Says what was kept, unless the answer says it.
+    fn say_away(&mut self, reply: Option<&Reply>) {
+        let kept = std::mem::take(&mut self.away);
+        if !matches!(reply, Some(Reply::EngineAway { .. })) {
+            kept.iter().for_each(|notice| self.progress.show(notice));
         }
     }
 
@@ -376,6 +423,10 @@ impl Watched {
             | Notice::Ending => false,
         }
     }
+}
+
+fn is_yes(value: &str) -> bool {
+    matches!(value.to_ascii_lowercase().as_str(), "1" | "t" | "true" | "y" | "yes")
 }
 
 impl From<AttachError> for CliError {

@@ -1,6 +1,7 @@
 //! `down`: stops in reverse order, removes containers and networks. Needs no stack file and no living supervisor.
 
 use super::context::{Context, Missing, with_causes};
+use super::foreign::Hands;
 use super::{CliError, ending, values};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
@@ -43,10 +44,17 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         return Err(CliError::Usage(message.to_owned()));
     }
     let down = Down { services: args.services, volumes: args.volumes, rmi: args.rmi, timeout: values::seconds(args.timeout) };
-    let whole = down.services.is_empty();
-    let volumes = down.volumes && whole;
+    if context.global.dry_run {
+        return context.ask(&env, Request::Down(down), Missing::IsFine);
+    }
+    let (services, volumes) = (down.services.clone(), down.volumes);
+    let whole = services.is_empty();
     let deployment = context.deployment(&env)?.filter(|_| whole);
-    let moved = if volumes { context.relocated(&env)? } else { None };
+    let moved = if volumes && whole { context.relocated(&env)? } else { None };
+    let dir = context.env_dir(&env)?;
+    let has_owned = deployment.as_ref().is_some_and(|deployment| !deployment.stack.owns.is_empty());
+    let has_files = volumes && (has_owned || !files::scratch_of(dir.path(), &services).is_empty());
+    let hands = if has_files { Hands::of(&env, context) } else { Hands::new(&env, Vec::new(), context) };
     let exit = context.ask(&env, Request::Down(down), Missing::IsFine)?;
     if exit == Exit::Success
         && let Some(deployment) = &deployment
@@ -65,22 +73,31 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     // The engine's things are the supervisor's; files need neither it nor an engine.
     let mut left = Vec::new();
     if exit == Exit::Success {
-        left.extend(remaining_scratch(&context.env_dir(&env)?));
+        left.extend(remaining_scratch(&dir, &services, &hands));
     }
     if let Some(deployment) = &deployment {
-        left.extend(owned_paths::remove(&deployment.stack.owns, moved.as_ref(), &env));
+        left.extend(owned_paths::remove(&deployment.stack.owns, moved.as_ref(), |path| hands.remove(path)));
     }
     if left.is_empty() { Ok(exit) } else { Err(CliError::Several(left)) }
 }
 
-/// Removes the scratch directories of units that the supervisor knew no longer, as those of an earlier `down`. What is left, and why.
-fn remaining_scratch(dir: &EnvDir) -> Option<String> {
-    if files::scratch(dir.path(), None).is_empty() {
-        return None;
+/// Removes the scratch directories of units that the supervisor knew no longer, as those of an earlier `down`, and those that hold
+/// another user's files. What is left, and why, one sentence each.
+pub fn remaining_scratch(dir: &EnvDir, services: &[ServiceName], hands: &Hands<'_>) -> Vec<String> {
+    let scratch = files::scratch_of(dir.path(), services);
+    if scratch.is_empty() {
+        return Vec::new();
     }
-    // Whoever has started the environment anew since then uses them.
-    match ending::locked(dir) {
-        Ok(_lock) => files::remove_all(dir.path()).err().map(|fault| fault.to_string()),
-        Err(error) => Some(format!("scratch directories stay: {error}")),
+    // Whoever has started the environment anew since then uses them. Beside other services a supervisor goes on.
+    let lock = services.is_empty().then(|| ending::locked(dir)).transpose();
+    let _lock = match lock {
+        Ok(lock) => lock,
+        Err(error) => return vec![format!("scratch directories stay: {error}")],
+    };
+    let left: Vec<String> = scratch.iter().filter_map(|path| Some(hands.remove(path).err()?.to_string())).collect();
+    // What is gone is taken off the records; what is left was told.
+    match files::remove_all(dir.path(), services) {
+        Err(fault) if left.is_empty() => vec![fault.to_string()],
+        Ok(()) | Err(_) => left,
     }
 }

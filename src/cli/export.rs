@@ -14,6 +14,7 @@ use crate::view::term;
 /// Flags of `export`.
 #[derive(Debug, clap::Args)]
 #[command(
+    override_usage = "baistack export [OPTIONS] <SERVICE>",
     after_help = "Examples:\n  baistack export -o web.tar web\n  baistack export web | tar t\n\nWhat volumes hold is not part of it."
 )]
 pub struct Args {

@@ -478,9 +478,12 @@ impl Foreground<'_> {
                 // Only a key that is pressed again: whoever closes a terminal is told so twice, by it and by the shell.
                 Happening::Interrupt(Cause::Interrupt) if !killed => {
                     killed = true;
-                    let services: BTreeSet<ServiceName> = self.ours.iter().map(|unit| unit.service.clone()).collect();
-                    let kill = Kill { services: services.into_iter().collect(), signal: "SIGKILL".to_owned() };
-                    let _ = voice.send(Request::Kill(kill));
+                    // With nothing named it would be about everything.
+                    if !self.ours.is_empty() {
+                        let units = self.ours.iter().cloned().collect();
+                        let kill = Kill { units, signal: "SIGKILL".to_owned(), ..Kill::default() };
+                        let _ = voice.send(Request::Kill(kill));
+                    }
                 }
                 // Nobody need read it.
                 Happening::Lines(lines) => drop(self.print(&lines)),

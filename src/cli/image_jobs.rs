@@ -75,19 +75,23 @@ impl Job {
     }
 }
 
-/// Does all jobs at once. Answers with what failed, one sentence each.
+/// Does all jobs at once, or as many as `--parallel` allows. Answers with what failed, one sentence each.
 pub fn perform(jobs: Vec<Job>, style: Style, context: &Context) -> Result<Vec<String>, CliError> {
     let engine = context.engine()?;
     engine.release().map_err(|fault| CliError::Engine(fault.to_string()))?;
     let progress = Mutex::new(Progress::new(style, context.printer));
     let failures = Mutex::new(Vec::new());
+    let hands = context.parallel()?.min(jobs.len());
+    let waiting = Mutex::new(jobs.into_iter());
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
     thread::scope(|scope| {
-        for job in jobs {
-            let (progress, failures) = (&progress, &failures);
-            scope.spawn(move || {
-                if let Err(fault) = perform_one(&job, engine, progress) {
-                    let sentence = format!("{}: {fault}", job.name);
-                    failures.lock().unwrap_or_else(PoisonError::into_inner).push(sentence);
+        for _ in 0..hands {
+            scope.spawn(|| {
+                while let Some(job) = next() {
+                    if let Err(fault) = perform_one(&job, engine, &progress) {
+                        let sentence = format!("{}: {fault}", job.name);
+                        failures.lock().unwrap_or_else(PoisonError::into_inner).push(sentence);
+                    }
                 }
             });
         }

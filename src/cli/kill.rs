@@ -1,9 +1,10 @@
 //! `kill`: a signal, at once.
 
 use super::context::{Context, Missing};
-use super::{CliError, values};
+use super::{CliError, orphans, values};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
+use crate::plan::desired::Deployment;
 use crate::supervisor::request::{Kill, Request};
 
 /// Flags of `kill`.
@@ -15,12 +16,26 @@ pub struct Args {
     /// Signal to send
     #[arg(short, long, value_name = "SIGNAL", value_parser = values::signal, default_value = "SIGKILL")]
     pub signal: String,
+    /// Kill and remove containers and processes of services that the stack no longer has, too
+    #[arg(long)]
+    pub remove_orphans: bool,
 }
 
 /// Sends a signal.
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let env = context.env_id()?;
     context.known_in(&env, &args.services)?;
-    let kill = Kill { services: args.services, signal: args.signal };
-    context.ask(&env, Request::Kill(kill), Missing::IsAnError)
+    let kill = Kill { services: args.services, signal: args.signal, ..Kill::default() };
+    let exit = context.ask(&env, Request::Kill(kill), Missing::IsAnError)?;
+    if !args.remove_orphans {
+        return Ok(exit);
+    }
+    let of_files = context.services_of_files(&env)?;
+    // Where there is no stack file, the last `up` tells what belongs to it.
+    let known = match context.deployment(&env)?.filter(|_| of_files.is_empty()) {
+        Some(Deployment { stack, .. }) => stack.services.into_keys().chain(stack.disabled.into_keys()).collect(),
+        None => of_files.into_iter().collect(),
+    };
+    let removed = orphans::remove(&env, &known, context)?;
+    Ok(if exit == Exit::Success { removed } else { exit })
 }

@@ -19,6 +19,7 @@ use crate::base::name::{EnvId, NameError, ServiceName};
 use crate::base::source::{SourceId, SourceMap};
 use crate::load::files::{FileKind, Files};
 use crate::load::{self, Head, Values, flags};
+use crate::model::stack::Stack;
 use crate::plan::desired::{Caller, Deployment};
 use crate::plan::hash::ConfigHash;
 use crate::plan::ports::{self, Numbers};
@@ -29,6 +30,7 @@ use crate::world::docker::PortOfContainer;
 use crate::world::envdir::{EnvDir, StateDir};
 use crate::world::envid::{self, Asked, EnvIdError, Identity};
 use crate::world::facts::{self, Holders};
+use crate::world::native::cgroup;
 use crate::yaml::node::Node;
 use crate::yaml::parse;
 
@@ -162,7 +164,8 @@ impl Context {
         variables.extend(head.environment.clone());
         variables.extend(values.predefined.clone());
         let number = |name: &String| head.environment.get(name).or_else(|| values.ports.get(name)).cloned();
-        let deployment = Deployment { env, stack: loaded.stack, caller: Caller { environment: self.caller.clone() }, places };
+        let caller = Caller { environment: self.caller.clone(), ..Caller::default() };
+        let deployment = Deployment { env, stack: loaded.stack, caller, places };
         if !request.omit.leaves_a_tree_only() {
             self.known(&deployment, services)?;
         }
@@ -219,10 +222,22 @@ impl Context {
         };
         let mut now = load::stack(&request, &head, &values, &files);
         facts::note_granted(&mut now.stack);
-        let changed: Vec<String> = (deployment.stack.services.iter())
+        // What a file holds that a service is given is read at each start; limits that were left out stay so.
+        let lasting = |mut stack: Stack| {
+            let files = stack.configs.values_mut().chain(stack.secrets.values_mut());
+            files.for_each(|file| file.digest = None);
+            if deployment.caller.ignores_limits {
+                stack.services.values_mut().filter(|service| service.is_process()).for_each(|service| {
+                    cgroup::leave_out(&mut service.common);
+                });
+            }
+            stack
+        };
+        let (now_stack, was_stack) = (lasting(now.stack), lasting(deployment.stack.clone()));
+        let changed: Vec<String> = (was_stack.services.iter())
             .filter(|(name, was)| {
-                let is = now.stack.services.get(*name).or_else(|| now.stack.disabled.get(*name));
-                is.is_some_and(|is| ConfigHash::of(is, &now.stack) != ConfigHash::of(was, &deployment.stack))
+                let is = now_stack.services.get(*name).or_else(|| now_stack.disabled.get(*name));
+                is.is_some_and(|is| ConfigHash::of(is, &now_stack) != ConfigHash::of(was, &was_stack))
             })
             .map(|(name, _)| format!("`{name}`"))
             .collect();
@@ -483,6 +498,7 @@ impl Context {
             profiles: self.global.profile.clone(),
             services: services.iter().map(ToString::to_string).collect(),
             environment: self.caller.clone(),
+            all_resources: self.global.all_resources,
             ..load::Request::default()
         }
     }

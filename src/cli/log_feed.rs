@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use super::CliError;
 use super::context::Context;
 use crate::base::name::{EnvId, UnitId};
-use crate::host::logs::{Container, Feed, Given, Wanted};
+use crate::host::logs::{Container, Feed, Given, Run, Wanted};
 use crate::plan::actual::{Query, SeenState};
 use crate::view::log_lines::{LogLines, clean};
 use crate::view::style::Paint;
@@ -34,10 +34,15 @@ impl Context {
     }
 }
 
-/// The last lines of a unit's log, as a screen would show them.
+/// The last lines of the last life in a unit's log, as a screen would show them.
 pub fn last(context: &Context, env: &EnvId, unit: &UnitId, count: usize) -> Result<Vec<String>, CliError> {
-    let wanted =
-        Wanted { services: vec![unit.service.clone()], replica: Some(unit.replica), tail: Some(count), ..Wanted::default() };
+    let wanted = Wanted {
+        services: vec![unit.service.clone()],
+        replica: Some(unit.replica),
+        tail: Some(count),
+        run: Some(Run::Last),
+        ..Wanted::default()
+    };
     let (sender, lines) = mpsc::channel();
     let dir = context.env_dir(env)?;
     let deliver = move |given| match given {

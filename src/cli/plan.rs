@@ -1,16 +1,18 @@
-//! `plan`: what `up` would do and why. Nothing is done, nothing is recorded.
+//! `plan`: what `up` would do and why, and `--dry-run` of other commands. Nothing is done, nothing is recorded.
+
+use indexmap::IndexMap;
 
 use super::CliError;
 use super::context::{Context, Purpose, Ready};
 use crate::base::exit::Exit;
 use crate::base::moment::Moment;
-use crate::base::name::ServiceName;
+use crate::base::name::{EnvId, ServiceName};
 use crate::plan::actual::{Actual, Query};
-use crate::plan::desired::UnitSpec;
+use crate::plan::desired::{Deployment, UnitSpec};
 use crate::supervisor::Supervisor;
 use crate::supervisor::effect::Effect;
 use crate::supervisor::event::{Event, RequestId};
-use crate::supervisor::request::{Request, Up};
+use crate::supervisor::request::{Abort, Request, Up};
 use crate::supervisor::snapshot::{Processes, Snapshot};
 use crate::view::{json, plan as drawn};
 use crate::world::tasks::Tasks;
@@ -37,16 +39,32 @@ pub enum Format {
 
 /// Shows what `up` would do.
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
-    let ready = context.load(Purpose::Forecast, &args.services)?;
-    let up = Up { services: args.services, ..Up::of(ready.deployment.clone()) };
-    show(up, &ready, args.format, context)
+    let mut ready = context.load(Purpose::Forecast, &args.services)?;
+    context.leave_out_limits_as_before(&mut ready)?;
+    let remove_orphans = context.removes_orphans(&ready);
+    show(|deployment| Up { services: args.services.clone(), remove_orphans, ..Up::of(deployment) }, ready, args.format, context)
 }
 
-/// Shows what a request would do.
-pub fn show(up: Up, ready: &Ready, format: Format, context: &Context) -> Result<Exit, CliError> {
-    let env = &ready.deployment.env;
-    let machine = known_machine(ready, context)?;
-    let request = Request::Up(Box::new(Up { attached: false, ..up }));
+/// Shows what an `up` of a stack would do, and what would keep it from beginning.
+pub fn show(up: impl FnOnce(Deployment) -> Up, mut ready: Ready, format: Format, context: &Context) -> Result<Exit, CliError> {
+    let up = up(ready.deployment.clone());
+    let no_start = up.no_start;
+    for problem in context.obstacles(&mut ready, &up.services, !no_start)? {
+        context.printer.warning(format!("`up` would not begin: {problem}"));
+    }
+    let up = Up { deployment: ready.deployment.clone(), attached: false, abort: Abort::Never, ..up };
+    rehearse(Request::Up(Box::new(up)), &ready.deployment.env, &ready.secrets, format, context)
+}
+
+/// Shows what a request would do, and does nothing. `secrets` are values that are not shown, beside those that are kept.
+pub fn rehearse(
+    request: Request,
+    env: &EnvId,
+    secrets: &IndexMap<String, String>,
+    format: Format,
+    context: &Context,
+) -> Result<Exit, CliError> {
+    let machine = known_machine(env, context)?;
     let actual = match query(&machine, &request) {
         Some(query) => {
             let actual = context.engine()?.observe(env, &query);
@@ -63,7 +81,7 @@ pub fn show(up: Up, ready: &Ready, format: Format, context: &Context) -> Result<
     let plan = machine.forecast(request, actual, &assess);
     // What is kept, and what an `up` would use instead of it.
     let mut values = context.env_dir(env)?.values().map_err(CliError::failed)?;
-    values.extend(ready.secrets.clone());
+    values.extend(secrets.clone());
     let mask = context.mask_of(&values);
     let masked = |text: &str| mask.text(text);
     match format {
@@ -85,8 +103,7 @@ pub fn show(up: Up, ready: &Ready, format: Format, context: &Context) -> Result<
 }
 
 /// The machine as the supervisor last wrote it down, else one that knows nothing.
-fn known_machine(ready: &Ready, context: &Context) -> Result<Supervisor, CliError> {
-    let env = &ready.deployment.env;
+fn known_machine(env: &EnvId, context: &Context) -> Result<Supervisor, CliError> {
     let dir = context.state()?.env(env);
     let processes = if dir.is_locked() { Processes::Alive } else { Processes::Gone };
     let snapshot: Option<Snapshot> = dir.snapshot().map_err(CliError::failed)?;

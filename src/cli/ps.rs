@@ -1,5 +1,8 @@
 //! `ps`: every wanted service in any state. Works without a supervisor too.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -8,13 +11,14 @@ use super::context::{Context, Missing};
 use super::mask::Mask;
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
-use crate::model::port::Port;
+use crate::model::port::PublishedPort;
 use crate::plan::desired::Deployment;
 use crate::supervisor::request::{Reply, Request};
-use crate::supervisor::status::{Status, UnitState, UnitStatus};
+use crate::supervisor::status::{Status, UnitKind, UnitState, UnitStatus};
 use crate::view::states::{self, Mood};
 use crate::view::table::{Table, shortened};
-use crate::view::{json, ports};
+use crate::view::{json, ports, term};
+use crate::world::clock;
 use crate::world::docker::Listed;
 
 /// Flags of `ps`.
@@ -125,7 +129,10 @@ struct Row<'a> {
     service: String,
     image: String,
     command: String,
-    ports: &'a [Port],
+    ports: Vec<PublishedPort>,
+    labels: IndexMap<String, String>,
+    /// When the container was made, or the process that runs; none where nobody knows.
+    created: Option<SystemTime>,
 }
 
 /// A port as Compose's JSON has it.
@@ -160,7 +167,9 @@ impl<'a> Row<'a> {
             service: id.service.to_string(),
             image: deployment.and_then(|deployment| deployment.image_of(&id.service)).unwrap_or_default(),
             command: mask.text(&argv.unwrap_or_default().join(" ")),
-            ports: service.map(|service| service.common.ports.as_slice()).unwrap_or_default(),
+            ports: service.map(|service| ports::described(&service.common.ports, unit.kind)).unwrap_or_default(),
+            labels: service.map(|service| service.common.labels.clone()).unwrap_or_default(),
+            created: unit.pid.and(unit.since_ms).and_then(|ms| clock::wall().checked_sub(Duration::from_millis(ms))),
         }
     }
 
@@ -169,6 +178,11 @@ impl<'a> Row<'a> {
         if let Some(container) = container {
             let id = container.image.strip_prefix("sha256:").map(|id| id.get(..12).unwrap_or(id).to_owned());
             self.image = id.unwrap_or_else(|| container.image.clone());
+            // What is published by now: the engine may have picked it. One that does not run publishes nothing.
+            self.ports.clone_from(&container.ports);
+            self.labels = container.labels.clone().into_iter().collect();
+            let created = u64::try_from(container.created).ok().filter(|seconds| *seconds > 0);
+            self.created = created.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
         }
         self
     }
@@ -183,28 +197,42 @@ impl<'a> Row<'a> {
         self
     }
 
+    /// `5 minutes ago`, as Docker says how old a container is.
+    fn running_for(&self) -> String {
+        let age = self.created.map(|created| clock::wall().duration_since(created).unwrap_or_default());
+        age.map(|age| format!("{} ago", states::human(age))).unwrap_or_default()
+    }
+
     /// Compose's fields first, ours at the end.
     fn object(&self) -> Value {
         let unit = self.status;
         let publishers: Vec<Publisher> = (self.ports.iter())
             .map(|port| Publisher {
-                url: port.host_ip.clone().unwrap_or_else(|| "0.0.0.0".to_owned()),
+                url: if unit.kind != UnitKind::Container && port.host_ip.is_empty() {
+                    "0.0.0.0".to_owned()
+                } else {
+                    port.host_ip.clone()
+                },
                 target_port: port.target,
                 published_port: ports::host_port(port, unit.kind).unwrap_or(0),
                 protocol: port.protocol.clone(),
             })
             .collect();
+        let labels: Vec<String> = self.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         json!({
             "Command": self.command,
+            "CreatedAt": self.created.map(moment).unwrap_or_default(),
             "ExitCode": unit.last_exit.unwrap_or(0),
             "Health": unit.health.map(states::health_word).unwrap_or_default(),
             "ID": unit.container.clone().unwrap_or_default(),
             "Image": self.image,
+            "Labels": labels.join(","),
             "Name": self.name,
             "Names": self.name,
-            "Ports": ports::listed(self.ports, unit.kind),
+            "Ports": ports::listed(&self.ports, unit.kind),
             "Project": self.project,
             "Publishers": publishers,
+            "RunningFor": self.running_for(),
             "Service": self.service,
             "State": states::docker_word(&unit.state),
             "Status": states::docker_status(unit),
@@ -221,10 +249,19 @@ impl<'a> Row<'a> {
     }
 }
 
+/// As Go writes a time, which Compose prints: `2026-01-02 13:23:37 +0000 UTC`.
+fn moment(time: SystemTime) -> String {
+    let text = humantime::format_rfc3339_seconds(time).to_string();
+    format!("{} +0000 UTC", text.trim_end_matches('Z').replace('T', " "))
+}
+
 fn table(rows: &[Row<'_>], full: bool, context: &Context) -> String {
     let paint = context.printer.paint;
-    let mut table =
-        Table::new(["NAME", "IMAGE", "COMMAND", "SERVICE", "STATUS", "PORTS", "KIND", "STATE", "HEALTH", "PID/ID", "RESTARTS"]);
+    let mut table = Table::new([
+        "NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS", "KIND", "STATE", "HEALTH", "PID/ID", "RESTARTS",
+    ]);
+    // Only a line on a screen has an end.
+    let whole_states = full || !term::stdout_is_terminal();
     for row in rows {
         let unit = row.status;
         let (state, mood) = states::state(unit);
@@ -241,10 +278,11 @@ fn table(rows: &[Row<'_>], full: bool, context: &Context) -> String {
             row.image.clone(),
             short(&command, 20),
             row.service.clone(),
+            row.running_for(),
             states::docker_status(unit),
-            ports::listed(row.ports, unit.kind),
+            ports::listed(&row.ports, unit.kind),
             states::kind_word(unit.kind).to_owned(),
-            states::in_mood(&short(&state, 60), mood, paint),
+            states::in_mood(&if whole_states { state } else { shortened(&state, 60) }, mood, paint),
             unit.health.map(states::health_word).unwrap_or_default().to_owned(),
             id,
             unit.restarts.to_string(),

@@ -2,10 +2,10 @@
 //! what belongs to others, is never taken.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use super::context::{Context, Missing};
+use super::foreign::Hands;
 use super::targets::of_engine;
 use super::{CliError, ending};
 use crate::base::exit::Exit;
@@ -17,7 +17,7 @@ use crate::plan::actual::Query;
 use crate::plan::desired::Deployment;
 use crate::supervisor::request::{Down, Request};
 use crate::view::{measures, term};
-use crate::world::envdir::{EnvDir, own_uid};
+use crate::world::envdir::EnvDir;
 use crate::world::envid::Moved;
 use crate::world::git::{self, Work};
 use crate::world::native::{files, sweep};
@@ -34,9 +34,6 @@ pub struct Args {
     /// Git work may be lost
     #[arg(short, long)]
     pub force: bool,
-    /// Show what would go, and do nothing
-    #[arg(long)]
-    pub dry_run: bool,
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
@@ -103,6 +100,8 @@ struct Plan {
     unmarked: Vec<PathBuf>,
     /// What stays of these paths, with what it lies in.
     kept: BTreeSet<PathBuf>,
+    /// What stays because nobody can tell what it holds.
+    closed: BTreeSet<PathBuf>,
     /// Images that a container which removes files could be made of.
     hands: Vec<String>,
     /// What is removed of the state: the last, so that an interrupted run can be repeated.
@@ -131,14 +130,23 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     let goes = |work: &Work| !plan.kept.iter().any(|kept| work.path.starts_with(kept));
     let work: Vec<Work> = plan.all_paths().flat_map(|path| git::work_below(path)).filter(goes).collect();
     for repository in &work {
-        context.printer.warning(format!("`{}` has git work that is nowhere else:", repository.path.display()));
+        let why = if repository.is_closed { "may have git work" } else { "has git work that is nowhere else" };
+        context.printer.warning(format!("`{}` {why}:", repository.path.display()));
         repository.what.iter().for_each(|what| context.printer.say(format!("  {what}")));
     }
-    if args.dry_run {
+    for closed in &plan.closed {
+        let why = "it cannot be looked into, and sources are to be kept";
+        context.printer.warning(format!("`{0}` stays: {why}; `sudo rm -rf '{0}'` removes it", closed.display()));
+    }
+    if context.global.dry_run {
         return Ok(Exit::Success);
     }
     if !work.is_empty() && !args.force {
-        let reason = "git work would be lost; commit and push it, or say --keep-source or --force";
+        let reason = if work.iter().all(|work| work.is_closed) {
+            "git work might be lost; look with `sudo ls`, and say --keep-source to leave it or --force to remove it"
+        } else {
+            "git work would be lost; commit and push it, or say --keep-source or --force"
+        };
         return Err(CliError::Failed(reason.to_owned()));
     }
     if !args.yes {
@@ -202,7 +210,11 @@ impl Plan {
         let mut seen = BTreeSet::new();
         plan.paths.retain(|path| seen.insert(path.clone()));
         if args.keep_source {
-            plan.kept = plan.paths.iter().chain(&plan.scratch).flat_map(|path| git::trees_below(path)).collect();
+            let all = || plan.paths.iter().chain(&plan.scratch);
+            plan.kept = all().flat_map(|path| git::trees_below(path)).collect();
+            // What nobody can look into may hold some too.
+            plan.closed = all().flat_map(|path| git::closed_below(path)).collect();
+            plan.kept.extend(plan.closed.iter().cloned());
         }
         Ok(plan)
     }
@@ -318,10 +330,11 @@ fn perform(subject: &Subject, plan: &Plan, keep_data: bool, context: &Context) -
     let mut left = Vec::new();
     if !keep_data {
         // `down` has taken away that of the units which there were; of others there may be records.
-        left.extend(files::remove_all(dir.path()).err().map(|fault| fault.to_string()));
+        left.extend(files::remove_all(dir.path(), &[]).err().map(|fault| fault.to_string()));
     }
+    let hands = Hands::new(env, plan.hands.clone(), context);
     for path in plan.paths.iter().chain(&plan.scratch) {
-        let removed = removal::remove_but(path, &plan.kept, &mut |path| remove(path, env, plan, context));
+        let removed = removal::remove_but(path, &plan.kept, &mut |path| hands.remove(path));
         left.extend(removed.err().map(|error| error.to_string()));
     }
     // After the files, which a container of one of them may have to remove.
@@ -353,22 +366,4 @@ fn perform(subject: &Subject, plan: &Plan, keep_data: bool, context: &Context) -
 /// What goes of the state.
 fn state(dir: &EnvDir, keep_data: bool) -> Result<Vec<PathBuf>, CliError> {
     if keep_data { dir.besides_data().map_err(CliError::failed) } else { Ok(vec![dir.path().to_owned()]) }
-}
-
-/// Removes a path; what a container has made as another user, through a container.
-fn remove(path: &Path, env: &EnvId, plan: &Plan, context: &Context) -> io::Result<()> {
-    let error = match removal::remove(path, env.as_str()) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && own_uid() != 0 => error,
-        removed => return removed.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
-    };
-    let removed = match context.engine() {
-        Ok(engine) => engine
-            .with(async |docker| docker.remove_as_root(env, path, &plan.hands).await)
-            .map_err(|fault| format!("not through a container either: {fault}")),
-        Err(error) => Err(error.to_string()),
-    };
-    removed.map_err(|why| {
-        let remedy = format!("a container has made it as another user: `sudo rm -rf '{}'`", path.display());
-        io::Error::new(io::ErrorKind::PermissionDenied, format!("{}: {error}; {why}; {remedy}", path.display()))
-    })
 }

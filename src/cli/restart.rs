@@ -10,7 +10,8 @@ use crate::supervisor::request::{Request, Restart};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  baistack restart agent    and whoever depends on it with `restart: true`\n  baistack restart schema   \
-                        runs a task again, whatever its check says\n\nChanged files are applied by `up`, not by `restart`."
+                        runs a task again, whatever its check says\n\nA changed stack file is applied by `up`, not by `restart`. What \
+                        the files of `configs` and `secrets` hold is read at each start."
 )]
 pub struct Args {
     /// Services [default: all but finished tasks]
@@ -27,6 +28,7 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let env = context.env_id()?;
     context.known_in(&env, &args.services)?;
+    context.check_place(&env, &args.services)?;
     context.mention_changed_files(&env)?;
     let restart = Restart { services: args.services, no_deps: args.no_deps, timeout: values::seconds(args.timeout) };
     context.ask(&env, Request::Restart(restart), Missing::IsAnError)

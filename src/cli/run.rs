@@ -8,7 +8,7 @@ use super::image_jobs::Job;
 use super::inside::{self, Inside, Lent};
 use super::targets::of_engine;
 use super::up::Quiet;
-use super::{CliError, image_jobs, values as flag_values};
+use super::{CliError, image_jobs, orphans, values as flag_values};
 use crate::base::exit::Exit;
 use crate::base::name::{ServiceName, UnitId};
 use crate::load::flags;
@@ -93,6 +93,9 @@ pub struct Args {
     /// Do not show the progress of pulls
     #[arg(long)]
     pub quiet_pull: bool,
+    /// Remove containers and processes of services that the stack no longer has, first
+    #[arg(long)]
+    pub remove_orphans: bool,
     /// Remove the container, or the scratch directories made for the process, when it has ended
     #[arg(long)]
     pub rm: bool,
@@ -125,11 +128,20 @@ pub fn run(mut args: Args, context: &Context) -> Result<Exit, CliError> {
     let of_files = context.env_files(&args.env_from_file)?;
     args.env.splice(0..0, of_files.into_iter().map(|(name, value)| (name, Some(value))));
     let mut ready = context.load_as_started(Purpose::Start { strict_ports: false }, std::slice::from_ref(&name))?;
+    context.leave_out_limits_as_before(&mut ready)?;
     let service = ready.deployment.service(&name).expect("`load` knows it").clone();
     if service.is_process() {
         refuse_what_only_containers_have(&args)?;
     }
     let given = Given::read(&args, context)?;
+    if args.remove_orphans || context.removes_orphans(&ready) {
+        let stack = &ready.deployment.stack;
+        let known = stack.services.keys().chain(stack.disabled.keys()).cloned().collect();
+        let exit = orphans::remove(&ready.deployment.env, &known, context)?;
+        if exit != Exit::Success {
+            return Ok(exit);
+        }
+    }
     let brought_up = match bring_up_dependencies(&args, &service, &mut ready, context)? {
         Some(Exit::Success) => true,
         Some(exit) => return Ok(exit),

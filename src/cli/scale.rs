@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 
 use super::CliError;
 use super::context::{Context, Missing, Purpose};
-use super::values;
+use super::{plan, values};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
 use crate::supervisor::request::{Request, Up};
@@ -28,11 +28,18 @@ pub struct Args {
 /// Changes the number of replicas.
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let services: Vec<ServiceName> = args.replicas.iter().map(|(name, _)| name.clone()).collect();
-    let mut ready = context.load_as_started(Purpose::Start { strict_ports: false }, &services)?;
+    let rehearses = context.global.dry_run;
+    let purpose = if rehearses { Purpose::Forecast } else { Purpose::Start { strict_ports: false } };
+    let mut ready = context.load_as_started(purpose, &services)?;
+    context.leave_out_limits_as_before(&mut ready)?;
+    let scale: IndexMap<ServiceName, u32> = args.replicas.into_iter().collect();
+    let up = |deployment| Up { services: services.clone(), no_deps: args.no_deps, scale, beside: true, ..Up::of(deployment) };
+    if rehearses {
+        return plan::show(up, ready, plan::Format::Text, context);
+    }
     context.check_host(&ready, &services, false)?;
     context.leave_out_containers(&mut ready)?;
-    let scale: IndexMap<ServiceName, u32> = args.replicas.into_iter().collect();
     ready.begins(context);
-    let up = Up { services, no_deps: args.no_deps, scale, beside: true, ..Up::of(ready.deployment.clone()) };
+    let up = up(ready.deployment.clone());
     context.ask(&ready.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted)
 }

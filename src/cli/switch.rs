@@ -31,6 +31,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     let Some(mut deployment) = context.deployment(&args.to)? else { return Err(Context::not_running(&args.to)) };
     // What was run once has been run.
     deployment.stack.services.retain(|_, service| !service.common.labels.contains_key(ONE_OFF));
+    context.check_place(&args.to, &[])?;
     let is_down = is_down(&args.to, context)?;
     if is_down {
         context.check_host_again(&deployment, false)?;

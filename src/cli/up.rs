@@ -30,9 +30,6 @@ pub struct Args {
     /// Give up waiting after so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = values::whole_seconds, requires = "wait")]
     pub wait_timeout: Option<u64>,
-    /// Show what would be done, and do nothing (as `plan`)
-    #[arg(long)]
-    pub dry_run: bool,
     /// Build images first, even those that are there
     #[arg(long)]
     pub build: bool,
@@ -142,10 +139,14 @@ pub struct Logs {
 
 /// Brings services up.
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
-    if args.dry_run {
-        let ready = context.load(Purpose::Forecast, &args.services)?;
+    if context.global.dry_run {
+        let mut ready = context.load(Purpose::Forecast, &args.services)?;
         context.known(&ready.deployment, &args.others())?;
-        return plan::show(request(&args, &ready, context), &ready, plan::Format::Text, context);
+        if args.ignore_limits {
+            context.leave_out_limits(&mut ready, &args.services);
+        }
+        let up = request(&args, &ready, context);
+        return plan::show(|deployment| Up { deployment, ..up }, ready, plan::Format::Text, context);
     }
     let mut ready = context.load(Purpose::Start { strict_ports: args.strict_ports }, &args.services)?;
     context.known(&ready.deployment, &args.others())?;
@@ -224,7 +225,7 @@ fn request(args: &Args, ready: &Ready, context: &Context) -> Up {
         build: args.build,
         no_build: args.no_build,
         pull: args.pull.clone().filter(|when| when != "policy"),
-        remove_orphans: args.remove_orphans || context.is_set("COMPOSE_REMOVE_ORPHANS"),
+        remove_orphans: args.remove_orphans || context.removes_orphans(ready),
         scale: scale(args, ready),
         beside: false,
         watch: !args.no_watch,

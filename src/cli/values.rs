@@ -33,6 +33,24 @@ pub fn signal(text: &str) -> Result<String, String> {
     }
 }
 
+/// How many things are done at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parallel {
+    /// As many as there are.
+    Unlimited,
+    /// At most so many, 1 or more.
+    AtMost(usize),
+}
+
+/// `4`, or `-1` for no limit, as Compose takes it.
+pub fn parallel(text: &str) -> Result<Parallel, String> {
+    match text.parse::<i64>() {
+        Ok(-1) => Ok(Parallel::Unlimited),
+        Ok(count) if count >= 1 => Ok(Parallel::AtMost(usize::try_from(count).unwrap_or(usize::MAX))),
+        Ok(_) | Err(_) => Err("expected a number, 1 or more, or -1 for no limit".to_owned()),
+    }
+}
+
 /// Whole seconds, as Compose takes them.
 pub fn whole_seconds(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "expected a number of seconds".to_owned())

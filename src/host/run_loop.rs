@@ -197,6 +197,7 @@ fn is_answer(effect: &Effect) -> bool {
 fn recover(env_dir: &EnvDir) -> Result<Supervisor, HostError> {
     let seed = clock::wall().duration_since(UNIX_EPOCH).map_or(1, |since| u64::from(since.subsec_nanos()) | 1);
     let fresh = || Supervisor::new(env_dir.id().clone(), seed);
+    let age = env_dir.snapshot_age();
     // A snapshot that cannot be read is worth no more than none: the engine's labels say what there is.
     let snapshot: Option<Snapshot> = match env_dir.snapshot() {
         Ok(snapshot) => snapshot,
@@ -207,7 +208,7 @@ fn recover(env_dir: &EnvDir) -> Result<Supervisor, HostError> {
     };
     Ok(match snapshot {
         None => fresh(),
-        Some(snapshot) => match Supervisor::recover(snapshot, Processes::Gone, seed) {
+        Some(snapshot) => match Supervisor::recover(snapshot.aged(age), Processes::Gone, seed) {
             Ok(machine) => machine,
             Err(error) => {
                 tracing::warn!("{error}");

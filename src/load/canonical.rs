@@ -12,6 +12,7 @@ use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::duration;
 use crate::base::name::{self, ServiceName};
 use crate::base::source::Span;
+use crate::base::suggest::closest;
 use crate::yaml::node::{Kind, Mapping, Node, Scalar, Tag, Value};
 use crate::yaml::place::Place;
 use crate::yaml::scalar;
@@ -34,7 +35,8 @@ fn shaped(shape: &'static Shape, place: &Place<'_>, node: &mut Node, diagnostics
             if let Some(found) = text(place, node, diagnostics)
                 && !words.contains(&found)
             {
-                let help = format!("it is one of `{}`", words.join("`, `"));
+                let all = || format!("it is one of `{}`", words.join("`, `"));
+                let help = closest(found, words.iter().copied()).map_or_else(all, |near| format!("did you mean `{near}`?"));
                 bad_value(place, node.span, format!("`{found}` is not known"), &help, diagnostics);
             }
         }

@@ -312,3 +312,68 @@ fn a_hook_may_have_no_command_and_the_image_of_its_service() {
     let hook = &container.pre_start[0];
     assert_eq!((hook.hook.command.len(), hook.image.as_deref(), hook.per_replica), (0, Some("x"), true));
 }
+
+#[test]
+fn one_mistake_is_one_finding() {
+    for (text, at) in [
+        ("requires: [{toool: x}]", "toool"),
+        ("requires: [{tool: x, verson: '1'}]", "verson"),
+        ("generate: {A: {hx: 3}}", "hx"),
+        ("generate: {A: uid}", "uid"),
+        ("owns: [{container: {label: 'a=app'}}]", "container"),
+        ("owns: [{containers: {lable: 'a=app'}}]", "lable"),
+        ("configs: {c: {contnt: x}}", "contnt"),
+        ("secrets: {s: {fiel: x}}", "fiel"),
+        ("processes: {a: {comand: x}}", "comand"),
+        ("processes: {a: {command: x, restart: sometimes}}", "sometimes"),
+        ("processes: {a: {command: x, stop_signal: NOPE}}", "NOPE"),
+        ("processes: {a: {command: x, develop: {watch: [{path: ., action: restrt}]}}}", "restrt"),
+        ("processes: {a: {command: x, develop: {watch: [{pth: ., action: restart}]}}}", "pth"),
+        ("processes: {a: {command: x, develop: {watch: [{path: ., action: rebuild}]}}}", "rebuild"),
+        ("processes: {a: {command: x, restart_on: [{image_puled: x}]}}", "image_puled"),
+        ("processes: {a: {command: x, sockets: [{nme: x, tcp: '127.0.0.1:80'}]}}", "nme"),
+        ("processes: {a: {command: x, schedule: {evry: 3s}}}", "evry"),
+        ("processes: {a: {command: x, healthcheck: {htp: 'http://x'}}}", "htp"),
+        ("processes: {a: {command: x, healthcheck: {http: {ulr: 'http://x'}}}}", "ulr"),
+        ("processes: {a: {command: x, reload: never}}", "never"),
+        ("processes: {a: {command: x, isolation: p}}", "p"),
+        ("processes: {a: {command: x, inherit_env: maybe}}", "maybe"),
+        ("processes: {a: {command: x, post_start: [{comand: x}]}}", "comand"),
+        ("processes: {a: {command: x, depends_on: {b: {condition: healthy}}}, b: {command: x}}", "healthy"),
+        ("services: {a: {image: x, restart: sometimes}}", "sometimes"),
+        ("services: {a: {image: x, deploy: {restart_policy: {condition: on-error}}}}", "on-error"),
+        ("services: {a: {imgae: x}}", "imgae"),
+        ("services: {a: {image: x, pull_policy: sometimes}}", "sometimes"),
+        ("services: {a: {image: x, ulimits: {nofile: {sfot: 1, hard: 2}}}}", "sfot"),
+    ] {
+        let text = if text.starts_with("processes") || text.starts_with("services") {
+            format!("{text}\n")
+        } else {
+            format!("{text}\nprocesses: {{a: {{command: x}}}}\n")
+        };
+        let loaded = load(&[("stack.yaml", &text)]);
+        let place = |span: crate::base::source::Span| &text[span.start as usize..span.end as usize];
+        let found = loaded.diagnostics.sorted().into_iter().chain(loaded.unstartable.sorted());
+        let told: Vec<_> = found.map(|found| (place(found.labels[0].span), found.message.as_str())).collect();
+        assert!(matches!(&told[..], [(place, _)] if *place == at), "{text}{told:#?}");
+    }
+}
+
+#[test]
+fn a_condition_of_deploy_is_a_restart_policy_as_in_compose() {
+    use crate::model::restart::RestartPolicy;
+    for (policy, expected) in [
+        ("condition: none", RestartPolicy::No),
+        ("condition: 'no'", RestartPolicy::No),
+        ("condition: any", RestartPolicy::Always),
+        ("condition: unless-stopped", RestartPolicy::UnlessStopped),
+        ("condition: on-failure", RestartPolicy::OnFailure { max: None }),
+        ("condition: on-failure, max_attempts: 3", RestartPolicy::OnFailure { max: Some(3) }),
+        ("max_attempts: 3", RestartPolicy::Always),
+    ] {
+        let text = format!("services: {{a: {{image: x, deploy: {{restart_policy: {{{policy}}}}}}}}}\n");
+        let loaded = load(&[("compose.yaml", &text)]);
+        assert!(loaded.diagnostics.is_empty(), "{policy}: {:?}", loaded.diagnostics);
+        assert_eq!(loaded.stack.services["a"].common.restart, expected, "{policy}");
+    }
+}

@@ -113,11 +113,8 @@ impl Making<'_, '_> {
         {
             flatten(mapping);
         }
-        // Compose loads any policy, and the engine refuses it later.
-        let policy =
-            node.get("restart").and_then(|policy| Some((policy.as_text()?.parse::<RestartPolicy>().err()?, policy.span)));
-        if let Some((why, span)) = policy {
-            self.found.unstartable.push(Diagnostic::error("bad-value", why).at(span, ""));
+        // A policy that is none is told by those who look at what can be used.
+        if node.get("restart").and_then(Node::as_text).is_some_and(|policy| policy.parse::<RestartPolicy>().is_err()) {
             flat.to_mut().as_mapping_mut().map(|mapping| mapping.remove("restart"));
         }
         let common: Option<Common> = self.fitted(at, &flat);
@@ -173,10 +170,11 @@ fn flatten(service: &mut Mapping) {
 fn deploy_restart(service: &Node) -> Option<RestartPolicy> {
     let policy = service.get("deploy")?.get("restart_policy")?;
     let max = policy.get("max_attempts").and_then(Node::as_text).and_then(|text| text.parse().ok());
-    Some(match policy.get("condition").and_then(Node::as_text) {
-        Some("none") => RestartPolicy::No,
-        Some("on-failure") => RestartPolicy::OnFailure { max },
-        Some(_) | None => RestartPolicy::Always,
+    let condition = policy.get("condition").and_then(Node::as_text).unwrap_or("any");
+    Some(match RestartPolicy::of_condition(condition) {
+        Some(RestartPolicy::OnFailure { .. }) => RestartPolicy::OnFailure { max },
+        // One that is none is told.
+        policy => policy.unwrap_or(RestartPolicy::Always),
     })
 }
 

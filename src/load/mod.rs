@@ -19,6 +19,7 @@ mod normal;
 mod paths;
 mod print;
 mod profiles;
+mod refused;
 mod resolve;
 mod schema;
 mod short;
@@ -80,6 +81,8 @@ pub struct Request {
     pub services: Vec<String>,
     /// The caller's environment.
     pub environment: IndexMap<String, String>,
+    /// Networks, volumes and the like that no service uses are shown too.
+    pub all_resources: bool,
     /// Steps that are left out.
     pub omit: Omit,
 }
@@ -353,7 +356,7 @@ pub fn stack(request: &Request, head: &Head, values: &Values, files: &dyn Files)
             stack = convert::stack(&root, &selection, head.directory.clone(), head.files.clone(), found);
         }
     }
-    let selection = selection.only(&request.services, &root);
+    let selection = selection.only(&request.services, &root).with_unused(request.all_resources);
     let tree = print::printed(root, &selection, env);
     let diagnostics = variables.explain(interpolator.without_consequences(diagnostics), &sources);
     let unstartable = variables.explain(interpolator.without_consequences(unstartable), &sources);

@@ -22,6 +22,8 @@ pub(super) struct Selection {
     jobs: BTreeSet<String>,
     /// Nothing is left out, whatever is on.
     whole: bool,
+    /// What nobody uses is left in.
+    keeps_unused: bool,
 }
 
 impl Selection {
@@ -35,12 +37,18 @@ impl Selection {
             profiles.is_empty() || active.contains("*") || profiles.iter().any(|profile| active.contains(profile))
         };
         let of = |all: &mut dyn Iterator<Item = (&'t str, &'t Node)>| names(all.filter(|(_, service)| is_active(service)));
-        Self { on: of(&mut services(root)), jobs: of(&mut entries(root, "jobs")), whole: false }
+        Self { on: of(&mut services(root)), jobs: of(&mut entries(root, "jobs")), ..Self::default() }
     }
 
     /// All services, and all that is defined beside them.
     pub(super) fn all(root: &Node) -> Self {
-        Self { on: names(services(root)), jobs: names(entries(root, "jobs")), whole: true }
+        Self { on: names(services(root)), jobs: names(entries(root, "jobs")), whole: true, keeps_unused: true }
+    }
+
+    /// With what nobody uses, too, if that is asked for.
+    pub(super) fn with_unused(mut self, unused: bool) -> Self {
+        self.keeps_unused |= unused;
+        self
     }
 
     /// Of what is on, these services and what they depend on; all of it if none is named.
@@ -95,7 +103,7 @@ impl Selection {
             let used = self.used(root, section);
             let Some(top) = root.as_mapping_mut() else { return };
             let Some(Value::Mapping(entries)) = top.get_mut(section).map(|node| &mut node.value) else { continue };
-            entries.retain(|name, _| self.whole || used.contains(name));
+            entries.retain(|name, _| self.keeps_unused || used.contains(name));
             if entries.is_empty() {
                 top.remove(section);
             }

@@ -155,10 +155,15 @@ fn contents(root: &mut Node, variables: &Variables, selection: &Selection, loadi
         let Some(Value::Mapping(entries)) = section_of(root, section) else { continue };
         for (name, entry) in entries.iter_mut() {
             let span = entry.key_span;
+            // It may have what is missing under a wrong name, which is told.
+            let is_mistyped = loading.diagnostics.has_error_within(entry.node.span);
             let Some(definition) = entry.node.as_mapping_mut() else { continue };
             let sources: Vec<&str> =
                 ["file", "environment", "content", "template"].into_iter().filter(|key| definition.contains(key)).collect();
             let external = definition.get("external").and_then(Node::as_text) == Some("true");
+            if sources.is_empty() && !external && is_mistyped {
+                continue;
+            }
             if sources.len() + usize::from(external) != 1 {
                 let what = section.trim_end_matches('s');
                 let message = match sources.as_slice() {

@@ -85,6 +85,7 @@ fn fault_of_reload(service: &Node) -> Option<Diagnostic> {
 
 fn check_schedule(schedule: &Node, keys: &Mapping, diagnostics: &mut Diagnostics) {
     let help = "write `{cron: \"0 3 * * *\"}` or `{every: 10m}`";
+    let is_mistyped = diagnostics.has_error_within(schedule.span);
     let mut bad = |message: String, span| diagnostics.push(Diagnostic::error("bad-schedule", message).at(span, "").help(help));
     let (cron, every) = (keys.entry("cron"), keys.entry("every"));
     if let Some(cron) = cron
@@ -100,6 +101,8 @@ fn check_schedule(schedule: &Node, keys: &Mapping, diagnostics: &mut Diagnostics
     match (cron, every) {
         (Some(_), None) | (None, Some(_)) => {}
         (Some(_), Some(every)) => bad("a schedule has `cron` or `every`, not both".to_owned(), every.key_span),
+        // Under a wrong name they are told.
+        (None, None) if is_mistyped => {}
         (None, None) => bad("a schedule needs its times".to_owned(), schedule.span),
     }
 }

@@ -15,14 +15,18 @@ use crate::base::suggest::closest;
 use crate::model::kernel;
 use crate::model::pattern;
 use crate::model::process::{fill_port, fill_replica};
+use crate::model::restart::RestartPolicy;
 use crate::yaml::node::{Entry, Mapping, Node, Value};
 use crate::yaml::place::Place;
 
-/// Looks at one service of the whole tree: of a container only at the probes that are ours.
+/// Looks at one service of the whole tree: of a container at the probes that are ours, and at words that mean something everywhere or
+/// nowhere. What else only an engine would refuse, `refused` has.
 pub(super) fn check(service: &str, entry: &Entry, process: bool, diagnostics: &mut Diagnostics) {
     let section = Place::ROOT.key(if process { "processes" } else { "services" });
     let mut judge = Judge { place: section.key(service), service: &entry.node, diagnostics };
     judge.health();
+    judge.signal(process);
+    judge.restarts();
     judge.watch_rules(process);
     if process {
         judge.characters();
@@ -33,6 +37,7 @@ pub(super) fn check(service: &str, entry: &Entry, process: bool, diagnostics: &m
         judge.limits();
         judge.rights();
         judge.surroundings();
+        judge.reservations();
     }
 }
 
@@ -55,7 +60,11 @@ impl<'a> Judge<'a> {
         entries(self.get(key))
     }
 
+    /// What is told already is not told again.
     fn bad(&mut self, keys: &[&str], span: Span, why: impl Display, help: &str) {
+        if self.diagnostics.places_of_errors().any(|told| told == span) {
+            return;
+        }
         fn below(place: &Place<'_>, keys: &[&str], tell: &mut dyn FnMut(&Place<'_>)) {
             match keys {
                 [] => tell(place),
@@ -165,8 +174,9 @@ impl<'a> Judge<'a> {
 
     // ── its life ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    fn life(&mut self) {
-        if let Some((span, name)) = text_of(self.get("stop_signal"))
+    /// An engine takes an empty text for none.
+    fn signal(&mut self, process: bool) {
+        if let Some((span, name)) = text_of(self.get("stop_signal")).filter(|(_, name)| process || !name.is_empty())
             && !kernel::is_signal(&name)
         {
             let upper = name.to_ascii_uppercase();
@@ -175,6 +185,22 @@ impl<'a> Judge<'a> {
                 .map_or("write a name or a number, such as `SIGTERM`".to_owned(), |near| format!("did you mean `SIG{near}`?"));
             self.bad(&["stop_signal"], span, format!("`{name}` is not a signal"), &help);
         }
+    }
+
+    fn restarts(&mut self) {
+        const HELP: &str = "it is one of `no`, `always`, `unless-stopped`, `on-failure`, or `on-failure:N` for N times at most";
+        if let Some((span, policy)) = text_of(self.get("restart")).filter(|(_, policy)| policy.parse::<RestartPolicy>().is_err())
+        {
+            self.bad(&["restart"], span, format!("`{policy}` is not a restart policy"), HELP);
+        }
+        let keys = ["deploy", "restart_policy", "condition"];
+        let condition = keys.iter().try_fold(self.service, |node, key| node.get(key));
+        if let Some((span, word)) = text_of(condition).filter(|(_, word)| RestartPolicy::of_condition(word).is_none()) {
+            self.bad(&keys, span, format!("`{word}` is not a condition"), "it is one of `none`, `on-failure`, `any`");
+        }
+    }
+
+    fn life(&mut self) {
         if let Some((span, text)) = text_of(self.get("start_timeout"))
             && duration::parse(&text).is_some_and(|limit| limit.is_zero())
         {
@@ -303,6 +329,17 @@ impl<'a> Judge<'a> {
 
     // ── its surroundings ───────────────────────────────────────────────────────────────────────────────────────────────
 
+    /// What a process reserves, nobody keeps for it; what clusters alone read is told elsewhere.
+    fn reservations(&mut self) {
+        let path = ["deploy", "resources", "reservations"];
+        let reserved = path.iter().try_fold(self.service, |node, key| node.get(key));
+        for (key, entry) in entries(reserved).filter(|(key, _)| matches!(*key, "memory" | "devices")) {
+            let [deploy, resources, reservations] = path;
+            let help = "remove the line; `limits` has the most that it may use";
+            self.bad(&[deploy, resources, reservations, key], entry.key_span, "nothing is kept for a process", help);
+        }
+    }
+
     fn surroundings(&mut self) {
         for kind in ["configs", "secrets"] {
             for grant in self.list(kind) {
@@ -311,6 +348,10 @@ impl<'a> Judge<'a> {
                         let help = "the file belongs to the process's user: remove the line";
                         self.bad(&[kind, key], node.span, "means nothing for a process", help);
                     }
+                }
+                if let Some(target) = grant.get("target").filter(|_| kind == "secrets") {
+                    let help = "its path is in the variable `SECRET_<NAME>_FILE`: remove the line";
+                    self.bad(&[kind, "target"], target.span, "a process's secret lies where only it can read it", help);
                 }
                 if let Some((span, target)) = text_of(grant.get("target")).filter(|_| kind == "configs")
                     && (target.starts_with('/') || target.split('/').any(|part| part == ".."))
@@ -421,7 +462,9 @@ mod tests {
     fn said(section: &str, attribute: &str) -> Vec<(String, String)> {
         let base = if section == "services" { "image: x" } else { "command: x" };
         let base = if attribute.starts_with("command") { "tty: false" } else { base };
-        let text = format!("configs: {{c: {{content: x}}}}\n{section}:\n  a:\n    {base}\n    {attribute}\n");
+        let text = format!(
+            "configs: {{c: {{content: x}}}}\nsecrets: {{s: {{environment: HOME}}}}\n{section}:\n  a:\n    {base}\n    {attribute}\n"
+        );
         let loaded = load(&[("stack.yaml", &text)]);
         let place = |span: crate::base::source::Span| text[span.start as usize..span.end as usize].to_owned();
         let said = loaded.diagnostics.sorted().into_iter().map(|found| {
@@ -537,6 +580,16 @@ mod tests {
                 "processes.a.configs.target`: `/etc/c` does not lie in `working_dir`",
             ),
             ("configs: [{source: c, uid: '0'}]", "'0'", "processes.a.configs.uid`: means nothing for a process"),
+            (
+                "secrets: [{source: s, target: t}]",
+                "t",
+                "processes.a.secrets.target`: a process's secret lies where only it can read it",
+            ),
+            (
+                "deploy: {resources: {reservations: {memory: 10m, cpus: 1}}}",
+                "memory",
+                "processes.a.deploy.resources.reservations.memory`: nothing is kept for a process",
+            ),
         ] {
             assert_eq!(said("processes", attribute), [(at.to_owned(), format!("`{message}"))], "{attribute}");
         }
@@ -565,8 +618,25 @@ mod tests {
     }
 
     #[test]
-    fn of_a_container_only_our_own_probes_are_looked_at() {
-        assert_eq!(said("services", "stop_signal: SIGTREM"), []);
+    fn of_a_container_our_own_probes_are_looked_at_and_words_that_mean_nothing_anywhere() {
+        for (attribute, at, message) in [
+            ("stop_signal: NOPE", "NOPE", "stop_signal`: `NOPE` is not a signal"),
+            ("restart: sometimes", "sometimes", "restart`: `sometimes` is not a restart policy"),
+            ("restart: 'on-failure:x'", "'on-failure:x'", "restart`: `on-failure:x` is not a restart policy"),
+            (
+                "deploy: {restart_policy: {condition: on-error}}",
+                "on-error",
+                "deploy.restart_policy.condition`: `on-error` is not a condition",
+            ),
+        ] {
+            for section in ["services", "processes"] {
+                let expected = [(at.to_owned(), format!("`{section}.a.{message}"))];
+                assert_eq!(said(section, attribute), expected, "{section}: {attribute}");
+            }
+        }
+        for attribute in ["stop_signal: SIGRTMIN+3", "stop_signal: ''", "restart: ''", "restart: 'on-failure:0'"] {
+            assert_eq!(said("services", attribute), [], "{attribute}");
+        }
         assert_eq!(said("services", "healthcheck: {tcp: 'localhost:http'}").len(), 1);
         // Compose takes any pattern, and so the file is none that could not be started.
         let text = "services: {a: {image: x, develop: {watch: [{path: ., action: rebuild, ignore: ['{a']}]}}}\n";

@@ -39,6 +39,7 @@ pub(super) fn check(root: &Node, selection: &Selection, env: &str, directory: &s
         super::startable::replicas(name, entry, found);
         if !process {
             super::startable::container(name, entry, root, found);
+            super::refused::container(name, entry, found.unstartable);
         }
         super::usable::check(name, entry, *process, found.wrong);
     }

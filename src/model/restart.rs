@@ -23,6 +23,20 @@ pub enum RestartPolicy {
     },
 }
 
+impl RestartPolicy {
+    /// What a `condition` of `deploy.restart_policy` means; Compose takes the engine's own words there too (docker/compose,
+    /// pkg/compose/create.go, `mapRestartPolicyCondition`).
+    pub fn of_condition(word: &str) -> Option<Self> {
+        match word {
+            "none" | "no" => Some(RestartPolicy::No),
+            "on-failure" => Some(RestartPolicy::OnFailure { max: None }),
+            "any" | "always" | "" => Some(RestartPolicy::Always),
+            "unless-stopped" => Some(RestartPolicy::UnlessStopped),
+            _ => None,
+        }
+    }
+}
+
 impl FromStr for RestartPolicy {
     type Err = String;
 

@@ -26,11 +26,14 @@ pub struct Deployment {
     pub places: Places,
 }
 
-/// The caller of `up`, as far as processes inherit from it.
+/// The caller of `up`: what processes inherit from it, and what it said that holds until the next one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caller {
     /// Its environment variables.
     pub environment: IndexMap<String, String>,
+    /// Limits that cannot be kept on this host are left out (`--ignore-limits`).
+    #[serde(default)]
+    pub ignores_limits: bool,
 }
 
 /// Directories of an environment.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::event::RequestId;
 use super::machine::{Images, Owned, Signals, Supervisor};
-use super::notice::{Level, Notice};
+use super::notice::{Level, Notice, does_not_answer};
 use super::request::{Abort, Down, Kill, Recreate, Remove, Reply, Request, Restart, Select, Stop, Up};
 use super::resource::{Image, Resource, Want};
 use super::status::UnitKind;
@@ -16,7 +16,7 @@ use super::unit::{Cause, Have, Step, Stopping, Unit};
 use super::wishes::{Aim, Lease, Wish};
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::service::Service;
-use crate::plan::action::{Action, Fault, Outcome, Prune, ResourceId, Ticket};
+use crate::plan::action::{Action, Fault, FaultKind, Outcome, Prune, ResourceId, Ticket};
 use crate::plan::desired::{Deployment, UnitSpec};
 use crate::plan::diff;
 use crate::plan::next::{self, Goal};
@@ -344,7 +344,8 @@ impl Supervisor {
         self.hurry(&units, stop.timeout);
         self.set_goal(&units, Goal::Stopped);
         self.overrule(id, &units, "stop", &[Aim::Made, Aim::Started, Aim::Ready]);
-        self.wish(id, Wish::of(Aim::Down, units));
+        let unseen = self.has_containers(&units);
+        self.wish(id, Wish { unseen, ..Wish::of(Aim::Down, units) });
     }
 
     fn restart(&mut self, id: RequestId, restart: &Restart) {
@@ -376,6 +377,9 @@ impl Supervisor {
         let Some(units) = self.chosen(id, &kill.services) else { return };
         let signal = if kill.signal.is_empty() { "SIGKILL".to_owned() } else { kill.signal.to_ascii_uppercase() };
         let deadly = matches!(signal.trim_start_matches("SIG"), "KILL" | "9");
+        let is_meant = |unit: &UnitId| kill.units.is_empty() || kill.units.contains(unit);
+        let units: Vec<UnitId> = units.into_iter().filter(is_meant).collect();
+        let unseen = self.has_containers(&units);
         let running: Vec<UnitId> = units.into_iter().filter(|unit| self.units[unit].is_alive()).collect();
         if deadly {
             self.set_goal(&running, Goal::Stopped);
@@ -403,8 +407,8 @@ impl Supervisor {
             signals.waiting.insert(serial);
             self.act(ticket, Action::Kill { spec, incarnation, container, signal: signal.clone() });
         }
-        if deadly {
-            self.wish(id, Wish::of(Aim::Down, running));
+        if deadly || (signals.waiting.is_empty() && unseen && self.engine_away.is_some()) {
+            self.wish(id, Wish { unseen, ..Wish::of(Aim::Down, if deadly { running } else { Vec::new() }) });
         } else if signals.waiting.is_empty() {
             self.reply(id, Reply::Done { changed: false, warnings: Vec::new() });
         } else {
@@ -421,6 +425,7 @@ impl Supervisor {
         signals.waiting.remove(&ticket.serial);
         let (is_over, freezes) = (signals.waiting.is_empty(), signals.freezes);
         match (result, freezes) {
+            (Err(fault), _) if fault.kind == FaultKind::EngineAway => signals.away = Some(fault.message.clone()),
             (Err(fault), _) => signals.failed.push(format!("{}: {fault}", ticket.resource)),
             (Ok(_), Some(frozen)) => self.frozen(ticket, frozen),
             (Ok(_), None) => {}
@@ -431,12 +436,16 @@ impl Supervisor {
                 let blocked = self.blocked();
                 self.report_changes(&blocked);
             }
-            let reasons = self.signals.get_mut(&id).map(|signals| std::mem::take(&mut signals.failed)).unwrap_or_default();
-            self.signals.remove(&id);
-            self.reply(
-                id,
-                if reasons.is_empty() { Reply::Done { changed: true, warnings: Vec::new() } } else { Reply::Failed { reasons } },
-            );
+            let Signals { failed: mut reasons, away, .. } = self.signals.remove(&id).unwrap_or_default();
+            let reply = match (away, reasons.is_empty()) {
+                (Some(message), _) => {
+                    reasons.push(does_not_answer(&message));
+                    Reply::EngineAway { reasons }
+                }
+                (None, true) => Reply::Done { changed: true, warnings: Vec::new() },
+                (None, false) => Reply::Failed { reasons },
+            };
+            self.reply(id, reply);
         }
         true
     }
@@ -444,13 +453,14 @@ impl Supervisor {
     fn remove(&mut self, id: RequestId, remove: &Remove) {
         let Some(mut units) = self.chosen(id, &remove.services) else { return };
         self.look_now();
+        let unseen = self.has_containers(&units);
         if !remove.stop {
             units.retain(|unit| !self.units[unit].is_alive());
         }
         self.set_goal(&units, Goal::Gone);
         self.take_volumes(&units, remove.volumes);
         self.overrule(id, &units, "rm", &[Aim::Made, Aim::Started, Aim::Ready]);
-        self.wish(id, Wish::of(Aim::Down, units));
+        self.wish(id, Wish { unseen, ..Wish::of(Aim::Down, units) });
     }
 
     fn down(&mut self, id: RequestId, down: &Down) {
@@ -461,7 +471,8 @@ impl Supervisor {
             self.set_goal(&units, Goal::Gone);
             self.take_volumes(&units, down.volumes);
             self.overrule(id, &units, "down", &[Aim::Made, Aim::Started, Aim::Ready]);
-            return self.wish(id, Wish::of(Aim::Down, units));
+            let unseen = self.has_containers(&units);
+            return self.wish(id, Wish { unseen, ..Wish::of(Aim::Down, units) });
         }
         let units: Vec<UnitId> = self.units.keys().cloned().collect();
         self.hurry(&units, down.timeout);
@@ -544,6 +555,12 @@ impl Supervisor {
         };
         self.reply(id, Reply::NotUp { reason });
         None
+    }
+
+    /// Whether any of these is a container, as far as is known: of one only its engine can tell how it is.
+    fn has_containers(&self, units: &[UnitId]) -> bool {
+        let is_one = |unit: &Unit| unit.kind == UnitKind::Container && unit.have != Have::Absent;
+        units.iter().filter_map(|id| self.units.get(id)).any(is_one)
     }
 
     pub(super) fn set_goal(&mut self, units: &[UnitId], goal: Goal) {

@@ -149,7 +149,7 @@ impl<'a> GoodWorld<'a> {
                 if let Reply::Failed { reasons } = &reply {
                     self.plan.stuck.clone_from(reasons);
                 }
-                if let Reply::Refused { reason } = &reply {
+                if let Reply::Refused { reason } | Reply::NotUp { reason } = &reply {
                     self.plan.stuck = vec![reason.clone()];
                 }
                 self.answered = true;

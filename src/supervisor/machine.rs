@@ -65,6 +65,8 @@ pub(super) struct Signals {
     pub waiting: std::collections::BTreeSet<u64>,
     /// Why some could not be.
     pub failed: Vec<String>,
+    /// Why the engine did not send some: it does not answer.
+    pub away: Option<String>,
     /// They are no signals: the units stand still once they have arrived, or go on.
     pub freezes: Option<bool>,
 }

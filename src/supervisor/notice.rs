@@ -51,6 +51,11 @@ pub enum Notice {
     Ending,
 }
 
+/// What is said when the engine does not answer, to those who follow and to those who asked for something.
+pub fn does_not_answer(message: &str) -> String {
+    format!("the container engine does not answer: {message}")
+}
+
 impl Notice {
     /// How a unit is, if it is about one.
     pub fn unit(&self) -> Option<&UnitStatus> {

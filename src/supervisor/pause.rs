@@ -26,7 +26,9 @@ impl Supervisor {
         }
         let mut signals = Signals { freezes: Some(pause.paused), ..Signals::default() };
         for unit in &running {
-            if self.units[unit].paused == pause.paused {
+            // Whether a container stands still, an engine that does not answer cannot have told.
+            let is_known = self.units[unit].kind != UnitKind::Container || self.engine_away.is_none();
+            if is_known && self.units[unit].paused == pause.paused {
                 continue;
             }
             let serial = self.next_serial();

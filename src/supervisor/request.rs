@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::status::Status;
-use crate::base::name::ServiceName;
+use crate::base::name::{ServiceName, UnitId};
 use crate::plan::desired::Deployment;
 
 /// What a client wants.
@@ -163,6 +163,9 @@ pub struct Restart {
 pub struct Kill {
     /// Which; empty is all.
     pub services: Vec<ServiceName>,
+    /// Only these replicas of them; empty is all.
+    #[serde(default)]
+    pub units: Vec<UnitId>,
     /// `SIGKILL` when empty.
     pub signal: String,
 }

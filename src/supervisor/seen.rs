@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::health::HealthState;
 use super::machine::{Kind, Supervisor};
 use super::news::begin_life;
-use super::notice::Level;
+use super::notice::{Level, does_not_answer};
 use super::status::{Health, UnitKind};
 use super::unit::{Have, Successor, Unit};
 use crate::base::name::UnitId;
@@ -26,7 +26,7 @@ impl Supervisor {
     pub(super) fn engine_is_away(&mut self, message: String) {
         // A stack of processes alone has nothing to do with it.
         if self.engine_away.is_none() && self.may_have_containers() {
-            self.say(Level::Warning, format!("the container engine does not answer: {message}"));
+            self.say(Level::Warning, does_not_answer(&message));
         }
         self.engine_away = Some(message);
         self.away_at = self.asked;

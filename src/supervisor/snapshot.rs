@@ -124,6 +124,21 @@ pub enum Processes {
     Gone,
 }
 
+impl Snapshot {
+    /// The same, so long after it was written: what has ended, ended longer ago.
+    #[must_use]
+    pub fn aged(mut self, by: Duration) -> Self {
+        let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        for record in &mut self.units {
+            match &mut record.have {
+                HaveRecord::Running(age) | HaveRecord::Exited(_, age) => *age = age.saturating_add(by),
+                HaveRecord::Absent | HaveRecord::Created => {}
+            }
+        }
+        self
+    }
+}
+
 impl Supervisor {
     /// What is kept of this machine.
     pub fn snapshot(&self) -> Snapshot {

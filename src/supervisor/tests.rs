@@ -1,6 +1,7 @@
 //! The machine in small worlds that are written out: one test a promise. What chance can find is `sim`'s business.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -220,6 +221,22 @@ fn a_service_that_was_ready_is_ready_for_the_next_supervisor_too() {
     bench.up(&deployment, |up| up.wait = true);
     bench.look(&[seen(&deployment, "a:1", SeenState::Running { birth: "1".to_owned() })]);
     assert!(matches!(bench.replies()[..], [Reply::Done { changed: false, .. }]), "{:#?}", bench.machine.status());
+}
+
+#[test]
+fn what_has_ended_grows_older_while_nobody_supervises_it() {
+    let deployment = deployment(json!({"a": process(json!({}))}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    let (ticket, incarnation) = bench.start();
+    bench.answer(ticket, started());
+    bench.tell(Event::Exited { unit: unit("a:1"), incarnation, exit: Exit::Code(3), remaining: 0 });
+    bench.now = 5000;
+    bench.tell(Event::Tick);
+    let snapshot = bench.machine.snapshot().aged(Duration::from_secs(60));
+    let machine = Supervisor::recover(snapshot, Processes::Gone, 0).unwrap();
+    let ages: Vec<_> = machine.status().units.iter().map(|unit| unit.since_ms).collect();
+    assert_eq!(ages, [Some(65_000)]);
 }
 
 #[test]

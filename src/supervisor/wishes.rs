@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::effect::Effect;
 use super::event::RequestId;
-use super::gate::Blocked;
+use super::gate::{Blocked, Gate};
 use super::machine::{Images, Owned, Supervisor};
+use super::notice::does_not_answer;
 use super::request::{Abort, Reply};
 use super::resource::Want;
 use super::status::{Health, UnitKind};
@@ -49,6 +50,8 @@ pub(super) struct Wish {
     pub patient: bool,
     /// The look at the engine that tells whether it is still away: what is known may be from long before.
     pub look: u64,
+    /// It is about containers, whatever is known of them: without an engine nobody can say that it is fulfilled.
+    pub unseen: bool,
 }
 
 impl Wish {
@@ -64,6 +67,7 @@ impl Wish {
             failed: Vec::new(),
             patient: false,
             look: 0,
+            unseen: false,
         }
     }
 }
@@ -126,9 +130,17 @@ impl Supervisor {
             let mut waiting = Vec::new();
             let mut out_of_reach = None;
             let is_away = self.engine_away.is_some() && self.away_at >= wish.look;
+            if wish.unseen && self.engine_away.is_some() {
+                if is_away {
+                    out_of_reach.clone_from(&self.engine_away);
+                } else {
+                    waiting.push("the engine".to_owned());
+                }
+            }
             for unit in &wish.units {
-                // What is known of one that is to run may be from before the engine went away.
-                let is_doubtful = !wish.patient && self.is_out_of_reach(unit);
+                // What is known of one that is to run may be from before the engine went away; what waits for one waits for ever.
+                let is_doubtful =
+                    !wish.patient && (self.is_out_of_reach(unit) || (is_away && self.waits_for_the_engine(unit, blocked)));
                 match self.reach(unit, wish.aim, blocked) {
                     Reach::There if !is_doubtful || wish.aim == Aim::Down => {}
                     Reach::There | Reach::NotYet if is_doubtful && is_away => out_of_reach.clone_from(&self.engine_away),
@@ -150,7 +162,7 @@ impl Supervisor {
             self.say_warnings(&wish.warnings);
             failed.dedup();
             let reply = if let Some(message) = out_of_reach {
-                failed.push(format!("the container engine does not answer: {message}"));
+                failed.push(does_not_answer(&message));
                 Reply::EngineAway { reasons: failed }
             } else if failed.is_empty() {
                 Reply::Done { changed: self.acts > wish.acts, warnings: wish.warnings }
@@ -165,6 +177,25 @@ impl Supervisor {
     /// Whether nothing can be done to a unit, nor be known of it, since the engine does not answer.
     fn is_out_of_reach(&self, id: &UnitId) -> bool {
         self.engine_away.is_some() && self.units.get(id).is_some_and(|unit| unit.kind == UnitKind::Container)
+    }
+
+    /// Whether a unit cannot start for want of a container that nobody can see.
+    fn waits_for_the_engine(&self, id: &UnitId, blocked: &Blocked) -> bool {
+        let Some(unit) = self.units.get(id).filter(|unit| !unit.is_alive() && unit.busy.is_none()) else { return false };
+        if !matches!(self.start_gate(unit, blocked), Gate::Waiting(_)) {
+            return false;
+        }
+        let mut known = BTreeSet::new();
+        let mut queue: Vec<&Unit> = vec![unit];
+        while let Some(unit) = queue.pop() {
+            for name in unit.spec.service().common.depends_on.keys().filter(|name| known.insert((*name).clone())) {
+                if self.units_of(name).any(|below| self.is_out_of_reach(&below.id)) {
+                    return true;
+                }
+                queue.extend(self.units_of(name));
+            }
+        }
+        false
     }
 
     fn reach(&self, id: &UnitId, aim: Aim, blocked: &Blocked) -> Reach {
@@ -209,7 +240,7 @@ impl Supervisor {
         if unit.kind == UnitKind::Task && aim != Aim::Made {
             return if unit.is_done() && !unit.is_alive() { Reach::There } else { Reach::NotYet };
         }
-        if let super::gate::Gate::Blocked(_, reason) = self.successor_gate(unit)
+        if let Gate::Blocked(_, reason) = self.successor_gate(unit)
             && unit.is_alive()
         {
             return Reach::Failed(format!("{id} runs on as it was: {reason}"));

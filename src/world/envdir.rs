@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use indexmap::IndexMap;
 use nix::sys::socket::getsockopt;
@@ -18,7 +18,7 @@ use nix::sys::socket::sockopt::PeerCredentials;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{disk, owner, removal, values};
+use super::{clock, disk, owner, removal, values};
 use crate::base::name::EnvId;
 use crate::model::value::Generated;
 use crate::plan::desired::{Deployment, Places};
@@ -240,6 +240,12 @@ impl EnvDir {
     /// What the supervisor knew when it last wrote it down.
     pub fn snapshot<T: DeserializeOwned>(&self) -> Result<Option<T>, StateError> {
         self.read("snapshot.json")
+    }
+
+    /// How long ago that was written; nothing where it cannot be told.
+    pub fn snapshot_age(&self) -> Duration {
+        let written = fs::metadata(self.path.join("snapshot.json")).and_then(|file| file.modified()).ok();
+        written.and_then(|written| clock::wall().duration_since(written).ok()).unwrap_or_default()
     }
 
     /// Writes down what the supervisor knows.

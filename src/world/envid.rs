@@ -66,8 +66,12 @@ pub enum EnvIdError {
     /// Nothing is left of the directory's name.
     #[error("make an environment's name of the directory `{}`; give one with `-p`", .0.display())]
     Directory(PathBuf),
-    /// Another directory runs under it.
-    #[error("use the environment `{id}`: `{}` runs under this name; choose another with `-p NAME`", directory.display())]
+    /// It is another directory's.
+    #[error(
+        "use the environment `{id}`: it is the one of `{}`; choose another name with `-p NAME`, or, if nothing of it is needed \
+         any more, remove it with `baistack purge -p {id}`",
+        directory.display()
+    )]
     Elsewhere {
         /// The name.
         id: EnvId,

@@ -17,6 +17,8 @@ pub struct Work {
     pub path: PathBuf,
     /// What, one sentence each.
     pub what: Vec<String>,
+    /// Nobody can tell whether there is any: the directory cannot be looked into.
+    pub is_closed: bool,
 }
 
 /// All work in repositories at or below a path. Links are not followed: what they lead to would not be lost.
@@ -32,7 +34,7 @@ pub fn work_below(path: &Path) -> Vec<Work> {
             None => Vec::new(),
         };
         if !what.is_empty() {
-            found.push(Work { path: directory.clone(), what });
+            found.push(Work { path: directory.clone(), what, is_closed: false });
         }
         match fs::read_dir(&directory) {
             Ok(entries) => waiting.extend(entries.flatten().flat_map(|entry| {
@@ -40,7 +42,10 @@ pub fn work_below(path: &Path) -> Vec<Work> {
                 // The histories of submodules, which need not be checked out, lie within that of their repository.
                 if entry.file_name() == ".git" { vec![below.join("modules"), below.join("worktrees")] } else { vec![below] }
             })),
-            Err(error) => found.push(Work { path: directory, what: vec![format!("it cannot be looked into: {error}")] }),
+            Err(error) => {
+                let what = vec![format!("it cannot be looked into: {error}")];
+                found.push(Work { path: directory, what, is_closed: true });
+            }
         }
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
@@ -59,6 +64,23 @@ pub fn trees_below(path: &Path) -> Vec<PathBuf> {
             found.push(directory);
         } else {
             waiting.extend(fs::read_dir(&directory).into_iter().flatten().flatten().map(|entry| entry.path()));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The directories at or below a path, outside of working trees, that cannot be looked into. Links are not followed.
+pub fn closed_below(path: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut waiting = vec![path.to_owned()];
+    while let Some(directory) = waiting.pop() {
+        if !fs::symlink_metadata(&directory).is_ok_and(|metadata| metadata.is_dir()) || Repository::at(&directory).is_some() {
+            continue;
+        }
+        match fs::read_dir(&directory) {
+            Ok(entries) => waiting.extend(entries.flatten().map(|entry| entry.path())),
+            Err(_) => found.push(directory),
         }
     }
     found.sort();

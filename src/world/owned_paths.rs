@@ -1,10 +1,10 @@
 //! `owns: [{paths: GLOB}]`: files and directories that services made outside of our sight.
 
+use std::io;
 use std::path::Path;
 
 use super::envid::Moved;
-use super::{inputs, removal};
-use crate::base::name::EnvId;
+use super::inputs;
 use crate::model::owned::Owned;
 
 /// The globs among these entries, for a stack whose directory may have been moved since they were recorded.
@@ -17,15 +17,12 @@ pub fn globs(entries: &[Owned], moved: Option<&Moved>) -> Vec<String> {
     globs.map(there).collect()
 }
 
-/// Removes what these entries name: a link itself and not what it leads to. Answers with what is left, and why.
-pub fn remove(entries: &[Owned], moved: Option<&Moved>, env: &EnvId) -> Vec<String> {
+/// Removes what these entries name, each path as `remove` does it. Answers with what is left, and why.
+pub fn remove(entries: &[Owned], moved: Option<&Moved>, remove: impl Fn(&Path) -> io::Result<()>) -> Vec<String> {
     let mut left = Vec::new();
     for glob in globs(entries, moved) {
         match inputs::existing(&glob) {
-            Ok(paths) => left.extend(paths.iter().filter_map(|path| {
-                let error = removal::remove(path, env.as_str()).err()?;
-                Some(format!("{}: {error}", path.display()))
-            })),
+            Ok(paths) => left.extend(paths.iter().filter_map(|path| Some(remove(path).err()?.to_string()))),
             Err(error) => left.push(format!("{glob}: {error}")),
         }
     }
@@ -37,6 +34,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::world::removal;
 
     #[test]
     fn what_is_named_goes_and_what_a_link_leads_to_stays() {
@@ -49,7 +47,7 @@ mod tests {
         fs::write(at("scratch/other"), "").unwrap();
         let glob = at("scratch/kernel-*").display().to_string();
         let entries = [Owned::Paths(glob), Owned::Paths(at("none").display().to_string())];
-        assert_eq!(remove(&entries, None, &"one".parse().unwrap()), Vec::<String>::new());
+        assert_eq!(remove(&entries, None, |path| removal::remove(path, "one")), Vec::<String>::new());
         let rest: Vec<_> = fs::read_dir(at("scratch")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert!(rest == ["other"] && at("data/kept").exists(), "{rest:?}");
     }
@@ -60,7 +58,7 @@ mod tests {
         fs::create_dir_all(place.path().join("new/scratch/kernel-1")).unwrap();
         let moved = Moved { from: place.path().join("old"), to: place.path().join("new") };
         let entries = [Owned::Paths(place.path().join("old/scratch/*").display().to_string())];
-        assert_eq!(remove(&entries, Some(&moved), &"one".parse().unwrap()), Vec::<String>::new());
+        assert_eq!(remove(&entries, Some(&moved), |path| removal::remove(path, "one")), Vec::<String>::new());
         assert_eq!(fs::read_dir(place.path().join("new/scratch")).unwrap().count(), 0);
     }
 }

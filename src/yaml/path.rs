@@ -6,6 +6,7 @@ use std::fmt;
 
 use super::node::{Node, Value};
 use super::place::Place;
+use crate::base::source::Span;
 
 /// One step down.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,6 +77,13 @@ impl Path {
             Segment::Key(key) => node.as_mapping_mut()?.get_mut(key),
             Segment::Index(index) => node.as_sequence_mut()?.get_mut(*index),
         })
+    }
+
+    /// The key that this path ends with, and where it stands; none when it ends otherwise or is not there.
+    pub fn key_in<'a>(&'a self, root: &Node) -> Option<(&'a str, Span)> {
+        let (Segment::Key(last), above) = self.0.split_last()? else { return None };
+        let mapping = above.iter().try_fold(root, step)?.as_mapping()?;
+        Some((last, mapping.entry(last)?.key_span))
     }
 
     /// The value at this path or the nearest one above it that is there.

@@ -90,10 +90,12 @@ struct Unfit {
 impl Unfit {
     fn told(&self, at: &Path, shown: &Path, root: &Node, code: &'static str) -> Diagnostic {
         let culprit = self.path.nearest(root);
+        // A word that is a key is told where it stands, and not at what stands behind it.
+        let key = self.path.key_in(root).filter(|(key, _)| self.error.starts_with(&format!("unknown variant `{key}`")));
         let whole: Path = at.segments().iter().chain(shown.segments()).cloned().collect();
         let message = words(&self.error, culprit);
         let message = if whole.segments().is_empty() { message } else { format!("`{whole}` {message}") };
-        Diagnostic::error(code, message).at(culprit.span, "")
+        Diagnostic::error(code, message).at(key.map_or(culprit.span, |(_, span)| span), "")
     }
 }
 

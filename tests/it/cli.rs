@@ -167,6 +167,68 @@ fn a_second_interrupt_kills_at_once_and_a_third_does_no_harm() {
 }
 
 #[test]
+fn a_second_interrupt_kills_no_replica_that_ran_before() {
+    let sandbox = Sandbox::new(
+        "processes:\n  a:\n    command: trap '' TERM; echo $$$$ > pid.${REPLICA}; exec sleep 1000\n    stop_grace_period: 1h\n",
+    );
+    sandbox.ok(&["up", "-d"]);
+    until("it runs", || sandbox.lines("pid.1").len() == 1);
+    let foreground = sandbox.begin(&["up", "--scale", "a=2"]);
+    until("the other one runs", || sandbox.lines("pid.2").len() == 1);
+    foreground.signal(Signal::SIGINT);
+    foreground.wait_for("stopping; Ctrl-C once more");
+    foreground.signal(Signal::SIGINT);
+    assert_eq!(foreground.end(), 130);
+    assert!(!is_alive(sandbox.pid("pid.2")) && is_alive(sandbox.pid("pid.1")));
+}
+
+#[test]
+fn ps_says_how_long_ago_what_has_ended_did_so_though_no_supervisor_lives() {
+    let sandbox = Sandbox::new("processes: {a: {command: exit 3}}\n");
+    assert_eq!(sandbox.run(&["up"]).code, 1);
+    let supervisor = sandbox.supervisor();
+    until("the supervisor has ended", || !is_alive(supervisor));
+    // An hour goes by.
+    let snapshot = std::fs::File::options().write(true).open(sandbox.env_dir().join("snapshot.json")).unwrap();
+    snapshot.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(3 * 3600)).unwrap();
+    assert!(sandbox.ok(&["ps"]).contains("Exited (3) 3 hours ago"), "{}", sandbox.ok(&["ps"]));
+    assert!(sandbox.ok(&["ps"]).contains("Exited (3) 3 hours ago"), "looking changes nothing: {}", sandbox.ok(&["ps"]));
+}
+
+#[test]
+fn a_state_is_whole_where_nobody_looks_at_a_screen() {
+    let program = format!("/nonesuch/{}", "x".repeat(80));
+    let sandbox = Sandbox::new(&format!(
+        "processes:\n  a: {{command: [{program}]}}\n  b: {{command: exec sleep 1000, labels: {{team: red}}, ports: ['17110', '17111']}}\n"
+    ));
+    assert_eq!(sandbox.run(&["up", "-d", "--wait"]).code, 1);
+    let table = sandbox.ok(&["ps"]);
+    let head: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(head[..7], ["NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS"]);
+    let state = table.lines().find(|line| line.contains("-a-1")).unwrap();
+    assert!(state.contains("failed: ") && state.matches(&program).count() == 1, "{table}");
+    assert!(table.contains("17110-17111/tcp"), "{table}");
+    let json = sandbox.ok(&["ps", "--format", "json", "b"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((json["Labels"].as_str(), json["Ports"].as_str()), (Some("team=red"), Some("17110-17111/tcp")));
+    assert!(json["CreatedAt"].as_str().unwrap().ends_with(" +0000 UTC"), "{json}");
+    assert!(json["RunningFor"].as_str().unwrap().ends_with(" ago"), "{json}");
+}
+
+#[test]
+fn of_what_failed_the_lines_of_its_last_life_are_shown_and_no_others() {
+    let life = "echo x >> lives; echo this was life $(wc -l < lives); exit 3";
+    let sandbox = Sandbox::new(&format!(
+        "processes: {{a: {{command: '{life}', restart: 'on-failure:1', healthcheck: {{file: never, interval: 1s}}}}}}\n"
+    ));
+    let said = sandbox.run(&["up", "-d", "--wait"]);
+    assert!(said.code == 1 && said.err.contains("this was life 2") && !said.err.contains("life 1"), "{said:?}");
+    let said = sandbox.run(&["why", "a"]);
+    assert!(said.code == 1 && said.err.contains("this was life 2") && !said.err.contains("life 1"), "{said:?}");
+    assert!(sandbox.ok(&["logs", "a"]).contains("this was life 1"), "they are all kept");
+}
+
+#[test]
 fn an_interrupt_while_a_dependency_gets_ready_stops_what_runs_and_starts_nothing_else() {
     let sandbox = Sandbox::new(&format!(
         "{STAYS}  b:\n    command: touch b\n    depends_on: {{c: {{condition: service_healthy}}}}\n  c:\n    command: exec sleep 1000\n    healthcheck: {{file: never, interval: 50ms, retries: 100000}}\n"

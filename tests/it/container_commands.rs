@@ -4,7 +4,7 @@ use std::fs;
 
 use bollard::models::ContainerStateStatusEnum;
 
-use crate::support::sandbox::{Sandbox, until};
+use crate::support::sandbox::{Sandbox, is_alive, until};
 
 const STACK: &str = "
 services:
@@ -272,4 +272,58 @@ fn the_last_lines_of_a_container_that_ends_all_are_shown() {
     assert_eq!(said.code, 3, "{}", said.err);
     let lines = said.out.lines().filter(|line| line.contains("line ")).count();
     assert_eq!(lines, 3000, "{}", said.out.lines().last().unwrap_or_default());
+}
+
+#[test]
+fn without_its_engine_every_command_about_containers_says_so_once_and_ends_with_4() {
+    let stack = "services: {web: {image: IMAGE, command: [sleep, '1000'], init: true, stop_grace_period: 1s}}";
+    let Some(mut sandbox) = Sandbox::with_engine("away", stack) else { return };
+    sandbox.ok(&["up", "-d"]);
+    // It has the engine that it began with.
+    let supervisor = sandbox.supervisor();
+    until("the supervisor has ended", || !is_alive(supervisor));
+    let usual = std::env::var("DOCKER_HOST").ok();
+    let nowhere = format!("unix://{}", sandbox.root().join("none.sock").display());
+    sandbox.variable("DOCKER_HOST", Some(&nowhere));
+    let lines = ["pause", "unpause", "kill -s HUP", "stop", "kill", "rm -f", "rm -f -s", "restart", "start", "down"];
+    let said: Vec<_> = lines.iter().map(|line| (line, sandbox.run(&line.split(' ').collect::<Vec<_>>()))).collect();
+    sandbox.variable("DOCKER_HOST", usual.as_deref());
+    for (line, said) in said {
+        assert_eq!(said.code, 4, "{line}: {said:?}");
+        assert_eq!(said.err.matches("no Docker Engine at").count(), 1, "{line}: {said:?}");
+    }
+    assert!(sandbox.engine().is_running("web-1"), "nothing was done to it");
+}
+
+#[test]
+fn ps_shows_the_ports_that_are_published_and_when_containers_were_made() {
+    let stack =
+        "services: {web: {image: IMAGE, command: [sleep, '1000'], init: true, ports: ['127.0.0.1::80'], expose: ['90-91']}}";
+    let Some(sandbox) = Sandbox::with_engine("published", stack) else { return };
+    sandbox.ok(&["up", "-d"]);
+    let json: serde_json::Value = serde_json::from_str(&sandbox.ok(&["ps", "--format", "json"])).unwrap();
+    let publisher = json["Publishers"].as_array().unwrap().iter().find(|it| it["TargetPort"] == 80).unwrap();
+    let port = publisher["PublishedPort"].as_u64().unwrap();
+    assert_eq!(sandbox.ok(&["port", "web", "80"]), format!("127.0.0.1:{port}\n"));
+    assert_eq!(json["Ports"], format!("90-91/tcp, 127.0.0.1:{port}->80/tcp"));
+    assert!(json["CreatedAt"].as_str().unwrap().starts_with("20"), "{json}");
+    assert!(json["Labels"].as_str().unwrap().contains("com.docker.compose.service=web"), "{json}");
+    assert!(sandbox.ok(&["ps"]).contains(" ago "), "{}", sandbox.ok(&["ps"]));
+    sandbox.ok(&["stop", "-t", "0"]);
+    let json: serde_json::Value = serde_json::from_str(&sandbox.ok(&["ps", "--format", "json"])).unwrap();
+    assert_eq!(json["Ports"], "", "nothing is published any more");
+}
+
+#[test]
+fn with_a_limit_images_are_built_one_after_the_other() {
+    let stack =
+        "services:\n  a: {build: {dockerfile_inline: \"FROM IMAGE\\n\"}}\n  b: {build: {dockerfile_inline: \"FROM IMAGE\\n\"}}\n";
+    let Some(sandbox) = Sandbox::with_engine("parallel", stack) else { return };
+    let said = sandbox.run(&["--progress", "plain", "--parallel", "1", "build"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let states: Vec<&str> = (said.err.lines().chain(said.out.lines()))
+        .filter_map(|line| line.split_whitespace().last())
+        .filter(|word| ["building", "built"].contains(word))
+        .collect();
+    assert_eq!(states, ["building", "built", "building", "built"], "{said:?}");
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt, lchown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
@@ -22,7 +22,8 @@ fn a_command_in_another_directory_of_the_same_name_does_nothing_to_the_environme
     let pids: Vec<i32> = sandbox.leaders();
     for line in [&["down", "-v"][..], &["stop"], &["kill"], &["purge", "--yes"], &["exec", "a", "true"], &["restart"], &["ps"]] {
         let said = sandbox.run_in(&other, line);
-        assert!(said.code == 1 && said.err.contains("runs under this name; choose another with `-p NAME`"), "{line:?}: {said:?}");
+        assert!(said.code == 1 && said.err.contains("choose another name with `-p NAME`"), "{line:?}: {said:?}");
+        assert!(said.err.contains("`baistack purge -p stack`"), "{line:?}: {said:?}");
     }
     assert!(pids.len() == 1 && is_alive(pids[0]), "nothing was touched");
     // What was started from a file that has lost its name is meant all the same.
@@ -204,18 +205,30 @@ fn switch_brings_up_what_was_taken_down() {
 
 #[test]
 fn switch_stops_nothing_for_what_cannot_be_started_and_starts_again_what_it_has_stopped() {
-    let (listener, port) = held();
-    let stack = "name: demo\nprocesses: {a: {command: exec sleep 1000, ports: [PORT]}}\n".replace("PORT", &port.to_string());
-    drop(listener);
-    let sandbox = Sandbox::new(&stack);
+    // An address that no other test, and no connection of anybody's, has a port of.
+    let (number, port) = (std::process::id() % 0xffff, 4711);
+    let address = format!("127.77.{}.{}", number >> 8, number & 0xff);
+    let stack = "name: demo\nrequires: [{file: wanted}]\nprocesses: {a: {command: exec sleep 1000, ports: ['ADDRESS:PORT']}}\n";
+    let sandbox = Sandbox::new(&stack.replace("ADDRESS", &address).replace("PORT", &port.to_string()));
+    sandbox.write("wanted", "");
     sandbox.ok(&["up", "-d"]);
     sandbox.ok(&["down"]);
-    sandbox.write("other.yaml", "name: other\nprocesses: {b: {command: exec sleep 1000}}\n");
+    sandbox.write("other.yaml", "name: other\nprocesses: {b: {command: 'echo $$$$ >> lives; exec sleep 1000'}}\n");
     sandbox.ok(&["-f", "other.yaml", "up", "-d"]);
-    let Ok(_listener) = TcpListener::bind(("127.0.0.1", port)) else { return };
+    until("it runs", || sandbox.lines("lives").len() == 1);
+    // What can be told before: nothing is stopped for it.
+    std::fs::remove_file(sandbox.path("wanted")).unwrap();
+    let said = sandbox.run(&["-p", "other", "switch", "demo"]);
+    assert!(said.code == 1 && said.err.contains("wanted` is missing") && !said.err.contains("stopping"), "{said:?}");
+    assert!(is_alive(sandbox.lines("lives")[0].parse().unwrap()), "it is the same life");
+    // What only shows once the other one is stopped: it is started again.
+    sandbox.write("wanted", "");
+    let _holder = TcpListener::bind((address.as_str(), port)).unwrap();
     let said = sandbox.run(&["-p", "other", "switch", "demo"]);
     assert!(said.code == 1 && said.err.contains(&format!("`a` needs port {port}")), "{said:?}");
     assert_eq!(sandbox.ok(&["-p", "other", "ps", "--status", "running", "--services"]), "b\n", "it runs again");
+    until("its next life has begun", || sandbox.lines("lives").len() == 2);
+    assert!(!is_alive(sandbox.lines("lives")[0].parse().unwrap()), "its first life was ended");
 }
 
 /// A port that somebody holds.
@@ -288,6 +301,90 @@ fn what_lies_in_a_directory_that_was_moved_is_purged_where_it_is() {
         assert!(renamed.join("stack.yaml").exists());
         fs::rename(&renamed, sandbox.path("")).unwrap();
     }
+}
+
+#[test]
+fn a_name_is_its_directorys_also_while_nothing_runs_there() {
+    let sandbox = Sandbox::new(&format!("name: demo\n{SLEEPER}"));
+    sandbox.ok(&["up", "-d"]);
+    sandbox.ok(&["down"]);
+    let other = sandbox.root().join("other");
+    fs::create_dir_all(&other).unwrap();
+    fs::copy(sandbox.path("stack.yaml"), other.join("stack.yaml")).unwrap();
+    let said = sandbox.run_in(&other, &["up", "-d"]);
+    let told = format!("it is the one of `{}`", sandbox.root().join("stack").display());
+    assert!(said.code == 1 && said.err.contains(&told) && !said.err.contains("runs under"), "{said:?}");
+    assert!(said.err.contains("`-p NAME`") && said.err.contains("`baistack purge -p demo`"), "{said:?}");
+    sandbox.ok(&["purge", "-p", "demo", "--yes"]);
+    assert_eq!(sandbox.run_in(&other, &["up", "-d"]).code, 0);
+}
+
+#[test]
+fn what_would_be_started_where_its_directory_was_is_not_stopped_for_that() {
+    let sandbox = Sandbox::new("name: demo\nprocesses: {a: {command: exec sleep 1000}, b: {command: exec sleep 1000}}\n");
+    sandbox.ok(&["up", "-d"]);
+    sandbox.ok(&["stop", "b"]);
+    let pids = sandbox.leaders();
+    let renamed = sandbox.root().join("renamed");
+    fs::rename(sandbox.path(""), &renamed).unwrap();
+    let told = format!("is `{}` by now: `baistack up` there goes on with it; nothing was done", renamed.display());
+    for line in [&["restart"][..], &["restart", "a"], &["start"], &["start", "b"]] {
+        for directory in [Path::new("/"), &renamed] {
+            let said = sandbox.run_in(directory, &[&["-p", "demo"], line].concat());
+            assert!(said.code == 1 && said.err.contains(&told), "{line:?}: {said:?}");
+        }
+    }
+    assert!(is_alive(pids[0]), "it was not touched");
+    assert_eq!(sandbox.run_in(&renamed, &["up", "-d"]).code, 0);
+    fs::rename(&renamed, sandbox.path("")).unwrap();
+}
+
+#[test]
+fn what_cannot_be_looked_into_stays_with_the_sources() {
+    let Some(sandbox) = Sandbox::of_ordinary_user("name: demo\nprocesses: {a: {command: exec sleep 1000, scratch: [tmp/a]}}\n")
+    else {
+        return;
+    };
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: the test needs root, to make what somebody else cannot look into");
+        return;
+    }
+    sandbox.ok(&["up", "-d"]);
+    sandbox.ok(&["down"]);
+    let closed = sandbox.path("tmp/a/closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+    let said = sandbox.run(&["purge", "--yes"]);
+    assert!(said.code == 1 && said.err.contains("may have git work") && said.err.contains("--keep-source"), "{said:?}");
+    let said = sandbox.run(&["purge", "--yes", "--keep-source"]);
+    let told =
+        format!("`{0}` stays: it cannot be looked into, and sources are to be kept; `sudo rm -rf '{0}'`", closed.display());
+    assert!(said.code == 0 && said.err.contains(&told) && !said.err.contains("--keep-source"), "{said:?}");
+    assert!(closed.exists() && !sandbox.state().join("demo").exists());
+}
+
+#[test]
+fn what_somebody_else_has_left_in_scratch_is_told_once_with_what_removes_it() {
+    let Some(sandbox) = Sandbox::of_ordinary_user("name: demo\nprocesses: {a: {command: exec sleep 1000, scratch: [tmp/a]}}\n")
+    else {
+        return;
+    };
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: the test needs root, to make what somebody else cannot remove");
+        return;
+    }
+    sandbox.ok(&["up", "-d"]);
+    fs::create_dir_all(sandbox.path("tmp/a/closed/deep")).unwrap();
+    for line in [&["down", "-v"][..], &["down", "-v", "a"]] {
+        let said = sandbox.run(line);
+        assert_eq!(said.code, 1, "{line:?}: {said:?}");
+        assert_eq!(said.err.matches("Permission denied").count(), 1, "{line:?}: {said:?}");
+        assert!(said.err.contains(&format!("`sudo rm -rf '{}'`", sandbox.path("tmp/a").display())), "{line:?}: {said:?}");
+        assert!(!said.err.contains("a:1: "), "{line:?}: {said:?}");
+    }
+    fs::remove_dir_all(sandbox.path("tmp/a/closed")).unwrap();
+    sandbox.ok(&["down", "-v"]);
+    assert!(!sandbox.path("tmp/a").exists());
 }
 
 #[test]
@@ -442,44 +539,58 @@ fn the_doctor_tells_named_ports_and_who_holds_one() {
 
 #[test]
 fn roots_files_are_removed_through_a_container_and_volumes_are_listed_with_their_sizes() {
-    // The engine makes what is mounted, as root, and `ENV_DIR` around it is ours.
-    let volumes = "['data:/data', '${ENV_DIR}/kept-by-root:/made']";
-    let stack = format!(
-        "services: {{a: {{image: IMAGE, command: [sleep, '1000'], init: true, volumes: {volumes}}}}}\nvolumes: {{data: {{}}}}\n"
-    );
-    let Some(sandbox) = Sandbox::with_engine("rooted", &stack) else { return };
-    let socket = Path::new("/var/run/docker.sock");
-    let of_socket = fs::metadata(socket).map(|metadata| metadata.gid());
-    let (Ok(group), true) = (of_socket, nix::unistd::geteuid().is_root()) else {
-        eprintln!("skipped: the test needs root, to become somebody else, and the engine's usual socket");
-        return;
-    };
-    sandbox.ok(&["up", "-d"]);
-    let env = sandbox.engine().env().to_owned();
-    let own = sandbox.path(&format!(".baistack/{env}"));
-    fs::write(own.join("kept-by-root/file"), "").unwrap();
-    // All else is the ordinary user's.
-    let mut given = vec![sandbox.root().to_owned()];
-    while let Some(path) = given.pop() {
-        if path.ends_with("kept-by-root") {
-            continue;
+    let stack = "services: {a: {image: IMAGE, command: [sleep, '1000'], init: true, volumes: ['data:/data', '${ENV_DIR}/made:/made']}}\n\
+                 processes: {p: {command: exec sleep 1000, scratch: [scratch]}}\nowns: [{paths: 'made-*'}]\nvolumes: {data: {}}\n";
+    for line in [&["purge", "--yes"][..], &["down", "-v"]] {
+        let Some(sandbox) = Sandbox::with_engine("rooted", stack) else { return };
+        let socket = Path::new("/var/run/docker.sock");
+        let of_socket = fs::metadata(socket).map(|metadata| metadata.gid());
+        let (Ok(group), true) = (of_socket, nix::unistd::geteuid().is_root()) else {
+            eprintln!("skipped: the test needs root, to become somebody else, and the engine's usual socket");
+            return;
+        };
+        let env = sandbox.engine().env().to_owned();
+        let own = sandbox.path(&format!(".baistack/{env}"));
+        // All is the ordinary user's, but for what a container has made.
+        let give_away = || {
+            let mut given = vec![sandbox.root().to_owned()];
+            while let Some(path) = given.pop().filter(|path| !path.ends_with("kept-by-root")) {
+                lchown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+                if fs::symlink_metadata(&path).unwrap().is_dir() {
+                    given.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+                }
+            }
+        };
+        let as_somebody = |line: &[&str]| {
+            let inner = sandbox.command(line, &sandbox.path(""));
+            let mut command = Command::new("setpriv");
+            command.args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), &format!("--groups={group}"), "--"]);
+            command.arg(inner.get_program()).args(inner.get_args()).current_dir(sandbox.path("")).env_clear();
+            command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            let said = command.output().unwrap();
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            (said.status.success(), text(&said.stdout), text(&said.stderr))
+        };
+        give_away();
+        let said = as_somebody(&["up", "-d"]);
+        assert!(said.0, "{said:?}");
+        for directory in [&own, &sandbox.path("scratch"), &sandbox.path("made-1")] {
+            fs::create_dir_all(directory.join("kept-by-root")).unwrap();
+            lchown(directory, Some(NOBODY), Some(NOBODY)).unwrap();
+            fs::write(directory.join("kept-by-root/file"), "").unwrap();
         }
-        lchown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
-        if fs::symlink_metadata(&path).unwrap().is_dir() {
-            given.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        lchown(sandbox.path(".baistack"), Some(NOBODY), Some(NOBODY)).unwrap();
+        let (success, out, err) = as_somebody(line);
+        assert!(success, "{line:?}: {out}{err}");
+        assert!(!sandbox.path("scratch").exists() && !sandbox.path("made-1").exists(), "{line:?}: {out}{err}");
+        assert_eq!(sandbox.engine().containers(), Vec::<String>::new());
+        if line[0] == "purge" {
+            assert!(out.contains(&format!("{env}_data (0B)")), "{out}");
+            assert!(!own.exists() && !sandbox.state().join(&env).exists(), "{out}{err}");
+        } else {
+            assert!(!err.contains("failed"), "{out}{err}");
         }
     }
-    let inner = sandbox.command(&["purge", "--yes"], &sandbox.path(""));
-    let mut command = Command::new("setpriv");
-    command.args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), &format!("--groups={group}"), "--"]);
-    command.arg(inner.get_program()).args(inner.get_args()).current_dir(sandbox.path("")).env_clear();
-    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let said = command.output().unwrap();
-    let (out, err) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
-    assert!(said.status.success(), "{out}{err}");
-    assert!(out.contains(&format!("{env}_data (0B)")), "{out}");
-    assert!(!own.exists() && !sandbox.state().join(&env).exists(), "{out}{err}");
-    assert_eq!(sandbox.engine().containers(), Vec::<String>::new());
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod first_steps;
 mod fuzz;
 mod loading;
 mod process;
+mod rehearsals;
 mod scenarios;
 mod schedule;
 mod sockets;

@@ -7,6 +7,7 @@ use core::net::IpAddr;
 use super::{Check, Forms, Object, Rewrite, Shape, TEXTS, attribute};
 use crate::base::diagnostic::Diagnostics;
 use crate::base::source::Span;
+use crate::base::suggest::closest;
 use crate::load::short;
 use crate::load::told::bad_value;
 use crate::yaml::node::{Kind, Mapping, Node, Scalar, Value};
@@ -387,6 +388,7 @@ pub(super) fn named_port(place: &Place<'_>, node: &mut Node, diagnostics: &mut D
 
 /// `{tool: x, version: y, hint: z}` → `{tool: {name: x, version: y}, hint: z}`.
 pub(super) fn requirement(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
+    const KINDS: [&str; 6] = ["locale", "tool", "docker", "file", "open_files", "command"];
     let span = node.span;
     let Some(entry) = node.as_mapping_mut() else { return };
     if entry.get("tool").is_some_and(is_text)
@@ -398,10 +400,20 @@ pub(super) fn requirement(place: &Place<'_>, node: &mut Node, diagnostics: &mut 
             let text = printed(&version.node).unwrap_or_default();
             long.insert("version", version.key_span, Node::text(text, version.node.span));
         }
+        // What is no key at all may be meant for it, and is told as one of it.
+        let is_stranger = |key: &str| !KINDS.contains(&key) && key != "hint" && !key.starts_with("x-");
+        let strangers: Vec<String> = entry.iter().map(|(key, _)| key.to_owned()).filter(|key| is_stranger(key)).collect();
+        for key in strangers {
+            if let Some(found) = entry.remove(&key) {
+                long.insert(key, found.key_span, found.node);
+            }
+        }
         entry.insert("tool", tool.key_span, Node::new(Value::Mapping(long), span));
     }
-    const KINDS: [&str; 6] = ["locale", "tool", "docker", "file", "open_files", "command"];
-    if entry.iter().filter(|(key, _)| KINDS.contains(key)).count() != 1 {
+    let kinds = entry.iter().filter(|(key, _)| KINDS.contains(key)).count();
+    // Under a wrong name it is told.
+    let is_mistyped = kinds == 0 && entry.iter().any(|(key, _)| closest(key, KINDS).is_some());
+    if kinds != 1 && !is_mistyped {
         let help = "write one of locale, tool, docker, file, open_files, command";
         bad_value(place, span, "one entry requires one thing", help, diagnostics);
     }

@@ -96,10 +96,13 @@ fn split_port(text: &str, process: bool) -> Result<Vec<PortParts>, String> {
         return Err(format!("`{protocol}` is not a protocol: use `tcp` or `udp`"));
     }
     let (rest, target) = rest.rsplit_once(':').map_or((None, rest), |(rest, target)| (Some(rest), target));
+    let bare = |ip: &str| ip.trim_start_matches('[').trim_end_matches(']').to_owned();
     let (ip, host) = match rest {
         None => (None, None),
+        // A process has one port: what stands before it may be the address that it listens at.
+        Some(rest) if process && bare(rest).parse::<IpAddr>().is_ok() => (Some(bare(rest)), None),
         Some(rest) => match rest.rsplit_once(':') {
-            Some((ip, host)) => (Some(ip.trim_start_matches('[').trim_end_matches(']').to_owned()), Some(host)),
+            Some((ip, host)) => (Some(bare(ip)), Some(host)),
             None => (None, Some(rest)),
         },
     };
@@ -172,6 +175,9 @@ mod tests {
             assert_eq!(split_port(text, false).as_ref(), Ok(&expected), "{text}");
         }
         assert_eq!(split_port("80", true), Ok(vec![port(None, Some("80"), 80, "tcp")]));
+        assert_eq!(split_port("127.0.0.1:80", true), Ok(vec![port(Some("127.0.0.1"), Some("80"), 80, "tcp")]));
+        assert_eq!(split_port("[::1]:80/udp", true), Ok(vec![port(Some("::1"), Some("80"), 80, "udp")]));
+        assert!(split_port("localhost:80", true).is_err());
         for text in ["", "a", "70000", "80/foo", "8080-8082:80-81", "81-80", "-1:80", "a.b:80:80", "127.0.0.1:80", "0", "0-3"] {
             assert!(split_port(text, false).is_err(), "{text}");
         }

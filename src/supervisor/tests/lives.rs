@@ -251,7 +251,7 @@ fn one_process(common: Value) -> (Deployment, Bench, Incarnation) {
 fn a_kill_is_a_signal_and_nothing_else() {
     for signal in ["", "SIGKILL", "kill", "9"] {
         let (_, mut bench, incarnation) = one_process(json!({"stop_grace_period": "1h", "restart": "always"}));
-        bench.ask(2, Request::Kill(Kill { services: Vec::new(), signal: signal.to_owned() }));
+        bench.ask(2, Request::Kill(Kill { signal: signal.to_owned(), ..Kill::default() }));
         assert_eq!(bench.verbs(), ["kill a:1"], "{signal}");
         let (ticket, _) = bench.take_act(|_| true);
         bench.answer(ticket, Outcome::Signalled);
@@ -266,7 +266,7 @@ fn a_signal_is_answered_when_it_was_sent_and_its_fault_is_told() {
     let fault = Fault { kind: FaultKind::Permanent, message: "we may not".to_owned() };
     for (result, failed) in [(Ok(Outcome::Signalled), false), (Err(fault), true)] {
         let (_, mut bench, _) = one_process(json!({}));
-        bench.ask(2, Request::Kill(Kill { services: Vec::new(), signal: "HUP".to_owned() }));
+        bench.ask(2, Request::Kill(Kill { signal: "HUP".to_owned(), ..Kill::default() }));
         assert_eq!(bench.replies(), []);
         let (ticket, _) = bench.take_act(|_| true);
         bench.tell(Event::Acted(ticket, result));

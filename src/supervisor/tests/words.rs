@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::request::{Kill, Reply, Request, Restart, Select, Stop};
+use super::super::request::{Kill, Pause, Remove, Reply, Request, Restart, Select, Stop};
 use super::*;
 use crate::plan::action::Conclusion;
 
@@ -71,10 +71,14 @@ fn what_is_asked_of_containers_while_the_engine_is_away_is_answered_with_that() 
     let services: Vec<_> = vec!["web".parse().unwrap()];
     let requests = [
         Request::Stop(Stop { services: services.clone(), timeout: None }),
-        Request::Kill(Kill { services: services.clone(), signal: String::new() }),
+        Request::Kill(Kill { services: services.clone(), ..Kill::default() }),
         Request::Start(Select { services: services.clone(), wait: false, wait_timeout: None }),
         Request::Restart(Restart { services, no_deps: false, timeout: None }),
         Request::Down(Down::default()),
+        Request::Remove(Remove { services: Vec::new(), stop: false, volumes: false }),
+        Request::Kill(Kill { signal: "HUP".to_owned(), ..Kill::default() }),
+        Request::Pause(Pause { services: Vec::new(), paused: true }),
+        Request::Pause(Pause { services: Vec::new(), paused: false }),
     ];
     for request in requests {
         let deployment = deployment(json!({"web": container(json!({}))}));
@@ -84,9 +88,64 @@ fn what_is_asked_of_containers_while_the_engine_is_away_is_answered_with_that() 
         bench.ask(2, request.clone());
         assert!(bench.replies().is_empty(), "it may be back: {request:?}");
         look_in_vain(&mut bench);
+        // A signal is sent all the same: who knows.
+        while bench.replies().is_empty() {
+            let (ticket, _) = bench.take_act(|action| matches!(action, Action::Kill { .. } | Action::Freeze { .. }));
+            let fault = Fault { kind: FaultKind::EngineAway, message: "gone".to_owned() };
+            bench.tell(Event::Acted(ticket, Err(fault)));
+        }
         let [Reply::EngineAway { reasons }] = &bench.replies()[..] else { panic!("{request:?}: {:?}", bench.replies()) };
         assert_eq!(reasons, &["the container engine does not answer: gone"]);
     }
+}
+
+#[test]
+fn of_a_container_that_is_known_to_have_ended_nobody_can_say_so_without_its_engine() {
+    for request in [Request::Stop(Stop::default()), Request::Kill(Kill { signal: "HUP".to_owned(), ..Kill::default() })] {
+        let deployment = deployment(json!({"web": container(json!({}))}));
+        let mut bench = with_containers(&deployment, &["web:1"]);
+        bench.ask(2, Request::Stop(Stop::default()));
+        bench.look(&[running(&deployment, "web:1")]);
+        let (ticket, _) = bench.take_act(|action| matches!(action, Action::Stop { .. }));
+        bench.answer(ticket, Outcome::Done);
+        bench.look(&[seen(&deployment, "web:1", SeenState::Exited { exit: Exit::Code(0), birth: "b".to_owned() })]);
+        bench.tell(Event::EngineAway("gone".to_owned()));
+        bench.effects.clear();
+        bench.ask(3, request.clone());
+        look_in_vain(&mut bench);
+        assert!(matches!(&bench.replies()[..], [Reply::EngineAway { .. }]), "{request:?}: {:?}", bench.replies());
+    }
+}
+
+#[test]
+fn what_waits_for_a_container_that_nobody_can_see_is_not_waited_for() {
+    let after = json!({"web": {"condition": "service_started", "restart": false, "required": true}});
+    let deployment = deployment(json!({"web": container(json!({})), "job": process(json!({"depends_on": after}))}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    bench.look(&[running(&deployment, "web:1")]);
+    let (ticket, incarnation) = bench.start();
+    bench.answer(ticket, Outcome::Started { pid: Some(1), birth: "b".to_owned() });
+    bench.tell(Event::EngineAway("gone".to_owned()));
+    bench.effects.clear();
+    bench.ask(2, Request::Restart(Restart::default()));
+    look_in_vain(&mut bench);
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Stop { .. }));
+    bench.answer(ticket, Outcome::Signalled);
+    bench.tell(Event::Exited { unit: unit("job:1"), incarnation, exit: Exit::Signal(15), remaining: 0 });
+    assert!(matches!(&bench.replies()[..], [Reply::EngineAway { .. }]), "{:?}", bench.machine.status());
+}
+
+#[test]
+fn a_kill_of_some_replicas_leaves_the_others_alone() {
+    let deployment = deployment(json!({"a": process(json!({}))}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |up| up.scale = [("a".parse().unwrap(), 3)].into());
+    all_start(&mut bench);
+    bench.effects.clear();
+    bench.ask(2, Request::Kill(Kill { units: vec![unit("a:2")], ..Kill::default() }));
+    let killed: Vec<String> = bench.acts().map(|(ticket, action)| format!("{} {}", action.verb(), ticket.resource)).collect();
+    assert_eq!(killed, ["kill a:2"]);
 }
 
 #[test]
@@ -197,4 +256,27 @@ fn a_task_that_failed_is_asked_again_by_an_up_that_comes_while_it_is_taken_away(
     bench.up(&deployment, |_| ());
     bench.answer(ticket, Outcome::Removed { anonymous: indexmap::IndexMap::new() });
     bench.take_act(|action| matches!(action, Action::Assess { .. }));
+}
+
+#[test]
+fn a_dry_run_of_any_request_says_what_would_be_done() {
+    let after = json!({"a": {"condition": "service_started", "restart": false, "required": true}});
+    let deployment = deployment(json!({"a": process(json!({})), "b": process(json!({"depends_on": after}))}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    all_start(&mut bench);
+    let stop = "stop b:1, stop a:1";
+    for (request, expected) in [
+        (Request::Stop(Default::default()), stop),
+        (Request::Down(Down::default()), stop),
+        (Request::Restart(Default::default()), "stop b:1, stop a:1, start a:1, start b:1"),
+        (Request::Kill(Default::default()), "kill a:1, kill b:1"),
+        (Request::Pause(Pause { services: Vec::new(), paused: true }), "pause a:1, pause b:1"),
+        (Request::Start(Default::default()), ""),
+    ] {
+        let read = Supervisor::recover(bench.machine.snapshot(), Processes::Alive, 0).unwrap();
+        let plan = read.forecast(request.clone(), Ok(Actual::default()), &|_, _, _| None);
+        let steps: Vec<String> = plan.steps.iter().map(|step| format!("{} {}", step.verb, step.subject)).collect();
+        assert_eq!((steps.join(", ").as_str(), plan.stuck), (expected, Vec::new()), "{request:?}");
+    }
 }

@@ -1,12 +1,14 @@
 //! Images: pull and build.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::pin::pin;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use bollard::models::{BuildInfo, CreateImageInfo};
 use bollard::query_parameters::{
-    BuildImageOptions, BuildImageOptionsBuilder, CreateImageOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder,
+    BuildImageOptions, BuildImageOptionsBuilder, CreateImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder,
+    TagImageOptionsBuilder,
 };
 use crossbeam_channel::Sender;
 use futures_util::stream::StreamExt;
@@ -108,15 +110,16 @@ impl Docker {
         let logins = self.0.config_dir.as_deref().map(registry::all_credentials).filter(|logins| !logins.is_empty());
         let api = with_queries(link.patient(), build);
         let mut reporter = Reporter::new(ticket, events);
+        let mut begun = Begun { docker: self, image: image.clone(), layers: BTreeSet::new(), is_done: false };
         if is_remote(&build.context) {
             let steps = api.build_image(options, logins, Some(bollard::body_full(Vec::new().into())));
-            follow_build(steps, &mut reporter).await?;
+            follow_build(steps, &mut reporter, &mut begun.layers).await?;
         } else {
             let context = Context::of(build)?;
             options.dockerfile.clone_from(&context.dockerfile);
             let (archive, writing) = context.stream();
             let steps = api.build_image(options, logins, Some(bollard::body_try_stream(archive)));
-            if let Err(fault) = follow_build(steps, &mut reporter).await {
+            if let Err(fault) = follow_build(steps, &mut reporter, &mut begun.layers).await {
                 // What broke off the archive tells more than that it broke off.
                 return Err(match writing.await {
                     Ok(Err(error)) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -126,12 +129,33 @@ impl Docker {
                 });
             }
         }
+        begun.is_done = true;
+        // What stays of it is no reason for a build that succeeded to fail.
+        let _ = self.remove_broken_off(&link, &image).await;
         for tag in &build.tags {
             let (repository, tag) = split_tag(tag);
             let options = TagImageOptionsBuilder::default().repo(repository).tag(tag.unwrap_or("latest")).build();
             link.api.tag_image(&image, Some(options)).await?;
         }
         image_id(&link, &image).await
+    }
+
+    /// Removes what builds of an image have left that were broken off. Not before a later one has succeeded, which begins with it.
+    async fn remove_broken_off(&self, link: &Link, image: &str) -> Result<(), Fault> {
+        let left = self.0.broken_off.lock().unwrap_or_else(PoisonError::into_inner).remove(image).unwrap_or_default();
+        if left.is_empty() {
+            return Ok(());
+        }
+        let is_left = |id: &str| left.iter().any(|short| id.trim_start_matches("sha256:").starts_with(short.as_str()));
+        let filters = HashMap::from([("dangling", vec!["true".to_owned()])]);
+        let options = ListImagesOptionsBuilder::default().filters(&filters).build();
+        for dangling in link.api.list_images(Some(options)).await? {
+            // The last step may have come to its end after the build was broken off: nobody was told what it made.
+            if is_left(&dangling.id) || is_left(&dangling.parent_id) {
+                self.remove_image(&dangling.id).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes an image by reference or id. One that containers still use is kept.
@@ -220,9 +244,35 @@ fn with_queries(api: bollard::Docker, build: &Build) -> bollard::Docker {
     })
 }
 
+/// A build under way. One that is given up, or fails, leaves images without a name: each step makes one.
+struct Begun<'a> {
+    docker: &'a Docker,
+    /// The name of what is built.
+    image: String,
+    /// The first digits of the images that its steps have made or found.
+    layers: BTreeSet<String>,
+    is_done: bool,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if !self.is_done && !self.layers.is_empty() {
+            let mut broken_off = self.docker.0.broken_off.lock().unwrap_or_else(PoisonError::into_inner);
+            broken_off.entry(std::mem::take(&mut self.image)).or_default().append(&mut self.layers);
+        }
+    }
+}
+
+/// The image that a step has made, of a line of the builder: ` ---> 0123456789ab`.
+fn layer_of(line: &str) -> Option<&str> {
+    let id = line.trim().strip_prefix("---> ")?.trim();
+    (id.len() >= 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(id)
+}
+
 async fn follow_build(
     steps: impl futures_util::Stream<Item = Result<BuildInfo, bollard::errors::Error>>,
     reporter: &mut Reporter<'_>,
+    layers: &mut BTreeSet<String>,
 ) -> Result<(), Fault> {
     let mut steps = pin!(steps);
     let mut output = BuildOutput::default();
@@ -235,6 +285,7 @@ async fn follow_build(
             }
         };
         if let Some(text) = &step.stream {
+            layers.extend(layer_of(text).map(str::to_owned));
             output.take(text, reporter);
         }
         if let Some(status) = &step.status {
@@ -278,6 +329,18 @@ impl BuildOutput {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_step_has_made_is_told_from_what_it_says() {
+        for (line, expected) in [
+            (" ---> 0123456789ab\n", Some("0123456789ab")),
+            (" ---> Using cache\n", None),
+            (" ---> Running in 0123456789ab\n", None),
+            ("Successfully built 0123456789ab\n", None),
+        ] {
+            assert_eq!(layer_of(line), expected, "{line}");
+        }
+    }
 
     #[test]
     fn the_colon_of_a_port_is_no_tag() {

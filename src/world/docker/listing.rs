@@ -11,6 +11,7 @@ use super::labels;
 use super::observe::{list_containers, name_of};
 use super::{Docker, error};
 use crate::base::name::{EnvId, UnitId};
+use crate::model::port::PublishedPort;
 use crate::plan::action::Fault;
 
 /// What stands for the tag of an image that has lost it to a later build, before API 1.43.
@@ -39,10 +40,12 @@ pub struct Listed {
     pub command: String,
     /// When it was made, in seconds since 1970.
     pub created: i64,
-    /// `0.0.0.0:8080->80/tcp, 443/tcp`.
-    pub ports: String,
+    /// Its ports, and where they are on the host by now.
+    pub ports: Vec<PublishedPort>,
     /// The volumes that it mounts, by name.
     pub volumes: Vec<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
 }
 
 impl Listed {
@@ -154,30 +157,24 @@ fn of_summary(summary: &ContainerSummary) -> Listed {
         status: summary.status.clone().unwrap_or_default(),
         command: summary.command.clone().unwrap_or_default(),
         created: summary.created.unwrap_or(0),
-        ports: ports(summary.ports.as_deref().unwrap_or_default()),
+        ports: summary.ports.iter().flatten().map(port).collect(),
         volumes: volumes.filter(|name| !name.is_empty()).collect(),
+        labels: labels.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect(),
     }
 }
 
-/// As `docker ps` writes them, without its ranges.
-fn ports(all: &[PortSummary]) -> String {
-    let mut all: Vec<&PortSummary> = all.iter().collect();
-    all.sort_by_key(|port| (port.private_port, port.public_port, port.ip.clone()));
-    let shown = all.into_iter().map(|port| {
-        let inside = format!("{}/{}", port.private_port, port.typ.map(|typ| typ.to_string()).unwrap_or_default());
-        match (port.public_port, port.ip.as_deref().unwrap_or_default()) {
-            (None, _) => inside,
-            (Some(public), ip) if ip.contains(':') => format!("[{ip}]:{public}->{inside}"),
-            (Some(public), ip) => format!("{ip}:{public}->{inside}"),
-        }
-    });
-    shown.collect::<Vec<_>>().join(", ")
+fn port(port: &PortSummary) -> PublishedPort {
+    PublishedPort {
+        target: port.private_port,
+        host_ip: port.ip.clone().unwrap_or_default(),
+        published: port.public_port,
+        protocol: port.typ.map(|protocol| protocol.to_string()).unwrap_or_default(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bollard::models::PortSummaryTypeEnum;
 
     #[test]
     fn an_image_is_named_by_all_its_tags_or_else_by_its_id() {
@@ -189,17 +186,5 @@ mod tests {
         ] {
             assert_eq!(image_names(tags.iter().map(|&tag| tag.to_owned()).collect(), "sha256:0".to_owned()), expected);
         }
-    }
-
-    #[test]
-    fn ports_read_as_in_docker_ps() {
-        let port = |ip: Option<&str>, private_port, public_port| PortSummary {
-            ip: ip.map(str::to_owned),
-            private_port,
-            public_port,
-            typ: Some(PortSummaryTypeEnum::TCP),
-        };
-        let all = [port(None, 443, None), port(Some("::"), 80, Some(8080)), port(Some("0.0.0.0"), 80, Some(8080))];
-        assert_eq!(ports(&all), "0.0.0.0:8080->80/tcp, [::]:8080->80/tcp, 443/tcp");
     }
 }

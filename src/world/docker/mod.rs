@@ -57,7 +57,7 @@ mod time;
 mod usage;
 mod volume;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -114,6 +114,8 @@ struct Inner {
     link: Mutex<Option<Link>>,
     slots: Semaphore,
     births: Births,
+    /// The images that steps of builds have made which were broken off, by the name of what was to be built.
+    broken_off: Mutex<HashMap<String, BTreeSet<String>>>,
     /// Whose hooks run before a start: one replica of a service after the other.
     turns: Mutex<HashMap<ServiceName, Arc<Semaphore>>>,
 }
@@ -127,6 +129,7 @@ impl Docker {
             link: Mutex::default(),
             slots: Semaphore::new(AT_ONCE),
             births: Births::default(),
+            broken_off: Mutex::default(),
             turns: Mutex::default(),
         }))
     }

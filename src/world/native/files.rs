@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::user::Account;
 use super::{run_dir, spawn};
-use crate::base::name::UnitId;
+use crate::base::name::{ServiceName, UnitId};
 use crate::model::process::fill_replica;
 use crate::model::secret::{FileGrant, FileObject};
 use crate::plan::action::Fault;
@@ -93,7 +93,7 @@ impl Loan {
             return Ok(());
         }
         fs::remove_file(&path).map_err(|error| failed("remove", &path, &error))?;
-        remove(&self.spec.deployment.places.state_dir, &self.spec.unit, volumes)
+        take_away(&own_dir(&self.spec.deployment.places.state_dir, &self.spec.unit), volumes, Foreign::Refused)
     }
 }
 
@@ -161,9 +161,23 @@ fn make_place(spec: &UnitSpec, directory: &Path, account: &Account) -> Result<()
     if directory.starts_with(run_dir) { run_dir::make_parent(run_dir, account) } else { Ok(()) }
 }
 
-/// Takes away what was made for a unit: its files and links, and with `volumes` the scratch directories, too.
+/// Takes away what was made for a unit: its files and links, and with `volumes` the scratch directories, too. One that holds
+/// somebody else's files stays on record: whoever asked for the removal has other ways than we ([`scratch`]).
 pub(super) fn remove(state_dir: &Path, unit: &UnitId, volumes: bool) -> Result<(), Fault> {
-    take_away(&state_dir.join(ALL).join(format!("{}.{}", unit.service, unit.replica)), volumes)
+    take_away(&own_dir(state_dir, unit), volumes, Foreign::Left)
+}
+
+fn own_dir(state_dir: &Path, unit: &UnitId) -> PathBuf {
+    state_dir.join(ALL).join(format!("{}.{}", unit.service, unit.replica))
+}
+
+/// What is done about a scratch directory that holds what only another user may remove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Foreign {
+    /// It stays on record, for others to remove.
+    Left,
+    /// It is a fault.
+    Refused,
 }
 
 /// The scratch directories that were made for units of an environment, those that it no longer has too, and that would be
@@ -171,16 +185,20 @@ pub(super) fn remove(state_dir: &Path, unit: &UnitId, volumes: bool) -> Result<(
 pub fn scratch(state_dir: &Path, moved: Option<&Moved>) -> BTreeSet<PathBuf> {
     let of = |own: PathBuf| {
         let made = Made::read(&own);
-        let made = if let Some(moved) = moved { made.relocated(moved) } else { made };
-        made.scratch.iter().filter_map(|directory| made.removable(directory)).collect::<Vec<_>>()
+        if let Some(moved) = moved { made.relocated(moved) } else { made }.all_removable()
     };
     recorded(state_dir).into_iter().flat_map(of).collect()
 }
 
-/// Takes away what was made for any unit of an environment, with the scratch directories.
-pub fn remove_all(state_dir: &Path) -> Result<(), Fault> {
+/// Of that, what was made for these services; all of it when none is named.
+pub fn scratch_of(state_dir: &Path, services: &[ServiceName]) -> BTreeSet<PathBuf> {
+    recorded_of(state_dir, services).flat_map(|own| Made::read(&own).all_removable()).collect()
+}
+
+/// Takes away what was made for these services of an environment, with the scratch directories; for all when none is named.
+pub fn remove_all(state_dir: &Path, services: &[ServiceName]) -> Result<(), Fault> {
     // Each in its turn, also after one that failed.
-    recorded(state_dir).iter().map(|own| take_away(own, true)).fold(Ok(()), Result::and)
+    recorded_of(state_dir, services).map(|own| take_away(&own, true, Foreign::Refused)).fold(Ok(()), Result::and)
 }
 
 /// Takes note that the stack's directory has been moved: what was made lies elsewhere by now.
@@ -213,7 +231,16 @@ fn recorded(state_dir: &Path) -> Vec<PathBuf> {
     fs::read_dir(state_dir.join(ALL)).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
-fn take_away(own: &Path, volumes: bool) -> Result<(), Fault> {
+/// Those of the units of these services.
+fn recorded_of(state_dir: &Path, services: &[ServiceName]) -> impl Iterator<Item = PathBuf> {
+    let is_meant = |own: &PathBuf| {
+        let name = own.file_name().and_then(|name| name.to_str()).and_then(|name| name.rsplit_once('.'));
+        services.is_empty() || name.is_some_and(|(service, _)| services.iter().any(|name| name.as_str() == service))
+    };
+    recorded(state_dir).into_iter().filter(is_meant)
+}
+
+fn take_away(own: &Path, volumes: bool, foreign: Foreign) -> Result<(), Fault> {
     let mut made = Made::read(own);
     for link in std::mem::take(&mut made.links) {
         if fs::read_link(&link).is_ok_and(|target| target.starts_with(own)) {
@@ -237,8 +264,9 @@ fn take_away(own: &Path, volumes: bool) -> Result<(), Fault> {
         // What cannot be removed stays on record, and keeps nothing else from being removed.
         made.scratch.retain(|directory| match was.remove_scratch(directory, &env) {
             Ok(()) => false,
-            Err(fault) => {
-                outcome = Err(fault);
+            Err(error) if foreign == Foreign::Left && error.kind() == io::ErrorKind::PermissionDenied => true,
+            Err(error) => {
+                outcome = Err(failed("remove scratch directory", directory, &error));
                 true
             }
         });
@@ -449,9 +477,13 @@ fn failed(what: &str, path: &Path, error: &io::Error) -> Fault {
 
 impl Made {
     /// Removes a scratch directory of ours, as long as it lies in the stack's directory, links resolved.
-    fn remove_scratch(&self, directory: &Path, env: &str) -> Result<(), Fault> {
-        let Some(real) = self.removable(directory) else { return Ok(()) };
-        removal::remove(&real, env).map_err(|error| failed("remove scratch directory", directory, &error))
+    fn remove_scratch(&self, directory: &Path, env: &str) -> io::Result<()> {
+        self.removable(directory).map_or(Ok(()), |real| removal::remove(&real, env))
+    }
+
+    /// Where the scratch directories are that may be removed.
+    fn all_removable(&self) -> Vec<PathBuf> {
+        self.scratch.iter().filter_map(|directory| self.removable(directory)).collect()
     }
 
     /// Where a scratch directory is, if it is there, is the one that was made, and may be removed.
@@ -617,7 +649,7 @@ mod tests {
         let state = world.directory.path().join("state");
         let made = ["1", "2"].map(|replica| stack.canonicalize().unwrap().join("scratch").join(replica));
         assert_eq!(scratch(&state, None), BTreeSet::from(made));
-        remove_all(&state).unwrap();
+        remove_all(&state, &[]).unwrap();
         assert_eq!(scratch(&state, None), BTreeSet::new());
         assert!(!stack.join("scratch/2").exists() && stack.join("before").exists());
     }
@@ -635,7 +667,7 @@ mod tests {
         assert_eq!(scratch(&state, Some(&moved)), BTreeSet::from([place.join("renamed/scratch/deep")]));
         relocate(&state, &moved).unwrap();
         assert_eq!(scratch(&state, None), BTreeSet::from([place.join("renamed/scratch/deep")]));
-        remove_all(&state).unwrap();
+        remove_all(&state, &[]).unwrap();
         assert!(!place.join("renamed/scratch/deep").exists() && fs::read_link(place.join("renamed/c.toml")).is_err());
     }
 

@@ -63,7 +63,10 @@ impl World {
         let deployment = Deployment {
             env: self.env.clone(),
             stack: Stack { directory: directory.clone(), services, ..Stack::default() },
-            caller: Caller { environment: IndexMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]) },
+            caller: Caller {
+                environment: IndexMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+                ..Caller::default()
+            },
             places: Places {
                 state_dir: directory.clone(),
                 env_dir: directory.join("env"),

@@ -90,6 +90,39 @@ fn an_inline_dockerfile_is_built_and_not_seen_by_copy() {
 }
 
 #[test]
+fn a_build_that_was_broken_off_leaves_no_image_once_another_has_succeeded() {
+    with_engine("leftover", async |corner| {
+        let dir = tempfile::tempdir().unwrap();
+        let step = r#"RUN ["/bin/sh", "-c", "test $(cat /pace) = quick || sleep 1000"]"#;
+        let dockerfile = format!("FROM {}\nCOPY pace /pace\n{step}\n", corner.image());
+        files(dir.path(), &[("Dockerfile", &dockerfile), (".dockerignore", "Dockerfile\n"), ("pace", "slow")]);
+        let deployment = with_build(&corner, dir.path(), "");
+        let unnamed = async || {
+            let base = corner.api.inspect_image(&corner.image()).await.unwrap().id.unwrap();
+            let filters = std::collections::HashMap::from([("dangling", vec!["true".to_owned()])]);
+            let options = bollard::query_parameters::ListImagesOptionsBuilder::default().filters(&filters).build();
+            let images = corner.api.list_images(Some(options)).await.unwrap();
+            images.into_iter().filter(|image| image.parent_id == base).count()
+        };
+        {
+            let mut slow = std::pin::pin!(build(&corner, &deployment));
+            // Its last step runs when its container has been announced.
+            let heard = corner.heard.clone();
+            let is_it = |event: Event| matches!(event, Event::Progress(_, text) if text.contains("Running in"));
+            let runs = tokio::task::spawn_blocking(move || heard.iter().any(is_it));
+            tokio::select! {
+                built = &mut slow => panic!("{built:?}"),
+                runs = runs => assert!(runs.unwrap()),
+            }
+        }
+        assert_eq!(unnamed().await, 1, "what its first step has made");
+        files(dir.path(), &[("pace", "quick")]);
+        build(&corner, &deployment).await.unwrap();
+        assert_eq!(unnamed().await, 0);
+    });
+}
+
+#[test]
 fn a_failed_build_quotes_what_it_wrote_last() {
     with_engine("broken", async |corner| {
         let dir = tempfile::tempdir().unwrap();

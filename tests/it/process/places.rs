@@ -65,4 +65,12 @@ fn limits_that_cannot_be_kept_are_told_before_anything_starts() {
     assert_eq!(said.code, 0, "{said:?}");
     assert!(said.err.contains("`a` runs without its `mem_limit`, `pids_limit`"), "{said:?}");
     assert!(sandbox.ok(&["ps", "--services", "--status", "running"]).contains('a'));
+    // Who goes on with it does not ask again, and takes nothing for a change of it.
+    let said = sandbox.run(&["plan"]);
+    assert!(said.code == 0 && !said.err.contains("would not begin"), "{said:?}");
+    for line in [&["scale", "a=2"][..], &["run", "a", "true"], &["restart", "a"]] {
+        let said = sandbox.run(line);
+        assert!(said.code == 0 && !said.err.contains("have changed"), "{line:?}: {said:?}");
+    }
+    assert_eq!(sandbox.run(&["up", "-d"]).code, 1, "an `up` goes by its own words");
 }
