@@ -189,8 +189,9 @@ fn what_happens_to_a_container_wakes_up_and_a_new_life_has_a_new_birth() {
         }
         let tag = bollard::query_parameters::TagImageOptionsBuilder::default().repo(&corner.image()).tag("new").build();
         corner.api.tag_image(&corner.image(), Some(tag)).await.unwrap();
-        let arrived = corner.hear(|event| if let Event::ImageArrived(reference) = event { Some(reference) } else { None });
-        assert_eq!(arrived.await, format!("{}:new", corner.image()));
+        // Those of others come to the same engine.
+        let wanted = format!("{}:new", corner.image());
+        corner.hear(|event| matches!(event, Event::ImageArrived(reference) if reference == wanted).then_some(())).await;
         watcher.abort();
     });
 }

@@ -5,8 +5,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::SystemTime;
 
-/// One without anything, by its `Version` and `ApiVersion`; what it says of itself (`/info`) is this. Answers with what it is asked.
+/// One without anything, by its `Version` and `ApiVersion`; what it says of itself (`/info`) is this, in which
+/// `NOW` is the time. Answers with what it is asked.
 pub(crate) fn empty_engine(socket: &Path, release: (&str, &str), about: &str) -> Arc<Mutex<Vec<String>>> {
     let version = format!(r#"{{"Version": "{}", "ApiVersion": "{}"}}"#, release.0, release.1);
     let answers = Arc::new((version, about.to_owned()));
@@ -35,9 +37,10 @@ fn serve(mut stream: UnixStream, asked: &Mutex<Vec<String>>, (version, about): &
             let request = String::from_utf8_lossy(&seen[..end]).into_owned();
             seen.drain(..end + 4);
             let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
+            let told = about.replace("NOW", &humantime::format_rfc3339(SystemTime::now()).to_string());
             let body = match path.as_str() {
-                path if path.contains("/version") => version,
-                path if path.contains("/info") => about,
+                path if path.contains("/version") => version.as_str(),
+                path if path.contains("/info") => told.as_str(),
                 path if path.contains("/volumes") => r#"{"Volumes": []}"#,
                 _ => "[]",
             };
