@@ -4,5 +4,6 @@ pub(crate) mod engine;
 pub(crate) mod host_engine;
 pub(crate) mod memory;
 pub(crate) mod mutation;
+pub(crate) mod registry;
 pub(crate) mod sandbox;
 pub(crate) mod terminal;
