@@ -106,7 +106,8 @@ fn of_mount(mount: &Mount) -> Option<Need> {
 /// What a network needs.
 pub(super) fn of_network(network: &Network) -> Option<Need> {
     let is_ours = !network.external;
-    (is_ours && network.enable_ipv4.is_some()).then(|| Need::new("enable_ipv4", IPV4_OFF))
+    // That there are addresses of version 4 is so everywhere.
+    (is_ours && network.enable_ipv4 == Some(false)).then(|| Need::new("enable_ipv4", IPV4_OFF))
 }
 
 /// All that these services ask of an engine that is too old for it, one sentence each.

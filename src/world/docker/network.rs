@@ -263,6 +263,6 @@ mod tests {
     fn an_engine_that_cannot_turn_ipv4_off_is_not_asked_to() {
         let fault = request(json!({"enable_ipv4": false}), 47).unwrap_err();
         assert_eq!(fault.message, "`enable_ipv4` needs Docker Engine 28 (API 1.48) or newer");
-        assert!(request(json!({}), 41).is_ok());
+        assert!(request(json!({}), 41).is_ok() && request(json!({"enable_ipv4": true}), 41).is_ok());
     }
 }
