@@ -42,12 +42,16 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         let message = "--rmi is about all images of the environment: name no services with it";
         return Err(CliError::Usage(message.to_owned()));
     }
+    let named = args.services.clone();
     let down = Down { services: args.services, volumes: args.volumes, rmi: args.rmi, timeout: values::seconds(args.timeout) };
     let whole = down.services.is_empty();
     let volumes = down.volumes && whole;
     let deployment = context.deployment(&env)?.filter(|_| whole);
     let moved = if volumes { context.relocated(&env)? } else { None };
     let exit = context.ask(&env, Request::Down(down), Missing::IsFine)?;
+    if exit == Exit::Success {
+        context.remove_provided(&env, &named)?;
+    }
     if exit == Exit::Success
         && let Some(deployment) = &deployment
     {

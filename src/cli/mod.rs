@@ -40,6 +40,7 @@ pub mod mask;
 pub mod pause;
 pub mod plan;
 pub mod port;
+pub mod providers;
 pub mod ps;
 pub mod pull;
 pub mod purge;

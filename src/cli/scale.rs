@@ -33,6 +33,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     context.leave_out_containers(&mut ready)?;
     let scale: IndexMap<ServiceName, u32> = args.replicas.into_iter().collect();
     ready.begins(context);
+    context.provide(&mut ready, &services, args.no_deps)?;
     let up = Up { services, no_deps: args.no_deps, scale, beside: true, ..Up::of(ready.deployment.clone()) };
     context.ask(&ready.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted)
 }

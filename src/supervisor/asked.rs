@@ -16,6 +16,7 @@ use super::unit::{Cause, Have, Step, Stopping, Unit};
 use super::wishes::{Aim, Lease, Wish};
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::service::Service;
+use crate::model::stack::Stack;
 use crate::plan::action::{Action, Fault, Outcome, Prune, ResourceId, Ticket};
 use crate::plan::desired::{Deployment, UnitSpec};
 use crate::plan::diff;
@@ -97,7 +98,7 @@ impl Supervisor {
                 return self.reply(id, Reply::Refused { reason: format!("no service `{name}` in this stack") });
             }
         }
-        let selected = select(&deployment, &up.services, up.no_deps);
+        let selected = select(&deployment.stack, &up.services, up.no_deps);
         let before = self.deployment.replace(deployment.clone());
         (self.going_down, self.takes_volumes) = (false, false);
         (self.owned, self.rmi) = (Owned::Left, Images::Left);
@@ -118,7 +119,9 @@ impl Supervisor {
                 (false, false) => drop(self.watched.remove(name)),
             }
             let usual = if stays { u32::try_from(present).unwrap_or(u32::MAX) } else { service.replicas() };
-            let replicas = up.scale.get(name).copied().unwrap_or(usual);
+            // What a provider looks after cannot be scaled.
+            let scaled = up.scale.get(name).copied().filter(|_| service.provider().is_none());
+            let replicas = scaled.unwrap_or(usual);
             self.need(&deployment, service, name, Some(&up).filter(|_| named));
             let first = UnitId::new(name.clone(), 1);
             // One definition, however many replicas: its hash is no small matter.
@@ -220,7 +223,7 @@ impl Supervisor {
 
     /// Networks, volumes and the image that a container service needs; `up` for what a request says of images.
     fn need(&mut self, deployment: &Arc<Deployment>, service: &Service, name: &ServiceName, up: Option<&Up>) {
-        let Some(container) = service.container() else { return };
+        let Some(container) = service.container().filter(|container| container.provider.is_none()) else { return };
         for key in container.networks.keys() {
             self.need_network(deployment, key);
         }
@@ -330,7 +333,7 @@ impl Supervisor {
     /// What the services named depend on and was stopped, as in Compose: without it they could not start.
     fn stopped_dependencies(&self, services: &[ServiceName]) -> Vec<UnitId> {
         let Some(deployment) = self.deployment.as_ref().filter(|_| !services.is_empty()) else { return Vec::new() };
-        let needed = select(deployment, services, false);
+        let needed = select(&deployment.stack, services, false);
         let stopped = self.units.values().filter(|unit| {
             let is_dependency = needed.contains(&unit.id.service) && !services.contains(&unit.id.service);
             is_dependency && !unit.ghost && matches!(unit.goal, Goal::Stopped | Goal::Created) && !unit.is_done()
@@ -585,8 +588,8 @@ impl Supervisor {
 }
 
 /// The services named and what they need, in the order of the stack; all when none is named.
-pub fn select(deployment: &Deployment, named: &[ServiceName], no_deps: bool) -> Vec<ServiceName> {
-    let services = &deployment.stack.services;
+pub fn select(stack: &Stack, named: &[ServiceName], no_deps: bool) -> Vec<ServiceName> {
+    let services = &stack.services;
     if named.is_empty() {
         return services.keys().cloned().collect();
     }

@@ -34,7 +34,7 @@ impl Supervisor {
 
     /// Of what no deployment tells there may be any.
     fn may_have_containers(&self) -> bool {
-        let has_some = |deployment: &Arc<Deployment>| deployment.stack.services.values().any(|service| !service.is_process());
+        let has_some = |deployment: &Arc<Deployment>| deployment.stack.services.values().any(Service::needs_engine);
         self.touches_engine() || self.deployment.as_ref().is_none_or(has_some)
     }
 

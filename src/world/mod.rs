@@ -15,6 +15,7 @@ pub mod logs;
 pub mod native;
 pub mod owned_paths;
 pub mod probe;
+pub mod provider;
 pub mod proxy;
 pub mod removal;
 pub mod schedule;

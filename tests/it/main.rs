@@ -14,6 +14,7 @@ mod first_steps;
 mod fuzz;
 mod loading;
 mod process;
+mod provided;
 mod registry;
 mod scenarios;
 mod schedule;

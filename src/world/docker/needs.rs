@@ -113,7 +113,7 @@ pub(super) fn of_network(network: &Network) -> Option<Need> {
 /// All that these services ask of an engine that is too old for it, one sentence each.
 pub(super) fn unmet(deployment: &Deployment, services: &[ServiceName], version: ApiVersion, release: &str) -> Vec<String> {
     let containers = services.iter().filter_map(|name| {
-        let service = deployment.service(name)?;
+        let service = deployment.service(name).filter(|service| service.needs_engine())?;
         Some((name, &service.common, service.container()?))
     });
     let mut all = Vec::new();
