@@ -23,7 +23,8 @@ impl Docker {
     pub(super) async fn create_network(&self, key: &str, deployment: &Deployment) -> Result<Outcome, Fault> {
         let link = self.link().await?;
         let definition = deployment.stack.networks.get(key).cloned().unwrap_or_default();
-        let request = create_request(key, deployment, &definition, &ConfigHash::of_network(&definition), link.version)?;
+        let hash = ConfigHash::of_network(&deployment.network_name(key), &definition);
+        let request = create_request(key, deployment, &definition, &hash, link.version)?;
         let name = request.name.clone();
         // An engine before 25 makes a second network of the same name, whose containers do not see those of the first.
         if let Some(holder) = holder(&link, &name).await? {
