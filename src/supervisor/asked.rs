@@ -28,7 +28,9 @@ impl Supervisor {
         self.asked_anything = true;
         self.persist = true;
         // What a snapshot says of containers may be long past; nothing is said or decided before somebody has looked.
-        let unseen = self.seen < self.look_first && self.engine_away.is_none() && self.touches_engine();
+        let looks_itself = matches!(&request, Request::Down(down) if down.services.is_empty());
+        let unseen = self.is_unknown() && !looks_itself
+            || self.seen < self.look_first && self.engine_away.is_none() && self.touches_engine();
         // An `up` asks for a look of its own, and decides nothing about containers before it.
         if unseen && !matches!(request, Request::Up(_) | Request::Deployment | Request::Follow | Request::Detach) {
             self.look();
@@ -69,9 +71,14 @@ impl Supervisor {
         }
     }
 
+    /// Whether nothing has ever been said of the environment here, and nobody has looked yet: Compose may have made all of it.
+    fn is_unknown(&self) -> bool {
+        self.deployment.is_none() && self.units.is_empty() && self.seen == 0 && self.engine_away.is_none()
+    }
+
     /// Carries on with what waited for the first look, once that has been had or cannot be.
     pub(super) fn unpark(&mut self) {
-        if self.seen >= self.look_first || self.engine_away.is_some() {
+        if (self.seen >= self.look_first || self.engine_away.is_some()) && !self.is_unknown() {
             for (id, request) in std::mem::take(&mut self.parked) {
                 self.requested(id, request);
             }
@@ -188,7 +195,8 @@ impl Supervisor {
         unit.renew_volumes = up.renew_anon_volumes && named;
         unit.takes_volumes = false;
         unit.no_deps = up.no_deps;
-        unit.recreate |= recreate && unit.have != Have::Absent;
+        // Of a container that nobody has looked for yet it holds as well, should there be one.
+        unit.recreate |= recreate && (unit.have != Have::Absent || unit.kind == UnitKind::Container);
         let exists = unit.have != Have::Absent;
         unit.spec = spec;
         unit.forgive();
@@ -519,7 +527,8 @@ impl Supervisor {
 
     // ── small things ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// The units of the services named, or all that are no ghosts; refuses a name that there is not.
+    /// The units of the services named, or all that are no ghosts; refuses a name that there is not. Where nothing has ever been
+    /// said of the environment, what is there is all that it consists of.
     pub(super) fn chosen(&mut self, id: RequestId, services: &[ServiceName]) -> Option<Vec<UnitId>> {
         for name in services {
             let known = self.units.keys().any(|unit| unit.service == *name)
@@ -529,10 +538,12 @@ impl Supervisor {
                 return None;
             }
         }
+        let unknown = self.deployment.is_none();
         let all = self
             .units
             .values()
-            .filter(|unit| if services.is_empty() { !unit.ghost } else { services.contains(&unit.id.service) });
+            .filter(|unit| !(unknown && unit.one_off))
+            .filter(|unit| if services.is_empty() { !unit.ghost || unknown } else { services.contains(&unit.id.service) });
         Some(all.map(|unit| unit.id.clone()).collect())
     }
 

@@ -5,6 +5,7 @@
 mod attach;
 mod cli;
 mod commands;
+mod compose_made;
 mod container_commands;
 mod converge;
 mod docker;
