@@ -66,9 +66,26 @@ impl ConfigHash {
         let files: Vec<_> = (common.secrets.iter().map(|grant| stack.secrets.get(&grant.source).map(file)))
             .chain(common.configs.iter().map(|grant| stack.configs.get(&grant.source).map(file)))
             .collect();
-        let json = serde_json::to_vec(&(&definition, &files)).expect("the model has no maps with keys that are not text");
+        let names = names_of_others(service, stack);
+        let json = if names.is_empty() {
+            serde_json::to_vec(&(&definition, &files))
+        } else {
+            serde_json::to_vec(&(&definition, &files, &names))
+        };
+        let json = json.expect("the model has no maps with keys that are not text");
         Self(hex(&Sha256::digest(&json)).into())
     }
+}
+
+/// The engine's names of the networks and volumes that a service uses, where they are not made of their keys: under another name
+/// it is another one.
+fn names_of_others<'a>(service: &'a Service, stack: &'a Stack) -> Vec<&'a str> {
+    let Some(container) = service.container() else { return Vec::new() };
+    let networks = container.networks.keys().filter_map(|key| Some((key, stack.networks.get(key)?.name.as_ref()?)));
+    let sources = container.volumes.iter().filter_map(|mount| mount.source.as_ref());
+    let volumes = sources.filter_map(|key| Some((key, stack.volumes.get(key)?.name.as_ref()?)));
+    let own = |(key, name): &(&String, &String)| !name.strip_suffix(key.as_str()).is_some_and(|rest| rest.ends_with('_'));
+    networks.chain(volumes).filter(own).map(|(_, name)| name.as_str()).collect()
 }
 
 /// The hash of a file's content, in hexadecimal digits.
@@ -218,6 +235,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_container_in_another_network_or_with_another_volume_of_the_same_key_is_another_one() {
+        let hash = |network: &str, volume: &str| {
+            let container = json!({"networks": {"front": null},
+                "volumes": [{"type": "volume", "source": "data", "target": "/d"}, {"type": "bind", "source": "/b", "target": "/b"}]});
+            let service = json!({"common": {}, "kind": {"container": container}});
+            let mut stack = Stack::default();
+            stack.networks.insert("front".to_owned(), Network { name: Some(network.to_owned()), ..Network::default() });
+            stack.volumes.insert("data".to_owned(), Volume { name: Some(volume.to_owned()), ..Volume::default() });
+            ConfigHash::of(&serde_json::from_value(service).unwrap(), &stack)
+        };
+        assert_eq!(hash("one_front", "one_data"), hash("two_front", "two_data"), "named by the environment");
+        assert_ne!(hash("x", "one_data"), hash("y", "one_data"));
+        assert_ne!(hash("one_front", "x"), hash("one_front", "y"));
+    }
 
     #[test]
     fn networks_and_volumes_have_the_hash_that_compose_5_6_1_gives_them() {

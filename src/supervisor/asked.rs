@@ -221,7 +221,8 @@ impl Supervisor {
         let service = id.service.clone();
         if changed && let Some(old) = before.and_then(|before| before.service(&id.service)) {
             let reason = diff::reasons(old, deployment.service(&id.service).expect("selected")).join(", ");
-            let reason = if reason.is_empty() { "a file it is given changed".to_owned() } else { reason };
+            let given = if self.units[id].kind == UnitKind::Container { "file, network or volume" } else { "file" };
+            let reason = if reason.is_empty() { format!("a {given} it is given changed") } else { reason };
             self.tell(Notice::Because { resource: ResourceId::Unit(id.clone()), what: "recreate".to_owned(), reason });
         }
         if changed || recreate {
@@ -344,7 +345,13 @@ impl Supervisor {
         let needed = select(&deployment.stack, services, false);
         let stopped = self.units.values().filter(|unit| {
             let is_dependency = needed.contains(&unit.id.service) && !services.contains(&unit.id.service);
-            is_dependency && !unit.ghost && matches!(unit.goal, Goal::Stopped | Goal::Created) && !unit.is_done()
+            // What an earlier supervisor has stopped is left as it is until somebody asks, and this asks.
+            let is_stopped = match unit.goal {
+                Goal::Stopped | Goal::Created => true,
+                Goal::Left => !unit.is_alive(),
+                Goal::Up | Goal::Gone => false,
+            };
+            is_dependency && !unit.ghost && is_stopped && !unit.is_done()
         });
         stopped.map(|unit| unit.id.clone()).collect()
     }

@@ -6,6 +6,7 @@ mod attach;
 mod cli;
 mod commands;
 mod compose_made;
+mod compose_scenarios;
 mod container_commands;
 mod converge;
 mod docker;
