@@ -42,11 +42,11 @@ pub struct Args {
 
 /// Builds images.
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
-    let mut ready = context.load(Purpose::Start { strict_ports: false }, &args.services)?;
+    let mut ready = context.load(Purpose::Build, &args.services)?;
     let known = &ready.deployment.stack.services;
     let only_named = !args.with_dependencies;
-    let built: Vec<ServiceName> = (supervisor::select(&ready.deployment, &args.services, only_named).into_iter())
-        .filter(|name| known[name].container().is_some_and(|container| container.build.is_some()))
+    let built: Vec<ServiceName> = (supervisor::select(&ready.deployment.stack, &args.services, only_named).into_iter())
+        .filter(|name| known[name].needs_engine() && known[name].container().is_some_and(|container| container.build.is_some()))
         .collect();
     if built.is_empty() {
         context.printer.say("no service has `build`");
@@ -66,6 +66,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     if !tasks.is_empty() {
         context.check_host(&ready, &tasks, false)?;
         ready.begins(context);
+        context.provide(&mut ready, &tasks, false)?;
         let up = Up { services: tasks, wait: true, watch: false, beside: true, ..Up::of(ready.deployment.clone()) };
         let exit = context.ask(&ready.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted)?;
         if exit != Exit::Success {
@@ -86,5 +87,5 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
 /// The tasks that services depend on, directly or through others.
 fn tasks_before(deployment: &Deployment, services: &[ServiceName]) -> Vec<ServiceName> {
     let is_task = |name: &ServiceName| deployment.service(name).is_some_and(Service::is_task);
-    supervisor::select(deployment, services, false).into_iter().filter(|name| is_task(name)).collect()
+    supervisor::select(&deployment.stack, services, false).into_iter().filter(|name| is_task(name)).collect()
 }

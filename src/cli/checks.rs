@@ -92,7 +92,7 @@ impl Context {
         setcap: bool,
         ports: bool,
     ) -> Result<(Vec<String>, Option<String>), CliError> {
-        let selected = supervisor::select(deployment, services, false);
+        let selected = supervisor::select(&deployment.stack, services, false);
         let release = || self.engine().map_err(|error| error.to_string())?.release().map_err(|fault| fault.message);
         let mut problems = facts::missing(deployment, &self.caller, &release);
         if ports {
@@ -120,11 +120,11 @@ impl Context {
 
     /// The same of a stack that was started before.
     pub fn leave_containers_out_of(&self, stack: &mut Stack) -> Result<(), CliError> {
-        if stack.services.values().all(Service::is_process) || self.engine()?.release().is_ok() {
+        if !stack.services.values().any(Service::needs_engine) || self.engine()?.release().is_ok() {
             return Ok(());
         }
         let (processes, containers) =
-            std::mem::take(&mut stack.services).into_iter().partition(|(_, service)| service.is_process());
+            std::mem::take(&mut stack.services).into_iter().partition(|(_, service)| !service.needs_engine());
         stack.services = processes;
         stack.disabled.extend::<indexmap::IndexMap<_, _>>(containers);
         stack.images.clear();
@@ -143,7 +143,7 @@ impl Context {
     pub fn leave_out_limits(&self, ready: &mut Ready, services: &[ServiceName]) {
         ready.deployment.caller.ignores_limits = true;
         let deployment = Arc::new(ready.deployment.clone());
-        let selected = supervisor::select(&deployment, services, false);
+        let selected = supervisor::select(&deployment.stack, services, false);
         for spec in processes(&deployment, &selected).filter(|spec| cgroup::check(spec).is_err()) {
             let name = &spec.unit.service;
             if let Some(service) = ready.deployment.stack.services.get_mut(name) {
@@ -156,9 +156,8 @@ impl Context {
     /// What is wrong with the engine, if a container needs one that does not answer. Containers that nobody insists on are
     /// left out with a warning.
     fn engine_problem(&self, deployment: &Deployment, selected: &[ServiceName]) -> Result<Option<String>, CliError> {
-        let is_process =
-            |name: &&ServiceName| deployment.service(name).is_some_and(super::super::model::service::Service::is_process);
-        let (processes, containers): (Vec<&ServiceName>, Vec<&ServiceName>) = selected.iter().partition(is_process);
+        let needs_none = |name: &&ServiceName| deployment.service(name).is_some_and(|service| !service.needs_engine());
+        let (processes, containers): (Vec<&ServiceName>, Vec<&ServiceName>) = selected.iter().partition(needs_none);
         if containers.is_empty() {
             return Ok(None);
         }
@@ -178,7 +177,7 @@ impl Context {
 
     /// What these containers ask of an engine that is too old for it. None that answers is told elsewhere.
     fn too_old_for(&self, deployment: &Deployment, selected: &[ServiceName]) -> Result<Vec<String>, CliError> {
-        if selected.iter().all(|name| deployment.service(name).is_some_and(Service::is_process)) {
+        if !selected.iter().any(|name| deployment.service(name).is_some_and(Service::needs_engine)) {
             return Ok(Vec::new());
         }
         Ok(self.engine()?.too_old_for(deployment, selected).unwrap_or_default())
@@ -252,6 +251,6 @@ fn is_needed(deployment: &Deployment, name: &ServiceName) -> bool {
 }
 
 fn depends_on_container(deployment: &Deployment, name: &ServiceName) -> bool {
-    let all = supervisor::select(deployment, std::slice::from_ref(name), false);
-    all.iter().any(|name| deployment.service(name).is_some_and(|service| !service.is_process()))
+    let all = supervisor::select(&deployment.stack, std::slice::from_ref(name), false);
+    all.iter().any(|name| deployment.service(name).is_some_and(Service::needs_engine))
 }

@@ -163,7 +163,7 @@ fn text(args: &Args, ready: &mut Ready, context: &Context) -> Result<String, Cli
         profiles.dedup();
         lines(profiles)
     } else if aspect.images {
-        let wanted = supervisor::select(deployment, &args.services, false);
+        let wanted = supervisor::select(&deployment.stack, &args.services, false);
         let mut images: Vec<String> = wanted.iter().filter_map(|name| deployment.image_of(name)).collect();
         images.extend(stack.images.iter().filter(|_| args.services.is_empty()).cloned());
         lines(images)

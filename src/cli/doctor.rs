@@ -154,7 +154,7 @@ fn stack(checks: &mut Vec<Check>, context: &Context) -> Option<(Arc<Deployment>,
 }
 
 fn engine(deployment: Option<&Deployment>, context: &Context) -> Result<Vec<Finding>, CliError> {
-    let needed = deployment.is_none_or(|it| it.stack.services.values().any(|service| !service.is_process()));
+    let needed = deployment.is_none_or(|it| it.stack.services.values().any(Service::needs_engine));
     let about = match context.engine()?.with(async |docker| docker.about().await) {
         Ok(about) => about,
         Err(fault) => {

@@ -43,6 +43,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         let message = "--rmi is about all images of the environment: name no services with it";
         return Err(CliError::Usage(message.to_owned()));
     }
+    let named = args.services.clone();
     let down = Down { services: args.services, volumes: args.volumes, rmi: args.rmi, timeout: values::seconds(args.timeout) };
     if context.global.dry_run {
         return context.ask(&env, Request::Down(down), Missing::IsFine);
@@ -56,6 +57,9 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let has_files = volumes && (has_owned || !files::scratch_of(dir.path(), &services).is_empty());
     let hands = if has_files { Hands::of(&env, context) } else { Hands::new(&env, Vec::new(), context) };
     let exit = context.ask(&env, Request::Down(down), Missing::IsFine)?;
+    if exit == Exit::Success {
+        context.remove_provided(&env, &named)?;
+    }
     if exit == Exit::Success
         && let Some(deployment) = &deployment
     {

@@ -146,7 +146,7 @@ pub fn up(args: Args, up: Up, ready: &Ready, context: &Context) -> Result<Exit, 
     let paint = if args.logs.no_color { Paint::Off } else { context.printer.paint };
     let prefix = if args.logs.no_log_prefix { Prefix::None } else { Prefix::Name };
     let services = followed(&args, ready);
-    let selected = supervisor::select(&ready.deployment, &args.services, args.no_deps);
+    let selected = supervisor::select(&ready.deployment.stack, &args.services, args.no_deps);
     let names = services.iter().map(|service| log_feed::speaker(&UnitId::new(service.clone(), 1)));
     let mut foreground = Foreground {
         watched: Watched::new(Progress::new(context.style, context.printer), args.quiet()),
@@ -452,14 +452,22 @@ impl Foreground<'_> {
     }
 
     /// Hangs up, which stops what is ours, and waits until it is down. A second Ctrl-C kills it.
-    fn stop(mut self, exit: Exit) -> Result<Exit, CliError> {
+    fn stop(self, exit: Exit) -> Result<Exit, CliError> {
+        let (context, deployment) = (self.context, &self.ready.deployment);
+        let selected = supervisor::select(&deployment.stack, &self.args.services, self.args.no_deps);
+        self.stop_units()?;
+        context.stop_provided_among(deployment, &selected)?;
+        Ok(exit)
+    }
+
+    fn stop_units(mut self) -> Result<(), CliError> {
         self.keys = None;
         self.watched.progress.settle();
         // Nobody need read what waited.
         drop(self.leave_question());
         self.context.printer.say("stopping; Ctrl-C once more kills at once");
         let dir = self.context.env_dir(&self.ready.deployment.env)?;
-        let Env::Alive(client) = attach::open(&dir)? else { return Ok(exit) };
+        let Env::Alive(client) = attach::open(&dir)? else { return Ok(()) };
         let voice = client.voice();
         listen(*client, AFTERWARDS, &self.sender);
         self.voice.hang_up();
@@ -492,7 +500,7 @@ impl Foreground<'_> {
         }
         // The same holds for what was written last.
         drop(self.drain());
-        Ok(exit)
+        Ok(())
     }
 
     /// Whether nothing of what is ours runs or is on its way.
@@ -556,7 +564,7 @@ fn running_units(dir: &EnvDir, ready: &Ready, context: &Context) -> Result<BTree
             Err(error) => return Err(AttachError::from(error).into()),
         }
     }
-    if !ready.deployment.stack.services.values().all(Service::is_process) {
+    if ready.deployment.stack.services.values().any(Service::needs_engine) {
         // That the engine does not answer has been told by the checks.
         let seen = context.engine()?.observe(dir.id(), &Query::default()).unwrap_or_default();
         let alive = seen.containers.into_iter().filter(|container| matches!(container.state, SeenState::Running { .. }));
@@ -566,7 +574,7 @@ fn running_units(dir: &EnvDir, ready: &Ready, context: &Context) -> Result<BTree
 }
 
 fn selected_units(up: &Up, ready: &Ready) -> impl Iterator<Item = UnitId> {
-    let services = supervisor::select(&ready.deployment, &up.services, up.no_deps);
+    let services = supervisor::select(&ready.deployment.stack, &up.services, up.no_deps);
     services.into_iter().flat_map(|name| {
         let replicas = ready.deployment.service(&name).map_or(1, super::super::model::service::Service::replicas);
         let replicas = up.scale.get(&name).copied().unwrap_or(replicas);
@@ -580,7 +588,7 @@ fn followed(args: &Args, ready: &Ready) -> Vec<ServiceName> {
         return args.logs.attach.clone();
     }
     let only_named = !args.logs.attach_dependencies;
-    let services = supervisor::select(&ready.deployment, &args.services, only_named);
+    let services = supervisor::select(&ready.deployment.stack, &args.services, only_named);
     let attached =
         |name: &ServiceName| ready.deployment.service(name).is_some_and(|service| service.common.attach != Some(false));
     services.into_iter().filter(|name| attached(name) && !args.logs.no_attach.contains(name)).collect()

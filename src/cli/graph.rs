@@ -32,7 +32,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     };
     context.known(&deployment, &args.services)?;
     let states = states(&deployment.env, context)?;
-    let selected = supervisor::select(&deployment, &args.services, false);
+    let selected = supervisor::select(&deployment.stack, &args.services, false);
     let mut nodes: Vec<Node> = selected.iter().map(|name| node(name, &deployment, &states)).collect();
     let mask = context.mask(&deployment.env)?;
     for (text, _) in nodes.iter_mut().filter_map(|node| node.state.as_mut()) {

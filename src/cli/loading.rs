@@ -12,6 +12,7 @@ use indexmap::IndexMap;
 
 use super::CliError;
 use super::context::{Context, with_causes};
+use super::providers;
 use super::unfit;
 use super::unused::Claim;
 use crate::base::diagnostic::Diagnostics;
@@ -23,6 +24,7 @@ use crate::model::stack::Stack;
 use crate::plan::desired::{Caller, Deployment};
 use crate::plan::hash::ConfigHash;
 use crate::plan::ports::{self, Numbers};
+use crate::supervisor;
 use crate::view::diagnostics::{self, Look};
 use crate::view::term;
 use crate::world::disk::Disk;
@@ -41,11 +43,20 @@ pub enum Purpose {
     Read,
     /// To see what would be started: as to be looked at, and what cannot be started is refused.
     Forecast,
+    /// To have images built for it: as to be started, without what only a start needs.
+    Build,
     /// To be started: a new environment is named and recorded, its ports and values are found and kept.
     Start {
         /// A preferred port that is taken is an error.
         strict_ports: bool,
     },
+}
+
+impl Purpose {
+    /// Whether an environment is named, and its ports and values are kept.
+    fn records(self) -> bool {
+        matches!(self, Purpose::Build | Purpose::Start { .. })
+    }
 }
 
 /// A stack that can be run.
@@ -115,7 +126,7 @@ impl Context {
             env_id_of(name, "`-p`")?;
         }
         let state = self.state()?;
-        let starts = matches!(purpose, Purpose::Start { .. });
+        let starts = purpose.records();
         // Given up after the host's lock, which it takes when nothing is to be left.
         let claim;
         // Two `up` at once must not find the same name, values or ports.
@@ -136,7 +147,8 @@ impl Context {
             Purpose::Read | Purpose::Forecast => {
                 (dir.ports().map_err(CliError::failed)?, dir.values().map_err(CliError::failed)?)
             }
-            Purpose::Start { strict_ports } => {
+            Purpose::Build | Purpose::Start { .. } => {
+                let strict_ports = purpose == Purpose::Start { strict_ports: true };
                 let numbers = self.allot_ports(&head, &state, &dir, strict_ports)?;
                 (numbers, dir.make_values(&head.generate).map_err(CliError::failed)?)
             }
@@ -155,11 +167,20 @@ impl Context {
             loaded.diagnostics.extend(unfit::check(&loaded));
             loaded.diagnostics.extend(std::mem::take(&mut loaded.unstartable));
         }
+        if matches!(purpose, Purpose::Forecast | Purpose::Start { .. }) {
+            let mut environment = head.environment.clone();
+            environment.extend(self.caller.clone());
+            let selected = supervisor::select(&loaded.stack, services, false);
+            loaded.diagnostics.extend(providers::check(&loaded, &selected, &environment));
+        }
         if loaded.diagnostics.has_errors() {
             return Err(self.refuse(&loaded.diagnostics, &loaded.sources));
         }
         self.show(&loaded.diagnostics, &loaded.sources);
         facts::note_granted(&mut loaded.stack);
+        if purpose == Purpose::Forecast {
+            providers::as_given(&dir, &mut loaded.stack)?;
+        }
         let mut variables = values.ports.clone();
         variables.extend(head.environment.clone());
         variables.extend(values.predefined.clone());
@@ -222,6 +243,7 @@ impl Context {
         };
         let mut now = load::stack(&request, &head, &values, &files);
         facts::note_granted(&mut now.stack);
+        providers::as_given(&dir, &mut now.stack)?;
         // What a file holds that a service is given is read at each start; limits that were left out stay so.
         let lasting = |mut stack: Stack| {
             let files = stack.configs.values_mut().chain(stack.secrets.values_mut());

@@ -132,7 +132,8 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         goes_on
     };
     let mut feed = Feed::start(&dir, wanted.clone(), deliver).map_err(CliError::failed)?;
-    let has_containers = deployment.as_ref().is_none_or(|it| it.stack.services.values().any(|service| !service.is_process()));
+    let has_containers =
+        deployment.as_ref().is_none_or(|it| it.stack.services.values().any(crate::model::service::Service::needs_engine));
     if has_containers {
         match context.feed_containers(&env, &mut feed) {
             Ok(_) => {}

@@ -42,6 +42,7 @@ pub mod orphans;
 pub mod pause;
 pub mod plan;
 pub mod port;
+pub mod providers;
 pub mod ps;
 pub mod pull;
 pub mod purge;

@@ -61,8 +61,9 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
 /// One for each image, however many services use it.
 fn jobs(args: &Args, deployment: &Deployment) -> Vec<Job> {
     let mut jobs: Vec<Job> = Vec::new();
-    for name in supervisor::select(deployment, &args.services, !args.include_deps) {
-        let Some(container) = deployment.stack.services[&name].container() else { continue };
+    for name in supervisor::select(&deployment.stack, &args.services, !args.include_deps) {
+        let service = &deployment.stack.services[&name];
+        let Some(container) = service.container().filter(|_| service.needs_engine()) else { continue };
         // What is built here and has no name of its own is nowhere to be had.
         let Some(reference) = container.image.clone() else { continue };
         if container.build.is_some() && args.ignore_buildable || jobs.iter().any(|job| job.name == reference) {

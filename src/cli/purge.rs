@@ -166,8 +166,9 @@ impl Plan {
         let Subject { env, dir, deployment, stack_dir, moved } = subject;
         let (deployment, keep_data) = (deployment.as_ref(), args.keep_data);
         let mut plan = Plan::default();
-        let has_containers =
-            deployment.is_none_or(|it| it.stack.services.values().chain(it.stack.disabled.values()).any(|it| !it.is_process()));
+        let has_containers = deployment.is_none_or(|it| {
+            it.stack.services.values().chain(it.stack.disabled.values()).any(crate::model::service::Service::needs_engine)
+        });
         match plan.look_at_engine(env, subject.owns(), keep_data, context) {
             Ok(()) => {}
             // Nothing says that it holds anything of this environment.
@@ -324,6 +325,7 @@ fn perform(subject: &Subject, plan: &Plan, keep_data: bool, context: &Context) -
     if exit != Exit::Success {
         return Ok(exit);
     }
+    context.remove_provided(env, &[])?;
     sweep::sweep(env, dir.path(), SWEEP_GRACE);
     // The environment's own lock, so that nobody starts it meanwhile.
     let _lock = ending::locked(dir).map_err(CliError::failed)?;

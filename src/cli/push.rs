@@ -32,7 +32,7 @@ pub struct Args {
 /// Pushes images.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     let deployment = context.load(Purpose::Read, &args.services)?.deployment;
-    let jobs = jobs(&supervisor::select(&deployment, &args.services, !args.include_deps), &deployment);
+    let jobs = jobs(&supervisor::select(&deployment.stack, &args.services, !args.include_deps), &deployment);
     if jobs.is_empty() {
         context.printer.say("nothing to push: no service has both `build` and `image`");
         return Ok(Exit::Success);
@@ -53,7 +53,8 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
 pub fn jobs(services: &[ServiceName], deployment: &Deployment) -> Vec<Job> {
     let mut jobs: Vec<Job> = Vec::new();
     for name in services {
-        let Some(container) = deployment.stack.services[name].container() else { continue };
+        let service = &deployment.stack.services[name];
+        let Some(container) = service.container().filter(|_| service.needs_engine()) else { continue };
         let (Some(build), Some(image)) = (&container.build, &container.image) else { continue };
         for reference in std::iter::once(image).chain(&build.tags) {
             if !jobs.iter().any(|job| job.name == *reference) {

@@ -129,6 +129,12 @@ pub fn run(mut args: Args, context: &Context) -> Result<Exit, CliError> {
     args.env.splice(0..0, of_files.into_iter().map(|(name, value)| (name, Some(value))));
     let mut ready = context.load_as_started(Purpose::Start { strict_ports: false }, std::slice::from_ref(&name))?;
     context.leave_out_limits_as_before(&mut ready)?;
+    if let Some(provider) = ready.deployment.service(&name).and_then(Service::provider) {
+        let reason = format!("`{name}` is looked after by the provider `{}`: there is nothing to run in", provider.program);
+        return Err(CliError::Usage(reason));
+    }
+    // What providers give, it gets too.
+    context.provide(&mut ready, std::slice::from_ref(&name), args.no_deps)?;
     let service = ready.deployment.service(&name).expect("`load` knows it").clone();
     if service.is_process() {
         refuse_what_only_containers_have(&args)?;

@@ -40,6 +40,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     context.check_host(&ready, &services, false)?;
     context.leave_out_containers(&mut ready)?;
     ready.begins(context);
+    context.provide(&mut ready, &services, args.no_deps)?;
     let up = up(ready.deployment.clone());
     context.ask(&ready.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted)
 }

@@ -24,6 +24,8 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let env = context.env_id()?;
     context.known_in(&env, &args.services)?;
-    let stop = Stop { services: args.services, timeout: values::seconds(args.timeout) };
-    context.ask(&env, Request::Stop(stop), Missing::IsFine)
+    let stop = Stop { services: args.services.clone(), timeout: values::seconds(args.timeout) };
+    let exit = context.ask(&env, Request::Stop(stop), Missing::IsFine)?;
+    context.stop_provided(&env, &args.services)?;
+    Ok(exit)
 }

@@ -43,6 +43,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         if exit != Exit::Success {
             return Ok(exit);
         }
+        context.stop_provided(from, &[])?;
     }
     context.printer.say(format!("starting {}", context.printer.paint_talk.strong(args.to.as_str())));
     if !is_down {
@@ -58,6 +59,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         return Err(error);
     }
     context.leave_containers_out_of(&mut deployment.stack)?;
+    context.provide_again(&mut deployment)?;
     let up = Up { wait: args.wait, ..Up::of(deployment) };
     context.ask(&args.to, Request::Up(Box::new(up)), Missing::IsStarted)
 }

@@ -160,6 +160,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     }
     context.leave_out_containers(&mut ready)?;
     ready.begins(context);
+    context.provide(&mut ready, &args.services, args.no_deps)?;
     let up = request(&args, &ready, context);
     if up.attached {
         return follow::up(args, up, &ready, context);

@@ -68,6 +68,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         context.check_host(&ready, &args.services, false)?;
         context.leave_out_containers(&mut ready)?;
         ready.begins(context);
+        context.provide(&mut ready, &args.services, false)?;
         let mut deployment = ready.deployment.clone();
         build_what_is_watched(&mut deployment);
         let up = Up { services: args.services.clone(), beside: true, ..Up::of(deployment) };
@@ -135,7 +136,7 @@ fn put(args: &Args, env: &EnvId, sender: &Sender<Happening>, context: &Context) 
 
 /// Refuses what nothing would ever come of.
 fn watchable(deployment: &Deployment, services: &[ServiceName]) -> Result<(), CliError> {
-    let selected = supervisor::select(deployment, services, true);
+    let selected = supervisor::select(&deployment.stack, services, true);
     let has_rules = |name: &ServiceName| deployment.service(name).is_some_and(|it| !it.common.develop.watch.is_empty());
     if selected.iter().any(has_rules) {
         return Ok(());

@@ -143,7 +143,7 @@ pub const CODES: &[Code] = &[
     code(
         "cannot-start",
         "The files are as they should be, but no engine can start this: what is asked for exists only on Windows or in a cluster, or \
-         it needs a program that is not run. `config` shows the stack all the same.",
+         it needs a model runner, which is not spoken to. `config` shows the stack all the same.",
         &[("compose.yaml", "services:\n  web:\n    image: nginx\n    secrets: [key]\nsecrets:\n  key: {external: true}\n")],
     ),
     code(
@@ -367,7 +367,8 @@ pub const CODES: &[Code] = &[
     code(
         "unfit-host",
         "A process asks for something that this host, or this user, does not have: a user or group that does not exist or that only root \
-         may become, a limit above what this user may raise. It is told when something is to be started, since another host may have it.",
+         may become, a limit above what this user may raise; or a service is looked after by a `provider` whose program is not there. It is \
+         told when something is to be started, since another host may have it.",
         &[],
     ),
     code(

@@ -25,11 +25,6 @@ pub(super) fn container(name: &str, entry: &Entry, root: &Node, found: &mut Foun
     };
     let service = &entry.node;
     let span_of = |key: &str| service.as_mapping().and_then(|all| all.entry(key)).map_or(entry.key_span, |entry| entry.key_span);
-    if let Some(provider) = service.get("provider") {
-        let program = provider.get("type").and_then(Node::as_text).unwrap_or_default();
-        let why = format!("`{name}` is looked after by the program `{program}`, and this version runs no `provider`");
-        cannot(span_of("provider"), why, "remove it, or use Docker Compose for this service");
-    }
     if let Some(models) = service.get("models").and_then(Node::as_mapping).filter(|models| !models.is_empty()) {
         let keys: Vec<&str> = models.iter().map(|(key, _)| key).collect();
         let why = format!("`{name}` uses `{}`, and this version talks to no Docker Model Runner", keys.join("`, `"));
@@ -70,7 +65,7 @@ mod tests {
 
     #[test]
     fn what_no_engine_can_start_is_told_with_its_place() {
-        let cases: [(&str, &[&str], usize); 10] = [
+        let cases: [(&str, &[&str], usize); 9] = [
             ("scale: 10001", &["10001 replicas", "10000"], 4),
             ("deploy: {replicas: 10000000}", &["10000000 replicas"], 4),
             ("healthcheck: {test: [CMD, x], start_interval: 1s}", &["`start_interval`", "`start_period`"], 4),
@@ -79,7 +74,6 @@ mod tests {
             ("secrets: [kept]", &["`kept`", "cluster"], 4),
             ("configs: [told]", &[], 0),
             ("read_only: true\n    configs: [told]", &["`told`", "`read_only`"], 5),
-            ("provider: {type: cloud}", &["`cloud`", "`provider`"], 4),
             ("models: [llm]", &["`llm`", "Model Runner"], 4),
         ];
         for (attribute, expected, line) in cases {

@@ -9,6 +9,7 @@ use super::device::{Device, DeviceRequest};
 use super::hook::PreStart;
 use super::mount::Mount;
 use super::network::Attachment;
+use super::provider::Provider;
 use super::restart::RestartPolicy;
 
 /// A container's own attributes.
@@ -136,4 +137,7 @@ pub struct Container {
     pub restart: Option<RestartPolicy>,
     /// Commands in containers of their own before each start.
     pub pre_start: Vec<PreStart>,
+    /// Who looks after it instead of the engine: there is no container then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<Provider>,
 }

@@ -18,6 +18,7 @@ pub mod owned;
 pub mod pattern;
 pub mod port;
 pub mod process;
+pub mod provider;
 pub mod requires;
 pub mod restart;
 pub mod schedule;

@@ -12,6 +12,7 @@ use super::health::HealthCheck;
 use super::hook::Hook;
 use super::port::Port;
 use super::process::{Process, fill_replica};
+use super::provider::Provider;
 use super::restart::RestartPolicy;
 use super::secret::FileGrant;
 use super::watch::WatchRule;
@@ -170,9 +171,19 @@ impl Service {
         if let Kind::Container(container) = &self.kind { Some(container) } else { None }
     }
 
-    /// How many replicas the files ask for.
+    /// The program that looks after it instead of the engine, if there is one.
+    pub fn provider(&self) -> Option<&Provider> {
+        self.container()?.provider.as_ref()
+    }
+
+    /// Whether it is run by the engine.
+    pub fn needs_engine(&self) -> bool {
+        !self.is_process() && self.provider().is_none()
+    }
+
+    /// How many replicas the files ask for; what a provider looks after has none.
     pub fn replicas(&self) -> u32 {
-        self.common.scale.unwrap_or(1)
+        if self.provider().is_some() { 0 } else { self.common.scale.unwrap_or(1) }
     }
 
     /// How long it may take to end.

@@ -120,7 +120,8 @@ pub enum Action {
         /// Anonymous volumes of the container that this one replaces: path inside → volume.
         inherited: IndexMap<String, String>,
     },
-    /// Makes the container that is to take the place of another beside that one, with its anonymous volumes. Answer: `Created`.
+    /// Makes the container that is to take the place of another beside that one, with its anonymous volumes. Answer: `Created`;
+    /// `Done` where the one that is there is adopted, and nothing was left beside it.
     Succeed {
         /// What.
         spec: UnitSpec,
@@ -128,6 +129,8 @@ pub enum Action {
         predecessor: Option<String>,
         /// With new anonymous volumes instead.
         renew_volumes: bool,
+        /// The one that is there was made by somebody else, and stays if it is just as this one would be.
+        adopts: bool,
     },
     /// Gives a container its proper name, once the one that had it is gone. Answer: `Done`.
     TakeOver {

@@ -91,9 +91,10 @@ impl Deployment {
         own.unwrap_or_else(|| format!("{}-{}-{}", self.env, unit.service, unit.replica))
     }
 
-    /// The reference of a container service's image: `image`, else `<ENVID>-<service>` for what is built.
+    /// The reference of a container service's image: `image`, else `<ENVID>-<service>` for what is built. What a provider looks
+    /// after has none.
     pub fn image_of(&self, service: &ServiceName) -> Option<String> {
-        let container = self.service(service)?.container()?;
+        let container = self.service(service)?.container().filter(|container| container.provider.is_none())?;
         container.image.clone().or_else(|| container.build.as_ref().map(|_| format!("{}-{service}", self.env)))
     }
 }

@@ -16,6 +16,7 @@ use super::unit::{Cause, Have, Step, Stopping, Unit};
 use super::wishes::{Aim, Lease, Wish};
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::service::Service;
+use crate::model::stack::Stack;
 use crate::plan::action::{Action, Fault, FaultKind, Outcome, Prune, ResourceId, Ticket};
 use crate::plan::desired::{Deployment, UnitSpec};
 use crate::plan::diff;
@@ -27,7 +28,9 @@ impl Supervisor {
         self.asked_anything = true;
         self.persist = true;
         // What a snapshot says of containers may be long past; nothing is said or decided before somebody has looked.
-        let unseen = self.seen < self.look_first && self.engine_away.is_none() && self.touches_engine();
+        let looks_itself = matches!(&request, Request::Down(down) if down.services.is_empty());
+        let unseen = self.is_unknown() && !looks_itself
+            || self.seen < self.look_first && self.engine_away.is_none() && self.touches_engine();
         // An `up` asks for a look of its own, and decides nothing about containers before it.
         if unseen && !matches!(request, Request::Up(_) | Request::Deployment | Request::Follow | Request::Detach) {
             self.look();
@@ -68,9 +71,14 @@ impl Supervisor {
         }
     }
 
+    /// Whether nothing has ever been said of the environment here, and nobody has looked yet: Compose may have made all of it.
+    fn is_unknown(&self) -> bool {
+        self.deployment.is_none() && self.units.is_empty() && self.seen == 0 && self.engine_away.is_none()
+    }
+
     /// Carries on with what waited for the first look, once that has been had or cannot be.
     pub(super) fn unpark(&mut self) {
-        if self.seen >= self.look_first || self.engine_away.is_some() {
+        if (self.seen >= self.look_first || self.engine_away.is_some()) && !self.is_unknown() {
             for (id, request) in std::mem::take(&mut self.parked) {
                 self.requested(id, request);
             }
@@ -97,7 +105,7 @@ impl Supervisor {
                 return self.reply(id, Reply::Refused { reason: format!("no service `{name}` in this stack") });
             }
         }
-        let selected = select(&deployment, &up.services, up.no_deps);
+        let selected = select(&deployment.stack, &up.services, up.no_deps);
         let before = self.deployment.replace(deployment.clone());
         (self.going_down, self.takes_volumes) = (false, false);
         (self.owned, self.rmi) = (Owned::Left, Images::Left);
@@ -118,7 +126,9 @@ impl Supervisor {
                 (false, false) => drop(self.watched.remove(name)),
             }
             let usual = if stays { u32::try_from(present).unwrap_or(u32::MAX) } else { service.replicas() };
-            let replicas = up.scale.get(name).copied().unwrap_or(usual);
+            // What a provider looks after cannot be scaled.
+            let scaled = up.scale.get(name).copied().filter(|_| service.provider().is_none());
+            let replicas = scaled.unwrap_or(usual);
             self.need(&deployment, service, name, Some(&up).filter(|_| named));
             let first = UnitId::new(name.clone(), 1);
             // One definition, however many replicas: its hash is no small matter.
@@ -185,7 +195,8 @@ impl Supervisor {
         unit.renew_volumes = up.renew_anon_volumes && named;
         unit.takes_volumes = false;
         unit.no_deps = up.no_deps;
-        unit.recreate |= recreate && unit.have != Have::Absent;
+        // Of a container that nobody has looked for yet it holds as well, should there be one.
+        unit.recreate |= recreate && (unit.have != Have::Absent || unit.kind == UnitKind::Container);
         let exists = unit.have != Have::Absent;
         unit.spec = spec;
         unit.forgive();
@@ -210,7 +221,8 @@ impl Supervisor {
         let service = id.service.clone();
         if changed && let Some(old) = before.and_then(|before| before.service(&id.service)) {
             let reason = diff::reasons(old, deployment.service(&id.service).expect("selected")).join(", ");
-            let reason = if reason.is_empty() { "a file it is given changed".to_owned() } else { reason };
+            let given = if self.units[id].kind == UnitKind::Container { "file, network or volume" } else { "file" };
+            let reason = if reason.is_empty() { format!("a {given} it is given changed") } else { reason };
             self.tell(Notice::Because { resource: ResourceId::Unit(id.clone()), what: "recreate".to_owned(), reason });
         }
         if changed || recreate {
@@ -220,7 +232,7 @@ impl Supervisor {
 
     /// Networks, volumes and the image that a container service needs; `up` for what a request says of images.
     fn need(&mut self, deployment: &Arc<Deployment>, service: &Service, name: &ServiceName, up: Option<&Up>) {
-        let Some(container) = service.container() else { return };
+        let Some(container) = service.container().filter(|container| container.provider.is_none()) else { return };
         for key in container.networks.keys() {
             self.need_network(deployment, key);
         }
@@ -330,10 +342,16 @@ impl Supervisor {
     /// What the services named depend on and was stopped, as in Compose: without it they could not start.
     fn stopped_dependencies(&self, services: &[ServiceName]) -> Vec<UnitId> {
         let Some(deployment) = self.deployment.as_ref().filter(|_| !services.is_empty()) else { return Vec::new() };
-        let needed = select(deployment, services, false);
+        let needed = select(&deployment.stack, services, false);
         let stopped = self.units.values().filter(|unit| {
             let is_dependency = needed.contains(&unit.id.service) && !services.contains(&unit.id.service);
-            is_dependency && !unit.ghost && matches!(unit.goal, Goal::Stopped | Goal::Created) && !unit.is_done()
+            // What an earlier supervisor has stopped is left as it is until somebody asks, and this asks.
+            let is_stopped = match unit.goal {
+                Goal::Stopped | Goal::Created => true,
+                Goal::Left => !unit.is_alive(),
+                Goal::Up | Goal::Gone => false,
+            };
+            is_dependency && !unit.ghost && is_stopped && !unit.is_done()
         });
         stopped.map(|unit| unit.id.clone()).collect()
     }
@@ -527,7 +545,8 @@ impl Supervisor {
 
     // ── small things ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// The units of the services named, or all that are no ghosts; refuses a name that there is not.
+    /// The units of the services named, or all that are no ghosts; refuses a name that there is not. Where nothing has ever been
+    /// said of the environment, what is there is all that it consists of.
     pub(super) fn chosen(&mut self, id: RequestId, services: &[ServiceName]) -> Option<Vec<UnitId>> {
         for name in services {
             let known = self.units.keys().any(|unit| unit.service == *name)
@@ -537,10 +556,12 @@ impl Supervisor {
                 return None;
             }
         }
+        let unknown = self.deployment.is_none();
         let all = self
             .units
             .values()
-            .filter(|unit| if services.is_empty() { !unit.ghost } else { services.contains(&unit.id.service) });
+            .filter(|unit| !(unknown && unit.one_off))
+            .filter(|unit| if services.is_empty() { !unit.ghost || unknown } else { services.contains(&unit.id.service) });
         Some(all.map(|unit| unit.id.clone()).collect())
     }
 
@@ -602,8 +623,8 @@ impl Supervisor {
 }
 
 /// The services named and what they need, in the order of the stack; all when none is named.
-pub fn select(deployment: &Deployment, named: &[ServiceName], no_deps: bool) -> Vec<ServiceName> {
-    let services = &deployment.stack.services;
+pub fn select(stack: &Stack, named: &[ServiceName], no_deps: bool) -> Vec<ServiceName> {
+    let services = &stack.services;
     if named.is_empty() {
         return services.keys().cloned().collect();
     }

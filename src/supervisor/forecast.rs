@@ -388,6 +388,7 @@ impl<'a> GoodWorld<'a> {
                 if process.check.is_some() { "if its check fails".to_owned() } else { "unless it is up to date".to_owned() }
             }
             Action::Create { .. } => "not found".to_owned(),
+            Action::Succeed { adopts: true, .. } => "made by another program; it stays if it is the same".to_owned(),
             Action::Succeed { .. } => "its definition changed".to_owned(),
             Action::Discard { .. } => "left over".to_owned(),
             Action::Start { .. } => "wanted up".to_owned(),

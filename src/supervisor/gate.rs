@@ -177,6 +177,10 @@ impl Supervisor {
         let Some(service) = self.deployment.as_ref().and_then(|deployment| deployment.stack.services.get(name)) else {
             return Gate::Blocked(name.clone(), "it is not part of this run".to_owned());
         };
+        if service.provider().is_some() {
+            // Whoever asked has had it brought up first.
+            return Gate::Open;
+        }
         if service.container().is_some() && self.seen < self.look_first && self.engine_away.is_none() {
             // What an earlier supervisor knew of a container is no ground to start on.
             return Gate::Waiting(format!("{name}, which the engine is asked about"));

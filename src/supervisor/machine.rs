@@ -355,7 +355,9 @@ impl Supervisor {
                 Action::Create { spec: spec.clone(), inherited }
             }
             Step::Table(next::Step::Succeed) => {
-                Action::Succeed { spec: spec.clone(), predecessor: unit.container.clone(), renew_volumes: unit.renew_volumes }
+                let adopts = unit.made.is_none() && !unit.recreate && !unit.renew_volumes;
+                let (predecessor, renew_volumes) = (unit.container.clone(), unit.renew_volumes);
+                Action::Succeed { spec: spec.clone(), predecessor, renew_volumes, adopts }
             }
             Step::Table(next::Step::TakeOver) => {
                 let Some(successor) = &unit.successor else { return };

@@ -241,6 +241,11 @@ impl Supervisor {
                         image: unit.image.clone(),
                     });
                 }
+                (Step::Table(next::Step::Succeed), Outcome::Done) => {
+                    // Somebody else's container is just as it is wanted.
+                    unit.made = Some(busy.spec.hash.clone());
+                    unit.made_spec = Some(busy.spec);
+                }
                 (Step::Table(next::Step::TakeOver), _) => unit.take_over(),
                 (Step::Table(next::Step::Discard), _) => unit.successor = None,
                 (Step::Table(next::Step::Start), Outcome::Started { pid, birth }) => {

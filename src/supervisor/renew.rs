@@ -23,14 +23,16 @@ impl Supervisor {
     pub(super) fn need_network(&mut self, deployment: &Arc<Deployment>, key: &str) {
         let network = deployment.stack.networks.get(key);
         let external = network.is_some_and(|network| network.external);
-        let hash = network.map(ConfigHash::of_network);
-        self.need_resource(Kind::Network, key, deployment.network_name(key), external, hash);
+        let name = deployment.network_name(key);
+        let hash = network.map(|network| ConfigHash::of_network(&name, network));
+        self.need_resource(Kind::Network, key, name, external, hash);
     }
 
     pub(super) fn need_volume(&mut self, deployment: &Arc<Deployment>, key: &str, may_lose: bool) {
         let Some(volume) = deployment.stack.volumes.get(key) else { return };
-        let hash = Some(ConfigHash::of_volume(volume));
-        self.need_resource(Kind::Volume, key, deployment.volume_name(key), volume.external, hash);
+        let name = deployment.volume_name(key);
+        let hash = Some(ConfigHash::of_volume(&name, volume));
+        self.need_resource(Kind::Volume, key, name, volume.external, hash);
         if let Some(resource) = self.volumes.get_mut(key) {
             resource.may_lose = may_lose;
         }

@@ -34,7 +34,7 @@ impl Supervisor {
 
     /// Of what no deployment tells there may be any.
     fn may_have_containers(&self) -> bool {
-        let has_some = |deployment: &Arc<Deployment>| deployment.stack.services.values().any(|service| !service.is_process());
+        let has_some = |deployment: &Arc<Deployment>| deployment.stack.services.values().any(Service::needs_engine);
         self.touches_engine() || self.deployment.as_ref().is_none_or(has_some)
     }
 
@@ -103,8 +103,9 @@ impl Supervisor {
         let mut found = BTreeSet::new();
         let (waiting, in_place): (Vec<_>, Vec<_>) = actual.containers.iter().partition(|it| self.is_successor(it));
         self.successors_seen(number, &waiting);
+        let there: BTreeSet<&str> = actual.containers.iter().map(|container| container.id.as_str()).collect();
         for container in in_place {
-            let Some(id) = self.unit_of(number, container) else { continue };
+            let Some(id) = self.unit_of(number, container, &there) else { continue };
             if found.insert(id.clone()) {
                 self.container_seen(number, &id, container);
                 // `up` starts containers that have ended; which these are, its first look tells.
@@ -172,8 +173,9 @@ impl Supervisor {
     }
 
     /// The unit that a container belongs to; one that no unit can have is known by its own name. None for what is gone since the
-    /// look was asked for, and its unit with it.
-    fn unit_of(&mut self, number: u64, container: &SeenContainer) -> Option<UnitId> {
+    /// look was asked for, and its unit with it. `there` are all containers: one that somebody else has put in the place of ours
+    /// is the unit's by now.
+    fn unit_of(&mut self, number: u64, container: &SeenContainer, there: &BTreeSet<&str>) -> Option<UnitId> {
         let by_name: Option<UnitId> = container.name.trim_start_matches('/').parse().ok().map(|name| UnitId::new(name, 1));
         let by_label = container.unit.clone().filter(|_| !container.one_off);
         if [&by_label, &by_name].into_iter().flatten().any(|id| self.is_forgotten(number, id)) {
@@ -187,7 +189,8 @@ impl Supervisor {
             }
             let taken = self.units.get(&id).is_some_and(|unit| {
                 unit.kind != UnitKind::Container
-                    || (unit.container.as_ref().is_some_and(|own| *own != container.id) && unit.have != Have::Absent)
+                    || (unit.container.as_ref().is_some_and(|own| *own != container.id && there.contains(own.as_str()))
+                        && unit.have != Have::Absent)
             });
             if !taken && self.units.contains_key(&id) {
                 return Some(id);
@@ -233,16 +236,18 @@ impl Supervisor {
             return;
         }
         let known_life = unit.birth.clone();
+        // One that was adopted stays what it was found to be.
+        let adopted = unit.made.take().filter(|_| unit.container.as_ref() == Some(&container.id));
         unit.container = Some(container.id.clone());
         unit.networks.clone_from(&container.networks);
         unit.volumes.clone_from(&container.volumes);
         unit.shares.clone_from(&container.shares);
         unit.made_image = Some(container.image.clone());
-        // A hash that is not ours cannot be compared: such a container counts as different.
+        // A hash that is not ours cannot be compared: such a container counts as different until it is adopted.
         unit.made = match (unit.ghost, container.by_us) {
             (true, _) => Some(unit.spec.hash.clone()),
             (false, true) => container.hash.clone(),
-            (false, false) => None,
+            (false, false) => adopted,
         };
         let same_life = |birth: &str| known_life.as_deref() == Some(birth);
         match &container.state {

@@ -18,8 +18,9 @@ use nix::sys::socket::sockopt::PeerCredentials;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::provider::Provided;
 use super::{clock, disk, owner, removal, values};
-use crate::base::name::EnvId;
+use crate::base::name::{EnvId, ServiceName};
 use crate::model::value::Generated;
 use crate::plan::desired::{Deployment, Places};
 use crate::plan::ports::Numbers;
@@ -301,6 +302,23 @@ impl EnvDir {
         let mut ports = self.ports()?;
         ports.extend(self.given_ports()?);
         Ok(ports)
+    }
+
+    /// The services that providers look after, in the order in which they were brought up; until they are taken away.
+    pub fn provided(&self) -> Result<IndexMap<ServiceName, Provided>, StateError> {
+        Ok(self.read("providers.json")?.unwrap_or_default())
+    }
+
+    /// Records them. To be called under [`StateDir::host_lock`].
+    pub fn set_provided(&self, provided: &IndexMap<ServiceName, Provided>) -> Result<(), StateError> {
+        let path = self.path.join("providers.json");
+        if !provided.is_empty() {
+            return self.write("providers.json", provided);
+        }
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StateError::at("remove", &path)(error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Scratch directories that a `purge` has begun to remove, and that no other record has any longer.

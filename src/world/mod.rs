@@ -16,6 +16,7 @@ pub mod native;
 pub mod owned_paths;
 pub mod owner;
 pub mod probe;
+pub mod provider;
 pub mod proxy;
 pub mod removal;
 pub mod schedule;

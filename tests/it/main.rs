@@ -5,6 +5,8 @@
 mod attach;
 mod cli;
 mod commands;
+mod compose_made;
+mod compose_scenarios;
 mod container_commands;
 mod converge;
 mod docker;
@@ -15,6 +17,8 @@ mod first_steps;
 mod fuzz;
 mod loading;
 mod process;
+mod provided;
+mod registry;
 mod rehearsals;
 mod scenarios;
 mod schedule;

@@ -577,8 +577,9 @@ impl World {
         match action {
             Action::CreateNetwork { key, deployment } => {
                 self.births += 1;
-                let made = (ConfigHash::of_network(&deployment.stack.networks[key]), format!("n{}", self.births));
-                self.networks.entry(deployment.network_name(key)).or_insert(made);
+                let name = deployment.network_name(key);
+                let made = (ConfigHash::of_network(&name, &deployment.stack.networks[key]), format!("n{}", self.births));
+                self.networks.entry(name).or_insert(made);
                 Outcome::Done
             }
             Action::RemoveNetwork { name } => {
@@ -671,7 +672,7 @@ impl World {
             self.machine.units.values().any(|unit| unit.given_up) || self.machine.networks.values().any(|it| it.failed.is_some());
         let used = self.machine.units.values().any(|unit| unit.kind == UnitKind::Container && unit.goal == Goal::Up);
         if let (Some((hash, _)), true, false) = (self.networks.get("sim_default"), used, failed) {
-            let wanted = ConfigHash::of_network(&self.deployment.stack.networks["default"]);
+            let wanted = ConfigHash::of_network("sim_default", &self.deployment.stack.networks["default"]);
             assert_eq!(*hash, wanted, "the network is of an old definition");
         }
         let blocked = self.machine.blocked();

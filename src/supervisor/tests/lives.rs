@@ -139,6 +139,23 @@ fn a_container_between_two_lives_is_stopped_before_it_is_removed() {
 }
 
 #[test]
+fn start_brings_up_what_it_depends_on_under_the_next_supervisor_too() {
+    let edge = json!({"depends_on": {"a": {"condition": "service_started", "restart": false, "required": true}}});
+    let deployment = deployment(json!({"a": container(json!({})), "b": container(edge)}));
+    let ended = |name: &str| seen(&deployment, name, SeenState::Exited { exit: Exit::Code(143), birth: "1".to_owned() });
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    bench.look(&[running(&deployment, "a:1"), running(&deployment, "b:1")]);
+    let mut bench = Bench { machine: Supervisor::recover(bench.machine.snapshot(), Processes::Gone, 1).unwrap(), ..Bench::new() };
+    let select = Select { services: vec!["b".parse().unwrap()], ..Select::default() };
+    bench.ask(1, Request::Start(select));
+    for _ in 0..2 {
+        bench.look(&["a:1", "b:1"].map(ended));
+    }
+    assert_eq!(bench.verbs(), ["start a:1"]);
+}
+
+#[test]
 fn a_container_that_is_no_unit_is_stopped_by_its_id() {
     let deployment = deployment(json!({"a": container(json!({}))}));
     let one_off = SeenContainer { one_off: true, name: "test-a-run-1".to_owned(), ..running(&deployment, "a:1") };

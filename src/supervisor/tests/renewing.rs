@@ -20,8 +20,8 @@ fn stack(option: &str, driver: &str) -> Deployment {
 fn all_of(deployment: &Deployment, id: &str) -> Actual {
     let ours =
         |key: &str, hash| SeenResource { key: Some(key.to_owned()), hash: Some(hash), ours: true, ..SeenResource::default() };
-    let network = ours("front", ConfigHash::of_network(&deployment.stack.networks["front"]));
-    let volume = ours("data", ConfigHash::of_volume(&deployment.stack.volumes["data"]));
+    let network = ours("front", ConfigHash::of_network("test_front", &deployment.stack.networks["front"]));
+    let volume = ours("data", ConfigHash::of_volume("test_data", &deployment.stack.volumes["data"]));
     let container = SeenContainer {
         networks: [("test_front".to_owned(), id.to_owned())].into(),
         volumes: ["test_data".to_owned()].into(),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::plan::action::Fault;
+use crate::supervisor::request::Recreate;
 
 /// `a`, in this version.
 fn version(number: u32) -> Deployment {
@@ -114,6 +115,55 @@ fn a_container_that_is_known_and_has_not_got_its_name_yet_gets_it() {
     bench.up(&new, |_| ());
     bench.look(&[SeenContainer { id: "id of a:1".to_owned(), ..beside(&new) }]);
     assert_eq!(story(&bench), ["rename id of a:1 to test-a-1"]);
+}
+
+#[test]
+fn what_compose_made_is_adopted_where_it_is_as_it_would_be_made_here() {
+    let wanted = version(1);
+    let foreign = SeenContainer { by_us: false, ..running(&wanted) };
+    let mut bench = Bench::new();
+    bench.up(&wanted, |_| ());
+    bench.look(std::slice::from_ref(&foreign));
+    let (ticket, action) = bench.take_act(|_| true);
+    assert!(matches!(action, Action::Succeed { adopts: true, .. }), "{action:?}");
+    bench.answer(ticket, Outcome::Done);
+    bench.look(std::slice::from_ref(&foreign));
+    assert_eq!(story(&bench), Vec::<String>::new());
+    assert!(matches!(bench.replies()[..], [Reply::Done { .. }]), "{:?}", bench.replies());
+    // The next supervisor knows it too, and a change is one as always.
+    let mut bench = Bench { machine: Supervisor::recover(bench.machine.snapshot(), Processes::Gone, 1).unwrap(), ..Bench::new() };
+    bench.up(&wanted, |_| ());
+    bench.look(std::slice::from_ref(&foreign));
+    assert_eq!(story(&bench), Vec::<String>::new());
+    bench.up(&version(2), |_| ());
+    bench.look(std::slice::from_ref(&foreign));
+    let (_, action) = bench.take_act(|_| true);
+    assert!(matches!(action, Action::Succeed { adopts: false, .. }), "{action:?}");
+}
+
+#[test]
+fn nothing_is_adopted_that_is_to_be_made_anew_in_any_case() {
+    let wanted = version(1);
+    let changes: [fn(&mut Up); 2] = [|up| up.recreate = Recreate::Always, |up| up.renew_anon_volumes = true];
+    for change in changes {
+        let mut bench = Bench::new();
+        bench.up(&wanted, change);
+        bench.look(&[SeenContainer { by_us: false, ..running(&wanted) }]);
+        let (_, action) = bench.take_act(|_| true);
+        assert!(matches!(action, Action::Succeed { adopts: false, .. }), "{action:?}");
+    }
+}
+
+#[test]
+fn a_container_that_compose_has_put_in_the_place_of_ours_is_the_units() {
+    let wanted = version(1);
+    let mut bench = Bench::new();
+    bench.up(&wanted, |_| ());
+    bench.look(&[running(&wanted)]);
+    let mut bench = Bench { machine: Supervisor::recover(bench.machine.snapshot(), Processes::Gone, 1).unwrap(), ..Bench::new() };
+    bench.up(&wanted, |_| ());
+    bench.look(&[SeenContainer { id: "id of Compose's".to_owned(), by_us: false, ..running(&wanted) }]);
+    assert_eq!(story(&bench), ["succeed id of Compose's"]);
 }
 
 #[test]

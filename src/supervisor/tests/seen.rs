@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::plan::action::Prune;
+use crate::supervisor::request::{Recreate, Stop};
 
 fn running(deployment: &Deployment, name: &str) -> SeenContainer {
     seen(deployment, name, SeenState::Running { birth: format!("birth of {name}") })
@@ -100,6 +101,37 @@ fn a_life_is_as_old_as_the_engine_says() {
     bench.tell(Event::EngineStirred);
     bench.look(&[aged(SeenState::Exited { exit, birth: "1".to_owned() }, Duration::from_secs(5))]);
     assert_eq!(age(&bench), Some(Duration::from_secs(5)));
+}
+
+#[test]
+fn where_nothing_was_ever_said_what_the_engine_has_is_shown_and_can_be_stopped() {
+    let theirs = SeenContainer { by_us: false, ..running(&two(), "a:1") };
+    let one_off = SeenContainer { one_off: true, name: "test-a-run-1".to_owned(), id: "other".to_owned(), ..theirs.clone() };
+    let mut bench = Bench::new();
+    bench.ask(1, Request::Status);
+    assert_eq!(bench.replies(), []);
+    bench.look(std::slice::from_ref(&theirs));
+    let replies = bench.replies();
+    let [Reply::Status(status)] = &replies[..] else { panic!("{replies:?}") };
+    assert_eq!(status.units.iter().map(|unit| unit.unit.to_string()).collect::<Vec<_>>(), ["a:1"]);
+
+    let mut bench = Bench::new();
+    bench.ask(1, Request::Stop(Stop::default()));
+    // The look that it waited for, and the one that a stop asks for itself.
+    for _ in 0..2 {
+        bench.look(&[theirs.clone(), one_off.clone()]);
+    }
+    assert_eq!(verbs(&bench), ["stop a:1"]);
+}
+
+#[test]
+fn a_container_that_nobody_has_looked_for_yet_is_made_anew_where_that_is_asked_for() {
+    let all = two();
+    let mut bench = Bench::new();
+    bench.up(&all, |up| up.recreate = Recreate::Always);
+    bench.look(&[running(&all, "a:1")]);
+    let verbs: Vec<&str> = bench.acts().map(|(_, action)| action.verb()).collect();
+    assert!(bench.acts().any(|(_, action)| matches!(action, Action::Succeed { .. })), "{verbs:?}");
 }
 
 #[test]

@@ -93,9 +93,8 @@ pub(super) fn create_request(spec: &UnitSpec, around: &Surroundings) -> Result<C
         return Err(Fault::permanent(format!("{need} or newer")));
     }
     let name = around.one_off.as_ref().map_or_else(|| deployment.container_name(&spec.unit), |one_off| one_off.name.clone());
-    let mut mounts = Mounts::of(deployment, container, &around.inherited, around.version)?;
     let (granted, mut files) = mounts::granted_files(deployment, common, container.read_only)?;
-    mounts.detailed.extend(granted);
+    let mut mounts = Mounts::of(deployment, container, granted, &around.inherited, around.version)?;
     let mut environment = environment(&common.environment);
     if container.use_api_socket {
         api_socket(container, around, &mut mounts, &mut environment, &mut files);

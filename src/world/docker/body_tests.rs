@@ -373,6 +373,25 @@ fn security_paths_are_two_empty_lists() {
 }
 
 #[test]
+fn one_thing_is_mounted_at_each_path_and_volumes_go_before_secrets_and_these_before_configs() {
+    let object = json!({"file": "/h"});
+    let spec = spec(json!({
+        "services": {"app": {
+            "common": {"secrets": [{"source": "one", "target": "/both"}],
+                       "configs": [{"source": "one", "target": "/mine"}, {"source": "two", "target": "/both"},
+                                   {"source": "two", "target": "/kept"}]},
+            "kind": {"container": {"image": "img", "tmpfs": ["/fast:size=1m"],
+                                   "volumes": [{"type": "bind", "source": "/b", "target": "/mine"}]}}}},
+        "secrets": {"one": object}, "configs": {"one": object, "two": object}}));
+    let anonymous = ["/mine", "/kept", "/fast", "/free"].map(|path| (path.to_owned(), format!("of{}", path.replace('/', "-"))));
+    let around = Surroundings { inherited: anonymous.into_iter().collect(), ..surroundings(41) };
+    let body = body(&spec, &around);
+    assert_eq!(body["HostConfig"]["Binds"], json!(["/b:/mine:rw", "of-free:/free:rw"]));
+    let targets: Vec<&Value> = body["HostConfig"]["Mounts"].as_array().unwrap().iter().map(|mount| &mount["Target"]).collect();
+    assert_eq!(targets, ["/both", "/kept"]);
+}
+
+#[test]
 fn secrets_and_configs_are_mounts_or_files_to_be_written() {
     let files = |read_only| {
         spec(json!({

@@ -19,7 +19,7 @@ use super::labels::{self, OneOff};
 use super::logs::Life;
 use super::mounts;
 use super::observe::{list_containers, name_of, replaced_by, successor_name};
-use super::{Docker, error, registry, security, sharing};
+use super::{Docker, alike, error, registry, security, sharing};
 use crate::base::name::{EnvId, ServiceName, UnitId};
 use crate::model::container::Container;
 use crate::model::hook::Hook;
@@ -58,22 +58,33 @@ impl Docker {
         spec: &UnitSpec,
         predecessor: Option<&str>,
         renew_volumes: bool,
+        adopts: bool,
     ) -> Result<Outcome, Fault> {
         let link = self.link().await?;
         let _slot = self.slot().await;
         let gone = || Fault::temporary("the container that it is to replace is gone");
         let Some(predecessor) = known_or_found(&link, spec, predecessor).await? else { return Err(gone()) };
-        let inherited = match link.api.inspect_container(&predecessor, None).await {
-            Ok(container) if !renew_volumes => anonymous_volumes(&container),
-            Ok(_) => IndexMap::new(),
+        let present = match link.api.inspect_container(&predecessor, None).await {
+            Ok(container) => container,
             Err(error) if error::is_not_found(&error) => return Err(gone()),
             Err(error) => return Err(error.into()),
         };
+        let inherited = if renew_volumes { IndexMap::new() } else { anonymous_volumes(&present) };
         // Under its proper name it is known to others from the beginning; the name that the engine knows follows.
         let mut request = self.request(&link, spec, inherited, None).await?;
         request.name = successor_name(&predecessor, &request.name);
         let name = request.name.clone();
+        // What was written into files inside, no comparison shows.
+        let is_comparable = adopts && request.files.is_empty();
         match make(&link, request).await {
+            Ok(container) if is_comparable => {
+                let made = link.api.inspect_container(&container, None).await?;
+                if !alike::are_alike(&present, &made) {
+                    return Ok(Outcome::Created { container });
+                }
+                discard(&link, &container).await?;
+                Ok(Outcome::Done)
+            }
             Ok(container) => Ok(Outcome::Created { container }),
             Err(MakeError::NameTaken(fault)) => match holder_of_name(&link, &name).await? {
                 Some(holder) if holder.is_fresh(spec) && !renew_volumes => Ok(Outcome::Created { container: holder.id }),

@@ -62,12 +62,13 @@ fn away(error: &Error) -> String {
 
 /// What a refusal means. The engine answers 500 for nearly everything that goes wrong at a start, so the text decides.
 fn refusal(status: u16, message: &str) -> Fault {
-    const PASSING: [&str; 15] = [
+    const PASSING: [&str; 16] = [
         "timeout",
         "timed out",
         "deadline exceeded",
         "connection reset",
         "connection refused",
+        "broken pipe",
         "no such host",
         "server misbehaving",
         "network is unreachable",
@@ -81,7 +82,9 @@ fn refusal(status: u16, message: &str) -> Fault {
     ];
     let message = plain(message);
     let lower = message.to_lowercase();
-    let passing = matches!(status, 429 | 502 | 503 | 504) || (status >= 500 && PASSING.iter().any(|text| lower.contains(text)));
+    // `Get "http://registry/v2/": EOF`: a registry hung up without an answer.
+    let passes = || PASSING.iter().any(|text| lower.contains(text)) || lower.ends_with(": eof");
+    let passing = matches!(status, 429 | 502 | 503 | 504) || (status >= 500 && passes());
     if passing { Fault::temporary(message) } else { Fault { kind: lasting(&lower), message } }
 }
 
@@ -152,6 +155,7 @@ mod tests {
                 FaultKind::Temporary,
                 "Get \"https://r/v2/\": net/http: TLS handshake timeout",
             ),
+            (500, "Get \"http://r/v2/\": EOF", FaultKind::Temporary, "Get \"http://r/v2/\": EOF"),
             (503, "", FaultKind::Temporary, ""),
         ] {
             let fault = Fault::from(Error::DockerResponseServerError { status_code: status, message: message.to_owned() });

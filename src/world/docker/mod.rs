@@ -17,6 +17,7 @@
 //! | `listing` `usage` `feed` | containers, what they use, and events, as commands show them |
 //! | `files` `copy` `push` | files in and out of a container, images out |
 
+mod alike;
 mod body;
 mod connect;
 mod container;
@@ -168,8 +169,8 @@ impl Docker {
             Action::RemoveImages { env, deployment, which } => self.remove_images(env, deployment.as_deref(), *which).await,
             Action::RemoveOwned { env, owned, volumes } => self.remove_owned(env, owned, *volumes).await,
             Action::Create { spec, inherited } => self.create(spec, inherited).await,
-            Action::Succeed { spec, predecessor, renew_volumes } => {
-                self.succeed(spec, predecessor.as_deref(), *renew_volumes).await
+            Action::Succeed { spec, predecessor, renew_volumes, adopts } => {
+                self.succeed(spec, predecessor.as_deref(), *renew_volumes, *adopts).await
             }
             Action::TakeOver { container, name, .. } => self.take_over(container, name).await,
             Action::Discard { container, volumes, .. } => self.discard_successor(container, *volumes).await,

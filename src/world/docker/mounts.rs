@@ -3,7 +3,7 @@
 //! The engine has two fields for mounts. `Binds` makes a missing host path and knows `SELinux` marks, `Mounts` knows everything
 //! else; each mount goes where what it asks for can be said.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use bollard::models::{
     Mount as EngineMount, MountBindOptions, MountBindOptionsPropagationEnum as Propagation, MountImageOptions, MountTmpfsOptions,
@@ -29,10 +29,15 @@ pub(super) struct Mounts {
 }
 
 impl Mounts {
-    /// The mounts of a container; `inherited` are anonymous volumes of the container that it replaces, path → volume.
+    /// The mounts of a container; `granted` are those of secrets and configs, `inherited` anonymous volumes of the container that
+    /// it replaces, path → volume.
+    ///
+    /// The engine takes one mount for each path. As in Compose the service's `volumes` go before a secret, and that before a
+    /// config; an inherited volume has its place where nothing else is mounted.
     pub(super) fn of(
         deployment: &Deployment,
         container: &Container,
+        granted: Vec<EngineMount>,
         inherited: &IndexMap<String, String>,
         version: ApiVersion,
     ) -> Result<Self, Fault> {
@@ -40,11 +45,14 @@ impl Mounts {
         for mount in &container.volumes {
             all.add(deployment, mount, inherited, version)?;
         }
-        for (path, volume) in inherited {
-            if !container.volumes.iter().any(|mount| &mount.target == path) {
-                all.binds.push(format!("{volume}:{path}:rw"));
-            }
+        let mut taken: BTreeSet<String> = container.volumes.iter().map(|mount| mount.target.clone()).collect();
+        let granted: Vec<EngineMount> =
+            granted.into_iter().filter(|mount| taken.insert(mount.target.clone().unwrap_or_default())).collect();
+        taken.extend(container.tmpfs.iter().map(|text| text.split_once(':').map_or(text.as_str(), |(path, _)| path).to_owned()));
+        for (path, volume) in inherited.iter().filter(|(path, _)| !taken.contains(*path)) {
+            all.binds.push(format!("{volume}:{path}:rw"));
         }
+        all.detailed.extend(granted);
         Ok(all)
     }
 

@@ -106,13 +106,14 @@ fn of_mount(mount: &Mount) -> Option<Need> {
 /// What a network needs.
 pub(super) fn of_network(network: &Network) -> Option<Need> {
     let is_ours = !network.external;
-    (is_ours && network.enable_ipv4.is_some()).then(|| Need::new("enable_ipv4", IPV4_OFF))
+    // That there are addresses of version 4 is so everywhere.
+    (is_ours && network.enable_ipv4 == Some(false)).then(|| Need::new("enable_ipv4", IPV4_OFF))
 }
 
 /// All that these services ask of an engine that is too old for it, one sentence each.
 pub(super) fn unmet(deployment: &Deployment, services: &[ServiceName], version: ApiVersion, release: &str) -> Vec<String> {
     let containers = services.iter().filter_map(|name| {
-        let service = deployment.service(name)?;
+        let service = deployment.service(name).filter(|service| service.needs_engine())?;
         Some((name, &service.common, service.container()?))
     });
     let mut all = Vec::new();

@@ -23,7 +23,8 @@ impl Docker {
     pub(super) async fn create_network(&self, key: &str, deployment: &Deployment) -> Result<Outcome, Fault> {
         let link = self.link().await?;
         let definition = deployment.stack.networks.get(key).cloned().unwrap_or_default();
-        let request = create_request(key, deployment, &definition, &ConfigHash::of_network(&definition), link.version)?;
+        let hash = ConfigHash::of_network(&deployment.network_name(key), &definition);
+        let request = create_request(key, deployment, &definition, &hash, link.version)?;
         let name = request.name.clone();
         // An engine before 25 makes a second network of the same name, whose containers do not see those of the first.
         if let Some(holder) = holder(&link, &name).await? {
@@ -263,6 +264,6 @@ mod tests {
     fn an_engine_that_cannot_turn_ipv4_off_is_not_asked_to() {
         let fault = request(json!({"enable_ipv4": false}), 47).unwrap_err();
         assert_eq!(fault.message, "`enable_ipv4` needs Docker Engine 28 (API 1.48) or newer");
-        assert!(request(json!({}), 41).is_ok());
+        assert!(request(json!({}), 41).is_ok() && request(json!({"enable_ipv4": true}), 41).is_ok());
     }
 }

@@ -19,9 +19,10 @@ impl Docker {
     pub(super) async fn create_volume(&self, key: &str, deployment: &Deployment) -> Result<Outcome, Fault> {
         let link = self.link().await?;
         let definition = deployment.stack.volumes.get(key).cloned().unwrap_or_default();
-        let hash = ConfigHash::of_volume(&definition);
+        let name = deployment.volume_name(key);
+        let hash = ConfigHash::of_volume(&name, &definition);
         let request = VolumeCreateRequest {
-            name: Some(deployment.volume_name(key)),
+            name: Some(name),
             driver: definition.driver,
             driver_opts: Some(definition.driver_opts.into_iter().collect()),
             labels: Some(labels::of_resource(definition.labels, &deployment.env, labels::VOLUME, key, &hash)),

@@ -1,0 +1,246 @@
+//! Services that a program looks after instead of an engine (`provider`): brought up before anything else is asked for, since what
+//! they give is part of the definition of those who depend on them; stopped and taken away after these.
+//!
+//! What has been brought up is written down first, so that `down` takes it away whatever the files say by then.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc;
+use std::thread;
+
+use indexmap::IndexMap;
+
+use super::CliError;
+use super::context::{Context, Ready};
+use crate::base::diagnostic::Diagnostic;
+use crate::base::name::{EnvId, ServiceName};
+use crate::load::Loaded;
+use crate::model::provider::Given;
+use crate::model::stack::Stack;
+use crate::plan::action::Fault;
+use crate::plan::desired::Deployment;
+use crate::supervisor;
+use crate::supervisor::notice::{Level, Notice};
+use crate::view::progress::Progress;
+use crate::world::envdir::EnvDir;
+use crate::world::provider::{self, Provided, Wanted};
+use crate::yaml::emit;
+use crate::yaml::node::Node;
+
+/// The programs that are not there, at their places in the files, among those that look after these services.
+pub(super) fn check(loaded: &Loaded, services: &[ServiceName], environment: &IndexMap<String, String>) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for name in services {
+        let Some(provider) = loaded.stack.services.get(name).and_then(|service| service.provider()) else { continue };
+        let Err(fault) = provider::find(&provider.program, &loaded.stack.directory, environment) else { continue };
+        let node = loaded.tree.get("services").and_then(|services| services.get(name.as_str()));
+        let place = node.and_then(|node| node.get("provider")?.get("type")).or(node);
+        let message = format!("`{name}` is looked after by the provider `{}`: {}", provider.program, fault.message);
+        let diagnostic = Diagnostic::error("unfit-host", message);
+        let diagnostic = place.into_iter().fold(diagnostic, |diagnostic, node| diagnostic.at(node.span, ""));
+        found.push(diagnostic.help("install the program, or put it into `PATH`"));
+    }
+    found
+}
+
+/// Sets in a stack what providers gave when they were last asked: nothing seems changed then that has not.
+pub(super) fn as_given(dir: &EnvDir, stack: &mut Stack) -> Result<(), CliError> {
+    let known = dir.provided().map_err(CliError::failed)?;
+    let names: Vec<ServiceName> = providers(stack).cloned().collect();
+    for name in names {
+        if let Some(provided) = known.get(&name) {
+            provided.given.set_in(stack, &name);
+        }
+    }
+    Ok(())
+}
+
+impl Context {
+    /// Has the providers of these services, and of what they depend on, bring theirs up; what they give is set in the stack.
+    pub fn provide(&self, ready: &mut Ready, services: &[ServiceName], no_deps: bool) -> Result<(), CliError> {
+        let stack = &ready.deployment.stack;
+        if providers(stack).next().is_none() {
+            return Ok(());
+        }
+        ready.begins(self);
+        let selected: BTreeSet<ServiceName> =
+            supervisor::select(&ready.deployment.stack, services, no_deps).into_iter().collect();
+        let config = |name: &ServiceName| one_line(&ready.tree, name);
+        let variables = ready.variables.iter().filter(|(name, _)| !self.caller.contains_key(*name));
+        let variables: IndexMap<String, String> = variables.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let asked = |name: &&ServiceName| selected.contains(*name);
+        let asked: IndexMap<ServiceName, Provided> = (providers(stack).filter(asked))
+            .filter_map(|name| {
+                let provider = stack.services[name].provider()?.clone();
+                let (directory, variables) = (stack.directory.clone(), variables.clone());
+                let provided = Provided { provider, directory, variables, config: config(name), ..Provided::default() };
+                Some((name.clone(), provided))
+            })
+            .collect();
+        self.bring_up(&mut ready.deployment, &asked)
+    }
+
+    /// The same for what was started before, as it was then.
+    pub fn provide_again(&self, deployment: &mut Deployment) -> Result<(), CliError> {
+        let known = self.env_dir(&deployment.env)?.provided().map_err(CliError::failed)?;
+        let asked = providers(&deployment.stack).filter_map(|name| {
+            let provider = deployment.stack.services[name].provider()?.clone();
+            let directory = deployment.stack.directory.clone();
+            let as_before = known.get(name).cloned();
+            Some((name.clone(), as_before.unwrap_or(Provided { provider, directory, ..Provided::default() })))
+        });
+        let asked = asked.collect();
+        self.bring_up(deployment, &asked)
+    }
+
+    fn bring_up(&self, deployment: &mut Deployment, asked: &IndexMap<ServiceName, Provided>) -> Result<(), CliError> {
+        let dir = self.env_dir(&deployment.env)?;
+        self.note(&dir, |known| {
+            for (name, provided) in asked {
+                let given = known.get(name).map(|known| known.given.clone()).unwrap_or_default();
+                known.insert(name.clone(), Provided { given, ..provided.clone() });
+            }
+        })?;
+        let mut waves: BTreeMap<u32, Vec<(&ServiceName, &Provided)>> = BTreeMap::new();
+        let waits = waits(&deployment.stack);
+        for (name, provided) in asked {
+            waves.entry(waits.get(name).copied().unwrap_or_default()).or_default().push((name, provided));
+        }
+        for wave in waves.values() {
+            let mut failed = Vec::new();
+            for (name, answer) in self.call(&deployment.env, wave, Wanted::Up) {
+                match answer {
+                    Ok(given) => {
+                        let given = given.unwrap_or_default();
+                        self.note(&dir, |known| {
+                            if let Some(known) = known.get_mut(&name) {
+                                known.given = given;
+                            }
+                        })?;
+                    }
+                    Err(why) => failed.push(why),
+                }
+            }
+            if !failed.is_empty() {
+                return Err(CliError::Several(failed));
+            }
+        }
+        let known = dir.provided().map_err(CliError::failed)?;
+        let names: Vec<ServiceName> = providers(&deployment.stack).cloned().collect();
+        for name in names {
+            let Some(provided) = known.get(&name) else { continue };
+            for (dependent, variable) in provided.given.set_in(&mut deployment.stack, &name) {
+                self.printer
+                    .warning(format!("the provider of `{name}` sets `{variable}` of `{dependent}`, which has another value"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops what providers look after, as far as these can: that of the services named, or all.
+    pub fn stop_provided(&self, env: &EnvId, services: &[ServiceName]) -> Result<(), CliError> {
+        self.take(env, services, Wanted::Stop)
+    }
+
+    /// The same of what providers look after among these services.
+    pub fn stop_provided_among(&self, deployment: &Deployment, services: &[ServiceName]) -> Result<(), CliError> {
+        let provided: Vec<ServiceName> = providers(&deployment.stack).filter(|name| services.contains(name)).cloned().collect();
+        if provided.is_empty() { Ok(()) } else { self.stop_provided(&deployment.env, &provided) }
+    }
+
+    /// Has providers take away what they look after: that of the services named, or all.
+    pub fn remove_provided(&self, env: &EnvId, services: &[ServiceName]) -> Result<(), CliError> {
+        self.take(env, services, Wanted::Down)
+    }
+
+    /// Dependents first: what was brought up last.
+    fn take(&self, env: &EnvId, services: &[ServiceName], wanted: Wanted) -> Result<(), CliError> {
+        let dir = self.env_dir(env)?;
+        let known = dir.provided().map_err(CliError::failed)?;
+        let mut failed = Vec::new();
+        for (name, provided) in known.iter().rev().filter(|(name, _)| services.is_empty() || services.contains(name)) {
+            for (name, answer) in self.call(env, &[(name, provided)], wanted) {
+                match answer {
+                    Ok(_) if wanted == Wanted::Down => self.note(&dir, |known| drop(known.shift_remove(&name)))?,
+                    Ok(_) => {}
+                    Err(why) => failed.push(why),
+                }
+            }
+        }
+        if failed.is_empty() { Ok(()) } else { Err(CliError::Several(failed)) }
+    }
+
+    /// Calls providers beside each other, and shows what they say.
+    fn call(&self, env: &EnvId, services: &[(&ServiceName, &Provided)], wanted: Wanted) -> Vec<(ServiceName, Answer)> {
+        let mut progress = Progress::new(self.style, self.printer);
+        let mut show = |service: &ServiceName, text: String| {
+            progress.show(&Notice::Message { level: Level::Info, text: format!("{service}: {text}") });
+        };
+        let ((sender, heard), caller) = (mpsc::channel(), &self.caller);
+        thread::scope(|scope| {
+            let calls: Vec<_> = (services.iter())
+                .map(|&(name, provided)| {
+                    let sender = sender.clone();
+                    scope.spawn(move || {
+                        // The other end waits for all of us.
+                        let mut said = |text| drop(sender.send((name, text)));
+                        provider::call(env, name, provided, wanted, caller, &mut said)
+                    })
+                })
+                .collect();
+            drop(sender);
+            heard.into_iter().for_each(|(name, text)| show(name, text));
+            let answers = services.iter().zip(calls).map(|(&(name, provided), call)| {
+                let program = &provided.provider.program;
+                let answer = call.join().unwrap_or_else(|_| Err(Fault::permanent("a fault of our own")));
+                let answer = answer.map_err(|fault| format!("`{name}`, by the provider `{program}`: {fault}"));
+                if let Ok(Some(_)) = &answer {
+                    show(name, format!("{} by `{program}`", done(wanted)));
+                }
+                (name.clone(), answer)
+            });
+            answers.collect()
+        })
+    }
+
+    fn note(&self, dir: &EnvDir, change: impl FnOnce(&mut IndexMap<ServiceName, Provided>)) -> Result<(), CliError> {
+        let _lock = self.state()?.host_lock().map_err(CliError::failed)?;
+        let mut known = dir.provided().map_err(CliError::failed)?;
+        change(&mut known);
+        dir.set_provided(&known).map_err(CliError::failed)
+    }
+}
+
+/// What a provider gives, or why it failed, in a sentence.
+type Answer = Result<Option<Given>, String>;
+
+fn done(wanted: Wanted) -> &'static str {
+    match wanted {
+        Wanted::Up => "brought up",
+        Wanted::Down => "taken away",
+        Wanted::Stop => "stopped",
+    }
+}
+
+fn providers(stack: &Stack) -> impl Iterator<Item = &ServiceName> {
+    stack.services.iter().filter(|(_, service)| service.provider().is_some()).map(|(name, _)| name)
+}
+
+/// How many providers each service waits for, one after the other. The loader has put dependencies first.
+fn waits(stack: &Stack) -> BTreeMap<ServiceName, u32> {
+    let mut waits: BTreeMap<ServiceName, u32> = BTreeMap::new();
+    for (name, service) in &stack.services {
+        let before = service.common.depends_on.keys().filter_map(|dependency| {
+            let is_provided = stack.services.get(dependency)?.provider().is_some();
+            Some(waits.get(dependency)? + u32::from(is_provided))
+        });
+        let before = before.max().unwrap_or_default();
+        waits.insert(name.clone(), before);
+    }
+    waits
+}
+
+/// A service as `config --format json` shows it, in one line.
+fn one_line(tree: &Node, name: &ServiceName) -> String {
+    let service = tree.get("services").and_then(|services| services.get(name.as_str()));
+    service.map(|service| emit::json_value(service).to_string()).unwrap_or_default()
+}

@@ -1,0 +1,187 @@
+//! What Docker Compose's own end-to-end tests promise, where no other test of ours says it. The whole list, and where each is
+//! tested, is `tests/compose.md`.
+
+use bollard::query_parameters as options;
+
+use crate::support::sandbox::Sandbox;
+
+const SLEEPS: &str = "image: IMAGE, command: [sleep, '1000'], init: true, stop_grace_period: 0s";
+
+fn with(name: &str, stack: &str) -> Option<Sandbox> {
+    Sandbox::with_engine(name, &stack.replace("SLEEPS", SLEEPS))
+}
+
+#[test]
+fn an_up_of_a_service_with_a_profile_starts_what_it_depends_on_and_none_of_its_siblings() {
+    let stack = "
+services:
+  foo: {SLEEPS, profiles: [test], depends_on: [db]}
+  bar: {SLEEPS, profiles: [test]}
+  db: {SLEEPS}
+";
+    let Some(sandbox) = with("profile", stack) else { return };
+    sandbox.ok(&["up", "-d", "foo"]);
+    assert_eq!(sandbox.engine().containers(), ["db-1", "foo-1"]);
+    sandbox.ok(&["--profile", "test", "down"]);
+    assert!(sandbox.engine().containers().is_empty());
+}
+
+#[test]
+fn a_dependency_that_ends_or_is_unhealthy_fails_the_up_and_its_dependent_is_not_started() {
+    for (name, check, said) in [
+        ("ends", "command: [sh, -c, 'exit 1']", "exit code 1"),
+        (
+            "ill",
+            "command: [sleep, '1000'], init: true, stop_grace_period: 0s, healthcheck: {test: [CMD, nonesuch], interval: 100ms, retries: 2}",
+            "unhealthy",
+        ),
+    ] {
+        let stack = format!(
+            "
+services:
+  web: {{SLEEPS, depends_on: {{db: {{condition: service_healthy}}}}}}
+  db: {{image: IMAGE, {check}}}
+"
+        );
+        let Some(sandbox) = with(name, &stack) else { return };
+        let up = sandbox.run(&["up", "-d"]);
+        assert_eq!(up.code, 1, "{up:?}");
+        assert!(up.err.contains("db") && up.err.contains(said), "{up:?}");
+        assert!(!sandbox.engine().is_running("web-1"));
+        sandbox.ok(&["down"]);
+    }
+}
+
+#[test]
+fn an_abort_stops_all_and_passes_on_the_code_that_was_waited_for() {
+    let stack = "
+services:
+  running: {SLEEPS}
+  fine: {image: IMAGE, command: [sh, -c, 'exit 0']}
+  fails: {image: IMAGE, command: [sh, -c, 'exit 111'], depends_on: {fine: {condition: service_completed_successfully}}}
+";
+    let Some(sandbox) = with("abort", stack) else { return };
+    let said = sandbox.run(&["up", "--abort-on-container-failure"]);
+    assert_eq!(said.code, 111, "{said:?}");
+    assert!(!sandbox.engine().is_running("running-1"));
+    let said = sandbox.run(&["up", "--abort-on-container-exit", "running", "fine"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(!sandbox.engine().is_running("running-1"));
+    sandbox.ok(&["down"]);
+}
+
+#[test]
+fn stop_start_and_restart_leave_one_off_copies_alone_and_down_takes_them() {
+    let Some(sandbox) = with("oneoffs", "services: {foo: {SLEEPS, depends_on: [bar]}, bar: {SLEEPS}}") else { return };
+    sandbox.ok(&["up", "-d"]);
+    let id = sandbox.ok(&["run", "-d", "--name", &sandbox.engine().container("copy"), "bar"]);
+    let copy = || sandbox.engine().is_running("copy");
+    assert!(!id.trim().is_empty() && copy());
+    sandbox.ok(&["stop", "foo"]);
+    assert!(!sandbox.engine().is_running("foo-1") && sandbox.engine().is_running("bar-1"));
+    sandbox.ok(&["stop"]);
+    assert!(!sandbox.engine().is_running("bar-1") && copy());
+    // What it depends on comes along.
+    sandbox.ok(&["start", "foo"]);
+    assert!(sandbox.engine().is_running("foo-1") && sandbox.engine().is_running("bar-1"));
+    sandbox.ok(&["restart"]);
+    assert!(copy());
+    sandbox.ok(&["down", "--remove-orphans"]);
+    assert!(sandbox.engine().containers().is_empty());
+}
+
+#[test]
+fn another_external_volume_makes_another_container_and_the_volumes_stay() {
+    let stack = "
+services: {app: {SLEEPS, volumes: ['data:/data']}}
+volumes: {data: {external: true, name: VOLUME-1}}
+";
+    let Some(sandbox) = with("switched", stack) else { return };
+    let volume = |number: u32| format!("{}-{number}", sandbox.engine().env());
+    let text = std::fs::read_to_string(sandbox.path("stack.yaml")).unwrap().replace("VOLUME", sandbox.engine().env());
+    let mounted = || {
+        let name = sandbox.engine().container("app-1");
+        let found = sandbox.engine().ask(async |api| api.inspect_container(&name, None).await.unwrap());
+        found.mounts.unwrap()[0].name.clone().unwrap()
+    };
+    let volumes = Strangers { sandbox: &sandbox, names: [volume(1), volume(2)] };
+    volumes.make();
+    for number in [1, 2] {
+        sandbox.write("stack.yaml", &text.replace("-1}", &format!("-{number}}}")));
+        sandbox.ok(&["up", "-d"]);
+        assert_eq!(mounted(), volume(number));
+    }
+    sandbox.ok(&["down", "-v"]);
+    assert!(volumes.are_there());
+}
+
+/// Volumes of somebody else, which are gone when the test is over.
+struct Strangers<'a> {
+    sandbox: &'a Sandbox,
+    names: [String; 2],
+}
+
+impl Strangers<'_> {
+    fn make(&self) {
+        for name in &self.names {
+            let request = bollard::models::VolumeCreateRequest { name: Some(name.clone()), ..Default::default() };
+            self.sandbox.engine().ask(async |api| api.create_volume(request).await.unwrap());
+        }
+    }
+
+    fn are_there(&self) -> bool {
+        self.names.iter().all(|name| self.sandbox.engine().ask(async |api| api.inspect_volume(name).await.is_ok()))
+    }
+}
+
+impl Drop for Strangers<'_> {
+    fn drop(&mut self) {
+        for container in self.sandbox.engine().containers() {
+            self.sandbox.engine().remove(&container);
+        }
+        for name in &self.names {
+            // One that was never made is gone as well.
+            let _ = self.sandbox.engine().ask(async |api| api.remove_volume(name, None::<options::RemoveVolumeOptions>).await);
+        }
+    }
+}
+
+#[test]
+fn logs_are_those_of_the_services_and_replicas_that_are_named() {
+    let stack = "
+services:
+  ping: {image: IMAGE, command: [echo, pong]}
+  hello: {image: IMAGE, command: [echo, hello], scale: 2}
+";
+    let Some(sandbox) = with("named", stack) else { return };
+    // Not back before all have ended.
+    sandbox.ok(&["up"]);
+    let logs = |line: &[&str]| sandbox.ok(&[&["logs"], line].concat());
+    assert!(logs(&[]).contains("pong") && logs(&[]).contains("hello"));
+    assert!(logs(&["ping"]).contains("pong") && !logs(&["ping"]).contains("hello"));
+    let second = logs(&["--index", "2", "hello"]);
+    assert!(second.contains("hello-2") && !second.contains("hello-1"), "{second}");
+    sandbox.ok(&["down"]);
+}
+
+#[test]
+fn a_container_has_its_fixed_address_and_is_reached_by_its_aliases() {
+    let stack = "
+services:
+  server:
+    image: IMAGE
+    command: [sh, -c, 'while true; do echo served | nc -l -p 80; done']
+    init: true
+    stop_grace_period: 0s
+    networks: {default: {aliases: [other-name], ipv4_address: 10.231.77.100}}
+  client: {SLEEPS, links: ['server:by-link']}
+networks: {default: {ipam: {config: [{subnet: 10.231.77.0/24}]}}}
+";
+    let Some(sandbox) = with("aliases", stack) else { return };
+    sandbox.ok(&["up", "-d"]);
+    for name in ["server", "other-name", "by-link", "10.231.77.100"] {
+        let asks = format!("until nc {name} 80 < /dev/null; do :; done");
+        assert_eq!(sandbox.ok(&["exec", "-T", "client", "sh", "-c", &asks]), "served\n", "{name}");
+    }
+    sandbox.ok(&["down"]);
+}

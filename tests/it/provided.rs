@@ -1,0 +1,134 @@
+//! Services that a program looks after (`provider`), beside those that depend on them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use nix::sys::signal::Signal;
+
+use crate::support::sandbox::{Sandbox, until};
+
+/// Notes how it is called, can be stopped, and gives what the file `address` holds.
+const CLOUD: &str = r#"#!/bin/sh
+if [ "$2" = metadata ]; then
+    echo '{"description": "for tests", "up": {"parameters": [{"name": "size"}]}, "down": {}, "stop": {}}'
+    exit
+fi
+echo "$*" >> calls
+[ "$3" = up ] || exit 0
+[ -e broken ] && { echo '{"type": "error", "message": "no credit left"}'; exit; }
+echo '{"type": "info", "message": "making it"}'
+echo '{"type": "setenv", "message": "URL='"$(cat address)"'"}'
+echo '{"type": "rawsetenv", "message": "TOKEN=abc"}'
+"#;
+
+fn with_cloud(sandbox: &Sandbox) {
+    sandbox.write("cloud", CLOUD);
+    fs::set_permissions(sandbox.path("cloud"), fs::Permissions::from_mode(0o755)).unwrap();
+    sandbox.write("address", "tcp://one\n");
+}
+
+const STACK: &str = "
+services:
+  db: {provider: {type: ./cloud, options: {size: 3, unknown: x}}}
+processes:
+  web: {command: 'echo $$DB_URL $$TOKEN >> seen; exec sleep 1000', depends_on: [db]}
+  other: {command: 'echo .$$DB_URL >> alone; exec sleep 1000'}
+";
+
+#[test]
+fn a_provider_is_asked_before_its_dependents_start_and_after_they_are_gone() {
+    let sandbox = Sandbox::new(STACK);
+    with_cloud(&sandbox);
+    let project = |verb: &str, rest: &str| format!("compose --project-name=demo {verb}{rest} db");
+    let said = sandbox.run(&["-p", "demo", "up", "-d", "--wait"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.err.contains("db: making it") && said.err.contains("brought up by `./cloud`"), "{said:?}");
+    until("both have written", || !sandbox.lines("seen").is_empty() && !sandbox.lines("alone").is_empty());
+    assert_eq!((sandbox.lines("seen"), sandbox.lines("alone")), (vec!["tcp://one abc".to_owned()], vec![".".to_owned()]));
+    assert_eq!(sandbox.lines("calls"), [project("up", " --size=3")]);
+
+    // What it gave is known to whoever only looks, and nothing has changed as long as it gives the same.
+    assert_eq!(sandbox.run(&["-p", "demo", "plan"]).code, 0);
+    sandbox.ok(&["-p", "demo", "up", "-d"]);
+    assert_eq!(sandbox.lines("seen").len(), 1);
+    assert_eq!(sandbox.lines("calls").len(), 2);
+    sandbox.write("address", "tcp://two\n");
+    let said = sandbox.run(&["-p", "demo", "up", "-d", "--wait"]);
+    assert!(said.err.contains("environment.DB_URL"), "{said:?}");
+    until("it has started anew", || sandbox.lines("seen").len() == 2);
+    assert_eq!(sandbox.lines("seen")[1], "tcp://two abc");
+    assert_eq!(sandbox.lines("alone").len(), 1);
+
+    sandbox.ok(&["-p", "demo", "stop"]);
+    assert_eq!(sandbox.lines("calls").pop(), Some(project("stop", "")));
+    // Whatever the file says by now, what was brought up is taken away, once.
+    sandbox.write("stack.yaml", "processes: {web: {command: 'true'}}\n");
+    sandbox.ok(&["-p", "demo", "down"]);
+    assert_eq!(sandbox.lines("calls").pop(), Some(project("down", "")));
+    let calls = sandbox.lines("calls").len();
+    sandbox.ok(&["-p", "demo", "down"]);
+    assert_eq!(sandbox.lines("calls").len(), calls);
+}
+
+#[test]
+fn a_provider_that_is_not_there_is_told_with_its_place_before_anything_starts() {
+    let stack = STACK.replace("./cloud", "no-such-cloud");
+    let sandbox = Sandbox::new(&stack);
+    let said = sandbox.run(&["-p", "demo", "up", "-d"]);
+    assert_eq!(said.code, 3, "{said:?}");
+    for words in ["`db` is looked after by the provider `no-such-cloud`", "stack.yaml:3:25", "`docker-no-such-cloud`", "PATH"] {
+        assert!(said.err.contains(words), "{words}: {said:?}");
+    }
+    assert!(!sandbox.path("alone").exists(), "nothing has been started");
+    // Whoever does not need it is not kept from anything.
+    assert!(sandbox.ok(&["-p", "demo", "config"]).contains("no-such-cloud"));
+    sandbox.ok(&["-p", "demo", "up", "-d", "other"]);
+    sandbox.ok(&["-p", "demo", "down"]);
+}
+
+#[test]
+fn a_provider_that_fails_is_told_in_its_words_starts_nothing_and_is_taken_away() {
+    let sandbox = Sandbox::new(STACK);
+    with_cloud(&sandbox);
+    sandbox.write("broken", "");
+    let said = sandbox.run(&["-p", "demo", "up", "-d"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("`db`, by the provider `./cloud`: no credit left"), "{said:?}");
+    assert!(!sandbox.path("alone").exists(), "nothing has been started");
+    sandbox.ok(&["-p", "demo", "down"]);
+    assert_eq!(sandbox.lines("calls").pop().as_deref(), Some("compose --project-name=demo down db"));
+}
+
+#[test]
+fn the_end_of_a_foreground_stops_what_a_provider_looks_after() {
+    let sandbox = Sandbox::new(STACK);
+    with_cloud(&sandbox);
+    let up = sandbox.begin(&["-p", "demo", "up"]);
+    until("it runs", || !sandbox.lines("seen").is_empty());
+    up.signal(Signal::SIGINT);
+    assert_eq!(up.end(), 130);
+    assert_eq!(sandbox.lines("calls").pop().as_deref(), Some("compose --project-name=demo stop db"));
+}
+
+#[test]
+fn a_container_gets_what_the_provider_gives_and_is_made_anew_when_that_changes() {
+    let stack = "
+services:
+  db: {provider: {type: ./cloud}}
+  web: {image: IMAGE, command: [sleep, '1000'], init: true, stop_grace_period: 0s, depends_on: {db: {condition: service_healthy}}}
+";
+    let Some(sandbox) = Sandbox::with_engine("provided", stack) else { return };
+    with_cloud(&sandbox);
+    sandbox.ok(&["up", "-d", "--wait"]);
+    assert_eq!(sandbox.ok(&["exec", "-T", "web", "sh", "-c", "echo $DB_URL"]), "tcp://one\n");
+    let first = sandbox.engine().id("web-1");
+    sandbox.ok(&["up", "-d", "--wait"]);
+    assert_eq!(sandbox.engine().id("web-1"), first);
+    sandbox.write("address", "tcp://two\n");
+    sandbox.ok(&["up", "-d", "--wait"]);
+    assert_ne!(sandbox.engine().id("web-1"), first);
+    assert_eq!(sandbox.ok(&["run", "--rm", "-T", "web", "sh", "-c", "echo $DB_URL"]), "tcp://two\n");
+    assert_eq!(sandbox.engine().containers(), ["web-1"]);
+    sandbox.ok(&["down"]);
+    assert!(sandbox.lines("calls").last().is_some_and(|call| call.contains(" down ")));
+}
