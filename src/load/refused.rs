@@ -400,7 +400,7 @@ mod tests {
                 "'/dev/a:/dev/a:rx'",
                 "`services.a.devices.permissions`: `rx` are no permissions of a device",
             ),
-            ("healthcheck: {test: x, interval: 999us}", "999us", "`services.a.healthcheck.interval`: `999us` is too short"),
+            ("healthcheck: {test: x, interval: 999us}", "999us", "`services.a.healthcheck.interval`: `999µs` is too short"),
             (
                 "logging: {driver: json-file, options: {max-size: lots}}",
                 "lots",
