@@ -7,6 +7,7 @@ use super::CliError;
 use super::context::{Context, Ready};
 use crate::base::name::{EnvId, ServiceName, UnitId};
 use crate::model::depends::Dependency;
+use crate::model::requires::Need;
 use crate::model::service::Service;
 use crate::model::stack::Stack;
 use crate::plan::desired::{Deployment, UnitSpec};
@@ -40,7 +41,10 @@ impl Context {
     pub fn obstacles(&self, ready: &mut Ready, services: &[ServiceName], ports: bool) -> Result<Vec<String>, CliError> {
         // A named port that is taken is replaced, which only an `up` does.
         let ports = ports && ready.ports.is_empty();
-        let (problems, engine) = self.problems(&Arc::new(ready.deployment.clone()), services, false, ports)?;
+        let mut deployment = ready.deployment.clone();
+        // Whoever only looks runs none of the user's commands.
+        deployment.stack.requires.retain(|required| !matches!(required.what, Need::Command(_)));
+        let (problems, engine) = self.problems(&Arc::new(deployment), services, false, ports)?;
         // That it does not answer is told where the containers are planned.
         if engine.is_none() {
             self.leave_out_containers(ready)?;

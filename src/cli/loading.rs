@@ -20,6 +20,7 @@ use crate::base::name::{EnvId, NameError, ServiceName};
 use crate::base::source::{SourceId, SourceMap};
 use crate::load::files::{FileKind, Files};
 use crate::load::{self, Head, Values, flags};
+use crate::model::service::Service;
 use crate::model::stack::Stack;
 use crate::plan::desired::{Caller, Deployment};
 use crate::plan::hash::ConfigHash;
@@ -456,11 +457,13 @@ impl Context {
         Ok(numbers)
     }
 
-    /// The ports that containers hold. What the environment owns is known from its last `up`; an engine that does not answer
-    /// has no containers that could be told apart.
-    pub(super) fn ports_of_containers(&self, env: &EnvId) -> BTreeMap<u16, PortOfContainer> {
-        let owned = self.deployment(env).ok().flatten().map(|deployment| deployment.stack.owns).unwrap_or_default();
-        self.engine().ok().and_then(|engine| engine.held_ports(env, &owned).ok()).unwrap_or_default()
+    /// The ports that containers hold. What the environment owns is known from its last `up`; none when the engine does not answer
+    /// and the environment had containers, which may run on.
+    pub(super) fn ports_of_containers(&self, env: &EnvId) -> Option<BTreeMap<u16, PortOfContainer>> {
+        let stack = self.deployment(env).ok().flatten().map(|deployment| deployment.stack).unwrap_or_default();
+        let held = self.engine().ok().and_then(|engine| engine.held_ports(env, &stack.owns).ok());
+        let may_run_on = stack.services.values().any(Service::needs_engine);
+        if may_run_on { held } else { Some(held.unwrap_or_default()) }
     }
 
     /// One warning for the predefined variables that the caller's environment, or `.env`, has another value for.

@@ -105,7 +105,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     } else if args.quiet {
         rows.iter().try_for_each(|row| context.printer.line(row.status.container.as_ref().unwrap_or(&row.name)))?;
     } else if args.format == "json" {
-        context.printer.data(rows.iter().map(|row| json::line(&row.object())).collect::<String>())?;
+        context.printer.data(rows.iter().map(|row| json::line(&row.object(&mask))).collect::<String>())?;
     } else {
         context.printer.data(table(&rows, args.no_trunc, context))?;
     }
@@ -204,7 +204,7 @@ impl<'a> Row<'a> {
     }
 
     /// Compose's fields first, ours at the end.
-    fn object(&self) -> Value {
+    fn object(&self, mask: &Mask) -> Value {
         let unit = self.status;
         let publishers: Vec<Publisher> = (self.ports.iter())
             .map(|port| Publisher {
@@ -226,7 +226,7 @@ impl<'a> Row<'a> {
             "Health": unit.health.map(states::health_word).unwrap_or_default(),
             "ID": unit.container.clone().unwrap_or_default(),
             "Image": self.image,
-            "Labels": labels.join(","),
+            "Labels": mask.text(&labels.join(",")),
             "Name": self.name,
             "Names": self.name,
             "Ports": ports::listed(&self.ports, unit.kind),

@@ -31,7 +31,9 @@ fn a_dry_run_does_nothing_and_says_what_would_be_done() {
 
 #[test]
 fn a_plan_says_what_an_up_would_not_begin_with() {
-    let sandbox = Sandbox::new("requires: [{file: wanted, hint: make it}]\nprocesses: {a: {command: exec sleep 1000}}\n");
+    let sandbox = Sandbox::new(
+        "requires: [{file: wanted, hint: make it}, {command: touch ran}]\nprocesses: {a: {command: exec sleep 1000}}\n",
+    );
     for line in [&["plan"][..], &["up", "--dry-run"]] {
         let said = sandbox.run(line);
         assert!(
@@ -43,6 +45,7 @@ fn a_plan_says_what_an_up_would_not_begin_with() {
     sandbox.write("wanted", "");
     let said = sandbox.run(&["plan"]);
     assert!(said.code == 10 && said.err.is_empty(), "{said:?}");
+    assert!(!sandbox.path("ran").exists(), "whoever only looks runs no command of the user's");
 }
 
 #[test]

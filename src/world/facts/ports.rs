@@ -21,8 +21,9 @@ use crate::world::envdir::{EnvDir, StateDir, StateError, own_uid};
 use crate::world::native::listener;
 use crate::world::native::marker::Marker;
 
-/// Tells which containers hold ports. It is asked once at most, and only when a port is held.
-pub type Containers<'a> = &'a dyn Fn() -> BTreeMap<u16, PortOfContainer>;
+/// Tells which containers hold ports; none when some of the environment's may, and nobody can tell. It is asked once at most, and
+/// only when a port is held.
+pub type Containers<'a> = &'a dyn Fn() -> Option<BTreeMap<u16, PortOfContainer>>;
 
 /// TCP or UDP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,14 +44,16 @@ struct Holder {
 pub struct Holders<'a> {
     env: EnvId,
     state_dir: PathBuf,
-    /// What the environment keeps, while its supervisor lives: its own services hold it.
+    /// What the environment keeps.
     own: Vec<Numbers>,
+    /// Its supervisor lives: its own services hold that.
+    is_supervised: bool,
     /// Its supervisor, which holds sockets for them.
     supervisor: Option<i32>,
     /// What other environments that are in use keep, whether it is bound yet or not.
     others: Vec<(EnvId, Numbers)>,
     containers: Containers<'a>,
-    seen: OnceCell<BTreeMap<u16, PortOfContainer>>,
+    seen: OnceCell<Option<BTreeMap<u16, PortOfContainer>>>,
 }
 
 impl<'a> Holders<'a> {
@@ -61,10 +64,11 @@ impl<'a> Holders<'a> {
             others.extend(other.ports_in_force()?.into_values().map(|numbers| (other.id().clone(), numbers)));
         }
         // Not `is_in_use`: the `up` that asks is itself under way.
-        let own = if dir.is_locked() { dir.ports_in_force()?.into_values().collect() } else { Vec::new() };
+        let (own, is_supervised) = (dir.ports_in_force()?.into_values().collect(), dir.is_locked());
         let supervisor = dir.holder().and_then(|pid| i32::try_from(pid).ok());
         let state_dir = dir.path().to_owned();
-        Ok(Self { env: dir.id().clone(), state_dir, own, supervisor, others, containers, seen: OnceCell::new() })
+        let (env, seen) = (dir.id().clone(), OnceCell::new());
+        Ok(Self { env, state_dir, own, is_supervised, supervisor, others, containers, seen })
     }
 
     /// Whether a service of the environment could have this port, or has it already.
@@ -96,8 +100,14 @@ impl<'a> Holders<'a> {
         match holder {
             Some(Holder { pid, command, env: Some(env) }) => format!("process {pid} ({command}) of the environment `{env}`"),
             Some(Holder { pid, command, env: None }) => format!("process {pid} ({command})"),
+            None if has_just_ended(port) => "connections that have ended a moment ago".to_owned(),
             None => "a process of another user".to_owned(),
         }
+    }
+
+    /// Whether the environment keeps a port for itself.
+    fn is_kept(&self, port: u16) -> bool {
+        self.own.iter().any(|numbers| numbers.iter().contains(&port))
     }
 
     fn reserved(&self, port: u16) -> Option<&EnvId> {
@@ -111,7 +121,7 @@ impl<'a> Holders<'a> {
         }
         let holders = holders(port, protocol);
         if holders.is_empty() {
-            return self.is_of_own_container(port) || self.own.iter().any(|numbers| numbers.iter().contains(&port));
+            return self.is_of_own_container(port) || self.is_supervised && self.is_kept(port);
         }
         // Several may listen on one port, each on an address of its own.
         holders.iter().any(|holder| self.is_own(holder))
@@ -130,11 +140,16 @@ impl<'a> Holders<'a> {
     }
 
     fn is_of_own_container(&self, port: u16) -> bool {
-        self.container(port).is_some_and(|container| container.own)
+        // While nobody can tell, what it keeps counts as its own: a number that is given away meanwhile would be a change to all.
+        if self.seen.get_or_init(self.containers).is_none() {
+            self.is_kept(port)
+        } else {
+            self.container(port).is_some_and(|it| it.own)
+        }
     }
 
     fn container(&self, port: u16) -> Option<&PortOfContainer> {
-        self.seen.get_or_init(self.containers).get(&port)
+        self.seen.get_or_init(self.containers).as_ref()?.get(&port)
     }
 }
 
@@ -237,6 +252,12 @@ fn can_bind(port: u16, protocol: Protocol, address: Option<IpAddr>) -> bool {
     })
 }
 
+/// Whether the kernel keeps a port from being bound for what is left of connections (`TIME_WAIT`, a minute).
+fn has_just_ended(port: u16) -> bool {
+    let entries = procfs::net::tcp().into_iter().chain(procfs::net::tcp6()).flatten();
+    entries.into_iter().any(|entry| entry.local_address.port() == port && entry.state == procfs::net::TcpState::TimeWait)
+}
+
 /// The processes that hold a port; none when nobody does or when we may not look into them.
 fn holders(port: u16, protocol: Protocol) -> Vec<Holder> {
     let sockets = sockets_on(port, protocol);
@@ -290,8 +311,9 @@ mod tests {
         }
     }
 
-    fn nobody() -> BTreeMap<u16, PortOfContainer> {
-        BTreeMap::new()
+    #[expect(clippy::unnecessary_wraps, reason = "it is one of those who may not know")]
+    fn nobody() -> Option<BTreeMap<u16, PortOfContainer>> {
+        Some(BTreeMap::new())
     }
 
     fn held(address: &str) -> (TcpListener, u16) {
@@ -317,13 +339,25 @@ mod tests {
     }
 
     #[test]
+    fn while_nobody_knows_of_containers_what_an_environment_keeps_is_its_own() {
+        let fixture = Fixture::new();
+        let (_kept, kept) = held("127.0.0.1:0");
+        let (_other, other) = held("127.0.0.1:0");
+        let dir = fixture.env("demo");
+        dir.set_ports(&BTreeMap::from([("DB_PORT".to_owned(), Numbers { first: kept, last: kept })])).unwrap();
+        let holders = Holders::look(&fixture.state, &dir, &|| None).unwrap();
+        assert!(holders.is_free(kept) && !holders.is_free(other));
+        assert!(!Holders::look(&fixture.state, &dir, &nobody).unwrap().is_free(kept), "nobody's container holds it");
+    }
+
+    #[test]
     fn a_port_that_our_own_container_holds_is_ours_and_any_other_is_named() {
         let fixture = Fixture::new();
         let (_listener, port) = held("127.0.0.1:0");
         let of = |own| {
             move || {
                 let container = PortOfContainer { name: "demo-db-1".to_owned(), env: Some("demo".to_owned()), own };
-                BTreeMap::from([(port, container)])
+                Some(BTreeMap::from([(port, container)]))
             }
         };
         let (ours, theirs) = (of(true), of(false));
