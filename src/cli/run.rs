@@ -24,7 +24,7 @@ use crate::plan::hash::ConfigHash;
 use crate::supervisor::request::{Request, Up};
 use crate::view::progress::Style;
 use crate::world::docker::RunSpec;
-use crate::world::native::spawn;
+use crate::world::native::{files, spawn};
 use crate::world::values;
 
 /// Compose's label of a one-off copy.
@@ -270,6 +270,7 @@ fn in_container(
         tty: tty || service.common.tty && args.detach,
         stdin: args.interactive && !args.detach,
     };
+    files::create_places(spec).map_err(CliError::failed)?;
     if args.detach {
         let id = context.engine()?.run_detached(spec, &run, args.rm);
         context.printer.line(id.map_err(of_engine)?)?;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -16,7 +16,7 @@ use crate::base::name::UnitId;
 use crate::control::attach;
 use crate::control::server::{self, Hub};
 use crate::model::health::HealthCheck;
-use crate::plan::action::{Action, Fault, Outcome, Ticket};
+use crate::plan::action::{Action, Assessment, Fault, Outcome, Ticket};
 use crate::plan::desired::UnitSpec;
 use crate::supervisor::effect::{Effect, Probe};
 use crate::supervisor::event::{Event, ProbeResult, RequestId};
@@ -75,7 +75,7 @@ pub struct Edges {
     /// Pulls and builds, which may be called off.
     fetches: HashMap<u64, AbortHandle>,
     /// By when the run of a task that is under way has to be over, its checks included.
-    run_deadlines: HashMap<UnitId, Instant>,
+    run_deadlines: Arc<Mutex<HashMap<UnitId, Instant>>>,
     /// The engine's events are followed once it has been asked for anything.
     following: bool,
 }
@@ -110,7 +110,7 @@ impl Edges {
             env_dir: env_dir.clone(),
             starts: HashMap::new(),
             fetches: HashMap::new(),
-            run_deadlines: HashMap::new(),
+            run_deadlines: Arc::default(),
             following: false,
         })
     }
@@ -203,7 +203,7 @@ impl Edges {
             }
             return;
         }
-        if let Action::Create { spec, .. } = &action
+        if let Action::Create { spec, .. } | Action::Succeed { spec, .. } = &action
             && let Err(fault) = files::create_places(spec)
         {
             // The engine can make it all the same.
@@ -253,28 +253,34 @@ impl Edges {
     /// What is left of a task's `start_timeout`, which limits one run from its first check to its last.
     fn left_of_run(&mut self, action: &Action, spec: &UnitSpec) -> Option<Duration> {
         let limit = spec.service().process()?.start_timeout?;
+        let mut deadlines = self.run_deadlines.lock().unwrap_or_else(PoisonError::into_inner);
         let deadline = match action {
             Action::Assess { .. } => {
                 let deadline = clock::deadline(limit);
-                self.run_deadlines.insert(spec.unit.clone(), deadline);
+                deadlines.insert(spec.unit.clone(), deadline);
                 deadline
             }
             // A further attempt is another run, which no check precedes.
             Action::Create { .. } | Action::Start { .. } => {
-                *self.run_deadlines.entry(spec.unit.clone()).or_insert_with(|| clock::deadline(limit))
+                *deadlines.entry(spec.unit.clone()).or_insert_with(|| clock::deadline(limit))
             }
-            _ => self.run_deadlines.remove(&spec.unit).unwrap_or_else(|| clock::deadline(limit)),
+            _ => deadlines.remove(&spec.unit).unwrap_or_else(|| clock::deadline(limit)),
         };
         Some(clock::until(deadline))
     }
 
     fn assess(&self, ticket: Ticket, spec: UnitSpec, trusted: bool, dependency_ran: bool, limit: Option<Duration>) {
-        let tasks = self.tasks.clone();
+        let (tasks, deadlines) = (self.tasks.clone(), self.run_deadlines.clone());
         let log = self.log();
         tasks.claim(&spec.unit);
         self.blocking(ticket, move || {
             let check = || run_check(&spec, &log, limit);
-            tasks.assess(&spec, trusted, dependency_ran, &check).map(Outcome::Assessed)
+            let assessed = tasks.assess(&spec, trusted, dependency_ran, &check);
+            if !matches!(assessed, Ok(Assessment::Due(_))) {
+                // There is no run that it would be the deadline of.
+                deadlines.lock().unwrap_or_else(PoisonError::into_inner).remove(&spec.unit);
+            }
+            assessed.map(Outcome::Assessed)
         });
     }
 
