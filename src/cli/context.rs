@@ -370,12 +370,22 @@ pub struct Watched {
     /// That the engine does not answer is kept until it is known whether the answer says so too.
     pub holds_away: bool,
     away: Vec<Notice>,
+    /// What was said last: several services may have the same to say.
+    said: String,
 }
 
 impl Watched {
     /// Shows nothing yet.
     pub fn new(progress: Progress, quiet: Quiet) -> Self {
-        Self { progress, quiet, building: BTreeSet::new(), failed: Vec::new(), holds_away: false, away: Vec::new() }
+        Self {
+            progress,
+            quiet,
+            building: BTreeSet::new(),
+            failed: Vec::new(),
+            holds_away: false,
+            away: Vec::new(),
+            said: String::new(),
+        }
     }
 
     /// Takes one.
@@ -404,7 +414,7 @@ impl Watched {
         }
     }
 
-    /// Whether it is the progress of a pull or build that is not to be shown.
+    /// Whether it is the progress of a pull or build that is not to be shown, or has just been said.
     fn is_hidden(&mut self, notice: &Notice) -> bool {
         match notice {
             Notice::Resource { resource, state: ResourceState::Building, .. } => {
@@ -418,9 +428,9 @@ impl Watched {
             | Notice::Resource { .. }
             | Notice::Progress { .. }
             | Notice::Because { .. }
-            | Notice::Message { .. }
             | Notice::Settled
             | Notice::Ending => false,
+            Notice::Message { text, .. } => std::mem::replace(&mut self.said, text.clone()) == *text,
         }
     }
 }

@@ -7,7 +7,10 @@ use super::context::Context;
 use super::environments;
 use crate::base::exit::Exit;
 use crate::view::table::Table;
-use crate::view::{json, measures, states};
+use crate::view::{json, measures, states, term};
+
+/// So many named ports of an environment are listed where there is a screen to be filled; `port -p ENVID` lists them all.
+const PORTS_ON_A_SCREEN: usize = 3;
 
 /// Flags of `ls`.
 #[derive(Debug, clap::Args)]
@@ -58,7 +61,11 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             let owned = if env.owned == 0 { String::new() } else { env.owned.to_string() };
             let memory = env.memory.map_or_else(|| "-".to_owned(), measures::binary);
             let age = env.age.map_or_else(|| "-".to_owned(), |age| states::human(Duration::from_secs(age)));
-            let ports: Vec<String> = env.ports.iter().map(|(name, numbers)| format!("{name}={numbers}")).collect();
+            let mut ports: Vec<String> = env.ports.iter().map(|(name, numbers)| format!("{name}={numbers}")).collect();
+            if term::stdout_is_terminal() && ports.len() > PORTS_ON_A_SCREEN {
+                let more = ports.split_off(PORTS_ON_A_SCREEN).len();
+                ports.push(format!("and {more} more"));
+            }
             table.row([
                 env.name.clone(),
                 env.status.clone(),

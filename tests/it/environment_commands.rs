@@ -277,3 +277,14 @@ fn a_second_up_asks_no_check_again() {
     assert!(said.err.contains("nothing to do"), "{said:?}");
     assert_eq!(sandbox.lines("asked").len(), asked);
 }
+
+#[test]
+fn a_screen_gets_a_few_of_many_ports_and_a_pipe_all() {
+    let ports: String = (1..=5).map(|n| format!("  P{n}: {}\n", 27000 + n)).collect();
+    let sandbox = Sandbox::new(&format!("name: many\nports:\n{ports}processes: {{a: {{command: exec sleep 1000}}}}\n"));
+    sandbox.ok(&["up", "-d"]);
+    let piped = sandbox.ok(&["ls"]);
+    assert!((1..=5).all(|n| piped.contains(&format!("P{n}="))), "{piped}");
+    let shown = sandbox.on_terminal(&["ls"]);
+    assert!(shown.contains("and 2 more") && !shown.contains("P4="), "{shown}");
+}
