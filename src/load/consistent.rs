@@ -163,8 +163,28 @@ fn build(name: &str, service: &Node, diagnostics: &mut Diagnostics) {
     }
 }
 
+/// What `generate` and the named `ports` make are variables, under names that nobody else has.
+fn variables(root: &Node, diagnostics: &mut Diagnostics) {
+    const PREDEFINED: [&str; 6] = ["ENVID", "STACK_DIR", "STACK_FILE", "ENV_DIR", "RUN_DIR", "CPUS"];
+    for section in ["generate", "ports"] {
+        for (name, entry) in root.get(section).and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter) {
+            let is_letter = |c: char| c.is_ascii_alphabetic() || c == '_';
+            let message = if PREDEFINED.contains(&name) {
+                format!("`{name}` in `{section}` is predefined, and nothing overrides that")
+            } else if name.starts_with(is_letter) && name.chars().all(|c| is_letter(c) || c.is_ascii_digit()) {
+                continue;
+            } else {
+                format!("`{name}` in `{section}` cannot be the name of a variable")
+            };
+            let help = "a variable's name is made of letters, digits and `_`, and begins with no digit";
+            diagnostics.push(Diagnostic::error("bad-name", message).at(entry.key_span, "").help(help));
+        }
+    }
+}
+
 /// What two services, or a section, contradict.
 pub(super) fn stack(services: &[(&str, &Entry, bool)], root: &Node, selection: &Selection, diagnostics: &mut Diagnostics) {
+    variables(root, diagnostics);
     let mut names: HashMap<&str, (&str, Span)> = HashMap::new();
     for (name, entry, _) in services.iter().filter(|(name, ..)| selection.is_on(name)) {
         let Some(own) = entry.node.get("container_name") else { continue };

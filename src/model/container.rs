@@ -141,3 +141,13 @@ pub struct Container {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<Provider>,
 }
+
+impl Container {
+    /// The services whose containers must be there before this one can be made: it shares a name space or mounts with them.
+    pub fn partners(&self) -> impl Iterator<Item = &str> {
+        let modes = [&self.network_mode, &self.pid, &self.ipc];
+        let namespaces = modes.into_iter().flatten().filter_map(|mode| mode.strip_prefix("service:"));
+        let mounts = self.volumes_from.iter().filter(|from| !from.starts_with("container:"));
+        namespaces.chain(mounts.map(|from| from.split(':').next().unwrap_or(from)))
+    }
+}

@@ -128,7 +128,12 @@ impl Supervisor {
                 Some(_) | None => return Gate::Waiting(format!("{what} {key}")),
             }
         }
-        Gate::Open
+        // Without its dependencies it is made with what there is, or not at all.
+        let is_missing = |name: &&str| {
+            let mut units = self.units.values().filter(|other| other.id.service.as_str() == *name);
+            !unit.no_deps && units.all(|other| other.have == Have::Absent)
+        };
+        container.partners().find(is_missing).map_or(Gate::Open, |name| Gate::Waiting(format!("the container of {name}")))
     }
 
     /// Whether the image of a service may be built: the tasks that it depends on are done.

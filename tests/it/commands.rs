@@ -221,3 +221,16 @@ fn what_goes_well_says_little() {
     ];
     insta::assert_snapshot!("right", said(&sandbox, "", lines));
 }
+
+#[test]
+fn a_name_that_no_variable_can_have_is_refused_where_it_stands() {
+    let sandbox = Sandbox::new(
+        "generate:\n  1x: {hex: 3}\n  ENVID: {hex: 3}\nports:\n  a-b: 27990\n  _fine1: 27991\nprocesses: {a: {command: 'true'}}\n",
+    );
+    let said = sandbox.run(&["config", "-q"]);
+    assert_eq!(said.code, 3, "{said:?}");
+    for place in ["stack.yaml:2:3", "stack.yaml:3:3", "stack.yaml:5:3"] {
+        assert!(said.err.contains(place), "{place}: {said:?}");
+    }
+    assert!(said.err.contains("3 errors"), "{said:?}");
+}

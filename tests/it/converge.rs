@@ -209,3 +209,15 @@ fn watch_acts_on_saved_files_until_it_ends_and_leaves_all_running() {
     sandbox.write("src/third", "new");
     watch.wait_for("web:1: synced src/third");
 }
+
+#[test]
+fn what_shares_with_a_container_waits_until_that_is_built_and_made() {
+    let stack = "services:
+  a: {build: {context: ., dockerfile_inline: \"FROM IMAGE\\nRUN sleep 3\\n\"}, command: [sleep, '1000'], init: true, volumes: [/data]}
+  b: {image: IMAGE, command: [sleep, '1000'], init: true, network_mode: 'service:a', pid: 'service:a', volumes_from: [a]}
+";
+    let Some(sandbox) = Sandbox::with_engine("shares", stack) else { return };
+    let said = sandbox.run(&["up", "-d", "--wait"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(!said.err.contains("backing off"), "{said:?}");
+}

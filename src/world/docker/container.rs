@@ -19,7 +19,7 @@ use super::labels::{self, OneOff};
 use super::logs::Life;
 use super::mounts;
 use super::observe::{list_containers, name_of, replaced_by, successor_name};
-use super::{Docker, alike, error, registry, security, sharing};
+use super::{Docker, alike, error, registry, security};
 use crate::base::name::{EnvId, ServiceName, UnitId};
 use crate::model::container::Container;
 use crate::model::hook::Hook;
@@ -156,7 +156,7 @@ impl Docker {
     /// What has to be asked, of the engine and of files, for any container of a service.
     pub(super) async fn surroundings(&self, link: &Link, spec: &UnitSpec, container: &Container) -> Result<Surroundings, Fault> {
         let mut around = Surroundings::of(link.version);
-        for name in sharing::partners_of(container) {
+        for name in container.partners() {
             let Ok(name) = name.parse::<ServiceName>() else { continue };
             if let Some(id) = find_unit(link, &spec.deployment.env, &UnitId::new(name.clone(), 1)).await? {
                 around.partners.insert(name, id);

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, PortSummary};
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, ImageSummary, PortSummary};
 use bollard::query_parameters::{ListImagesOptionsBuilder, ListVolumesOptionsBuilder};
 
 use super::labels;
@@ -114,10 +114,12 @@ impl Docker {
 
     /// The images that were built for an environment, by all their tags, else their id.
     pub async fn images_of(&self, env: &EnvId) -> Result<Vec<String>, Fault> {
+        // One that was made of a container has that container's labels, and is whoever's made it.
+        let is_built = |image: &ImageSummary| !image.labels.contains_key(labels::NUMBER);
         let filters = HashMap::from([("label", vec![labels::of_env(env)])]);
         let options = ListImagesOptionsBuilder::default().filters(&filters).build();
         let images = self.link().await?.api.list_images(Some(options)).await?;
-        Ok(images.into_iter().flat_map(|image| image_names(image.repo_tags, image.id)).collect())
+        Ok(images.into_iter().filter(is_built).flat_map(|image| image_names(image.repo_tags, image.id)).collect())
     }
 
     /// What an image is; none when it is gone.

@@ -11,14 +11,6 @@ use crate::plan::desired::Deployment;
 /// The containers of services by which others refer to them: their first replicas, by id.
 pub(super) type Partners = IndexMap<ServiceName, String>;
 
-/// The services whose containers must be there before this one can be made.
-pub(super) fn partners_of(container: &Container) -> impl Iterator<Item = &str> {
-    let modes = [&container.network_mode, &container.pid, &container.ipc];
-    let namespaces = modes.into_iter().flatten().filter_map(|mode| mode.strip_prefix("service:"));
-    let mounts = container.volumes_from.iter().filter(|from| !from.starts_with("container:"));
-    namespaces.chain(mounts.map(|from| from.split(':').next().unwrap_or(from)))
-}
-
 /// `service:X` becomes `container:<id>`; everything else is the engine's own word.
 pub(super) fn namespace(mode: &str, partners: &Partners) -> Result<String, Fault> {
     match mode.strip_prefix("service:") {
