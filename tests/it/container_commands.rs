@@ -129,6 +129,10 @@ fn what_a_container_is_made_of_and_holds_is_listed() {
     assert!(id.starts_with("sha256:"), "{id}");
     let archive = sandbox.feed(&["export", "web"], b"");
     assert!(memchr::memmem::find(&archive, b"bin/busybox").is_some());
+
+    sandbox.ok(&["purge", "--yes"]);
+    let kept = sandbox.engine().ask(async |docker| docker.inspect_image(&format!("{env}-committed:1")).await.is_ok());
+    assert!(kept, "what somebody has made of a container is theirs");
 }
 
 #[test]
