@@ -229,7 +229,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
 }
 
 /// Parses with the one command that the line seems to name, since building all fifty takes longer than most of them run. Whatever
-/// is not plain sailing is left to the whole: a flag that only the whole has, another command, an error, a question for help.
+/// is not plain sailing is left to the whole: a flag that only the whole has or that means nothing here, another command, an error, a question for help.
 fn parse_narrowly(words: &[OsString]) -> Option<Cli> {
     let mut verbs = Verb::augment_subcommands(Command::new("baistack"));
     let named = words.iter().skip(1).find(|word| verbs.find_subcommand(word).is_some())?;
@@ -237,6 +237,9 @@ fn parse_narrowly(words: &[OsString]) -> Option<Cli> {
     let root = Global::augment_args(Command::new("baistack").disable_help_flag(true).disable_help_subcommand(true));
     let globals: Vec<Arg> = root.get_arguments().cloned().collect();
     let matches = root.subcommand(with_globals(verb, &globals)).try_get_matches_from(words).ok()?;
+    if matches.subcommand().is_none_or(|(verb, inner)| idle_global(verb, inner).is_some()) {
+        return None;
+    }
     let (global, command) = (Global::from_arg_matches(&matches).ok()?, Verb::from_arg_matches(&matches).ok()?);
     Some(Cli { global, version: (), command })
 }
