@@ -57,9 +57,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let has_files = volumes && (has_owned || !files::scratch_of(dir.path(), &services).is_empty());
     let hands = if has_files { Hands::of(&env, context) } else { Hands::new(&env, Vec::new(), context) };
     let exit = context.ask(&env, Request::Down(down), Missing::IsFine)?;
-    if exit == Exit::Success {
-        context.remove_provided(&env, &named)?;
-    }
+    let mut left = if exit == Exit::Success { context.remove_provided(&env, &named)? } else { Vec::new() };
     if exit == Exit::Success
         && let Some(deployment) = &deployment
     {
@@ -71,15 +69,11 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
             context.printer.warning(format!("`{}` stays: {why}; look at it and remove it yourself", run_dir.display()));
         }
     }
-    if !volumes {
-        return Ok(exit);
-    }
     // The engine's things are the supervisor's; files need neither it nor an engine.
-    let mut left = Vec::new();
-    if exit == Exit::Success {
+    if volumes && exit == Exit::Success {
         left.extend(remaining_scratch(&dir, &services, &hands));
     }
-    if let Some(deployment) = &deployment {
+    if let Some(deployment) = deployment.as_ref().filter(|_| volumes) {
         left.extend(owned_paths::remove(&deployment.stack.owns, moved.as_ref(), |path| hands.remove(path)));
     }
     if left.is_empty() { Ok(exit) } else { Err(CliError::Several(left)) }

@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 
 use super::CliError;
 use super::context::{Context, Purpose};
+use super::providers;
 use crate::base::exit::Exit;
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::service::Kind;
@@ -30,7 +31,8 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     let named: Vec<ServiceName> = args.service.iter().cloned().collect();
     let ready = context.load_as_started(Purpose::Read, &named)?;
-    let deployment = ready.deployment;
+    let mut deployment = ready.deployment;
+    providers::as_given(&context.env_dir(&deployment.env)?, &mut deployment.stack)?;
     let mut given = match &args.service {
         Some(service) => of_service(&deployment, service).expect("`load` knows it"),
         None => shared(&deployment),

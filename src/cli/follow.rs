@@ -110,6 +110,8 @@ struct Foreground<'a> {
     mask: Mask,
     /// What this `up` starts: all that it selects and that did not run before.
     ours: BTreeSet<UnitId>,
+    /// What providers have brought up for it that did not run before.
+    provided: BTreeSet<ServiceName>,
     known: BTreeMap<UnitId, UnitStatus>,
     watched: Watched,
     writer: LineWriter,
@@ -132,7 +134,7 @@ const LEASE: u32 = 0;
 const AFTERWARDS: u32 = 1;
 
 /// Runs an `up` in the foreground.
-pub fn up(args: Args, up: Up, ready: &Ready, context: &Context) -> Result<Exit, CliError> {
+pub fn up(args: Args, up: Up, ready: &Ready, provided: BTreeSet<ServiceName>, context: &Context) -> Result<Exit, CliError> {
     let (sender, happenings) = mpsc::channel();
     let interrupts = sender.clone();
     let _interrupts = interrupt::listen(move |cause| drop(interrupts.send(Happening::Interrupt(cause))))
@@ -160,6 +162,7 @@ pub fn up(args: Args, up: Up, ready: &Ready, context: &Context) -> Result<Exit, 
         voice,
         wish,
         ours,
+        provided,
         known: BTreeMap::new(),
         feed: None,
         failed: false,
@@ -453,10 +456,13 @@ impl Foreground<'_> {
 
     /// Hangs up, which stops what is ours, and waits until it is down. A second Ctrl-C kills it.
     fn stop(self, exit: Exit) -> Result<Exit, CliError> {
-        let (context, deployment) = (self.context, &self.ready.deployment);
-        let selected = supervisor::select(&deployment.stack, &self.args.services, self.args.no_deps);
+        let (context, env) = (self.context, &self.ready.deployment.env);
+        let provided: Vec<ServiceName> = self.provided.iter().cloned().collect();
         self.stop_units()?;
-        context.stop_provided_among(deployment, &selected)?;
+        // With nothing named it would be about everything.
+        if !provided.is_empty() {
+            context.stop_provided(env, &provided)?;
+        }
         Ok(exit)
     }
 

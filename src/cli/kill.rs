@@ -4,7 +4,6 @@ use super::context::{Context, Missing};
 use super::{CliError, orphans, values};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
-use crate::plan::desired::Deployment;
 use crate::supervisor::request::{Kill, Request};
 
 /// Flags of `kill`.
@@ -25,17 +24,11 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let env = context.env_id()?;
     context.known_in(&env, &args.services)?;
+    // Nothing is done for files that do not tell what an orphan is.
+    let belonging = if args.remove_orphans { context.services_that_belong(&env)? } else { None };
     let kill = Kill { services: args.services, signal: args.signal, ..Kill::default() };
     let exit = context.ask(&env, Request::Kill(kill), Missing::IsAnError)?;
-    if !args.remove_orphans {
-        return Ok(exit);
-    }
-    let of_files = context.services_of_files(&env)?;
-    // Where there is no stack file, the last `up` tells what belongs to it.
-    let known = match context.deployment(&env)?.filter(|_| of_files.is_empty()) {
-        Some(Deployment { stack, .. }) => stack.services.into_keys().chain(stack.disabled.into_keys()).collect(),
-        None => of_files.into_iter().collect(),
-    };
-    let removed = orphans::remove(&env, &known, context)?;
+    let Some(belonging) = belonging else { return Ok(exit) };
+    let removed = orphans::remove(&env, &belonging, context)?;
     Ok(if exit == Exit::Success { removed } else { exit })
 }

@@ -3,7 +3,7 @@
 //! Whoever only reads records nothing: it sees the environment that is recorded, or the name that Compose would give.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -96,19 +96,26 @@ impl Context {
     /// As [`Context::load`], but where no file is named and the environment was started from several, from those: what is run
     /// beside services belongs to the stack that they were started by, and must not bring another one up.
     pub fn load_as_started(&self, purpose: Purpose, services: &[ServiceName]) -> Result<Ready, CliError> {
+        let request = match self.find_env() {
+            Ok(Ok(env)) => self.request_as_started(&env, services)?,
+            Ok(Err(_)) | Err(_) => self.load_request(services),
+        };
+        self.load_from(request, purpose, services)
+    }
+
+    fn request_as_started(&self, env: &EnvId, services: &[ServiceName]) -> Result<load::Request, CliError> {
         let mut request = self.load_request(services);
         let named =
             ["BAISTACK_FILE", "COMPOSE_FILE"].iter().any(|name| self.caller.get(*name).is_some_and(|value| !value.is_empty()));
         if request.files.is_empty()
             && !named
-            && let Ok(Ok(env)) = self.find_env()
-            && let Some(deployment) = self.deployment(&env)?
+            && let Some(deployment) = self.deployment(env)?
             && deployment.stack.files.iter().all(|file| file.is_file())
         {
             request.files.clone_from(&deployment.stack.files);
             request.project_directory = Some(deployment.stack.directory.clone());
         }
-        self.load_from(request, purpose, services)
+        Ok(request)
     }
 
     /// Loads the stack to print it, without some of the steps.
@@ -271,12 +278,40 @@ impl Context {
         Ok(())
     }
 
-    /// The services of the stack here, if it is this environment's; none where there is no stack that could be read.
+    /// The services of the stack here as far as it can be read, if it is this environment's; none where there is no stack.
     pub fn services_of_files(&self, env: &EnvId) -> Result<Vec<ServiceName>, CliError> {
-        let (request, files) = (self.load_request(&[]), Sources::default());
-        let (head, _, found) = load::head(&request, &files);
-        if head.files.is_empty() || found.has_errors() || self.env_of(&head, envid::Purpose::Show)?.id != *env {
-            return Ok(Vec::new());
+        Ok(self.services_in(env, &self.load_request(&[]))?.map(|read| read.services).unwrap_or_default())
+    }
+
+    /// The services that are no orphans of an environment: those of its files, whose errors are refused, since one of them may
+    /// hide a service; where there are no files, those of the last `up`. None when neither is known, and so nothing is an orphan.
+    pub fn services_that_belong(&self, env: &EnvId) -> Result<Option<BTreeSet<ServiceName>>, CliError> {
+        if let Some(OfFiles { services, found, sources }) = self.services_in(env, &self.request_as_started(env, &[])?)? {
+            return if found.has_errors() {
+                Err(self.refuse(&found, &sources))
+            } else {
+                Ok(Some(services.into_iter().collect()))
+            };
+        }
+        let of_deployment =
+            |Deployment { stack, .. }: Deployment| stack.services.into_keys().chain(stack.disabled.into_keys()).collect();
+        Ok(self.deployment(env)?.map(of_deployment))
+    }
+
+    /// What these files hold, if they are this environment's; none where there are none.
+    fn services_in(&self, env: &EnvId, request: &load::Request) -> Result<Option<OfFiles>, CliError> {
+        let files = Sources::default();
+        let (head, sources, found) = load::head(request, &files);
+        // With `-p` the files that happen to be here may be anybody's.
+        let is_elsewhere = || self.env_dir(env)?.owner_besides(&head.directory).map_err(CliError::failed);
+        if head.files.is_empty() || request.files.is_empty() && is_elsewhere()?.is_some() {
+            return Ok(None);
+        }
+        if found.has_errors() {
+            return Ok(Some(OfFiles { services: Vec::new(), found, sources }));
+        }
+        if self.env_of(&head, envid::Purpose::Show)?.id != *env {
+            return Ok(None);
         }
         let program = std::env::current_exe().map_err(|error| CliError::Failed(format!("find our own program: {error}")))?;
         let dir = self.env_dir(env)?;
@@ -288,8 +323,9 @@ impl Context {
             ports: ports::variables(&head.named_ports, |name| numbers.get(name).copied()),
             generated: with_stand_ins(dir.values().map_err(CliError::failed)?, &head),
         };
-        let loaded = load::stack(&request, &head, &values, &files);
-        Ok(loaded.stack.services.keys().chain(loaded.stack.disabled.keys()).cloned().collect())
+        let loaded = load::stack(request, &head, &values, &files);
+        let services = loaded.stack.services.keys().chain(loaded.stack.disabled.keys()).cloned().collect();
+        Ok(Some(OfFiles { services, found: loaded.diagnostics, sources: loaded.sources }))
     }
 
     /// The environment that a command is about which needs no more than that: named, or that of the stack here.
@@ -570,6 +606,13 @@ pub(super) fn read_named(file: &Path, directory: &Path, sources: &mut SourceMap)
 pub(super) struct Checked {
     pub(super) found: Diagnostics,
     pub(super) sources: SourceMap,
+}
+
+/// The services that stack files hold, and what is to be said of them.
+struct OfFiles {
+    services: Vec<ServiceName>,
+    found: Diagnostics,
+    sources: SourceMap,
 }
 
 /// What is to be said of stack files that name no environment.

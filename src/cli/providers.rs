@@ -56,10 +56,11 @@ pub(super) fn as_given(dir: &EnvDir, stack: &mut Stack) -> Result<(), CliError> 
 
 impl Context {
     /// Has the providers of these services, and of what they depend on, bring theirs up; what they give is set in the stack.
-    pub fn provide(&self, ready: &mut Ready, services: &[ServiceName], no_deps: bool) -> Result<(), CliError> {
+    /// Answers with those that did not run before.
+    pub fn provide(&self, ready: &mut Ready, services: &[ServiceName], no_deps: bool) -> Result<BTreeSet<ServiceName>, CliError> {
         let stack = &ready.deployment.stack;
         if providers(stack).next().is_none() {
-            return Ok(());
+            return Ok(BTreeSet::new());
         }
         ready.begins(self);
         let selected: BTreeSet<ServiceName> =
@@ -76,10 +77,33 @@ impl Context {
                 Some((name.clone(), provided))
             })
             .collect();
-        self.bring_up(&mut ready.deployment, &asked)
+        let known = self.env_dir(&ready.deployment.env)?.provided().map_err(CliError::failed)?;
+        self.bring_up(&mut ready.deployment, &asked)?;
+        Ok(asked.into_keys().filter(|name| known.get(name).is_none_or(|known| !known.runs)).collect())
     }
 
-    /// The same for what was started before, as it was then.
+    /// Has what was stopped of what these services depend on brought up again, as it was then. The definition in force is not
+    /// changed by it: where something else is given than before, that is said.
+    pub fn provide_stopped(&self, env: &EnvId, services: &[ServiceName], no_deps: bool) -> Result<(), CliError> {
+        let Some(mut deployment) = self.deployment(env)? else { return Ok(()) };
+        let dir = self.env_dir(env)?;
+        let selected = supervisor::select(&deployment.stack, services, no_deps);
+        let mut stopped = dir.provided().map_err(CliError::failed)?;
+        stopped.retain(|name, provided| !provided.runs && selected.contains(name));
+        if stopped.is_empty() || self.global.dry_run {
+            return Ok(());
+        }
+        self.bring_up(&mut deployment, &stopped)?;
+        let known = dir.provided().map_err(CliError::failed)?;
+        for (name, before) in &stopped {
+            if known.get(name).is_some_and(|known| known.given != before.given) {
+                self.printer.warning(format!("the provider of `{name}` gives something else than before; `up` applies it"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for what was taken down, whose definition is brought up as a whole: what is given is set in it.
     pub fn provide_again(&self, deployment: &mut Deployment) -> Result<(), CliError> {
         let known = self.env_dir(&deployment.env)?.provided().map_err(CliError::failed)?;
         let asked = providers(&deployment.stack).filter_map(|name| {
@@ -96,8 +120,8 @@ impl Context {
         let dir = self.env_dir(&deployment.env)?;
         self.note(&dir, |known| {
             for (name, provided) in asked {
-                let given = known.get(name).map(|known| known.given.clone()).unwrap_or_default();
-                known.insert(name.clone(), Provided { given, ..provided.clone() });
+                let (given, runs) = known.get(name).map(|known| (known.given.clone(), known.runs)).unwrap_or_default();
+                known.insert(name.clone(), Provided { given, runs, ..provided.clone() });
             }
         })?;
         let mut waves: BTreeMap<u32, Vec<(&ServiceName, &Provided)>> = BTreeMap::new();
@@ -113,7 +137,7 @@ impl Context {
                         let given = given.unwrap_or_default();
                         self.note(&dir, |known| {
                             if let Some(known) = known.get_mut(&name) {
-                                known.given = given;
+                                (known.given, known.runs) = (given, true);
                             }
                         })?;
                     }
@@ -138,35 +162,47 @@ impl Context {
 
     /// Stops what providers look after, as far as these can: that of the services named, or all.
     pub fn stop_provided(&self, env: &EnvId, services: &[ServiceName]) -> Result<(), CliError> {
-        self.take(env, services, Wanted::Stop)
+        let failed = self.take(env, services, Wanted::Stop)?;
+        if failed.is_empty() { Ok(()) } else { Err(CliError::Several(failed)) }
     }
 
-    /// The same of what providers look after among these services.
-    pub fn stop_provided_among(&self, deployment: &Deployment, services: &[ServiceName]) -> Result<(), CliError> {
-        let provided: Vec<ServiceName> = providers(&deployment.stack).filter(|name| services.contains(name)).cloned().collect();
-        if provided.is_empty() { Ok(()) } else { self.stop_provided(&deployment.env, &provided) }
+    /// Has providers take away what they look after: that of the services named, or all. Answers with what is left, and why, one
+    /// sentence each; that is still known then.
+    pub fn remove_provided(&self, env: &EnvId, services: &[ServiceName]) -> Result<Vec<String>, CliError> {
+        let left = self.take(env, services, Wanted::Down)?;
+        let remedy = format!("once its provider works, `baistack down -p {env}` takes it away; `purge --force` forgets it");
+        Ok(left.into_iter().map(|why| format!("{why}; {remedy}")).collect())
     }
 
-    /// Has providers take away what they look after: that of the services named, or all.
-    pub fn remove_provided(&self, env: &EnvId, services: &[ServiceName]) -> Result<(), CliError> {
-        self.take(env, services, Wanted::Down)
+    /// Forgets what no provider has taken away.
+    pub fn forget_provided(&self, env: &EnvId) -> Result<(), CliError> {
+        self.note(&self.env_dir(env)?, IndexMap::clear)
     }
 
-    /// Dependents first: what was brought up last.
-    fn take(&self, env: &EnvId, services: &[ServiceName], wanted: Wanted) -> Result<(), CliError> {
+    /// Dependents first: what was brought up last. Answers with what failed.
+    fn take(&self, env: &EnvId, services: &[ServiceName], wanted: Wanted) -> Result<Vec<String>, CliError> {
+        let mut failed = Vec::new();
+        if self.global.dry_run {
+            return Ok(failed);
+        }
         let dir = self.env_dir(env)?;
         let known = dir.provided().map_err(CliError::failed)?;
-        let mut failed = Vec::new();
         for (name, provided) in known.iter().rev().filter(|(name, _)| services.is_empty() || services.contains(name)) {
             for (name, answer) in self.call(env, &[(name, provided)], wanted) {
                 match answer {
                     Ok(_) if wanted == Wanted::Down => self.note(&dir, |known| drop(known.shift_remove(&name)))?,
-                    Ok(_) => {}
+                    // One that cannot stop anything runs on.
+                    Ok(None) => {}
+                    Ok(Some(_)) => self.note(&dir, |known| {
+                        if let Some(known) = known.get_mut(&name) {
+                            known.runs = false;
+                        }
+                    })?,
                     Err(why) => failed.push(why),
                 }
             }
         }
-        if failed.is_empty() { Ok(()) } else { Err(CliError::Several(failed)) }
+        Ok(failed)
     }
 
     /// Calls providers beside each other, and shows what they say.

@@ -31,7 +31,7 @@ use crate::world::{envid, inputs, owned_paths, owner, sizes};
                         values and named ports; never the stack's own files, nor a directory of another environment or without a mark (`.baistack-owner`). Refuses while git work that is nowhere else would go. \
                         Interrupted halfway, a second run finishes.")]
 pub struct Args {
-    /// Git work may be lost
+    /// Git work may be lost, and what no provider takes away is forgotten
     #[arg(short, long)]
     pub force: bool,
     /// Do not ask
@@ -158,7 +158,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             return Ok(Exit::Success);
         }
     }
-    perform(&subject, &plan, args.keep_data, context)
+    perform(&subject, &plan, args, context)
 }
 
 impl Plan {
@@ -309,8 +309,8 @@ impl Plan {
     }
 }
 
-fn perform(subject: &Subject, plan: &Plan, keep_data: bool, context: &Context) -> Result<Exit, CliError> {
-    let Subject { env, dir, stack_dir, moved, .. } = subject;
+fn perform(subject: &Subject, plan: &Plan, args: &Args, context: &Context) -> Result<Exit, CliError> {
+    let (Subject { env, dir, stack_dir, moved, .. }, keep_data) = (subject, args.keep_data);
     if let Some(moved) = moved {
         files::relocate(dir.path(), moved).map_err(CliError::failed)?;
     }
@@ -325,11 +325,14 @@ fn perform(subject: &Subject, plan: &Plan, keep_data: bool, context: &Context) -
     if exit != Exit::Success {
         return Ok(exit);
     }
-    context.remove_provided(env, &[])?;
+    let mut left = context.remove_provided(env, &[])?;
+    if args.force && !left.is_empty() {
+        left.drain(..).for_each(|why| context.printer.warning(why));
+        context.forget_provided(env)?;
+    }
     sweep::sweep(env, dir.path(), SWEEP_GRACE);
     // The environment's own lock, so that nobody starts it meanwhile.
     let _lock = ending::locked(dir).map_err(CliError::failed)?;
-    let mut left = Vec::new();
     if !keep_data {
         // `down` has taken away that of the units which there were; of others there may be records.
         left.extend(files::remove_all(dir.path(), &[]).err().map(|fault| fault.to_string()));

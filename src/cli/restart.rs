@@ -30,6 +30,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     context.known_in(&env, &args.services)?;
     context.check_place(&env, &args.services)?;
     context.mention_changed_files(&env)?;
+    context.provide_stopped(&env, &args.services, args.no_deps)?;
     let restart = Restart { services: args.services, no_deps: args.no_deps, timeout: values::seconds(args.timeout) };
     context.ask(&env, Request::Restart(restart), Missing::IsAnError)
 }

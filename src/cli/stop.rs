@@ -26,6 +26,8 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     context.known_in(&env, &args.services)?;
     let stop = Stop { services: args.services.clone(), timeout: values::seconds(args.timeout) };
     let exit = context.ask(&env, Request::Stop(stop), Missing::IsFine)?;
-    context.stop_provided(&env, &args.services)?;
+    if exit == Exit::Success {
+        context.stop_provided(&env, &args.services)?;
+    }
     Ok(exit)
 }

@@ -47,6 +47,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     }
     context.printer.say(format!("starting {}", context.printer.paint_talk.strong(args.to.as_str())));
     if !is_down {
+        context.provide_stopped(&args.to, &[], false)?;
         let start = Select { wait: args.wait, ..Select::default() };
         return context.ask(&args.to, Request::Start(start), Missing::IsAnError);
     }
@@ -54,6 +55,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     if let Err(error) = context.check_host_again(&deployment, true) {
         if let Some(from) = &from {
             context.printer.say(format!("starting {} again", context.printer.paint_talk.strong(from.as_str())));
+            context.provide_stopped(from, &[], false)?;
             context.ask(from, Request::Start(Select::default()), Missing::IsAnError)?;
         }
         return Err(error);

@@ -160,10 +160,10 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     }
     context.leave_out_containers(&mut ready)?;
     ready.begins(context);
-    context.provide(&mut ready, &args.services, args.no_deps)?;
+    let provided = context.provide(&mut ready, &args.services, args.no_deps)?;
     let up = request(&args, &ready, context);
     if up.attached {
-        return follow::up(args, up, &ready, context);
+        return follow::up(args, up, &ready, provided, context);
     }
     let exit = context.ask_quietly(&ready.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted, args.quiet())?;
     if exit == Exit::Success && !args.no_start {

@@ -175,7 +175,7 @@ impl EnvDir {
     }
 
     /// The existing directory, other than this one, whose environment it is.
-    fn owner_besides(&self, directory: &Path) -> Result<Option<PathBuf>, StateError> {
+    pub fn owner_besides(&self, directory: &Path) -> Result<Option<PathBuf>, StateError> {
         Ok(self.home()?.filter(|home| !home.is(directory) && home.stands(self.id())).map(|home| home.path))
     }
 }

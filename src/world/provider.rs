@@ -47,6 +47,8 @@ pub struct Provided {
     pub config: String,
     /// What its last `up` has given.
     pub given: Given,
+    /// Whether it has been brought up, and not stopped since.
+    pub runs: bool,
 }
 
 /// What a provider is asked to do.
@@ -332,7 +334,7 @@ mod tests {
                 directory: self.directory.path().to_owned(),
                 variables: IndexMap::from([("TOKEN".to_owned(), "of the file".to_owned())]),
                 config: "{\"image\":\"x\"}".to_owned(),
-                given: Given::default(),
+                ..Provided::default()
             };
             let (env, service) = ("demo".parse().unwrap(), "db".parse().unwrap());
             call(&env, &service, &provided, wanted, &self.environment(), &mut |text| said.push(text)).map_err(|it| it.message)

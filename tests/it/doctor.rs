@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::support::fake_engine::empty_engine;
-use crate::support::sandbox::{Said, Sandbox};
+use crate::support::sandbox::{Said, Sandbox, own_address};
 use crate::support::terminal::Terminal;
 
 const PROCESS: &str = "processes: {a: {command: exec sleep 1000}}\n";
@@ -109,8 +109,7 @@ fn each_requirement_is_told_until_its_hint_was_followed() {
     sandbox.variable("PATH", Some(&path));
     sandbox.variable("LC_ALL", Some("C"));
     let tool = |version: &str| {
-        fs::write(bin.join("thing"), format!("#!/bin/sh\necho thing {version}\n")).unwrap();
-        fs::set_permissions(bin.join("thing"), fs::Permissions::from_mode(0o755)).unwrap();
+        Sandbox::program_at(&bin.join("thing"), format!("#!/bin/sh\necho thing {version}\n"));
     };
     let missing = |sandbox: &Sandbox| -> Vec<&str> {
         let said = sandbox.run(&["doctor", "--format", "json"]);
@@ -136,9 +135,9 @@ fn each_requirement_is_told_until_its_hint_was_followed() {
 
 #[test]
 fn a_fixed_port_that_is_held_is_told_until_its_holder_has_ended() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let sandbox = Sandbox::new(&format!("processes: {{a: {{command: exec sleep 1000, ports: [{port}]}}}}\n"));
+    let (address, port) = own_address();
+    let listener = std::net::TcpListener::bind((address.as_str(), port)).unwrap();
+    let sandbox = Sandbox::new(&format!("processes: {{a: {{command: exec sleep 1000, ports: ['{address}:{port}']}}}}\n"));
     let held = format!("`a` needs port {port}, which is held by process {}", std::process::id());
     assert_line(&line(&sandbox, "ports"), "failed", &held, "end whoever holds it, or make it a named port");
     drop(listener);
@@ -159,13 +158,10 @@ fn limits_of_files_and_watches_are_told_and_root_is_asked_once_with_the_reason()
     fs::write(&limit, "8192\n").unwrap();
     let bin = sandbox.root().join("bin");
     fs::create_dir(&bin).unwrap();
-    fs::write(bin.join("sudo"), format!("#!/bin/sh\necho \"$*\" >> '{}'\nexec \"$@\"\n", sandbox.path("asked").display()))
-        .unwrap();
+    let sudo = format!("#!/bin/sh\necho \"$*\" >> '{}'\nexec \"$@\"\n", sandbox.path("asked").display());
+    sandbox.program(bin.join("sudo"), sudo);
     let sysctl = "#!/bin/sh\nname=${2%%=*}\necho \"${2#*=}\" > \"/proc/sys/$(echo \"$name\" | tr . /)\"\n";
-    fs::write(bin.join("sysctl"), sysctl).unwrap();
-    for program in ["sudo", "sysctl"] {
-        fs::set_permissions(bin.join(program), fs::Permissions::from_mode(0o755)).unwrap();
-    }
+    sandbox.program(bin.join("sysctl"), sysctl);
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     sandbox.variable("PATH", Some(&path));
     let few = format!("mount --bind '{}' /proc/sys/fs/inotify/max_user_watches", limit.display());
@@ -203,7 +199,7 @@ fn an_engine_that_cannot_raise_limits_is_told_until_it_can() {
     let socket = sandbox.root().join("engine.sock");
     empty_engine(&socket, ("20.10.0", "1.41"), "{}");
     sandbox.variable("DOCKER_HOST", Some(&format!("unix://{}", socket.display())));
-    fs::copy("/bin/sleep", sandbox.path("dockerd")).unwrap();
+    sandbox.program("dockerd", fs::read("/bin/sleep").unwrap());
     // It is there under its name before anybody looks.
     let engine = |with: &str| format!("{with} ./dockerd 1000 & until grep -qx dockerd /proc/$!/comm; do :; done");
     let without = engine("setpriv --bounding-set=-sys_resource --inh-caps=-sys_resource");
@@ -222,7 +218,7 @@ fn an_engine_that_cannot_raise_limits_is_told_until_it_can() {
 fn a_program_without_its_capabilities_is_told_until_it_has_them() {
     let stack = "processes: {a: {command: ./holder 1000, cap_add: [NET_BIND_SERVICE]}}\n";
     let Some(sandbox) = Sandbox::of_ordinary_user(stack) else { return };
-    fs::copy("/bin/sleep", sandbox.path("holder")).unwrap();
+    sandbox.program("holder", fs::read("/bin/sleep").unwrap());
     let remedy = format!("sudo setcap cap_net_bind_service+ep {}", sandbox.path("holder").display());
     assert_line(&line(&sandbox, "capabilities"), "failed", "`a` lacks some of its `cap_add`", &remedy);
     if !nix::unistd::geteuid().is_root() || !is_done(&remedy) {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::fake_engine::empty_engine;
-use crate::support::sandbox::{NOBODY, Said, Sandbox, is_alive, until};
+use crate::support::sandbox::{NOBODY, Said, Sandbox, is_alive, own_address, until};
 
 const SLEEPER: &str = "processes: {a: {command: exec sleep 1000}}\n";
 
@@ -205,9 +205,7 @@ fn switch_brings_up_what_was_taken_down() {
 
 #[test]
 fn switch_stops_nothing_for_what_cannot_be_started_and_starts_again_what_it_has_stopped() {
-    // An address that no other test, and no connection of anybody's, has a port of.
-    let (number, port) = (std::process::id() % 0xffff, 4711);
-    let address = format!("127.77.{}.{}", number >> 8, number & 0xff);
+    let (address, port) = own_address();
     let stack = "name: demo\nrequires: [{file: wanted}]\nprocesses: {a: {command: exec sleep 1000, ports: ['ADDRESS:PORT']}}\n";
     let sandbox = Sandbox::new(&stack.replace("ADDRESS", &address).replace("PORT", &port.to_string()));
     sandbox.write("wanted", "");

@@ -1,11 +1,11 @@
 //! Services that a program looks after (`provider`), beside those that depend on them.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::net::TcpListener;
 
 use nix::sys::signal::Signal;
 
-use crate::support::sandbox::{Sandbox, until};
+use crate::support::sandbox::{Sandbox, own_address, until};
 
 /// Notes how it is called, can be stopped, and gives what the file `address` holds.
 const CLOUD: &str = r#"#!/bin/sh
@@ -21,9 +21,8 @@ echo '{"type": "setenv", "message": "URL='"$(cat address)"'"}'
 echo '{"type": "rawsetenv", "message": "TOKEN=abc"}'
 "#;
 
-fn with_cloud(sandbox: &Sandbox) {
-    sandbox.write("cloud", CLOUD);
-    fs::set_permissions(sandbox.path("cloud"), fs::Permissions::from_mode(0o755)).unwrap();
+pub(crate) fn with_cloud(sandbox: &Sandbox) {
+    sandbox.program("cloud", CLOUD);
     sandbox.write("address", "tcp://one\n");
 }
 
@@ -108,6 +107,113 @@ fn the_end_of_a_foreground_stops_what_a_provider_looks_after() {
     up.signal(Signal::SIGINT);
     assert_eq!(up.end(), 130);
     assert_eq!(sandbox.lines("calls").pop().as_deref(), Some("compose --project-name=demo stop db"));
+}
+
+#[test]
+fn the_end_of_a_foreground_leaves_alone_what_was_there_before() {
+    let sandbox = Sandbox::new(STACK);
+    with_cloud(&sandbox);
+    sandbox.ok(&["-p", "demo", "up", "-d", "--wait", "web"]);
+    let up = sandbox.begin(&["-p", "demo", "up"]);
+    until("the rest runs", || !sandbox.lines("alone").is_empty());
+    up.signal(Signal::SIGINT);
+    assert_eq!(up.end(), 130);
+    assert_eq!(verbs(&sandbox), ["up", "up"]);
+    // What was stopped was not there.
+    sandbox.ok(&["-p", "demo", "stop"]);
+    let up = sandbox.begin(&["-p", "demo", "up"]);
+    until("it runs again", || sandbox.lines("alone").len() == 2);
+    up.signal(Signal::SIGINT);
+    assert_eq!(up.end(), 130);
+    assert_eq!(verbs(&sandbox), ["up", "up", "stop", "up", "stop"]);
+}
+
+/// What the provider was asked for, one after the other.
+fn verbs(sandbox: &Sandbox) -> Vec<String> {
+    sandbox.lines("calls").iter().map(|line| line.split(' ').nth(2).unwrap().to_owned()).collect()
+}
+
+#[test]
+fn what_was_stopped_is_brought_up_by_whatever_starts_its_dependents_again() {
+    let sandbox = Sandbox::new(STACK);
+    with_cloud(&sandbox);
+    sandbox.ok(&["-p", "demo", "up", "-d", "--wait"]);
+    for line in [&["start"][..], &["start", "web"], &["restart"]] {
+        sandbox.ok(&["-p", "demo", "stop"]);
+        let calls = sandbox.lines("calls").len();
+        for _ in 0..2 {
+            sandbox.ok(&[&["-p", "demo"], line].concat());
+            assert_eq!(verbs(&sandbox)[calls - 1..], ["stop", "up"], "once: {line:?}");
+        }
+    }
+    // Who does not depend on it has no use for it.
+    sandbox.ok(&["-p", "demo", "stop"]);
+    sandbox.ok(&["-p", "demo", "start", "other"]);
+    assert_eq!(verbs(&sandbox).pop().as_deref(), Some("stop"));
+    sandbox.write("address", "tcp://two\n");
+    let said = sandbox.run(&["-p", "demo", "start"]);
+    assert!(said.code == 0 && said.err.contains("`db` gives something else than before; `up` applies it"), "{said:?}");
+}
+
+#[test]
+fn switch_brings_up_what_was_stopped_of_a_provider_also_when_it_goes_back() {
+    let sandbox = Sandbox::new(&format!("name: demo\n{STACK}"));
+    with_cloud(&sandbox);
+    let (address, port) = own_address();
+    let held = format!("name: held\nprocesses: {{a: {{command: exec sleep 1000, ports: ['{address}:{port}']}}}}\n");
+    sandbox.write("held.yaml", &held);
+    sandbox.ok(&["-f", "held.yaml", "up", "-d"]);
+    sandbox.ok(&["-f", "held.yaml", "down"]);
+    sandbox.write("other.yaml", "name: other\nprocesses: {b: {command: exec sleep 1000}}\n");
+    sandbox.ok(&["up", "-d", "--wait"]);
+    sandbox.ok(&["stop"]);
+    sandbox.ok(&["-f", "other.yaml", "up", "-d"]);
+    sandbox.ok(&["-p", "other", "switch", "demo"]);
+    assert_eq!(verbs(&sandbox), ["up", "stop", "up"]);
+    let _holder = TcpListener::bind((address.as_str(), port)).unwrap();
+    let said = sandbox.run(&["-p", "demo", "switch", "held"]);
+    assert!(said.code == 1 && said.err.contains("starting demo again"), "{said:?}");
+    assert_eq!(verbs(&sandbox), ["up", "stop", "up", "stop", "up"]);
+}
+
+#[test]
+fn a_provider_that_is_gone_is_told_keeps_nothing_else_and_is_forgotten_by_force() {
+    let sandbox = Sandbox::new(&STACK.replace("depends_on: [db]", "depends_on: [db], environment: {R: '${RUN_DIR}'}"));
+    with_cloud(&sandbox);
+    let runs_in = || fs::read_dir(sandbox.root().join("run/baistack")).map(Iterator::count).unwrap_or_default();
+    let gone = || {
+        sandbox.ok(&["-p", "demo", "up", "-d", "--wait"]);
+        assert_eq!(runs_in(), 1, "{:?}", sandbox.root());
+        fs::remove_file(sandbox.path("cloud")).unwrap();
+    };
+    gone();
+    let said = sandbox.run(&["-p", "demo", "down", "-v"]);
+    assert!(said.code == 1 && said.err.contains("`db`, by the provider `./cloud`: "), "{said:?}");
+    assert!(said.err.contains("`baistack down -p demo` takes it away; `purge --force` forgets it"), "{said:?}");
+    assert_eq!(runs_in(), 0, "all the rest has been done");
+    // It is still known, for when the provider is there again.
+    with_cloud(&sandbox);
+    sandbox.ok(&["-p", "demo", "down"]);
+    assert_eq!(verbs(&sandbox), ["up", "down"]);
+
+    gone();
+    let said = sandbox.run(&["-p", "demo", "purge", "--yes"]);
+    assert!(said.code == 1 && said.err.contains("`db`, by the provider `./cloud`: "), "{said:?}");
+    assert_eq!(runs_in(), 0, "all the rest has been done");
+    assert!(sandbox.state().join("demo/providers.json").exists(), "it is still known");
+    let said = sandbox.run(&["-p", "demo", "purge", "--yes", "--force"]);
+    assert!(said.code == 0 && said.err.contains("`db`, by the provider `./cloud`: "), "{said:?}");
+    assert!(!sandbox.state().join("demo").exists());
+}
+
+#[test]
+fn env_has_what_the_provider_of_a_service_has_given() {
+    let sandbox = Sandbox::new(STACK);
+    with_cloud(&sandbox);
+    sandbox.ok(&["-p", "demo", "up", "-d", "--wait"]);
+    let shown = sandbox.ok(&["-p", "demo", "env", "--format", "json", "web"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((shown["DB_URL"].as_str(), shown["TOKEN"].as_str()), (Some("tcp://one"), Some("abc")));
 }
 
 #[test]

@@ -1,12 +1,16 @@
 //! What is told before anything is done: plans and dry runs, and which flags and records they go by.
 
+use crate::provided::with_cloud;
 use crate::support::sandbox::{Sandbox, is_alive, until};
 
 #[test]
 fn a_dry_run_does_nothing_and_says_what_would_be_done() {
-    let sandbox = Sandbox::new("processes: {a: {command: exec sleep 1000, scratch: [tmp/a]}}\n");
-    sandbox.ok(&["up", "-d"]);
-    let pids = sandbox.leaders();
+    let sandbox = Sandbox::new(
+        "services: {db: {provider: {type: ./cloud}}}\nprocesses: {a: {command: exec sleep 1000, scratch: [tmp/a], depends_on: [db]}}\n",
+    );
+    with_cloud(&sandbox);
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let (pids, calls) = (sandbox.leaders(), sandbox.lines("calls"));
     for (line, step) in [
         (&["down", "-v", "--dry-run"][..], "stop"),
         (&["--dry-run", "stop"], "stop"),
@@ -21,12 +25,30 @@ fn a_dry_run_does_nothing_and_says_what_would_be_done() {
         let said = sandbox.run(line);
         let code = if line[0] == "purge" { 0 } else { 10 };
         assert!(said.code == code && said.out.contains(step), "{line:?}: {said:?}");
-        assert_eq!(sandbox.leaders(), pids, "{line:?}");
+        assert_eq!((sandbox.leaders(), sandbox.lines("calls")), (pids.clone(), calls.clone()), "{line:?}");
     }
     assert_eq!(sandbox.run(&["start", "--dry-run"]).code, 0, "it runs already");
+    // What cannot be rehearsed is refused.
+    for line in [
+        &["exec", "--dry-run", "a", "touch", "made"][..],
+        &["--dry-run", "run", "a", "touch", "made"],
+        &["switch", "--dry-run", "demo"],
+    ] {
+        let said = sandbox.run(line);
+        assert!(said.code == 2 && said.err.contains("has no dry run"), "{line:?}: {said:?}");
+        assert_eq!((sandbox.leaders(), sandbox.lines("calls")), (pids.clone(), calls.clone()), "{line:?}");
+        assert!(!sandbox.path("made").exists(), "{line:?}");
+    }
     assert_eq!(sandbox.run(&["-p", "nobody", "--dry-run", "down"]).code, 0);
     assert_eq!(sandbox.run(&["-p", "nobody", "--dry-run", "restart"]).code, 5);
     assert!(is_alive(pids[0]) && sandbox.path("tmp/a").exists());
+    // Nor is what was stopped brought up.
+    sandbox.ok(&["stop"]);
+    let calls = sandbox.lines("calls");
+    for line in [&["start", "--dry-run"][..], &["restart", "--dry-run"]] {
+        assert_eq!(sandbox.run(line).code, 10, "{line:?}");
+        assert_eq!(sandbox.lines("calls"), calls, "{line:?}");
+    }
 }
 
 #[test]
@@ -83,6 +105,54 @@ fn orphans_go_with_a_variable_or_a_flag_of_any_command_that_has_it() {
         assert_eq!(pids.iter().filter(|pid| is_alive(**pid)).count(), 1, "{line:?}");
         assert_eq!(sandbox.ok(&["ps", "--all", "--services"]), "a\n", "{line:?}");
     }
+}
+
+#[test]
+fn nothing_is_an_orphan_of_which_it_is_not_certain() {
+    const A: &str = "a: {command: exec sleep 1000}";
+    const B: &str = "processes: {b: {command: exec sleep 1000}}\n";
+    let sandbox = Sandbox::new(&format!("name: demo\nprocesses: {{{A}}}\n"));
+    sandbox.write("more.yaml", B);
+    sandbox.ok(&["-f", "stack.yaml", "-f", "more.yaml", "up", "-d"]);
+    let pids = sandbox.leaders();
+    let intact = |what: &str| {
+        assert!(pids.len() == 2 && pids.iter().all(|pid| is_alive(*pid)), "{what}");
+        assert_eq!(sandbox.ok(&["-p", "demo", "ps", "--all", "--services"]), "a\nb\n", "{what}");
+    };
+    let lines = [&["kill", "--remove-orphans", "-s", "CONT"][..], &["run", "--remove-orphans", "a", "true"]];
+    for line in lines {
+        sandbox.ok(line);
+        intact("it was started from several files");
+    }
+    for broken in
+        ["processes: {b: 7}\n", "include: [missing.yaml]\n", "processes: {b: {command: '${MISSING:?}'}}\n", "processes: {"]
+    {
+        sandbox.write("more.yaml", broken);
+        for line in lines {
+            let said = sandbox.run(line);
+            assert!(said.code == 3 && said.err.contains("yaml:1:"), "{line:?}, {broken}: {said:?}");
+            intact(broken);
+        }
+    }
+    // The files that are here are another stack's.
+    let here = ["-p", "demo", "kill", "--remove-orphans", "-s", "CONT"];
+    sandbox.write("more.yaml", B);
+    sandbox.write("other/stack.yaml", "processes: {c: {command: 'true'}}\n");
+    assert_eq!(sandbox.run_in(&sandbox.path("other"), &here).code, 0);
+    intact("another stack's files");
+    std::fs::remove_file(sandbox.path("more.yaml")).unwrap();
+    assert_eq!(sandbox.run_in(&sandbox.path("other"), &here).code, 0);
+    intact("another stack's files, and its own are gone");
+    // Neither the files nor what was started from them are known.
+    std::fs::remove_file(sandbox.path("stack.yaml")).unwrap();
+    for record in std::fs::read_dir(sandbox.env_dir()).unwrap().map(|entry| entry.unwrap()) {
+        let name = record.file_name().into_string().unwrap();
+        if name.starts_with("deployment") || name.starts_with("snapshot") {
+            std::fs::remove_file(record.path()).unwrap();
+        }
+    }
+    sandbox.ok(&here);
+    intact("nothing is known");
 }
 
 #[test]

@@ -159,8 +159,7 @@ processes:
   web: {command: tool > told; cat c.conf >> told; exec sleep 1000, path: [bin], configs: [{source: c, target: c.conf}]}
 ",
     );
-    sandbox.write("bin/tool", "#!/bin/sh\necho from the directory\n");
-    fs::set_permissions(sandbox.path("bin/tool"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    sandbox.program("bin/tool", "#!/bin/sh\necho from the directory\n");
     sandbox.ok(&["up", "-d"]);
     until("it has told both", || sandbox.lines("told").len() == 2);
     let cpus = std::thread::available_parallelism().unwrap();

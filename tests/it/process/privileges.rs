@@ -1,7 +1,6 @@
 //! Capabilities of programs: asked for before the start, set on a copy, and what they cost.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use crate::support::sandbox::Sandbox;
@@ -14,8 +13,7 @@ fn can_set() -> bool {
 /// A program of the stack's own with this capability on its file.
 fn program_with(sandbox: &Sandbox, name: &str, capability: &str) -> bool {
     let program = sandbox.path(name);
-    fs::copy("/bin/sleep", &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    sandbox.program(&program, fs::read("/bin/sleep").unwrap());
     Command::new("setcap").arg(capability).arg(&program).status().is_ok_and(|status| status.success())
 }
 
@@ -99,8 +97,7 @@ processes:
     fs::create_dir_all(&bin).unwrap();
     std::os::unix::fs::symlink("/bin/sleep", bin.join("python")).unwrap();
     // In place of the real one, which would ask for a password.
-    sandbox.write("tools/sudo", "#!/bin/sh\necho \"$@\" > asked\n");
-    fs::set_permissions(sandbox.path("tools/sudo"), fs::Permissions::from_mode(0o755)).unwrap();
+    sandbox.program("tools/sudo", "#!/bin/sh\necho \"$@\" > asked\n");
     sandbox.give_away();
     let path = format!("{}:/usr/sbin:/usr/bin:/bin", sandbox.path("tools").display());
     sandbox.variable("PATH", Some(&path));

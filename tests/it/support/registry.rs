@@ -1,10 +1,12 @@
 //! A registry with a password on this host (Debian's `docker-registry`), and a connection to it that a test may hold up or break.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use super::sandbox::until;
 
@@ -12,6 +14,9 @@ pub(crate) const USER: &str = "dev";
 pub(crate) const PASSWORD: &str = "s3cret";
 /// `htpasswd -nbBC 4 dev s3cret`
 const ENTRY: &str = "dev:$2b$04$MwdwPovfv4gxPVzIqktKUOfcGqRlh9ESTriF0BM2zDPg6.kdvE9qS\n";
+
+/// On so many ports a registry is tried.
+const TRIES: u32 = 5;
 
 pub(crate) struct Registry {
     server: Child,
@@ -23,26 +28,40 @@ impl Registry {
     /// None, said aloud, where it is not installed.
     pub(crate) fn serve(name: &str) -> Option<Self> {
         let place = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let path = |name: &str| place.path().join(name);
+        std::fs::write(place.path().join("passwords"), ENTRY).unwrap();
+        // Somebody else may take the port that was free a moment ago: the registry ends then, and another port is tried.
+        for _ in 0..TRIES {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let Ok(mut server) = Self::begin(place.path(), port) else {
+                eprintln!("{name} skipped: no docker-registry");
+                return None;
+            };
+            let behind = SocketAddr::from(([127, 0, 0, 1], port));
+            let mut has_ended = false;
+            until("the registry answers or ends", || {
+                has_ended = server.try_wait().unwrap().is_some();
+                has_ended || is_of(place.path(), behind)
+            });
+            if !has_ended {
+                return Some(Self { server, connection: Connection::to(behind), _place: place });
+            }
+        }
+        panic!("{name}: the registry does not come up on any of {TRIES} ports");
+    }
+
+    fn begin(place: &Path, port: u16) -> io::Result<Child> {
+        let path = |name: &str| place.join(name);
         let config = format!(
             "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n\
-             storage: {{filesystem: {{rootdirectory: {}}}}}\nauth: {{htpasswd: {{realm: tests, path: {}}}}}\n",
+             storage: {{filesystem: {{rootdirectory: {}}}}}\nauth: {{htpasswd: {{realm: '{}', path: {}}}}}\n",
             path("data").display(),
+            place.display(),
             path("passwords").display()
         );
-        std::fs::write(path("passwords"), ENTRY).unwrap();
         std::fs::write(path("config.yml"), config).unwrap();
         let mut command = Command::new("docker-registry");
         command.arg("serve").arg(path("config.yml")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let Ok(server) = command.spawn() else {
-            eprintln!("{name} skipped: no docker-registry");
-            return None;
-        };
-        let behind = SocketAddr::from(([127, 0, 0, 1], port));
-        let registry = Self { server, connection: Connection::to(behind), _place: place };
-        until("the registry listens", || TcpStream::connect(behind).is_ok());
-        Some(registry)
+        command.spawn()
     }
 
     /// Where it is reached: over the connection that can be held up.
@@ -77,6 +96,19 @@ impl Registry {
         self.hold_after(u64::MAX);
         self.connection.changed.notify_all();
     }
+}
+
+/// Whether it is the registry of this place that answers, which names it to whoever has no password.
+fn is_of(place: &Path, address: SocketAddr) -> bool {
+    let answer = || {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        stream.write_all(b"GET /v2/ HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        io::Result::Ok(answer)
+    };
+    answer().is_ok_and(|answer| answer.contains(&place.display().to_string()))
 }
 
 impl Drop for Registry {

@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt, lchown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -135,6 +136,22 @@ impl Sandbox {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
+    }
+
+    /// Writes a program, here or at a path of its own. Another process does: a file that ours has open for writing cannot be
+    /// executed, and a test beside this one may fork just then.
+    pub(crate) fn program(&self, path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
+        Self::program_at(&self.path("").join(path), content);
+    }
+
+    /// The same, for whoever has changed the sandbox meanwhile.
+    pub(crate) fn program_at(path: &Path, content: impl AsRef<[u8]>) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut writer = Command::new("/bin/sh");
+        writer.args(["-c", "rm -f \"$0\" && cat > \"$0\" && chmod 755 \"$0\""]).arg(path);
+        let mut writer = writer.stdin(Stdio::piped()).spawn().unwrap();
+        writer.stdin.take().unwrap().write_all(content.as_ref()).unwrap();
+        assert!(writer.wait().unwrap().success(), "{}", path.display());
     }
 
     /// The lines of a file that services add to; none when there is no such file yet.
@@ -329,6 +346,13 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "never: {what}");
         thread::park_timeout(Duration::from_millis(5));
     }
+}
+
+/// An address with a port that no other test, and no connection of anybody's, has: one that is free stays free.
+pub(crate) fn own_address() -> (String, u16) {
+    static NEXT: AtomicU16 = AtomicU16::new(4711);
+    let number = std::process::id() % 0xffff;
+    (format!("127.77.{}.{}", number >> 8, number & 0xff), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 pub(crate) fn kill(pid: i32, signal: Signal) {
