@@ -207,6 +207,22 @@ impl ConfigHash {
         })
     }
 
+    /// The hash that releases before the one with Compose's gave a network: it has not changed when the engine still shows this.
+    pub fn formerly_of_network(network: &Network) -> Self {
+        Self::of_tree(&Network { name: None, external: false, ..network.clone() })
+    }
+
+    /// The same of a volume.
+    pub fn formerly_of_volume(volume: &Volume) -> Self {
+        let driver = volume.driver.clone().or_else(|| Some("local".to_owned()));
+        Self::of_tree(&Volume { name: None, external: false, driver, ..volume.clone() })
+    }
+
+    fn of_tree(definition: &impl Serialize) -> Self {
+        let tree = serde_json::to_value(definition).expect("the model has no maps with keys that are not text");
+        Self(hex(&Sha256::digest(tree.to_string())).into())
+    }
+
     /// Of what is written as Go writes JSON: without spaces, maps sorted, and safe within HTML.
     fn of_compose(definition: &impl Serialize) -> Self {
         const ESCAPED: [(char, &str); 5] =
@@ -262,6 +278,15 @@ mod tests {
         assert_ne!(external("one", "a_front", "a_data"), external("one", "b_front", "a_data"));
         assert_ne!(external("one", "a_front", "a_data"), external("one", "a_front", "b_data"));
         assert_ne!(external("one", "one_front", "one_data"), external("two", "two_front", "two_data"), "made by nobody here");
+    }
+
+    #[test]
+    fn what_earlier_releases_made_is_known_by_the_hash_that_they_gave_it() {
+        let network = json!({"name": "n", "driver_opts": {"b": "2", "a": "1"}, "internal": true});
+        let network = ConfigHash::formerly_of_network(&serde_json::from_value(network).unwrap());
+        assert_eq!(network.as_str(), "2a50deae90bc6a59c69ad49bf4a1e8eb416bd1559ef48b108395d47d6b750ef9");
+        let volume = ConfigHash::formerly_of_volume(&serde_json::from_value(json!({"name": "v", "labels": {"a": "b"}})).unwrap());
+        assert_eq!(volume.as_str(), "7ae68653010e99426d69365343c1f91cd7a79e9e4d0506f297e6d856e700cace");
     }
 
     #[test]
