@@ -620,6 +620,25 @@ fn what_a_container_removes_is_looked_through_for_directories_of_other_environme
 }
 
 #[test]
+fn images_go_after_the_files_that_a_container_of_one_has_to_remove() {
+    let stack = "services: {a: {build: {dockerfile_inline: \"FROM IMAGE\\n\"}, command: [sleep, '1000'], init: true}}\n\
+                 processes: {p: {command: exec sleep 1000, scratch: [scratch]}}\nowns: [{paths: 'made-*'}]\n";
+    let Some(somebody) = Somebody::with_engine("rmi", stack) else { return };
+    let sandbox = &somebody.sandbox;
+    let said = somebody.run(&["up", "-d"]);
+    assert!(said.0, "{said:?}");
+    let image = format!("{}-a", sandbox.engine().env());
+    let has_image = || sandbox.engine().ask(async |api| api.inspect_image(&image).await).is_ok();
+    for directory in ["scratch", "made-1"] {
+        somebody.root_leaves(directory);
+    }
+    assert!(has_image());
+    let (success, out, err) = somebody.run(&["down", "-v", "--rmi", "local"]);
+    assert!(success, "{out}{err}");
+    assert!(!sandbox.path("scratch").exists() && !sandbox.path("made-1").exists() && !has_image(), "{out}{err}");
+}
+
+#[test]
 fn roots_files_are_removed_through_a_container_and_volumes_are_listed_with_their_sizes() {
     let stack = "services: {a: {image: IMAGE, command: [sleep, '1000'], init: true, volumes: ['data:/data', '${ENV_DIR}/made:/made']}}\n\
                  processes: {p: {command: exec sleep 1000, scratch: [scratch]}}\nowns: [{paths: 'made-*'}]\nvolumes: {data: {}}\n";
