@@ -47,7 +47,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("ignore", &["model/pattern", "world/watch"]),
     ("indicatif", &["view"]),
     ("libc", &["world/native", "host/spawn"]),
-    ("nix", &["world/native", "world/envdir", "world/facts", "world/logs", "world/proxy", "host/spawn", "view/term"]),
+    (
+        "nix",
+        &["world/native", "world/envdir", "world/facts", "world/logs", "world/owner", "world/proxy", "host/spawn", "view/term"],
+    ),
     ("notify", &["world/watch", "world/logs"]),
     ("procfs", &["world/facts", "world/native"]),
     ("saphyr_parser", &["yaml"]),

@@ -242,7 +242,7 @@ impl Context {
 fn processes(deployment: &Arc<Deployment>, selected: &[ServiceName]) -> impl Iterator<Item = UnitSpec> {
     selected.iter().filter_map(|name| {
         let service = deployment.service(name).filter(|service| service.is_process())?;
-        let hash = ConfigHash::of(service, &deployment.stack);
+        let hash = ConfigHash::of(service, &deployment.stack, &deployment.env);
         Some(UnitSpec { unit: UnitId::new(name.clone(), 1), deployment: Arc::clone(deployment), hash })
     })
 }

@@ -287,7 +287,7 @@ fn hashes(deployment: &Deployment, which: &str) -> Result<String, CliError> {
     wanted
         .into_iter()
         .map(|name| match deployment.stack.services.get(name.as_str()) {
-            Some(service) => Ok(format!("{name} {}\n", ConfigHash::of(service, &deployment.stack))),
+            Some(service) => Ok(format!("{name} {}\n", ConfigHash::of(service, &deployment.stack, &deployment.env))),
             None => Err(CliError::Usage(format!("no service `{name}` in this stack"))),
         })
         .collect()

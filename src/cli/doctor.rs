@@ -212,7 +212,7 @@ fn of_stack(
     }
     let mut limits = Vec::new();
     for (name, service) in deployment.stack.services.iter().filter(|(_, service)| service.is_process()) {
-        let hash = ConfigHash::of(service, &deployment.stack);
+        let hash = ConfigHash::of(service, &deployment.stack, &deployment.env);
         let spec = UnitSpec { unit: UnitId::new(name.clone(), 1), deployment: Arc::clone(deployment), hash };
         limits.extend(cgroup::check(&spec).err().map(|fault| format!("`{name}`: {fault}")));
         match capabilities::check(&spec) {

@@ -44,7 +44,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         return Err(CliError::Usage(message.to_owned()));
     }
     let named = args.services.clone();
-    let down = Down { services: args.services, volumes: args.volumes, rmi: args.rmi, timeout: values::seconds(args.timeout) };
+    let mut down = Down { services: args.services, volumes: args.volumes, rmi: args.rmi, timeout: values::seconds(args.timeout) };
     if context.global.dry_run {
         return context.ask(&env, Request::Down(down), Missing::IsFine);
     }
@@ -56,6 +56,8 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let has_owned = deployment.as_ref().is_some_and(|deployment| !deployment.stack.owns.is_empty());
     let has_files = volumes && (has_owned || !files::scratch_of(dir.path(), &services).is_empty());
     let hands = if has_files { Hands::of(&env, context) } else { Hands::new(&env, Vec::new(), context) };
+    // After the files, which a container of one of the images may have to remove.
+    let images = if has_files { down.rmi.take().map(|rmi| Down { rmi: Some(rmi), ..Down::default() }) } else { None };
     let exit = context.ask(&env, Request::Down(down), Missing::IsFine)?;
     let mut left = if exit == Exit::Success { context.remove_provided(&env, &named)? } else { Vec::new() };
     if exit == Exit::Success
@@ -76,7 +78,16 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     if let Some(deployment) = deployment.as_ref().filter(|_| volumes) {
         left.extend(owned_paths::remove(&deployment.stack.owns, moved.as_ref(), |path| hands.remove(path)));
     }
-    if left.is_empty() { Ok(exit) } else { Err(CliError::Several(left)) }
+    if !left.is_empty() {
+        if images.is_some() {
+            left.push("the images stay: what is left may need one of them to be removed".to_owned());
+        }
+        return Err(CliError::Several(left));
+    }
+    match images {
+        Some(images) if exit == Exit::Success => context.ask(&env, Request::Down(images), Missing::IsFine),
+        Some(_) | None => Ok(exit),
+    }
 }
 
 /// Removes the scratch directories of units that the supervisor knew no longer, as those of an earlier `down`, and those that hold

@@ -108,7 +108,7 @@ fn in_process(
     if args.privileged {
         return Err(CliError::Usage("--privileged is for containers: a process has the rights of its user".to_owned()));
     }
-    let hash = deployment.service(&unit.service).map(|service| ConfigHash::of(service, &deployment.stack));
+    let hash = deployment.service(&unit.service).map(|service| ConfigHash::of(service, &deployment.stack, &deployment.env));
     let spec = UnitSpec { unit, hash: hash.expect("the caller found it"), deployment: deployment.into() };
     let options = Inside { env: &args.env, user: args.user.as_deref(), workdir: args.workdir.as_deref(), rm: false };
     if args.detach {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::context::Context;
 use crate::base::name::EnvId;
+use crate::plan::action::Outcome;
 use crate::world::envdir::own_uid;
 use crate::world::removal;
 
@@ -44,11 +45,18 @@ impl<'a> Hands<'a> {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied && own_uid() != 0 => error,
             removed => return removed.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
         };
+        // It could not be looked into before: what of another environment lies there, the container alone has seen.
+        let kept = |why: String| io::Error::new(io::ErrorKind::ResourceBusy, format!("{}: {why}", path.display()));
         let removed = match self.context.engine() {
             Ok(engine) => engine
                 .with(async |docker| docker.remove_as_root(self.env, path, &self.images).await)
                 .map_err(|fault| format!("not through a container either: {fault}")),
             Err(error) => Err(error.to_string()),
+        };
+        let removed = match removed {
+            Ok(Outcome::Kept(why)) => return Err(kept(why)),
+            Ok(_) => Ok(()),
+            Err(why) => Err(why),
         };
         removed.map_err(|why| {
             let remedy = format!("a container has made it as another user: `sudo rm -rf '{}'`", path.display());

@@ -267,7 +267,7 @@ impl Context {
         let changed: Vec<String> = (was_stack.services.iter())
             .filter(|(name, was)| {
                 let is = now_stack.services.get(*name).or_else(|| now_stack.disabled.get(*name));
-                is.is_some_and(|is| ConfigHash::of(is, &now_stack) != ConfigHash::of(was, &was_stack))
+                is.is_some_and(|is| ConfigHash::of(is, &now_stack, env) != ConfigHash::of(was, &was_stack, env))
             })
             .map(|(name, _)| format!("`{name}`"))
             .collect();

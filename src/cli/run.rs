@@ -155,7 +155,7 @@ pub fn run(mut args: Args, context: &Context) -> Result<Exit, CliError> {
     };
     ready.begins(context);
     let deployment = Arc::new(ready.deployment);
-    let hash = ConfigHash::of(&service, &deployment.stack);
+    let hash = ConfigHash::of(&service, &deployment.stack, &deployment.env);
     let spec = UnitSpec { unit: UnitId::new(name.clone(), 1), deployment: Arc::clone(&deployment), hash };
     match &service.kind {
         Kind::Container(_) => {

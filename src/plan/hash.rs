@@ -11,6 +11,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::base::name::EnvId;
 use crate::model::network::{IpamPool, Network};
 use crate::model::secret::FileObject;
 use crate::model::service::{Kind, Service};
@@ -32,10 +33,10 @@ impl ConfigHash {
         &self.0
     }
 
-    /// The hash of a service as it would run: its definition and the content of the files it is given, without what only
+    /// The hash of a service as it would run in an environment: its definition and the content of the files it is given, without what only
     /// decides when it runs and how many there are (as in Compose: `build`, `pull_policy`, `scale`, `depends_on`, `profiles`),
     /// and without what only the supervisor reads (`develop`, `attach`).
-    pub fn of(service: &Service, stack: &Stack) -> Self {
+    pub fn of(service: &Service, stack: &Stack, env: &EnvId) -> Self {
         let mut definition = service.clone();
         let common = &mut definition.common;
         common.depends_on.clear();
@@ -66,7 +67,7 @@ impl ConfigHash {
         let files: Vec<_> = (common.secrets.iter().map(|grant| stack.secrets.get(&grant.source).map(file)))
             .chain(common.configs.iter().map(|grant| stack.configs.get(&grant.source).map(file)))
             .collect();
-        let names = names_of_others(service, stack);
+        let names = names_of_others(service, stack, env);
         let json = if names.is_empty() {
             serde_json::to_vec(&(&definition, &files))
         } else {
@@ -77,15 +78,17 @@ impl ConfigHash {
     }
 }
 
-/// The engine's names of the networks and volumes that a service uses, where they are not made of their keys: under another name
-/// it is another one.
-fn names_of_others<'a>(service: &'a Service, stack: &'a Stack) -> Vec<&'a str> {
+/// The engine's names of the networks and volumes that a service uses, where they are external or not `<ENVID>_<key>`: under
+/// another name it is another one.
+fn names_of_others<'a>(service: &'a Service, stack: &'a Stack, env: &EnvId) -> Vec<&'a str> {
     let Some(container) = service.container() else { return Vec::new() };
-    let networks = container.networks.keys().filter_map(|key| Some((key, stack.networks.get(key)?.name.as_ref()?)));
+    let networks = (container.networks.keys())
+        .filter_map(|key| stack.networks.get(key).map(|network| (key, network.name.as_deref(), network.external)));
     let sources = container.volumes.iter().filter_map(|mount| mount.source.as_ref());
-    let volumes = sources.filter_map(|key| Some((key, stack.volumes.get(key)?.name.as_ref()?)));
-    let own = |(key, name): &(&String, &String)| !name.strip_suffix(key.as_str()).is_some_and(|rest| rest.ends_with('_'));
-    networks.chain(volumes).filter(own).map(|(_, name)| name.as_str()).collect()
+    let volumes = sources.filter_map(|key| stack.volumes.get(key).map(|volume| (key, volume.name.as_deref(), volume.external)));
+    let named = networks.chain(volumes).filter_map(|(key, name, external)| Some((key, name?, external)));
+    let others = named.filter(|(key, name, external)| *external || *name != format!("{env}_{key}"));
+    others.map(|(_, name, _)| name).collect()
 }
 
 /// The hash of a file's content, in hexadecimal digits.
@@ -204,6 +207,22 @@ impl ConfigHash {
         })
     }
 
+    /// The hash that releases before the one with Compose's gave a network: it has not changed when the engine still shows this.
+    pub fn formerly_of_network(network: &Network) -> Self {
+        Self::of_tree(&Network { name: None, external: false, ..network.clone() })
+    }
+
+    /// The same of a volume.
+    pub fn formerly_of_volume(volume: &Volume) -> Self {
+        let driver = volume.driver.clone().or_else(|| Some("local".to_owned()));
+        Self::of_tree(&Volume { name: None, external: false, driver, ..volume.clone() })
+    }
+
+    fn of_tree(definition: &impl Serialize) -> Self {
+        let tree = serde_json::to_value(definition).expect("the model has no maps with keys that are not text");
+        Self(hex(&Sha256::digest(tree.to_string())).into())
+    }
+
     /// Of what is written as Go writes JSON: without spaces, maps sorted, and safe within HTML.
     fn of_compose(definition: &impl Serialize) -> Self {
         const ESCAPED: [(char, &str); 5] =
@@ -238,18 +257,36 @@ mod tests {
 
     #[test]
     fn a_container_in_another_network_or_with_another_volume_of_the_same_key_is_another_one() {
-        let hash = |network: &str, volume: &str| {
+        let hash_of = |env: &str, network: &str, volume: &str, external: bool| {
             let container = json!({"networks": {"front": null},
                 "volumes": [{"type": "volume", "source": "data", "target": "/d"}, {"type": "bind", "source": "/b", "target": "/b"}]});
             let service = json!({"common": {}, "kind": {"container": container}});
             let mut stack = Stack::default();
-            stack.networks.insert("front".to_owned(), Network { name: Some(network.to_owned()), ..Network::default() });
-            stack.volumes.insert("data".to_owned(), Volume { name: Some(volume.to_owned()), ..Volume::default() });
-            ConfigHash::of(&serde_json::from_value(service).unwrap(), &stack)
+            stack.networks.insert("front".to_owned(), Network { name: Some(network.to_owned()), external, ..Network::default() });
+            stack.volumes.insert("data".to_owned(), Volume { name: Some(volume.to_owned()), external, ..Volume::default() });
+            ConfigHash::of(&serde_json::from_value(service).unwrap(), &stack, &env.parse().unwrap())
         };
-        assert_eq!(hash("one_front", "one_data"), hash("two_front", "two_data"), "named by the environment");
-        assert_ne!(hash("x", "one_data"), hash("y", "one_data"));
-        assert_ne!(hash("one_front", "x"), hash("one_front", "y"));
+        let hash = |env, network, volume| hash_of(env, network, volume, false);
+        let external = |env, network, volume| hash_of(env, network, volume, true);
+        let own = hash("one", "one_front", "one_data");
+        assert_eq!(own, hash("two", "two_front", "two_data"), "named by the environment");
+        assert_ne!(hash("one", "x", "one_data"), hash("one", "y", "one_data"));
+        assert_ne!(hash("one", "one_front", "x"), hash("one", "one_front", "y"));
+        for (network, volume) in [("two_front", "one_data"), ("one_front", "two_data")] {
+            assert_ne!(own, hash("one", network, volume), "those of another environment: {network}, {volume}");
+        }
+        assert_ne!(external("one", "a_front", "a_data"), external("one", "b_front", "a_data"));
+        assert_ne!(external("one", "a_front", "a_data"), external("one", "a_front", "b_data"));
+        assert_ne!(external("one", "one_front", "one_data"), external("two", "two_front", "two_data"), "made by nobody here");
+    }
+
+    #[test]
+    fn what_earlier_releases_made_is_known_by_the_hash_that_they_gave_it() {
+        let network = json!({"name": "n", "driver_opts": {"b": "2", "a": "1"}, "internal": true});
+        let network = ConfigHash::formerly_of_network(&serde_json::from_value(network).unwrap());
+        assert_eq!(network.as_str(), "2a50deae90bc6a59c69ad49bf4a1e8eb416bd1559ef48b108395d47d6b750ef9");
+        let volume = ConfigHash::formerly_of_volume(&serde_json::from_value(json!({"name": "v", "labels": {"a": "b"}})).unwrap());
+        assert_eq!(volume.as_str(), "7ae68653010e99426d69365343c1f91cd7a79e9e4d0506f297e6d856e700cace");
     }
 
     #[test]

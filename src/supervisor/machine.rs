@@ -691,7 +691,7 @@ impl Supervisor {
     /// Makes a unit's spec of the deployment in force.
     pub(super) fn spec_of(deployment: &Arc<Deployment>, id: &UnitId) -> Option<UnitSpec> {
         let service = deployment.service(&id.service)?;
-        let hash = ConfigHash::of(service, &deployment.stack);
+        let hash = ConfigHash::of(service, &deployment.stack, &deployment.env);
         Some(UnitSpec { unit: id.clone(), deployment: deployment.clone(), hash })
     }
 }

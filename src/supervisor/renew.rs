@@ -24,21 +24,22 @@ impl Supervisor {
         let network = deployment.stack.networks.get(key);
         let external = network.is_some_and(|network| network.external);
         let name = deployment.network_name(key);
-        let hash = network.map(|network| ConfigHash::of_network(&name, network));
-        self.need_resource(Kind::Network, key, name, external, hash);
+        let hashes = network.map(|network| (ConfigHash::of_network(&name, network), ConfigHash::formerly_of_network(network)));
+        self.need_resource(Kind::Network, key, name, external, hashes);
     }
 
     pub(super) fn need_volume(&mut self, deployment: &Arc<Deployment>, key: &str, may_lose: bool) {
         let Some(volume) = deployment.stack.volumes.get(key) else { return };
         let name = deployment.volume_name(key);
-        let hash = Some(ConfigHash::of_volume(&name, volume));
-        self.need_resource(Kind::Volume, key, name, volume.external, hash);
+        let hashes = (ConfigHash::of_volume(&name, volume), ConfigHash::formerly_of_volume(volume));
+        self.need_resource(Kind::Volume, key, name, volume.external, Some(hashes));
         if let Some(resource) = self.volumes.get_mut(key) {
             resource.may_lose = may_lose;
         }
     }
 
-    fn need_resource(&mut self, kind: Kind, key: &str, name: String, external: bool, hash: Option<ConfigHash>) {
+    /// `hashes` are the definition's, and what earlier releases made of it.
+    fn need_resource(&mut self, kind: Kind, key: &str, name: String, external: bool, hashes: Option<(ConfigHash, ConfigHash)>) {
         // A thing found before the file named it goes by its engine name.
         if let Some(found) = self.resources_mut(kind).remove(&name).filter(|_| name != key) {
             self.resources_mut(kind).entry(key.to_owned()).or_insert(found);
@@ -49,7 +50,7 @@ impl Supervisor {
             *resource = Resource::new(name, external, Want::There);
         }
         resource.want = Want::There;
-        resource.hash = hash;
+        (resource.hash, resource.former) = hashes.unzip();
         resource.forgive();
         resource.told = false;
     }
@@ -89,7 +90,7 @@ impl Supervisor {
         // What an earlier release made does not tell of what, nor does Compose.
         let made = seen.hash.as_ref().filter(|hash| !hash.as_str().is_empty());
         let (Some(made), Some(wanted)) = (made, &resource.hash) else { return };
-        if made == wanted {
+        if made == wanted || resource.former.as_ref() == Some(made) {
             resource.asking = false;
             return;
         }

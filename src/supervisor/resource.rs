@@ -30,6 +30,8 @@ pub struct Resource {
     pub there: Option<bool>,
     /// The definition that is wanted, as a hash; none where nobody knows it.
     pub hash: Option<ConfigHash>,
+    /// What earlier releases made of the same definition.
+    pub former: Option<ConfigHash>,
     /// What has changed in it since it was last asked for, in the words of the file.
     pub changes: Option<String>,
     /// It is to be removed and made anew, although that loses what it holds: what somebody agreed to, of a volume.
@@ -65,6 +67,7 @@ impl Resource {
             want,
             there: None,
             hash: None,
+            former: None,
             changes: None,
             may_lose: false,
             renew: false,

@@ -44,7 +44,7 @@ fn container(common: Value) -> Value {
 /// A container of ours as the engine shows it.
 fn seen(deployment: &Deployment, name: &str, state: SeenState) -> SeenContainer {
     let unit = unit(name);
-    let hash = ConfigHash::of(deployment.service(&unit.service).unwrap(), &deployment.stack);
+    let hash = ConfigHash::of(deployment.service(&unit.service).unwrap(), &deployment.stack, &deployment.env);
     SeenContainer {
         id: format!("id of {name}"),
         name: deployment.container_name(&unit),

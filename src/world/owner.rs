@@ -4,16 +4,19 @@
 //! a mark would be in a program's way (a scratch directory has to be empty), the directory is known by its inode instead.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 
 use crate::base::name::EnvId;
 
 /// The file's name. It holds the environment's name and nothing else.
 pub const MARK: &str = ".baistack-owner";
+/// No more of it is read, in bytes.
+const LIMIT: u64 = 4096;
 
 /// Marks a directory as made for an environment, unless it bears a mark already.
 pub fn mark(directory: &Path, env: &EnvId) -> io::Result<()> {
@@ -24,10 +27,17 @@ pub fn mark(directory: &Path, env: &EnvId) -> io::Result<()> {
     }
 }
 
-/// Whose a directory is by its mark; none when it bears none.
+/// Whose a directory is by its mark; none when it bears none. Anybody may have put there what is no mark: what is not a regular
+/// file is none, and of a long one no more is read than a name could have.
 pub fn of(directory: &Path) -> Option<String> {
-    let text = fs::read_to_string(directory.join(MARK)).ok()?;
-    Some(text.trim().to_owned())
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(directory.join(MARK)).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut text = Vec::new();
+    file.take(LIMIT).read_to_end(&mut text).ok()?;
+    Some(String::from_utf8_lossy(&text).trim().to_owned())
 }
 
 /// The directories at or below a path that bear the mark of another environment than this one, with its name. Links are not
@@ -104,6 +114,27 @@ mod tests {
         assert_eq!(others_below(&root.join("one"), "one"), [(root.join("one/deep/two"), "two".to_owned())]);
         assert_eq!(others_below(&root.join("one"), "two"), [(root.join("one"), "one".to_owned())]);
         assert_eq!(others_below(&root.join("none"), "one"), []);
+    }
+
+    #[test]
+    fn what_is_not_a_regular_file_is_no_mark_and_no_more_is_read_than_a_name_could_have() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| {
+            let directory = place.path().join(name);
+            fs::create_dir(&directory).unwrap();
+            directory
+        };
+        let (pipe, link, folder, long) = (at("pipe"), at("link"), at("folder"), at("long"));
+        nix::unistd::mkfifo(&pipe.join(MARK), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        mark(place.path(), &"two".parse().unwrap()).unwrap();
+        std::os::unix::fs::symlink(place.path().join(MARK), link.join(MARK)).unwrap();
+        fs::create_dir(folder.join(MARK)).unwrap();
+        fs::write(long.join(MARK), "a".repeat(10_000)).unwrap();
+        // Whoever reads a pipe that nobody writes into does not come back.
+        let (sender, answer) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send([&pipe, &link, &folder].map(|directory| of(directory))));
+        assert_eq!(answer.recv_timeout(std::time::Duration::from_secs(10)).unwrap(), [None, None, None]);
+        assert_eq!(of(&long).unwrap().len(), 4096);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::fake_engine::empty_engine;
@@ -535,41 +535,117 @@ fn the_doctor_tells_named_ports_and_who_holds_one() {
     assert!(said.out.contains(&format!("WEB {number}")), "{said:?}");
 }
 
+/// A stack and an engine for an ordinary user who may use it.
+struct Somebody {
+    sandbox: Sandbox,
+    /// The group that may use the engine.
+    group: u32,
+}
+
+impl Somebody {
+    /// All in the sandbox is the user's. None, said aloud, where that cannot be had.
+    fn with_engine(name: &str, stack: &str) -> Option<Self> {
+        let sandbox = Sandbox::with_engine(name, stack)?;
+        let of_socket = fs::metadata("/var/run/docker.sock").map(|metadata| metadata.gid());
+        let (Ok(group), true) = (of_socket, nix::unistd::geteuid().is_root()) else {
+            eprintln!("skipped: the test needs root, to become somebody else, and the engine's usual socket");
+            return None;
+        };
+        let mut given = vec![sandbox.root().to_owned()];
+        while let Some(path) = given.pop() {
+            lchown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+            if fs::symlink_metadata(&path).unwrap().is_dir() {
+                given.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            }
+        }
+        Some(Self { sandbox, group })
+    }
+
+    /// Runs a command to its end: whether it succeeded, its output and its errors.
+    fn run(&self, line: &[&str]) -> (bool, String, String) {
+        let inner = self.sandbox.command(line, &self.sandbox.path(""));
+        let mut command = Command::new("setpriv");
+        command.args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), &format!("--groups={}", self.group), "--"]);
+        command.arg(inner.get_program()).args(inner.get_args()).current_dir(self.sandbox.path("")).env_clear();
+        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let said = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (said.status.success(), text(&said.stdout), text(&said.stderr))
+    }
+
+    /// What a container of root's has left in a directory, which is the user's.
+    fn root_leaves(&self, directory: &str) -> PathBuf {
+        let directory = self.sandbox.path(directory);
+        let left = directory.join("kept-by-root");
+        fs::create_dir_all(&left).unwrap();
+        fs::set_permissions(&left, fs::Permissions::from_mode(0o700)).unwrap();
+        lchown(directory, Some(NOBODY), Some(NOBODY)).unwrap();
+        fs::write(left.join("file"), "").unwrap();
+        left
+    }
+}
+
+#[test]
+fn what_a_container_removes_is_looked_through_for_directories_of_other_environments() {
+    let stack = "services: {a: {image: IMAGE, command: [sleep, '1000'], init: true}}\n\
+                 processes: {p: {command: exec sleep 1000, scratch: [scratch]}}\nowns: [{paths: 'made-*'}]\n";
+    for line in [&["down", "-v"][..], &["purge", "--yes", "--force"]] {
+        let Some(somebody) = Somebody::with_engine("others", stack) else { return };
+        let sandbox = &somebody.sandbox;
+        let said = somebody.run(&["up", "-d"]);
+        assert!(said.0, "{said:?}");
+        let env = sandbox.engine().env();
+        let left = ["scratch", "made-1", "made-2"].map(|directory| somebody.root_leaves(directory));
+        let marked = |directory: PathBuf, owner: &str| {
+            fs::create_dir_all(&directory).unwrap();
+            fs::write(directory.join(".baistack-owner"), format!("{owner}\n")).unwrap();
+            directory
+        };
+        let others = [marked(left[0].join(".deep/it's two"), "two"), marked(left[0].join("three"), "three")];
+        let in_owned = marked(left[1].join("two"), "two");
+        // Neither is another environment's: our own, and what a link leads to.
+        marked(left[2].join("own"), env);
+        std::os::unix::fs::symlink(&others[0], left[2].join("link")).unwrap();
+        let (success, out, err) = somebody.run(line);
+        assert!(!success, "{line:?}: {out}{err}");
+        for (directory, owner) in [(&others[0], "two"), (&others[1], "three"), (&in_owned, "two")] {
+            let told = format!("`{}` was made for the environment `{owner}`", directory.display());
+            assert!(err.contains(&told) && directory.exists(), "{line:?}: {told}: {out}{err}");
+        }
+        assert!(!err.contains("sudo rm"), "nobody is told to remove it: {line:?}: {out}{err}");
+        assert!(left[0].join("file").exists() && !left[2].exists(), "{line:?}: {out}{err}");
+    }
+}
+
+#[test]
+fn images_go_after_the_files_that_a_container_of_one_has_to_remove() {
+    let stack = "services: {a: {build: {dockerfile_inline: \"FROM IMAGE\\n\"}, command: [sleep, '1000'], init: true}}\n\
+                 processes: {p: {command: exec sleep 1000, scratch: [scratch]}}\nowns: [{paths: 'made-*'}]\n";
+    let Some(somebody) = Somebody::with_engine("rmi", stack) else { return };
+    let sandbox = &somebody.sandbox;
+    let said = somebody.run(&["up", "-d"]);
+    assert!(said.0, "{said:?}");
+    let image = format!("{}-a", sandbox.engine().env());
+    let has_image = || sandbox.engine().ask(async |api| api.inspect_image(&image).await).is_ok();
+    for directory in ["scratch", "made-1"] {
+        somebody.root_leaves(directory);
+    }
+    assert!(has_image());
+    let (success, out, err) = somebody.run(&["down", "-v", "--rmi", "local"]);
+    assert!(success, "{out}{err}");
+    assert!(!sandbox.path("scratch").exists() && !sandbox.path("made-1").exists() && !has_image(), "{out}{err}");
+}
+
 #[test]
 fn roots_files_are_removed_through_a_container_and_volumes_are_listed_with_their_sizes() {
     let stack = "services: {a: {image: IMAGE, command: [sleep, '1000'], init: true, volumes: ['data:/data', '${ENV_DIR}/made:/made']}}\n\
                  processes: {p: {command: exec sleep 1000, scratch: [scratch]}}\nowns: [{paths: 'made-*'}]\nvolumes: {data: {}}\n";
     for line in [&["purge", "--yes"][..], &["down", "-v"]] {
-        let Some(sandbox) = Sandbox::with_engine("rooted", stack) else { return };
-        let socket = Path::new("/var/run/docker.sock");
-        let of_socket = fs::metadata(socket).map(|metadata| metadata.gid());
-        let (Ok(group), true) = (of_socket, nix::unistd::geteuid().is_root()) else {
-            eprintln!("skipped: the test needs root, to become somebody else, and the engine's usual socket");
-            return;
-        };
+        let Some(somebody) = Somebody::with_engine("rooted", stack) else { return };
+        let sandbox = &somebody.sandbox;
+        let as_somebody = |line: &[&str]| somebody.run(line);
         let env = sandbox.engine().env().to_owned();
         let own = sandbox.path(&format!(".baistack/{env}"));
-        // All is the ordinary user's, but for what a container has made.
-        let give_away = || {
-            let mut given = vec![sandbox.root().to_owned()];
-            while let Some(path) = given.pop().filter(|path| !path.ends_with("kept-by-root")) {
-                lchown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
-                if fs::symlink_metadata(&path).unwrap().is_dir() {
-                    given.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-                }
-            }
-        };
-        let as_somebody = |line: &[&str]| {
-            let inner = sandbox.command(line, &sandbox.path(""));
-            let mut command = Command::new("setpriv");
-            command.args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), &format!("--groups={group}"), "--"]);
-            command.arg(inner.get_program()).args(inner.get_args()).current_dir(sandbox.path("")).env_clear();
-            command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-            let said = command.output().unwrap();
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            (said.status.success(), text(&said.stdout), text(&said.stderr))
-        };
-        give_away();
         let said = as_somebody(&["up", "-d"]);
         assert!(said.0, "{said:?}");
         for directory in [&own, &sandbox.path("scratch"), &sandbox.path("made-1")] {

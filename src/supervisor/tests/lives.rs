@@ -214,7 +214,7 @@ fn an_answer_about_the_old_definition_of_a_task_says_nothing_of_the_new_one() {
     bench.up(&new, |_| ());
     bench.answer(ticket, Outcome::Assessed(Assessment::UpToDate));
     let (ticket, _) = bench.take_act(|action| matches!(action, Action::Assess { .. }));
-    assert_eq!(ticket.hash, ConfigHash::of(new.service(&"t".parse().unwrap()).unwrap(), &new.stack));
+    assert_eq!(ticket.hash, ConfigHash::of(new.service(&"t".parse().unwrap()).unwrap(), &new.stack, &new.env));
     assert_eq!(bench.replies().len(), 0);
 }
 

@@ -126,6 +126,32 @@ fn what_has_ended_and_is_no_part_of_the_stack_now_does_not_run_again_for_a_chang
 }
 
 #[test]
+fn what_an_earlier_release_made_of_the_same_definition_has_not_changed() {
+    let deployment = stack("1500", "local");
+    let formerly = || {
+        let mut all = all_of(&deployment, "n1");
+        let network = ConfigHash::formerly_of_network(&deployment.stack.networks["front"]);
+        all.networks.get_mut("test_front").unwrap().hash = Some(network);
+        all.volumes.get_mut("test_data").unwrap().hash = Some(ConfigHash::formerly_of_volume(&deployment.stack.volumes["data"]));
+        all
+    };
+    let mut bench = Bench::new();
+    bench.up(&deployment, |up| up.yes = true);
+    for _ in 0..2 {
+        bench.look_at(formerly());
+    }
+    assert_eq!(verbs(&bench), Vec::<String>::new());
+    assert_eq!((warnings(&bench), reasons(&bench)), (Vec::new(), Vec::new()));
+    // What has changed since then is made anew all the same.
+    bench.effects.clear();
+    bench.up(&stack("1400", "local"), |_| ());
+    for _ in 0..2 {
+        bench.look_at(formerly());
+    }
+    assert_eq!(verbs(&bench), ["stop a:1"]);
+}
+
+#[test]
 fn a_changed_volume_keeps_its_data_unless_somebody_agrees_to_the_loss() {
     let (old, new) = (stack("1500", "local"), stack("1500", "other"));
     let mut bench = Bench::new();

@@ -110,16 +110,16 @@ impl Docker {
         let logins = self.0.config_dir.as_deref().map(registry::all_credentials).filter(|logins| !logins.is_empty());
         let api = with_queries(link.patient(), build);
         let mut reporter = Reporter::new(ticket, events);
-        let mut begun = Begun { docker: self, image: image.clone(), layers: BTreeSet::new(), is_done: false };
+        let mut begun = Begun { docker: self, image: image.clone(), made: Made::default(), is_done: false };
         if is_remote(&build.context) {
             let steps = api.build_image(options, logins, Some(bollard::body_full(Vec::new().into())));
-            follow_build(steps, &mut reporter, &mut begun.layers).await?;
+            follow_build(steps, &mut reporter, &mut begun.made).await?;
         } else {
             let context = Context::of(build)?;
             options.dockerfile.clone_from(&context.dockerfile);
             let (archive, writing) = context.stream();
             let steps = api.build_image(options, logins, Some(bollard::body_try_stream(archive)));
-            if let Err(fault) = follow_build(steps, &mut reporter, &mut begun.layers).await {
+            if let Err(fault) = follow_build(steps, &mut reporter, &mut begun.made).await {
                 // What broke off the archive tells more than that it broke off.
                 return Err(match writing.await {
                     Ok(Err(error)) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -249,30 +249,67 @@ struct Begun<'a> {
     docker: &'a Docker,
     /// The name of what is built.
     image: String,
-    /// The first digits of the images that its steps have made or found.
-    layers: BTreeSet<String>,
+    /// What its steps have made.
+    made: Made,
     is_done: bool,
 }
 
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
-        if !self.is_done && !self.layers.is_empty() {
+        if !self.is_done && !self.made.layers.is_empty() {
             let mut broken_off = self.docker.0.broken_off.lock().unwrap_or_else(PoisonError::into_inner);
-            broken_off.entry(std::mem::take(&mut self.image)).or_default().append(&mut self.layers);
+            broken_off.entry(std::mem::take(&mut self.image)).or_default().append(&mut self.made.layers);
         }
     }
 }
 
-/// The image that a step has made, of a line of the builder: ` ---> 0123456789ab`.
-fn layer_of(line: &str) -> Option<&str> {
-    let id = line.trim().strip_prefix("---> ")?.trim();
-    (id.len() >= 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(id)
+/// Which images a build itself has made, by what its builder says. What a stage begins with, and what was in the cache, is
+/// somebody else's, or was there before.
+#[derive(Debug, Default)]
+struct Made {
+    /// The first digits of their ids.
+    layers: BTreeSet<String>,
+    /// Those of images that were there before.
+    found: BTreeSet<String>,
+    /// The step has only found its image.
+    is_found: bool,
+    /// The container of the step that runs, which may say anything itself.
+    running: Option<String>,
+}
+
+impl Made {
+    /// Takes in a line of the builder (moby `builder/dockerfile`).
+    fn hear(&mut self, line: &str) {
+        if let Some(container) = &self.running {
+            // `Removing intermediate container 0123456789ab`, of newer engines ` ---> Removed intermediate container 0123456789ab`.
+            if line.trim_end().ends_with(&format!("intermediate container {container}")) {
+                self.running = None;
+            }
+            return;
+        }
+        let said = line.trim();
+        if let Some((_, instruction)) = said.strip_prefix("Step ").and_then(|step| step.split_once(" : ")) {
+            self.is_found = instruction.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("FROM"));
+        } else if let Some(said) = said.strip_prefix("---> ").map(str::trim) {
+            if said == "Using cache" {
+                self.is_found = true;
+            } else if let Some(container) = said.strip_prefix("Running in ") {
+                self.running = Some(container.to_owned());
+            } else if said.len() >= 12 && said.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                if self.is_found {
+                    self.found.insert(said.to_owned());
+                } else if !self.found.contains(said) {
+                    self.layers.insert(said.to_owned());
+                }
+            }
+        }
+    }
 }
 
 async fn follow_build(
     steps: impl futures_util::Stream<Item = Result<BuildInfo, bollard::errors::Error>>,
     reporter: &mut Reporter<'_>,
-    layers: &mut BTreeSet<String>,
+    made: &mut Made,
 ) -> Result<(), Fault> {
     let mut steps = pin!(steps);
     let mut output = BuildOutput::default();
@@ -280,13 +317,12 @@ async fn follow_build(
         let step = match step {
             Ok(step) => step,
             Err(error) => {
-                output.take("\n", reporter);
+                output.take("\n", reporter, made);
                 return Err(output.fault(error.into()));
             }
         };
         if let Some(text) = &step.stream {
-            layers.extend(layer_of(text).map(str::to_owned));
-            output.take(text, reporter);
+            output.take(text, reporter, made);
         }
         if let Some(status) = &step.status {
             reporter.layer(step.id.as_deref(), status, step.progress_detail.as_ref());
@@ -303,7 +339,7 @@ struct BuildOutput {
 }
 
 impl BuildOutput {
-    fn take(&mut self, text: &str, reporter: &Reporter<'_>) {
+    fn take(&mut self, text: &str, reporter: &Reporter<'_>, made: &mut Made) {
         self.unfinished.push_str(text);
         while let Some(end) = self.unfinished.find('\n') {
             let line: String = self.unfinished.drain(..=end).collect();
@@ -311,6 +347,7 @@ impl BuildOutput {
             if line.is_empty() {
                 continue;
             }
+            made.hear(line);
             reporter.say(line);
             if self.last.len() == LAST_LINES {
                 self.last.pop_front();
@@ -331,15 +368,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_step_has_made_is_told_from_what_it_says() {
-        for (line, expected) in [
-            (" ---> 0123456789ab\n", Some("0123456789ab")),
-            (" ---> Using cache\n", None),
-            (" ---> Running in 0123456789ab\n", None),
-            ("Successfully built 0123456789ab\n", None),
-        ] {
-            assert_eq!(layer_of(line), expected, "{line}");
-        }
+    fn what_a_build_has_made_is_told_from_what_it_found_and_from_what_its_steps_say() {
+        let mut made = Made::default();
+        let lines = "Step 1/7 : FROM base AS first\n ---> ba5eba5eba5e\nStep 2/7 : COPY a /a\n ---> Using cache\n ---> cac4ecac4eca\n\
+            Step 3/7 : ARG a\n ---> cac4ecac4eca\nStep 4/7 : COPY b /b\n ---> 000000000001\n\
+            Step 5/7 : RUN c\n ---> Running in c0c0c0c0c0c0\nStep 9/9 : RUN d\n ---> 5a1d5a1d5a1d\n\
+            no end of lineRemoving intermediate container c0c0c0c0c0c0\n ---> 000000000002\n\
+            Step 6/7 : CMD e\n ---> Running in c1c1c1c1c1c1\n ---> Removed intermediate container c1c1c1c1c1c1\n ---> 000000000003\n\
+            Step 7/7 : from other\n ---> 07e407e407e4\nSuccessfully built 07e407e407e4\n";
+        lines.lines().for_each(|line| made.hear(line));
+        assert_eq!(Vec::from_iter(made.layers), ["000000000001", "000000000002", "000000000003"]);
     }
 
     #[test]

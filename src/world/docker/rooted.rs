@@ -11,21 +11,43 @@ use super::connect::{Endpoint, Link};
 use super::run::slug;
 use super::{Docker, error, labels};
 use crate::base::name::EnvId;
-use crate::plan::action::Fault;
+use crate::plan::action::{Fault, Outcome};
 
 /// Where the container finds the directory that holds what is to be removed.
 const INSIDE: &str = "/host";
 /// Removes `$2`, where `$1` shows that this is the directory that was meant: the engine may be on another host, or see other files.
-const SCRIPT: &str =
-    "test -e \"/host/$1\" || { echo 'the engine sees other files than we do'; exit 1; }; exec rm -rf -- \"/host/$2\"";
+/// What bears the mark of another environment than `$3` is named by its path on the host, below `$4`, and nothing is removed then:
+/// whoever asks may not have been able to look into all of it. Needs no more than a shell, `head` and `rm`.
+const SCRIPT: &str = r#"
+test -e "/host/$1" || { echo 'the engine sees other files than we do'; exit 1; }
+top="/host/$2" env="$3" parent="$4" others=
+look() {
+    [ -d "$1" ] && [ ! -L "$1" ] || return 0
+    mark="$1/.baistack-owner"
+    if [ -f "$mark" ] && [ ! -L "$mark" ]; then
+        owner=$(head -c 4096 "$mark") || exit 1
+        if [ "$owner" != "$env" ]; then
+            printf '`%s` was made for the environment `%s`\n' "$parent${1#/host}" "$owner"
+            others=1
+            return 0
+        fi
+    fi
+    for entry in "$1"/* "$1"/.[!.]* "$1"/..?*; do look "$entry"; done
+}
+look "$top"
+[ -z "$others" ] || exit 3
+exec rm -rf -- "$top"
+"#;
+/// How the script ends when another environment's directory lies there.
+const OTHERS: i32 = 3;
 /// What is made of when no image of the environment will do.
 const BUSYBOX: &str = "busybox";
 
 impl Docker {
     /// Removes a path with all below it, as root in a container of the first of these images (or else of busybox) that is there
     /// and has a shell. Nothing is pulled. A link is removed and not what it leads to; that nothing is mounted below the path is
-    /// for the caller to see to.
-    pub async fn remove_as_root(&self, env: &EnvId, path: &Path, images: &[String]) -> Result<(), Fault> {
+    /// for the caller to see to. All is kept when a directory of another environment lies there.
+    pub async fn remove_as_root(&self, env: &EnvId, path: &Path, images: &[String]) -> Result<Outcome, Fault> {
         if !matches!(self.0.endpoint, Endpoint::Unix(_)) {
             return Err(Fault::permanent("the engine is on another host"));
         }
@@ -57,11 +79,13 @@ impl Docker {
         parent: &Path,
         sign: &str,
         name: &str,
-    ) -> Result<(), Fault> {
+    ) -> Result<Outcome, Fault> {
+        let host = parent.display().to_string();
+        let host = host.trim_end_matches('/');
         let body = ContainerCreateBody {
             image: Some(image.to_owned()),
             entrypoint: Some(vec!["sh".to_owned()]),
-            cmd: Some(["-c", SCRIPT, "sh", sign, name].map(str::to_owned).to_vec()),
+            cmd: Some(["-c", SCRIPT, "sh", sign, name, env.as_str(), host].map(str::to_owned).to_vec()),
             user: Some("0:0".to_owned()),
             labels: Some([(labels::PROJECT.to_owned(), env.to_string())].into()),
             network_disabled: Some(true),
@@ -82,10 +106,11 @@ impl Docker {
         let done = async {
             link.api.start_container(&container, None).await?;
             match self.wait(&container).await? {
-                0 => Ok(()),
+                0 => Ok(Outcome::Done),
+                OTHERS => Ok(Outcome::Kept(said(link, &container, "all").await.replace('\n', "; "))),
                 code => Err(Fault::permanent(format!(
                     "`rm` in a container of {image} ended with {code}: {}",
-                    said(link, &container).await
+                    said(link, &container, "3").await
                 ))),
             }
         };
@@ -95,9 +120,9 @@ impl Docker {
     }
 }
 
-/// What a container has written.
-async fn said(link: &Link, container: &str) -> String {
-    let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail("3").build();
+/// What a container has written, its last so many lines or all.
+async fn said(link: &Link, container: &str, tail: &str) -> String {
+    let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail(tail).build();
     let mut log = link.api.logs(container, Some(options));
     let mut said = Vec::new();
     while let Some(Ok(line)) = log.next().await {

@@ -45,7 +45,7 @@ mod tests {
         let mut hashes = |content: &str| {
             fs::write(&file, content).unwrap();
             note_granted(&mut stack);
-            ["job", "box"].map(|name| ConfigHash::of(&stack.services[name], &stack))
+            ["job", "box"].map(|name| ConfigHash::of(&stack.services[name], &stack, &"e".parse().unwrap()))
         };
         let [first, again, other] = [hashes("a"), hashes("a"), hashes("b")];
         assert_eq!(first, again);

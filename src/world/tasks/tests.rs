@@ -46,7 +46,7 @@ impl Host {
         };
         let service = Service { common: Common::default(), kind: Kind::Process(Box::new(process)) };
         let mut stack = crate::model::stack::Stack { directory: directory.clone(), ..Default::default() };
-        let hash = ConfigHash::of(&service, &stack);
+        let hash = ConfigHash::of(&service, &stack, &env.parse().unwrap());
         stack.services.insert("venv".parse().unwrap(), service);
         let places = Places { env_dir: directory.join(".baistack").join(env), ..Places::default() };
         let deployment = Deployment { env: env.parse().unwrap(), stack, caller: Caller::default(), places };

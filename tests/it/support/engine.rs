@@ -149,7 +149,7 @@ pub(crate) async fn import_image(api: &bollard::Docker, env: &str) {
 /// A unit as an engine is given it.
 pub(crate) fn spec(deployment: &Arc<Deployment>, unit: &str) -> UnitSpec {
     let unit: UnitId = unit.parse().unwrap();
-    let hash = ConfigHash::of(deployment.service(&unit.service).unwrap(), &deployment.stack);
+    let hash = ConfigHash::of(deployment.service(&unit.service).unwrap(), &deployment.stack, &deployment.env);
     UnitSpec { unit, deployment: deployment.clone(), hash }
 }
 
