@@ -280,7 +280,7 @@ fn a_second_up_asks_no_check_again() {
 
 #[test]
 fn a_screen_gets_a_few_of_many_ports_and_a_pipe_all() {
-    let ports: String = (1..=5).map(|n| format!("  P{n}: {}\n", 27000 + n)).collect();
+    let ports = (1..=5).map(|n| format!("  P{n}: {}\n", 27000 + n)).collect::<Vec<_>>().concat();
     let sandbox = Sandbox::new(&format!("name: many\nports:\n{ports}processes: {{a: {{command: exec sleep 1000}}}}\n"));
     sandbox.ok(&["up", "-d"]);
     let piped = sandbox.ok(&["ls"]);

@@ -71,7 +71,7 @@ fn a_change_restarts_its_service_and_those_that_follow_and_no_dependency() {
 #[test]
 fn what_several_services_have_to_say_is_said_once() {
     let watch = "develop: {watch: [{path: nowhere, action: restart}]}";
-    let services: String = (1..=4).map(|n| format!("  s{n}: {{command: exec sleep 1000, {watch}}}\n")).collect();
+    let services = (1..=4).map(|n| format!("  s{n}: {{command: exec sleep 1000, {watch}}}\n")).collect::<Vec<_>>().concat();
     let sandbox = Sandbox::new(&format!("processes:\n{services}"));
     let said = sandbox.run(&["up", "-d", "--wait"]);
     assert_eq!(said.err.matches("is watched as soon as it does").count(), 1, "{said:?}");
