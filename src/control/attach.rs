@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -121,16 +121,50 @@ impl Frame {
 /// Between two attempts to take in a client when there is no descriptor for it.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 
-/// Serves for as long as the listener lives: until the supervisor ends.
-pub fn serve(listener: UnixListener, consoles: Consoles, pump: PumpHandle) -> io::Result<()> {
+/// Those who are attached and have not heard everything yet.
+#[derive(Debug, Clone, Default)]
+pub struct Audience(Arc<(Mutex<usize>, Condvar)>);
+
+impl Audience {
+    /// One more, for as long as what is given lives.
+    fn enter(&self) -> Listening {
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Listening(self.clone())
+    }
+
+    /// Waits until all have heard the end, but not for ever: one may read nothing.
+    pub fn wait(&self, limit: Duration) {
+        let (count, left) = &*self.0;
+        let count = count.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(left.wait_timeout_while(count, limit, |count| *count > 0));
+    }
+}
+
+/// One of an [`Audience`].
+#[derive(Debug)]
+struct Listening(Audience);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let (count, left) = &*self.0.0;
+        *count.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        left.notify_all();
+    }
+}
+
+/// Serves for as long as the listener lives: until the supervisor ends. Answers with those who are attached by then.
+pub fn serve(listener: UnixListener, consoles: Consoles, pump: PumpHandle) -> io::Result<Audience> {
     listener.set_nonblocking(false)?;
+    let audience = Audience::default();
+    let attached = audience.clone();
     let take_in = move |stream| {
-        let (consoles, pump) = (consoles.clone(), pump.clone());
+        let (consoles, pump, attached) = (consoles.clone(), pump.clone(), attached.clone());
         // Without a thread nobody is attached; the client sees its connection end.
-        let _ = thread::Builder::new().name("console".to_owned()).spawn(move || converse(stream, &consoles, &pump));
+        let _ = thread::Builder::new().name("console".to_owned()).spawn(move || converse(stream, &consoles, &pump, &attached));
     };
     let work = move || each_client(listener.incoming(), take_in, || thread::sleep(ACCEPT_AGAIN));
-    thread::Builder::new().name("consoles".to_owned()).spawn(work).map(drop)
+    thread::Builder::new().name("consoles".to_owned()).spawn(work)?;
+    Ok(audience)
 }
 
 /// Takes in every client of our own user. Out of descriptors a client waits in the queue until there are some, and nothing tells
@@ -153,7 +187,7 @@ fn each_client(
 }
 
 /// One command. What goes wrong on its connection ends it, and nothing else.
-fn converse(stream: UnixStream, consoles: &Consoles, pump: &PumpHandle) -> Option<()> {
+fn converse(stream: UnixStream, consoles: &Consoles, pump: &PumpHandle, attached: &Audience) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
@@ -166,7 +200,12 @@ fn converse(stream: UnixStream, consoles: &Consoles, pump: &PumpHandle) -> Optio
     };
     answer(&mut writer, &Answer::Attached { terminal: console.is_terminal(), input: console.reads() })?;
     let from_process = writer.try_clone().ok()?;
-    let passing = thread::Builder::new().name("console".to_owned()).spawn(move || pass_on(from_process, &heard)).ok()?;
+    let listening = attached.enter();
+    let pass_on = move || {
+        pass_on(from_process, &heard);
+        drop(listening);
+    };
+    let passing = thread::Builder::new().name("console".to_owned()).spawn(pass_on).ok()?;
     take(&mut reader, &console);
     // The command has gone: who passes on learns it by its next word.
     let _ = writer.shutdown(Shutdown::Both);

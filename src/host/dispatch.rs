@@ -78,7 +78,11 @@ pub struct Edges {
     run_deadlines: Arc<Mutex<HashMap<UnitId, Instant>>>,
     /// The engine's events are followed once it has been asked for anything.
     following: bool,
+    attached: attach::Audience,
 }
+
+/// So long those who are attached may take to read the last of it.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 impl Edges {
     pub(super) fn new(
@@ -112,6 +116,7 @@ impl Edges {
             fetches: HashMap::new(),
             run_deadlines: Arc::default(),
             following: false,
+            attached: attach::Audience::default(),
         })
     }
 
@@ -128,8 +133,9 @@ impl Edges {
     }
 
     /// Serves those who attach to processes.
-    pub(super) fn serve_consoles(&self, listener: UnixListener) -> std::io::Result<()> {
-        attach::serve(listener, self.native.consoles(), self.log())
+    pub(super) fn serve_consoles(&mut self, listener: UnixListener) -> std::io::Result<()> {
+        self.attached = attach::serve(listener, self.native.consoles(), self.log())?;
+        Ok(())
     }
 
     pub(super) fn serve(&self, listener: UnixListener) {
@@ -369,6 +375,8 @@ impl Edges {
         if let Some(pump) = self.pump.take() {
             pump.finish();
         }
+        // What it has told them, the last words and the code of what they are attached to, they have yet to be sent.
+        self.attached.wait(LAST_WORDS);
         // Removed before the answer to the last client is flushed: whoever comes now starts another supervisor.
         let _ = std::fs::remove_file(attach::socket_beside(&env_dir.socket()));
         let _ = std::fs::remove_file(env_dir.socket());
