@@ -29,7 +29,7 @@ services:
 #[test]
 fn a_dependency_that_ends_or_is_unhealthy_fails_the_up_and_its_dependent_is_not_started() {
     for (name, check, said) in [
-        ("ends", "command: [sh, -c, 'exit 1']", "exit code 1"),
+        ("ends", "command: [sh, -c, 'exit 1'], healthcheck: {test: [CMD, 'false'], retries: 100}", "exit code 1"),
         (
             "ill",
             "command: [sleep, '1000'], init: true, stop_grace_period: 0s, healthcheck: {test: [CMD, nonesuch], interval: 100ms, retries: 2}",

@@ -4,7 +4,7 @@
 //! nothing of what happened while it was away. So nothing is concluded from one.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bollard::models::{EventMessage, EventMessageTypeEnum};
 use bollard::query_parameters::EventsOptionsBuilder;
@@ -17,6 +17,7 @@ use super::{Docker, labels};
 use crate::base::name::EnvId;
 use crate::plan::action::Fault;
 use crate::supervisor::event::Event;
+use crate::world::clock;
 
 /// Events come in handfuls; a look is worth it once for all of them.
 const HANDFUL: Duration = Duration::from_millis(5);
@@ -54,13 +55,16 @@ impl Docker {
     pub async fn watch(&self, env: &EnvId, events: Sender<Event>) {
         let mut pause = FIRST_PAUSE;
         let mut away = false;
+        // An image may arrive before the engine has been reached.
+        let mut since = clock::wall();
         loop {
             let began = Instant::now();
             let fault = match self.link().await {
                 Ok(link) => {
                     away = false;
                     let watching = Watching { docker: self, link: &link, events: &events };
-                    let Err(fault) = watching.follow(env).await else { return };
+                    let Err(fault) = watching.follow(env, since).await else { return };
+                    since = clock::wall();
                     fault
                 }
                 Err(fault) => fault,
@@ -87,13 +91,15 @@ struct Watching<'a> {
 }
 
 impl Watching<'_> {
-    /// Ends well when nobody listens any more.
-    async fn follow(&self, env: &EnvId) -> Result<(), Fault> {
+    /// Tells what has happened since then, and what comes. Ends well when nobody listens any more.
+    async fn follow(&self, env: &EnvId, since: SystemTime) -> Result<(), Fault> {
         let api = self.link.patient();
         let containers = filters("container", &CONTAINER_EVENTS, Some(labels::of_env(env)));
         let images = filters("image", &IMAGE_EVENTS, None);
+        let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since = format!("{}.{:09}", since.as_secs(), since.subsec_nanos());
         let streams = [containers, images]
-            .map(|filters| api.events(Some(EventsOptionsBuilder::default().filters(&filters).build())).boxed());
+            .map(|filters| api.events(Some(EventsOptionsBuilder::default().since(&since).filters(&filters).build())).boxed());
         let mut stream = futures_util::stream::select_all(streams);
         self.docker.0.births.set_live(true);
         let mut look_at = Instant::now() + HANDFUL;

@@ -12,7 +12,7 @@ const WATCH: &str = "    develop: {watch: [{path: src, action: restart}]}\n    r
 
 /// Saves the file that is watched.
 fn save(sandbox: &Sandbox, text: &str) {
-    sandbox.write("src/version", text);
+    sandbox.save("src/version", text);
 }
 
 /// Tells clients to end, also when a test fails.

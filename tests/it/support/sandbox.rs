@@ -138,6 +138,14 @@ impl Sandbox {
         fs::write(path, text).unwrap();
     }
 
+    /// Writes a file in one step, as editors do: on a busy machine one that is being written can be seen empty for long.
+    pub(crate) fn save(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(self.root.join("saved"), text).unwrap();
+        fs::rename(self.root.join("saved"), path).unwrap();
+    }
+
     /// Writes a program, here or at a path of its own. Another process does: a file that ours has open for writing cannot be
     /// executed, and a test beside this one may fork just then.
     pub(crate) fn program(&self, path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
