@@ -41,8 +41,7 @@ fn a_terminal_is_lent_until_the_detach_keys_and_the_service_goes_on() {
     assert_eq!(pid_of(&sandbox.ok(&["ps", "--format", "json"])), pid_of(&pid));
     // Other keys, and an end with the code of the service.
     let attached = sandbox.begin_on_terminal(&["attach", "--detach-keys", "ctrl-a,d", "shell"]);
-    attached.write(b"again\r");
-    attached.wait_for("got again");
+    attached.type_until_shown("again\r", "got again");
     attached.write(b"end\r");
     let shown = attached.end();
     assert!(shown.contains("got end") && !shown.contains("detached"), "{shown}");

@@ -167,8 +167,7 @@ fn attach_has_the_containers_output_and_the_keys_leave_it_running() {
     };
     sandbox.ok(&["up", "-d"]);
     let terminal = sandbox.begin_on_terminal(&["attach", "sh"]);
-    terminal.write(b"echo $((6 * 7))\r");
-    terminal.wait_for("42");
+    terminal.type_until_shown("echo $((6 * 7))\r", "42");
     terminal.write(b"\x10\x11");
     terminal.wait_for("it runs on");
     terminal.end();

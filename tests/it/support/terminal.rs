@@ -94,6 +94,18 @@ impl Terminal {
         });
     }
 
+    /// Types, again and again, until a text is shown: what is typed before somebody listens may be lost.
+    pub(crate) fn type_until_shown(&self, keys: &str, text: &str) {
+        let mut glances = 0;
+        until(&format!("{text:?} on the terminal"), || {
+            glances += 1;
+            if glances % 100 == 1 {
+                self.write(keys.as_bytes());
+            }
+            self.seen().contains(text)
+        });
+    }
+
     /// Waits for the end; what was shown.
     pub(crate) fn end(mut self) -> String {
         until("the command ends", || self.child.try_wait().unwrap().is_some());
