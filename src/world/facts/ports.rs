@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 
 use procfs::net::UdpState;
+use procfs::process::Process;
 
 use crate::base::name::{EnvId, ServiceName};
 use crate::model::port::Port;
@@ -54,6 +55,8 @@ pub struct Holders<'a> {
     others: Vec<(EnvId, Numbers)>,
     containers: Containers<'a>,
     seen: OnceCell<Option<BTreeMap<u16, PortOfContainer>>>,
+    /// All processes with their sockets, by inode: looked at once, which takes as long as for a single port.
+    sockets: OnceCell<Vec<(Process, HashSet<u64>)>>,
 }
 
 impl<'a> Holders<'a> {
@@ -67,8 +70,8 @@ impl<'a> Holders<'a> {
         let (own, is_supervised) = (dir.ports_in_force()?.into_values().collect(), dir.is_locked());
         let supervisor = dir.holder().and_then(|pid| i32::try_from(pid).ok());
         let state_dir = dir.path().to_owned();
-        let (env, seen) = (dir.id().clone(), OnceCell::new());
-        Ok(Self { env, state_dir, own, is_supervised, supervisor, others, containers, seen })
+        let (env, seen, sockets) = (dir.id().clone(), OnceCell::new(), OnceCell::new());
+        Ok(Self { env, state_dir, own, is_supervised, supervisor, others, containers, seen, sockets })
     }
 
     /// Whether a service of the environment could have this port, or has it already.
@@ -82,7 +85,7 @@ impl<'a> Holders<'a> {
 
     /// Whether something of the environment holds a port.
     fn runs_on(&self, port: u16, protocol: Protocol) -> bool {
-        holders(port, protocol).iter().any(|holder| self.is_own(holder)) || self.is_of_own_container(port)
+        self.holders(port, protocol).iter().any(|holder| self.is_own(holder)) || self.is_of_own_container(port)
     }
 
     /// Who holds a port, for a message: `process 4711 (nginx -g …)`.
@@ -96,7 +99,8 @@ impl<'a> Holders<'a> {
                 None => format!("the container `{}`", container.name),
             };
         }
-        let holder = [Protocol::Tcp, Protocol::Udp].into_iter().find_map(|protocol| holders(port, protocol).into_iter().next());
+        let holder =
+            [Protocol::Tcp, Protocol::Udp].into_iter().find_map(|protocol| self.holders(port, protocol).into_iter().next());
         match holder {
             Some(Holder { pid, command, env: Some(env) }) => format!("process {pid} ({command}) of the environment `{env}`"),
             Some(Holder { pid, command, env: None }) => format!("process {pid} ({command})"),
@@ -119,7 +123,7 @@ impl<'a> Holders<'a> {
         if can_bind(port, protocol, address) {
             return true;
         }
-        let holders = holders(port, protocol);
+        let holders = self.holders(port, protocol);
         if holders.is_empty() {
             return self.is_of_own_container(port) || self.is_supervised && self.is_kept(port);
         }
@@ -127,6 +131,26 @@ impl<'a> Holders<'a> {
         holders.iter().any(|holder| self.is_own(holder))
             // A proxy of the engine, or a process that we may not look into: of our own user only one with file capabilities.
             || (holders.iter().any(|holder| holder.env.is_none()) && self.is_of_own_container(port))
+    }
+
+    /// The processes that hold a port; none when nobody does or when we may not look into them.
+    fn holders(&self, port: u16, protocol: Protocol) -> Vec<Holder> {
+        let sockets = sockets_on(port, protocol);
+        if sockets.is_empty() {
+            return Vec::new();
+        }
+        (self.sockets.get_or_init(all_sockets).iter())
+            .filter(|(_, own)| !own.is_disjoint(&sockets))
+            .map(|(process, _)| {
+                // On one line: an argument may be a whole program.
+                let arguments = process.cmdline().unwrap_or_default().join(" ");
+                let command = arguments.split_whitespace().collect::<Vec<_>>().join(" ");
+                let command =
+                    if command.chars().count() > 80 { command.chars().take(79).chain(['…']).collect() } else { command };
+                let env = process.environ().ok().and_then(|variables| variables.get(OsStr::new("BAISTACK_ENVID")).cloned());
+                Holder { pid: process.pid, command, env: env.map(|env| env.to_string_lossy().into_owned()) }
+            })
+            .collect()
     }
 
     fn is_own(&self, holder: &Holder) -> bool {
@@ -258,22 +282,11 @@ fn has_just_ended(port: u16) -> bool {
     entries.into_iter().any(|entry| entry.local_address.port() == port && entry.state == procfs::net::TcpState::TimeWait)
 }
 
-/// The processes that hold a port; none when nobody does or when we may not look into them.
-fn holders(port: u16, protocol: Protocol) -> Vec<Holder> {
-    let sockets = sockets_on(port, protocol);
-    if sockets.is_empty() {
-        return Vec::new();
-    }
-    (procfs::process::all_processes().into_iter().flatten().flatten())
-        .filter(|process| listener::sockets(process.pid).is_some_and(|own| !own.is_disjoint(&sockets)))
-        .map(|process| {
-            // On one line: an argument may be a whole program.
-            let arguments = process.cmdline().unwrap_or_default().join(" ");
-            let command = arguments.split_whitespace().collect::<Vec<_>>().join(" ");
-            let command = if command.chars().count() > 80 { command.chars().take(79).chain(['…']).collect() } else { command };
-            let env = process.environ().ok().and_then(|variables| variables.get(OsStr::new("BAISTACK_ENVID")).cloned());
-            Holder { pid: process.pid, command, env: env.map(|env| env.to_string_lossy().into_owned()) }
-        })
+/// All processes that we may look into, with their sockets.
+fn all_sockets() -> Vec<(Process, HashSet<u64>)> {
+    let all = procfs::process::all_processes().into_iter().flatten().flatten();
+    all.filter_map(|process| Some((listener::sockets(process.pid)?, process)))
+        .map(|(sockets, process)| (process, sockets))
         .collect()
 }
 
@@ -325,17 +338,17 @@ mod tests {
     #[test]
     fn a_port_held_on_one_loopback_alone_is_not_free_and_its_holder_is_named() {
         let fixture = Fixture::new();
-        let holders = Holders::look(&fixture.state, &fixture.env("demo"), &nobody).unwrap();
+        let look = || Holders::look(&fixture.state, &fixture.env("demo"), &nobody).unwrap();
         let (_four, port) = held("127.0.0.1:0");
-        assert!(!holders.is_free(port));
-        assert!(holders.who(port).starts_with(&format!("process {} (", std::process::id())));
+        assert!(!look().is_free(port));
+        assert!(look().who(port).starts_with(&format!("process {} (", std::process::id())));
         if TcpListener::bind("[::1]:0").is_ok() {
             let (_six, port) = held("[::1]:0");
-            assert!(!holders.is_free(port));
+            assert!(!look().is_free(port));
         }
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        assert!(!holders.is_free(udp.local_addr().unwrap().port()));
-        assert!(holders.who(udp.local_addr().unwrap().port()).starts_with("process"));
+        assert!(!look().is_free(udp.local_addr().unwrap().port()));
+        assert!(look().who(udp.local_addr().unwrap().port()).starts_with("process"));
     }
 
     #[test]
