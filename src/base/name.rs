@@ -72,6 +72,11 @@ impl FromStr for ServiceName {
     }
 }
 
+/// Whether a text is the name of a variable, for a shell as for a stack file: `[_a-zA-Z][_a-zA-Z0-9]*`.
+pub fn is_variable(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
 /// Checks a key of `networks`, `configs` and the like, which may become part of a path: `[a-zA-Z0-9._-]+` (the Compose
 /// Specification's schema), and no directory's name.
 pub fn check_key(text: &str) -> Result<(), NameError> {

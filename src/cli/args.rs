@@ -229,7 +229,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
 }
 
 /// Parses with the one command that the line seems to name, since building all fifty takes longer than most of them run. Whatever
-/// is not plain sailing is left to the whole: a flag that only the whole has or that means nothing here, another command, an error, a question for help.
+/// is not plain sailing is left to the whole: a flag that only the whole has or that means nothing here, another command, an error, a
+/// question for help.
 fn parse_narrowly(words: &[OsString]) -> Option<Cli> {
     let mut verbs = Verb::augment_subcommands(Command::new("baistack"));
     let named = words.iter().skip(1).find(|word| verbs.find_subcommand(word).is_some())?;

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use super::profiles::Selection;
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
+use crate::base::name::is_variable;
 use crate::base::source::Span;
 use crate::model::secret::file_variable;
+use crate::model::value::PREDEFINED;
 use crate::yaml::node::{Entry, Mapping, Node};
 
 /// Attributes of which one says what the other says too: they have to agree.
@@ -165,13 +167,11 @@ fn build(name: &str, service: &Node, diagnostics: &mut Diagnostics) {
 
 /// What `generate` and the named `ports` make are variables, under names that nobody else has.
 fn variables(root: &Node, diagnostics: &mut Diagnostics) {
-    const PREDEFINED: [&str; 6] = ["ENVID", "STACK_DIR", "STACK_FILE", "ENV_DIR", "RUN_DIR", "CPUS"];
     for section in ["generate", "ports"] {
         for (name, entry) in root.get(section).and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter) {
-            let is_letter = |c: char| c.is_ascii_alphabetic() || c == '_';
             let message = if PREDEFINED.contains(&name) {
                 format!("`{name}` in `{section}` is predefined, and nothing overrides that")
-            } else if name.starts_with(is_letter) && name.chars().all(|c| is_letter(c) || c.is_ascii_digit()) {
+            } else if is_variable(name) {
                 continue;
             } else {
                 format!("`{name}` in `{section}` cannot be the name of a variable")

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The variables that every stack has; nothing overrides them, and nothing else has their names.
+pub const PREDEFINED: [&str; 6] = ["ENVID", "STACK_DIR", "STACK_FILE", "ENV_DIR", "RUN_DIR", "CPUS"];
+
 /// How a value is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

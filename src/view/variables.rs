@@ -3,6 +3,7 @@
 use indexmap::IndexMap;
 
 use super::json;
+use crate::base::name;
 
 /// Who reads it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -26,7 +27,7 @@ pub fn render(variables: &IndexMap<String, String>, format: Format) -> (String, 
         Format::Dotenv => |name, value| format!("{name}={}\n", dotenv(value)),
         Format::Json => return (json::document(variables), Vec::new()),
     };
-    let (good, bad): (Vec<_>, Vec<_>) = variables.iter().partition(|(name, _)| is_shell_name(name));
+    let (good, bad): (Vec<_>, Vec<_>) = variables.iter().partition(|(name, _)| name::is_variable(name));
     let text = good.into_iter().map(|(name, value)| writes(name, value)).collect();
     (text, bad.into_iter().map(|(name, _)| name.as_str()).collect())
 }
@@ -68,10 +69,6 @@ fn dotenv(text: &str) -> String {
 
 fn is_plain(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_./:@%+,-".contains(c))
-}
-
-fn is_shell_name(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 #[cfg(test)]

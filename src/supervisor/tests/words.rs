@@ -117,17 +117,23 @@ fn of_a_container_that_is_known_to_have_ended_nobody_can_say_so_without_its_engi
     }
 }
 
-#[test]
-fn what_waits_for_a_container_that_nobody_can_see_is_not_waited_for() {
-    let after = json!({"web": {"condition": "service_started", "restart": false, "required": true}});
-    let deployment = deployment(json!({"web": container(json!({})), "job": process(json!({"depends_on": after}))}));
+/// A container `web` and a process `job` run, and the engine has just gone away.
+fn blind(deployment: &Deployment) -> (Bench, Incarnation) {
     let mut bench = Bench::new();
-    bench.up(&deployment, |_| ());
-    bench.look(&[running(&deployment, "web:1")]);
+    bench.up(deployment, |_| ());
+    bench.look(&[running(deployment, "web:1")]);
     let (ticket, incarnation) = bench.start();
     bench.answer(ticket, Outcome::Started { pid: Some(1), birth: "b".to_owned() });
     bench.tell(Event::EngineAway("gone".to_owned()));
     bench.effects.clear();
+    (bench, incarnation)
+}
+
+#[test]
+fn what_waits_for_a_container_that_nobody_can_see_is_not_waited_for() {
+    let after = json!({"web": {"condition": "service_started", "restart": false, "required": true}});
+    let deployment = deployment(json!({"web": container(json!({})), "job": process(json!({"depends_on": after}))}));
+    let (mut bench, incarnation) = blind(&deployment);
     bench.ask(2, Request::Restart(Restart::default()));
     look_in_vain(&mut bench);
     let (ticket, _) = bench.take_act(|action| matches!(action, Action::Stop { .. }));
@@ -151,13 +157,7 @@ fn a_kill_of_some_replicas_leaves_the_others_alone() {
 #[test]
 fn processes_are_stopped_before_the_answer_that_containers_could_not_be() {
     let deployment = deployment(json!({"web": container(json!({})), "job": process(json!({}))}));
-    let mut bench = Bench::new();
-    bench.up(&deployment, |_| ());
-    bench.look(&[running(&deployment, "web:1")]);
-    let (ticket, incarnation) = bench.start();
-    bench.answer(ticket, Outcome::Started { pid: Some(1), birth: "b".to_owned() });
-    bench.tell(Event::EngineAway("gone".to_owned()));
-    bench.effects.clear();
+    let (mut bench, incarnation) = blind(&deployment);
     bench.ask(2, Request::Stop(Stop { services: Vec::new(), timeout: None }));
     look_in_vain(&mut bench);
     assert!(bench.replies().is_empty(), "{:?}", bench.replies());

@@ -12,18 +12,19 @@ use super::run::slug;
 use super::{Docker, error, labels};
 use crate::base::name::EnvId;
 use crate::plan::action::{Fault, Outcome};
+use crate::world::owner;
 
 /// Where the container finds the directory that holds what is to be removed.
 const INSIDE: &str = "/host";
 /// Removes `$2`, where `$1` shows that this is the directory that was meant: the engine may be on another host, or see other files.
-/// What bears the mark of another environment than `$3` is named by its path on the host, below `$4`, and nothing is removed then:
-/// whoever asks may not have been able to look into all of it. Needs no more than a shell, `head` and `rm`.
+/// What bears the mark (a file `$5`) of another environment than `$3` is named by its path on the host, below `$4`, and nothing is
+/// removed then: whoever asks may not have been able to look into all of it. Needs no more than a shell, `head` and `rm`.
 const SCRIPT: &str = r#"
 test -e "/host/$1" || { echo 'the engine sees other files than we do'; exit 1; }
-top="/host/$2" env="$3" parent="$4" others=
+top="/host/$2" env="$3" parent="$4" file="$5" others=
 look() {
     [ -d "$1" ] && [ ! -L "$1" ] || return 0
-    mark="$1/.baistack-owner"
+    mark="$1/$file"
     if [ -f "$mark" ] && [ ! -L "$mark" ]; then
         owner=$(head -c 4096 "$mark") || exit 1
         if [ "$owner" != "$env" ]; then
@@ -85,7 +86,7 @@ impl Docker {
         let body = ContainerCreateBody {
             image: Some(image.to_owned()),
             entrypoint: Some(vec!["sh".to_owned()]),
-            cmd: Some(["-c", SCRIPT, "sh", sign, name, env.as_str(), host].map(str::to_owned).to_vec()),
+            cmd: Some(["-c", SCRIPT, "sh", sign, name, env.as_str(), host, owner::MARK].map(str::to_owned).to_vec()),
             user: Some("0:0".to_owned()),
             labels: Some([(labels::PROJECT.to_owned(), env.to_string())].into()),
             network_disabled: Some(true),

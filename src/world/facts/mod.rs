@@ -10,6 +10,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 
 use crate::base::name::EnvId;
+use crate::model::value::PREDEFINED;
 use crate::plan::desired::Places;
 
 pub use granted::note_granted;
@@ -20,17 +21,15 @@ pub use requires::{Engine, missing};
 /// The predefined variables of an environment.
 pub fn predefined(env: &EnvId, stack_dir: &Path, stack_file: Option<&Path>, places: &Places) -> IndexMap<String, String> {
     let path = |path: &Path| path.display().to_string();
-    [
-        ("ENVID", env.to_string()),
-        ("STACK_DIR", path(stack_dir)),
-        ("STACK_FILE", stack_file.map(path).unwrap_or_default()),
-        ("ENV_DIR", path(&places.env_dir)),
-        ("RUN_DIR", path(&places.run_dir)),
-        ("CPUS", cpus().to_string()),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value))
-    .collect()
+    let values = [
+        env.to_string(),
+        path(stack_dir),
+        stack_file.map(path).unwrap_or_default(),
+        path(&places.env_dir),
+        path(&places.run_dir),
+        cpus().to_string(),
+    ];
+    PREDEFINED.into_iter().map(str::to_owned).zip(values).collect()
 }
 
 /// CPUs that the processes may use: by affinity and cgroup quota, at least one.
