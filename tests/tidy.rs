@@ -52,6 +52,7 @@ const CRATES: &[(&str, &[&str])] = &[
         &["world/native", "world/envdir", "world/facts", "world/logs", "world/owner", "world/proxy", "host/spawn", "view/term"],
     ),
     ("notify", &["world/watch", "world/logs"]),
+    ("prost", &["world/docker/buildkit"]),
     ("procfs", &["world/facts", "world/native"]),
     ("saphyr_parser", &["yaml"]),
     ("serde", &["base", "yaml", "model", "load", "plan", "supervisor", "world", "control", "view", "cli"]),
@@ -59,7 +60,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("serde_yaml", &["yaml/typed", "yaml/emit"]),
     ("signal_hook", &["world/signals"]),
     ("tar", &["world/docker"]),
-    ("tokio_rustls", &["world/probe"]),
+    ("tokio_rustls", &["world/probe", "world/docker/dial"]),
     ("tokio", &["world/docker", "world/probe", "world/proxy", "control/server", "host"]),
     ("tracing_subscriber", &["cli/supervise"]),
 ];

@@ -8,6 +8,7 @@ use super::image_jobs::{self, Job};
 use super::{inside, push, values};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
+use crate::model::build::Build;
 use crate::model::service::{Kind, Service};
 use crate::plan::desired::Deployment;
 use crate::supervisor;
@@ -26,6 +27,18 @@ pub struct Args {
     /// Push the images afterwards that have a name of their own
     #[arg(long)]
     pub push: bool,
+    /// SSH agent or keys that the builds may use beside the file's: `default`, or `ID=PATH`; repeatable
+    #[arg(long, value_name = "ID[=PATH]")]
+    pub ssh: Vec<String>,
+    /// Memory that each step may use, such as `2g`; the classic builder alone has such a limit
+    #[arg(short, long, value_name = "SIZE", value_parser = values::size)]
+    pub memory: Option<i64>,
+    /// Add a record of how the images were built: `true`, `false`, or `mode=max`
+    #[arg(long, value_name = "RECORD")]
+    pub provenance: Option<String>,
+    /// Add a record of what the images contain: `true`, `false`, or `generator=IMAGE`
+    #[arg(long, value_name = "RECORD")]
+    pub sbom: Option<String>,
     /// Without the cache
     #[arg(long)]
     pub no_cache: bool,
@@ -56,11 +69,10 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         if let Some(Kind::Container(container)) = ready.deployment.stack.services.get_mut(name).map(|service| &mut service.kind)
             && let Some(build) = &mut container.build
         {
-            build.no_cache |= args.no_cache;
-            build.pull |= args.pull;
-            build.args.extend(inside::variables(&args.build_arg, &context.caller));
+            args.adjust(build, context);
         }
     }
+    context.refuse_to_build(&ready, &built)?;
     let style = if args.quiet { Style::Quiet } else { context.style };
     let tasks = tasks_before(&ready.deployment, &built);
     if !tasks.is_empty() {
@@ -82,6 +94,22 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let pushed = if args.push { push::jobs(&built, &deployment) } else { Vec::new() };
     let failures = image_jobs::perform(pushed, style, context)?;
     if failures.is_empty() { Ok(Exit::Success) } else { Err(CliError::Several(failures)) }
+}
+
+impl Args {
+    /// What the flags say over the file.
+    fn adjust(&self, build: &mut Build, context: &Context) {
+        build.for_all_platforms = true;
+        build.no_cache |= self.no_cache;
+        build.pull |= self.pull;
+        build.args.extend(inside::variables(&self.build_arg, &context.caller));
+        build.memory = self.memory;
+        let id = |entry: &String| entry.split('=').next().unwrap_or_default().to_owned();
+        build.ssh.retain(|entry| !self.ssh.iter().any(|other| id(other) == id(entry)));
+        build.ssh.extend(self.ssh.iter().cloned());
+        build.provenance = self.provenance.clone().or(build.provenance.take());
+        build.sbom = self.sbom.clone().or(build.sbom.take());
+    }
 }
 
 /// The tasks that services depend on, directly or through others.

@@ -66,6 +66,8 @@ pub struct Ready {
     pub deployment: Deployment,
     /// The canonical tree.
     pub tree: Node,
+    /// The texts that its places are in.
+    pub sources: SourceMap,
     /// Named ports: name → number or range.
     pub ports: IndexMap<String, String>,
     /// The generated values, which are not shown.
@@ -201,6 +203,7 @@ impl Context {
         Ok(Ready {
             deployment,
             tree: loaded.tree,
+            sources: loaded.sources,
             ports: head.named_ports.keys().filter_map(|name| Some((name.clone(), number(name)?))).collect(),
             secrets: values.generated,
             variables,

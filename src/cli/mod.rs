@@ -61,6 +61,7 @@ pub mod switch;
 pub mod targets;
 pub mod templates;
 pub mod top;
+pub mod unbuildable;
 pub mod unfit;
 pub mod unused;
 pub mod up;

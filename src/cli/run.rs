@@ -21,6 +21,7 @@ use crate::model::service::{Kind, Service};
 use crate::model::value::Generated;
 use crate::plan::desired::{Deployment, UnitSpec};
 use crate::plan::hash::ConfigHash;
+use crate::plan::provision::Building;
 use crate::supervisor::request::{Request, Up};
 use crate::view::progress::Style;
 use crate::world::docker::RunSpec;
@@ -220,6 +221,7 @@ fn bring_up_dependencies(args: &Args, service: &Service, ready: &mut Ready, cont
     if services.is_empty() {
         return Ok(Some(Exit::Success));
     }
+    context.refuse_unbuildable(ready, &services, None, Building::AsNeeded)?;
     ready.begins(context);
     let wait = edges.values().any(|edge| edge.condition != Condition::Started);
     let up = Up { services, wait, beside: true, ..Up::of(ready.deployment.clone()) };

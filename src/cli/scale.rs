@@ -7,6 +7,7 @@ use super::context::{Context, Missing, Purpose};
 use super::{plan, values};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
+use crate::plan::provision::Building;
 use crate::supervisor::request::{Request, Up};
 
 /// Flags of `scale`.
@@ -39,6 +40,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     }
     context.check_host(&ready, &services, false)?;
     context.leave_out_containers(&mut ready)?;
+    context.refuse_unbuildable(&ready, &services, None, Building::AsNeeded)?;
     ready.begins(context);
     context.provide(&mut ready, &services, args.no_deps)?;
     let up = up(ready.deployment.clone());

@@ -7,6 +7,7 @@ use super::{CliError, follow, plan, values};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
 use crate::load::formats::Format;
+use crate::plan::provision::Building;
 use crate::supervisor::request::{Abort, Recreate, Request, Up};
 
 /// Flags of `up`.
@@ -159,6 +160,8 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         context.check_host(&ready, &args.services, args.setcap)?;
     }
     context.leave_out_containers(&mut ready)?;
+    let pull = args.pull.as_deref().filter(|when| *when != "policy");
+    context.refuse_unbuildable(&ready, &args.services, pull, args.building())?;
     ready.begins(context);
     let provided = context.provide(&mut ready, &args.services, args.no_deps)?;
     let up = request(&args, &ready, context);
@@ -176,6 +179,14 @@ impl Args {
     /// What of images is not shown.
     pub fn quiet(&self) -> Quiet {
         Quiet { pulls: self.quiet_pull, builds: self.quiet_build }
+    }
+
+    fn building(&self) -> Building {
+        match (self.build, self.no_build) {
+            (true, _) => Building::Anew,
+            (false, true) => Building::Never,
+            (false, false) => Building::AsNeeded,
+        }
     }
 
     /// The services that flags name.

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::base::duration;
 use crate::base::name::ServiceName;
+use crate::base::{bytes, duration};
 use crate::model::service::MAX_REPLICAS;
 use crate::world::clock;
 use crate::world::native::signal;
@@ -40,6 +40,12 @@ pub enum Parallel {
     Unlimited,
     /// At most so many, 1 or more.
     AtMost(usize),
+}
+
+/// `2g`; a number alone counts bytes.
+pub fn size(text: &str) -> Result<i64, String> {
+    let size = bytes::parse(text).and_then(|bytes| i64::try_from(bytes).ok());
+    size.ok_or_else(|| format!("`{text}` is not a size such as `64m`"))
 }
 
 /// `4`, or `-1` for no limit, as Compose takes it.

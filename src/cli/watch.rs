@@ -18,6 +18,7 @@ use crate::host::attach::{self, AttachError};
 use crate::model::service::Kind;
 use crate::plan::action::ResourceId;
 use crate::plan::desired::Deployment;
+use crate::plan::provision::Building;
 use crate::supervisor;
 use crate::supervisor::notice::{Notice, ResourceState};
 use crate::supervisor::request::{Reply, Request, Select, Up};
@@ -67,6 +68,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         watchable(&ready.deployment, &args.services)?;
         context.check_host(&ready, &args.services, false)?;
         context.leave_out_containers(&mut ready)?;
+        context.refuse_unbuildable(&ready, &args.services, None, Building::AsNeeded)?;
         ready.begins(context);
         context.provide(&mut ready, &args.services, false)?;
         let mut deployment = ready.deployment.clone();

@@ -141,6 +141,13 @@ pub const CODES: &[Code] = &[
         &[("compose.yaml", "services:\n  web:\n    image: nginx\n    ports: [\"80:eighty\"]\n")],
     ),
     code(
+        "cannot-build",
+        "An image would have to be built, and this engine, or the builder that `DOCKER_BUILDKIT` chooses, cannot build it as it is \
+         described. The message names the attribute, or the line of the Dockerfile, and what to do. It is told before anything is \
+         begun; an image that is there already need not be built.",
+        &[],
+    ),
+    code(
         "cannot-start",
         "The files are as they should be, but no engine can start this: what is asked for exists only on Windows or in a cluster, or \
          it needs a model runner, which is not spoken to. `config` shows the stack all the same.",

@@ -277,12 +277,38 @@ fn in_json_no_models_are_defined_as_in_compose() {
 }
 
 #[test]
-fn what_is_not_honoured_loads_and_is_refused_at_a_start() {
-    let text = "services:\n  web:\n    image: x\n    build: {context: ., sbom: true, cache_to: [a]}\n  off: {profiles: [p], build: {context: ., sbom: true}}\n";
+fn what_a_build_needs_buildkit_for_is_read() {
+    let text = "services:\n  web:\n    build:\n      context: .\n      cache_to: [type=inline]\n      no_cache_filter: a\n      ssh: {default: , k: ./key}\n      \
+                additional_contexts: [one=./d, 'two=docker-image://x']\n      secrets: [s, {source: s, target: id}]\n      \
+                privileged: true\n      entitlements: [network.host]\n      ulimits: {nofile: 5}\n      provenance: true\n      \
+                sbom: 'generator=x'\nsecrets: {s: {environment: TAG}}\n";
     let loaded = load(&[("compose.yaml", text)]);
-    assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
-    let refused: Vec<String> = loaded.unstartable.sorted().iter().map(|found| found.message.clone()).collect();
-    assert_eq!(refused, ["`build.sbom` is not supported by this version", "`build.cache_to` is not supported by this version"]);
+    assert!(loaded.diagnostics.is_empty() && loaded.unstartable.is_empty(), "{:?}", loaded.unstartable);
+    let build = loaded.stack.services["web"].container().unwrap().build.clone().unwrap();
+    assert_eq!((build.cache_to, build.no_cache_filter), (vec!["type=inline".to_owned()], vec!["a".to_owned()]));
+    assert_eq!(build.ssh, ["default", "k=./key"]);
+    assert_eq!(
+        (build.additional_contexts["one"].as_str(), build.additional_contexts["two"].as_str()),
+        ("/app/d", "docker-image://x")
+    );
+    let ids: Vec<_> = build.secrets.iter().map(|grant| (grant.source.as_str(), grant.target.as_deref())).collect();
+    assert_eq!(ids, [("s", None), ("s", Some("id"))]);
+    assert!(build.privileged && build.entitlements == ["network.host"]);
+    assert_eq!((build.ulimits["nofile"].soft, build.ulimits["nofile"].hard), (5, 5));
+    assert_eq!((build.provenance.as_deref(), build.sbom.as_deref()), (Some("true"), Some("generator=x")));
+}
+
+#[test]
+fn what_is_not_honoured_loads_and_is_refused_at_a_start() {
+    let job = |profiles: &str| {
+        format!("services: {{web: {{image: x}}}}\njobs: {{j: {{image: y, triggers: {{manual: true}}{profiles}}}}}\n")
+    };
+    for (text, expected) in [(job(""), &["`jobs` is not supported by this version"][..]), (job(", profiles: [p]"), &[])] {
+        let loaded = load(&[("compose.yaml", &text)]);
+        assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
+        let refused: Vec<String> = loaded.unstartable.sorted().iter().map(|found| found.message.clone()).collect();
+        assert_eq!(refused, expected, "{text}");
+    }
 }
 
 #[test]

@@ -135,18 +135,19 @@ impl Making<'_, '_> {
 
 /// Whether [`flatten`] has anything to do.
 fn needs_flattening(service: &Mapping) -> bool {
-    service.iter().any(|(key, entry)| matches!(key, "deploy" | "ulimits") || entry.node.is_null())
+    let of_build = |node: &Node| node.get("ulimits").is_some();
+    service.iter().any(|(key, entry)| {
+        matches!(key, "deploy" | "ulimits") || entry.node.is_null() || (key == "build" && of_build(&entry.node))
+    })
 }
 
 /// What `deploy` says outside of Swarm is said by plain attributes too; a limit in one number is both limits. A null means that
 /// nothing was said.
 fn flatten(service: &mut Mapping) {
     service.retain(|_, entry| !entry.node.is_null());
-    for (_, entry) in service.get_mut("ulimits").and_then(Node::as_mapping_mut).into_iter().flat_map(Mapping::iter_mut) {
-        if let Some(limit) = entry.node.as_text() {
-            let span = entry.node.span;
-            entry.node.value = mapping([("soft", integer(limit, span)), ("hard", integer(limit, span))], span);
-        }
+    both_limits(service);
+    if let Some(build) = service.get_mut("build").and_then(Node::as_mapping_mut) {
+        both_limits(build);
     }
     let Some(deploy) = service.get("deploy").cloned() else { return };
     let limits = deploy.get("resources").and_then(|resources| resources.get("limits"));
@@ -162,6 +163,16 @@ fn flatten(service: &mut Mapping) {
     for (key, node) in found {
         if let Some(node) = node {
             service.insert(key, node.span, node.clone());
+        }
+    }
+}
+
+fn both_limits(mapping_of_limits: &mut Mapping) {
+    for (_, entry) in mapping_of_limits.get_mut("ulimits").and_then(Node::as_mapping_mut).into_iter().flat_map(Mapping::iter_mut)
+    {
+        if let Some(limit) = entry.node.as_text() {
+            let span = entry.node.span;
+            entry.node.value = mapping([("soft", integer(limit, span)), ("hard", integer(limit, span))], span);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod attributes;
 mod away;
+mod buildkit;
 mod commands;
 mod images;
 mod lifecycle;

@@ -37,11 +37,11 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    const CA: &str = "ca.pem";
-    const CERTIFICATE: &str = "cert.pem";
-    const KEY: &str = "key.pem";
+    pub(super) const CA: &str = "ca.pem";
+    pub(super) const CERTIFICATE: &str = "cert.pem";
+    pub(super) const KEY: &str = "key.pem";
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
@@ -200,6 +200,10 @@ pub(super) struct Link {
     pub(super) version: ApiVersion,
     /// What it calls itself, `20.10.24`.
     pub(super) release: String,
+    /// What it runs itself, `linux/amd64`.
+    pub(super) platform: String,
+    /// It is Podman, which answers as an engine does.
+    pub(super) is_podman: bool,
 }
 
 impl Link {
@@ -229,7 +233,9 @@ impl Link {
         let Some(api_version) = api_version else {
             return Err(away(format!("what answers at `{}` is no Docker Engine", endpoint.shown())));
         };
-        Ok(Link { api, version: api_version, release: version.version.unwrap_or_default() })
+        let platform = format!("{}/{}", version.os.unwrap_or_default(), version.arch.unwrap_or_default());
+        let is_podman = version.components.iter().flatten().any(|component| component.name.starts_with("Podman"));
+        Ok(Link { api, version: api_version, release: version.version.unwrap_or_default(), platform, is_podman })
     }
 
     /// For answers that take as long as they take: pulls, builds, logs, events.
@@ -264,6 +270,8 @@ fn unreachable_engine(endpoint: &Endpoint, error: &bollard::errors::Error) -> Fa
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
     use crate::world::testing_tls;
 
@@ -359,8 +367,14 @@ mod tests {
         }
         let stranger = Certificates { directory: dir.path().to_owned() };
         let ask = async {
-            let link = Link::open(&Endpoint::Tls(address.clone(), known)).await.unwrap();
+            let link = Link::open(&Endpoint::Tls(address.clone(), known.clone())).await.unwrap();
             assert_eq!((link.version, link.release.as_str()), (ApiVersion::v1(41), "20.10.24"));
+            let mut own = super::super::dial::dial(&Endpoint::Tls(address.clone(), known)).await.unwrap();
+            own.write_all(b"GET /version HTTP/1.1\r\n\r\n").await.unwrap();
+            let mut said = String::new();
+            own.read_to_string(&mut said).await.unwrap();
+            assert!(said.contains("20.10.24"), "{said}");
+            assert!(super::super::dial::dial(&Endpoint::Tls(address.clone(), stranger.clone())).await.is_err());
             let fault = Link::open(&Endpoint::Tls(address.clone(), stranger)).await.unwrap_err();
             assert_eq!(fault.kind, FaultKind::EngineAway);
             assert!(fault.message.contains(&format!("tcp://{address}")), "{}", fault.message);

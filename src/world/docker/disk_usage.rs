@@ -14,12 +14,10 @@ use hyper::header::HOST;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::Docker;
-use super::connect::Endpoint;
+use super::dial::{Wire, dial};
 use crate::plan::action::Fault;
 
 /// The engine walks through all volumes before it answers; a list without sizes is better than one that does not come.
@@ -59,21 +57,13 @@ impl Docker {
         // That there is an engine, and which, in the words of everybody else.
         self.link().await?;
         let unread = |error: &dyn std::fmt::Display| Fault::temporary(format!("ask the Docker Engine for sizes: {error}"));
-        let asked = async {
-            match &self.0.endpoint {
-                Endpoint::Unix(path) => ask(UnixStream::connect(path).await.map_err(|error| unread(&error))?).await,
-                Endpoint::Tcp(address) => ask(TcpStream::connect(address).await.map_err(|error| unread(&error))?).await,
-                // A second way to speak TLS, for sizes alone, would be too much: there they are not known.
-                Endpoint::Tls(..) => Ok(Bytes::from_static(b"{}")),
-                Endpoint::Unusable(why) => Err(Fault::permanent(why.clone())),
-            }
-        };
+        let asked = async { ask(dial(&self.0.endpoint).await?).await };
         let text = timeout(PATIENCE, asked).await.map_err(|error| unread(&error))??;
         sizes(&text).map_err(|error| unread(&error))
     }
 }
 
-async fn ask(stream: impl AsyncRead + AsyncWrite + Unpin + Send) -> Result<Bytes, Fault> {
+async fn ask(stream: Box<dyn Wire>) -> Result<Bytes, Fault> {
     let unread = |error: hyper::Error| Fault::temporary(format!("ask the Docker Engine for sizes: {error}"));
     let request = Request::builder().uri("/system/df").header(HOST, "docker").body(Empty::<Bytes>::new());
     let request = request.map_err(|error| Fault::permanent(error.to_string()))?;

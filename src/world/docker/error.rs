@@ -61,7 +61,7 @@ fn away(error: &Error) -> String {
 }
 
 /// What a refusal means. The engine answers 500 for nearly everything that goes wrong at a start, so the text decides.
-fn refusal(status: u16, message: &str) -> Fault {
+pub(super) fn refusal(status: u16, message: &str) -> Fault {
     const PASSING: [&str; 16] = [
         "timeout",
         "timed out",

@@ -5,12 +5,13 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `connect` `error` | where the engine is; its refusals as faults |
+//! | `connect` `dial` `error` | where the engine is; its refusals as faults |
 //! | `observe` `events` | what there is; when to look again |
 //! | `body` `mounts` `resources` `endpoints` `sharing` `security` `labels` | a unit's definition as a create request |
 //! | `needs` | what an engine may be too old for |
 //! | `container` `network` `volume` | make, start, stop, remove |
 //! | `image` `context` `dockerignore` `registry` `progress` `prune` | pull, build and remove |
+//! | `builder` `dockerfile` `classic` `buildkit` | who builds what: the two builders |
 //! | `logs` `exec` `run` `pre_start` `sync` | what a container writes; commands inside one; one-off containers, for hooks too; files for one |
 //! | `owned` `environments` | what else belongs to an environment; all environments |
 //! | `rooted` `disk_usage` | removing what containers have left on the disk as root; how large volumes are |
@@ -19,12 +20,17 @@
 
 mod alike;
 mod body;
+mod builder;
+mod buildkit;
+mod classic;
 mod connect;
 mod container;
 mod context;
 mod copy;
+mod dial;
 mod digest;
 mod disk_usage;
+mod dockerfile;
 mod dockerignore;
 mod endpoints;
 mod environments;
@@ -66,6 +72,7 @@ use crossbeam_channel::Sender;
 use indexmap::IndexMap;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+pub use builder::Unbuildable;
 pub use connect::Endpoint;
 use connect::Link;
 pub use copy::CopyOptions;

@@ -48,6 +48,21 @@ impl<'a> Reporter<'a> {
         loaded > before
     }
 
+    /// Takes in how much of a layer there is, of how much; tells the whole a few times a second.
+    pub(super) fn bytes(&mut self, id: &str, current: i64, total: i64) {
+        let detail = ProgressDetail { current: Some(current), total: Some(total) };
+        self.layer(Some(id), "Downloading", Some(&detail));
+    }
+
+    /// Tells how much of a build context has been sent, a few times a second.
+    pub(super) fn sent(&mut self, bytes: i64) {
+        const WORTH_TELLING: i64 = 100_000;
+        if bytes >= WORTH_TELLING && Instant::now() >= self.next {
+            self.say(&format!("sent {}", megabytes(bytes)));
+            self.next = Instant::now() + PAUSE;
+        }
+    }
+
     /// Takes in news of a layer; tells the whole a few times a second.
     pub(super) fn layer(&mut self, id: Option<&str>, status: &str, detail: Option<&ProgressDetail>) {
         self.layers.note(id, status, detail);
@@ -106,6 +121,31 @@ impl Layers {
 #[expect(clippy::cast_precision_loss, reason = "shown with one digit after the point")]
 fn megabytes(bytes: i64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    use super::*;
+    use crate::plan::action::{Generation, Incarnation, ResourceId};
+    use crate::plan::hash::ConfigHash;
+
+    /// What is told by this.
+    pub(in super::super) fn told(tell: impl FnOnce(&mut Reporter<'_>)) -> Vec<String> {
+        let ticket = Ticket {
+            serial: 0,
+            resource: ResourceId::Images,
+            incarnation: Incarnation::default(),
+            hash: ConfigHash::from_label(""),
+            generation: Generation::default(),
+        };
+        let (events, heard) = crossbeam_channel::unbounded();
+        tell(&mut Reporter::new(&ticket, &events));
+        let texts = heard.try_iter().map(|event| match event {
+            Event::Progress(_, text) => text,
+            other => panic!("{other:?}"),
+        });
+        texts.collect()
+    }
 }
 
 #[cfg(test)]

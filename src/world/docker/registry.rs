@@ -38,8 +38,13 @@ fn read(config_dir: &Path) -> ConfigFile {
 
 /// The credentials for the registry of an image, if there are any. Blocks while a helper runs.
 pub(super) fn credentials(config_dir: &Path, reference: &str) -> Option<DockerCredentials> {
+    credentials_at(config_dir, registry_of(reference))
+}
+
+/// The credentials for a registry, by its host; BuildKit calls Docker Hub by the name of the host that answers.
+pub(super) fn credentials_at(config_dir: &Path, registry: &str) -> Option<DockerCredentials> {
+    let registry = if matches!(registry, "docker.io" | "registry-1.docker.io") { HUB } else { registry };
     let config = read(config_dir);
-    let registry = registry_of(reference);
     let helper = config.helpers.get(registry).or(config.store.as_ref());
     helper.and_then(|helper| ask_helper(helper, registry)).or_else(|| {
         let (key, auth) = config.auths.iter().find(|(key, _)| host_of(key) == host_of(registry))?;
@@ -141,7 +146,7 @@ fn list_of_helper(helper: &str) -> Vec<String> {
 }
 
 /// Standard base64, as `config.json` has it.
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
+pub(super) fn decode_base64(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
     let (mut bits, mut count) = (0u32, 0);
     for byte in text.trim_end_matches('=').bytes() {

@@ -1,0 +1,129 @@
+//! An SSH agent of our own for keys that `build.ssh` names by their files: `ssh-agent` and `ssh-add`, as they are on every host with
+//! keys. It lives as long as the build, and its socket in a directory that nobody else may enter.
+
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::super::run;
+use crate::plan::action::Fault;
+
+/// How long it may take to listen.
+const BEGINNING: Duration = Duration::from_secs(10);
+
+/// A running agent with some keys.
+pub(super) struct KeyAgent {
+    directory: PathBuf,
+    socket: PathBuf,
+    child: Option<Child>,
+}
+
+impl Drop for KeyAgent {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            // It may have ended; it is waited for so that nothing is left of it.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl KeyAgent {
+    /// Starts one that has these keys.
+    pub(super) async fn start(keys: Vec<PathBuf>) -> Result<Self, Fault> {
+        let starting = tokio::task::spawn_blocking(move || Self::start_blocking(&keys));
+        starting.await.unwrap_or_else(|error| Err(Fault::permanent(error.to_string())))
+    }
+
+    pub(super) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    fn start_blocking(keys: &[PathBuf]) -> Result<Self, Fault> {
+        let failed = |what: &str, error: io::Error| Fault::permanent(format!("`build.ssh`: {what}: {error}"));
+        if let Some((path, error)) = keys.iter().find_map(|key| Some((key, fs::File::open(key).err()?))) {
+            return Err(failed(&format!("read the key `{}`", path.display()), error));
+        }
+        let directory = std::env::temp_dir().join(format!("baistack-ssh-{}", run::slug()?));
+        DirBuilder::new().mode(0o700).create(&directory).map_err(|error| failed("make a directory for an agent", error))?;
+        let socket = directory.join("agent");
+        let mut agent = Self { directory, socket, child: None };
+        // `-D` keeps it ours: it does not go into the background.
+        let child = quiet("ssh-agent").args([OsStr::new("-D"), OsStr::new("-a"), agent.socket.as_os_str()]).spawn();
+        agent.child = Some(child.map_err(|error| failed("run `ssh-agent`", error))?);
+        agent.await_socket()?;
+        // A passphrase is asked for by nobody: there may be no terminal.
+        let mut adding = quiet("ssh-add");
+        adding.arg("-q").args(keys).env("SSH_AUTH_SOCK", &agent.socket).env("SSH_ASKPASS_REQUIRE", "never");
+        let added = adding.stderr(Stdio::piped()).output().map_err(|error| failed("run `ssh-add`", error))?;
+        if !added.status.success() {
+            let said = String::from_utf8_lossy(&added.stderr);
+            let help = "add a key with a passphrase to your own agent, and write `default`";
+            return Err(Fault::permanent(format!("`build.ssh`: the key cannot be used: {}; {help}", said.trim())));
+        }
+        Ok(agent)
+    }
+
+    /// Nothing tells when it listens but that it can be connected to.
+    fn await_socket(&mut self) -> Result<(), Fault> {
+        let begun = Instant::now();
+        while std::os::unix::net::UnixStream::connect(&self.socket).is_err() {
+            let has_ended = self.child.as_mut().is_none_or(|child| child.try_wait().ok().flatten().is_some());
+            if has_ended || begun.elapsed() > BEGINNING {
+                return Err(Fault::permanent("`build.ssh`: `ssh-agent` does not listen"));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+}
+
+fn quiet(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_there(program: &str) -> bool {
+        let found =
+            std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()));
+        if !found {
+            eprintln!("skipped: no {program}");
+        }
+        found
+    }
+
+    #[tokio::test]
+    async fn keys_are_in_an_agent_that_ends_with_the_build() {
+        if !["ssh-agent", "ssh-add", "ssh-keygen"].into_iter().all(is_there) {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let key = |name: &str, passphrase: &str| {
+            let path = dir.path().join(name);
+            let made = quiet("ssh-keygen").args(["-q", "-t", "ed25519", "-C", name, "-N", passphrase, "-f"]).arg(&path).status();
+            assert!(made.unwrap().success());
+            path
+        };
+        let agent = KeyAgent::start(vec![key("one", ""), key("two", "")]).await.unwrap();
+        let listed = Command::new("ssh-add").arg("-l").env("SSH_AUTH_SOCK", agent.socket()).output().unwrap();
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        assert!(listed.lines().count() == 2 && listed.contains(" one ") && listed.contains(" two "), "{listed}");
+        let directory = agent.directory.clone();
+        drop(agent);
+        assert!(!directory.exists());
+        let fault = KeyAgent::start(vec![key("locked", "passphrase")]).await.err().unwrap();
+        assert!(fault.message.contains("`default`"), "{fault}");
+        let fault = KeyAgent::start(vec![dir.path().join("none")]).await.err().unwrap();
+        assert!(fault.message.contains("none"), "{fault}");
+    }
+}

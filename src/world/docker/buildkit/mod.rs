@@ -1,0 +1,93 @@
+//! Builds with the engine's BuildKit.
+//!
+//! Two connections, each an upgraded request of the engine: on the one (`/grpc`) we ask for the build and hear how it goes on, on the
+//! other (`/session`) the engine asks us for what it needs. That is how `docker buildx` talks to an engine; unlike `POST /build` it knows
+//! every attribute, and unlike an archive it sends of a directory only what is wanted and has changed. Whatever breaks off the
+//! connections, the end of our process as well, breaks off the build in the engine.
+//!
+//! | file | what |
+//! |---|---|
+//! | `order` | a service's `build` as a request |
+//! | `session` `files` `agent` | what the engine asks for meanwhile |
+//! | `steps` | what people are told of it |
+//! | `grpc` `wire` | how all of it is said |
+
+mod agent;
+mod files;
+mod grpc;
+mod keys;
+mod order;
+mod session;
+mod steps;
+mod wire;
+
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use grpc::{Client, Refusal};
+pub(super) use order::Order;
+use session::Session;
+use steps::Steps;
+use tokio::time::timeout;
+use wire::{Nothing, Status, StatusRequest};
+
+use super::progress::Reporter;
+use super::{Docker, dial, run};
+use crate::plan::action::Fault;
+
+const SOLVE: &str = "moby.buildkit.v1.Control/Solve";
+const STATUS: &str = "moby.buildkit.v1.Control/Status";
+const WORKERS: &str = "moby.buildkit.v1.Control/ListWorkers";
+
+/// How long the last news of a build is waited for that has ended.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Builds an image under all its names.
+pub(super) async fn build(docker: &Docker, order: &Order<'_>, reporter: &mut Reporter<'_>) -> Result<(), Fault> {
+    let endpoint = &docker.0.endpoint;
+    let none = || Fault::permanent("the Docker Engine has no BuildKit");
+    let control = dial::upgraded(endpoint, "/grpc", &[]).await?.ok_or_else(none)?;
+    let control = Client::new(control).await.map_err(|refusal| fault(&refusal))?;
+    let gateway = if order.wants_gateway() { Some(gateway(&control).await?) } else { None };
+    let id = format!("baistack{}{}", run::slug()?, run::slug()?);
+    let placed = order.place(docker, &id, gateway.as_deref()).await?;
+    let session = Session::open(endpoint, &id, &order.shared_key(), placed.served).await?.ok_or_else(none)?;
+    let mut steps = Steps::default();
+    let solved = {
+        let solving = std::pin::pin!(control.call::<Nothing>(SOLVE, &placed.request));
+        let following = std::pin::pin!(follow(&control, &placed.request.reference, &mut steps, reporter));
+        match select(solving, following).await {
+            // Nothing of it is needed to know whether the build is good.
+            Either::Left((solved, following)) => {
+                let _ = timeout(LAST_WORDS, following).await;
+                solved
+            }
+            Either::Right((_, solving)) => solving.await,
+        }
+    };
+    drop(session);
+    solved.map(|Nothing {}| ()).map_err(|refusal| steps.fault(&refusal, order))
+}
+
+/// Tells how a build goes on, until it ends.
+async fn follow(control: &Client, reference: &str, steps: &mut Steps, reporter: &mut Reporter<'_>) -> Result<(), Refusal> {
+    let mut news = control.stream(STATUS, &StatusRequest { reference: reference.to_owned() }).await?;
+    while let Some(status) = news.next::<Status>().await? {
+        steps.take(status, reporter);
+    }
+    Ok(())
+}
+
+/// The address that `host-gateway` stands for, which the engine's worker has as a label.
+async fn gateway(control: &Client) -> Result<String, Fault> {
+    const LABEL: &str = "org.mobyproject.buildkit.worker.moby.host-gateway-ip";
+    let workers: wire::Workers = control.call(WORKERS, &Nothing {}).await.map_err(|refusal| fault(&refusal))?;
+    let address = workers.workers.into_iter().find_map(|mut worker| worker.labels.remove(LABEL));
+    address.ok_or_else(|| {
+        Fault::permanent("the engine's BuildKit does not tell what `host-gateway` is: write an address in `build.extra_hosts`")
+    })
+}
+
+fn fault(refusal: &Refusal) -> Fault {
+    super::error::refusal(500, &refusal.message)
+}

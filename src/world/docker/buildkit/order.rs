@@ -1,0 +1,380 @@
+//! A service's `build` as a request to BuildKit.
+//!
+//! Which attribute of the frontend is which stands in `frontend/dockerui/config.go` of moby/buildkit; how `docker buildx` fills them,
+//! in `build/opt.go` of docker/buildx.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::super::Docker;
+use super::super::builder::{self, CacheRef};
+use super::super::dockerfile::Dockerfile;
+use super::files::Tree;
+use super::keys::KeyAgent;
+use super::session::{Secret, Served};
+use super::wire::{CacheEntry, CacheOptions, SolveRequest};
+use crate::model::build::Build;
+use crate::model::secret::FileObject;
+use crate::plan::action::Fault;
+use crate::plan::desired::Deployment;
+use crate::plan::hash::hex;
+
+/// What the session calls the two directories of every build.
+const CONTEXT: &str = "context";
+const DOCKERFILE: &str = "dockerfile";
+
+/// An image to be built.
+pub(in super::super) struct Order<'a> {
+    pub(in super::super) build: &'a Build,
+    /// Where it is on this host.
+    pub(in super::super) dockerfile: Option<Dockerfile>,
+    /// Its names.
+    pub(in super::super) names: Vec<String>,
+    /// `os/arch` that it is built for; none for the engine's own.
+    pub(in super::super) platforms: Vec<String>,
+    pub(in super::super) labels: BTreeMap<String, String>,
+    /// Where `secrets` and `service:` contexts are found, and whose `SSH_AUTH_SOCK` counts.
+    pub(in super::super) deployment: &'a Deployment,
+}
+
+/// The request, and what is served while it is carried out.
+pub(super) struct Placed {
+    pub(super) request: SolveRequest,
+    pub(super) served: Served,
+}
+
+impl Order<'_> {
+    /// Whether a host is to have the address by which containers reach the engine's host.
+    pub(super) fn wants_gateway(&self) -> bool {
+        self.build.extra_hosts.iter().any(|host| host.ends_with("=host-gateway"))
+    }
+
+    /// The same for every build of this directory by this host.
+    pub(super) fn shared_key(&self) -> String {
+        let host = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+        hex(&Sha256::digest(format!("{host}\0{}", self.build.context)))
+    }
+
+    /// Makes the request. `gateway` is the address of `host-gateway`.
+    pub(super) async fn place(&self, docker: &Docker, id: &str, gateway: Option<&str>) -> Result<Placed, Fault> {
+        let mut trees = HashMap::new();
+        let mut attrs = self.attributes(gateway);
+        self.add_context(&mut trees, &mut attrs)?;
+        self.add_named_contexts(&mut trees, &mut attrs)?;
+        let cache = CacheOptions {
+            exports: self.cache_exports(),
+            imports: self.build.cache_from.iter().map(|text| cache_entry(text)).collect(),
+        };
+        let request = SolveRequest {
+            reference: id.to_owned(),
+            exporter: "moby".to_owned(),
+            exporter_attrs: HashMap::from([("name".to_owned(), self.names.join(","))]),
+            session: id.to_owned(),
+            frontend: "dockerfile.v0".to_owned(),
+            frontend_attrs: attrs,
+            cache: Some(cache),
+            entitlements: self.entitlements(),
+        };
+        let (agents, keys) = self.agents().await?;
+        let served = Served { docker: docker.clone(), trees, secrets: self.secrets()?, agents, keys };
+        Ok(Placed { request, served })
+    }
+
+    /// What needs no files.
+    fn attributes(&self, gateway: Option<&str>) -> HashMap<String, String> {
+        let Build { target, args, no_cache, no_cache_filter, pull, network, extra_hosts, shm_size, ulimits, .. } = self.build;
+        let mut attrs = HashMap::new();
+        let mut set = |name: &str, value: String| drop(attrs.insert(name.to_owned(), value));
+        set("image-resolve-mode", if *pull { "pull" } else { "local" }.to_owned());
+        if let Some(target) = target {
+            set("target", target.clone());
+        }
+        for (name, value) in args {
+            if let Some(value) = value {
+                set(&format!("build-arg:{name}"), value.clone());
+            }
+        }
+        for (name, value) in &self.labels {
+            set(&format!("label:{name}"), value.clone());
+        }
+        if *no_cache {
+            set("no-cache", String::new());
+        } else if !no_cache_filter.is_empty() {
+            set("no-cache", no_cache_filter.join(","));
+        }
+        if !self.platforms.is_empty() {
+            set("platform", self.platforms.join(","));
+        }
+        if let Some(mode @ ("host" | "none")) = network.as_deref() {
+            set("force-network-mode", mode.to_owned());
+        }
+        if !extra_hosts.is_empty() {
+            let gateway = format!("={}", gateway.unwrap_or("host-gateway"));
+            let hosts = extra_hosts.iter().map(|host| host.replace("=host-gateway", &gateway));
+            set("add-hosts", hosts.collect::<Vec<_>>().join(","));
+        }
+        if let Some(size) = shm_size {
+            set("shm-size", size.to_string());
+        }
+        if !ulimits.is_empty() {
+            let limits = ulimits.iter().map(|(name, limit)| format!("{name}={}:{}", limit.soft, limit.hard));
+            set("ulimit", limits.collect::<Vec<_>>().join(","));
+        }
+        for (name, said, plain) in [("provenance", &self.build.provenance, "mode=min"), ("sbom", &self.build.sbom, "")] {
+            if let Some(said) = builder::attestation(said.as_deref()) {
+                set(&format!("attest:{name}"), if said == "true" { plain } else { said }.to_owned());
+            }
+        }
+        attrs
+    }
+
+    /// The directory that is built from, and the one with the Dockerfile.
+    fn add_context(&self, trees: &mut HashMap<String, Tree>, attrs: &mut HashMap<String, String>) -> Result<(), Fault> {
+        let Build { context, dockerfile, dockerfile_inline, .. } = self.build;
+        let dockerfile = dockerfile.as_deref().unwrap_or("Dockerfile");
+        let is_remote = builder::is_remote(context);
+        if is_remote {
+            attrs.insert("context".to_owned(), context.clone());
+        } else {
+            trees.insert(CONTEXT.to_owned(), directory(context)?);
+        }
+        let tree = match dockerfile_inline {
+            Some(text) => {
+                attrs.insert("filename".to_owned(), "Dockerfile".to_owned());
+                Tree::File { name: "Dockerfile".to_owned(), content: text.clone().into_bytes() }
+            }
+            None if is_remote && !Path::new(dockerfile).is_absolute() => {
+                attrs.insert("filename".to_owned(), dockerfile.to_owned());
+                return Ok(());
+            }
+            None => {
+                let path = Path::new(context).join(dockerfile);
+                let (Some(parent), Some(name), true) = (path.parent(), path.file_name(), path.is_file()) else {
+                    return Err(Fault::permanent(format!("there is no Dockerfile `{}`", path.display())));
+                };
+                attrs.insert("filename".to_owned(), name.to_string_lossy().into_owned());
+                Tree::Directory(parent.to_owned())
+            }
+        };
+        if is_remote {
+            // Else it is sought in the context.
+            attrs.insert("dockerfilekey".to_owned(), DOCKERFILE.to_owned());
+        }
+        trees.insert(DOCKERFILE.to_owned(), tree);
+        Ok(())
+    }
+
+    fn add_named_contexts(&self, trees: &mut HashMap<String, Tree>, attrs: &mut HashMap<String, String>) -> Result<(), Fault> {
+        for (name, place) in &self.build.additional_contexts {
+            let value = if let Some(service) = place.strip_prefix("service:") {
+                let image = service.parse().ok().and_then(|service| self.deployment.image_of(&service));
+                let none =
+                    || Fault::permanent(format!("`build.additional_contexts.{name}`: no service `{service}` has an image"));
+                format!("docker-image://{}", image.ok_or_else(none)?)
+            } else if builder::is_remote(place) || place.contains("://") {
+                place.clone()
+            } else {
+                trees.insert(name.clone(), directory(place)?);
+                format!("local:{name}")
+            };
+            attrs.insert(format!("context:{name}"), value);
+        }
+        if !self.build.additional_contexts.is_empty() {
+            // A frontend that an engine is too old for is fetched where the Dockerfile names one (`# syntax=`).
+            attrs.insert("frontend.caps".to_owned(), "moby.buildkit.frontend.contexts+forward".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Where layers are left. The argument is how files asked for it before there was an attribute, and still do.
+    fn cache_exports(&self) -> Vec<CacheEntry> {
+        let argument = self.build.args.get("BUILDKIT_INLINE_CACHE").and_then(Option::as_deref);
+        let is_inline = argument.is_some_and(|value| matches!(value.to_ascii_lowercase().as_str(), "1" | "t" | "true"));
+        let said = self.build.cache_to.iter().map(|text| cache_entry(text));
+        let inline = is_inline.then(|| cache_entry("type=inline"));
+        said.chain(inline.filter(|inline| !self.build.cache_to.iter().any(|text| cache_entry(text) == *inline))).collect()
+    }
+
+    fn entitlements(&self) -> Vec<String> {
+        let mut entitlements = self.build.entitlements.clone();
+        let implied =
+            [(self.build.privileged, "security.insecure"), (self.build.network.as_deref() == Some("host"), "network.host")];
+        for (_, entitlement) in implied.iter().filter(|(is_implied, _)| *is_implied) {
+            if !entitlements.iter().any(|said| said == entitlement) {
+                entitlements.push((*entitlement).to_owned());
+            }
+        }
+        entitlements
+    }
+
+    fn secrets(&self) -> Result<HashMap<String, Secret>, Fault> {
+        let grants = self.build.secrets.iter().map(|grant| {
+            let id = grant.target.clone().unwrap_or_else(|| grant.source.clone());
+            let secret = match self.deployment.stack.secrets.get(&grant.source) {
+                Some(FileObject { file: Some(file), .. }) => Secret::File(file.clone()),
+                Some(FileObject { content: Some(content), .. }) => Secret::Value(content.clone()),
+                Some(_) | None => return Err(Fault::permanent(format!("the secret `{}` has no content", grant.source))),
+            };
+            Ok((id, secret))
+        });
+        grants.collect()
+    }
+
+    /// The sockets of the agents of `ssh`, and the agents that we run ourselves for keys.
+    async fn agents(&self) -> Result<(HashMap<String, PathBuf>, Vec<KeyAgent>), Fault> {
+        let (mut agents, mut running) = (HashMap::new(), Vec::new());
+        for entry in &self.build.ssh {
+            let (id, paths) = entry.split_once('=').unwrap_or((entry, ""));
+            let socket = if paths.is_empty() {
+                let socket = self.deployment.caller.environment.get("SSH_AUTH_SOCK").filter(|path| !path.is_empty());
+                let none = || Fault::permanent("`build.ssh` forwards your SSH agent, and none runs: SSH_AUTH_SOCK is not set");
+                PathBuf::from(socket.ok_or_else(none)?)
+            } else {
+                let paths: Vec<PathBuf> = paths.split(',').map(|path| self.deployment.stack.directory.join(path)).collect();
+                match paths.as_slice() {
+                    [socket] if std::fs::metadata(socket).is_ok_and(|found| found.file_type().is_socket()) => socket.clone(),
+                    keys => {
+                        let agent = KeyAgent::start(keys.to_vec()).await?;
+                        let socket = agent.socket().to_owned();
+                        running.push(agent);
+                        socket
+                    }
+                }
+            };
+            agents.insert(id.to_owned(), socket);
+        }
+        Ok((agents, running))
+    }
+}
+
+fn directory(path: &str) -> Result<Tree, Fault> {
+    if !Path::new(path).is_dir() {
+        return Err(Fault::permanent(format!("the build context `{path}` is not a directory")));
+    }
+    Ok(Tree::Directory(path.into()))
+}
+
+fn cache_entry(text: &str) -> CacheEntry {
+    let CacheRef { kind, attributes } = CacheRef::parse(text);
+    CacheEntry { kind, attrs: attributes.into_iter().collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// What the request has of a service `app` with this build.
+    async fn placed(build: Value, gateway: Option<&str>) -> Result<Placed, Fault> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("docker")).unwrap();
+        for file in ["Dockerfile", "docker/app.Dockerfile"] {
+            std::fs::write(dir.path().join(file), "FROM x\n").unwrap();
+        }
+        let build = build.to_string().replace("DIR", dir.path().to_str().unwrap());
+        let build: Build = serde_json::from_str(&build).unwrap();
+        let mut stack = serde_json::to_value(crate::model::stack::Stack::default()).unwrap();
+        stack["services"] = json!({"base": {"common": {}, "kind": {"container": {"build": {}}}}});
+        stack["secrets"] = json!({"f": {"file": "/f"}, "v": {"content": "x"}, "gone": {"external": true}});
+        let deployment = Deployment {
+            env: "e".parse().unwrap(),
+            stack: serde_json::from_value(stack).unwrap(),
+            caller: crate::plan::desired::Caller::default(),
+            places: crate::plan::desired::Places::default(),
+        };
+        let order = Order {
+            build: &build,
+            dockerfile: None,
+            names: vec!["one".to_owned(), "two:1".to_owned()],
+            platforms: build.platforms.clone(),
+            labels: [("l".to_owned(), "v".to_owned())].into(),
+            deployment: &deployment,
+        };
+        order.place(&Docker::new(&indexmap::IndexMap::new()), "id", gateway).await
+    }
+
+    /// The frontend's attributes beside those that every build has.
+    async fn attributes(build: Value, gateway: Option<&str>) -> BTreeMap<String, String> {
+        let usual = [("label:l", "v"), ("image-resolve-mode", "local"), ("filename", "Dockerfile")];
+        let attrs = placed(build, gateway).await.unwrap().request.frontend_attrs;
+        attrs.into_iter().filter(|(name, value)| !usual.contains(&(name.as_str(), value.as_str()))).collect()
+    }
+
+    #[tokio::test]
+    async fn each_attribute_is_one_of_the_frontend() {
+        for (attribute, expected) in [
+            (json!({}), &[][..]),
+            (json!({"args": {"A": "1", "B": null}}), &[("build-arg:A", "1")]),
+            (json!({"target": "t"}), &[("target", "t")]),
+            (json!({"no_cache": true, "no_cache_filter": ["a"]}), &[("no-cache", "")]),
+            (json!({"no_cache_filter": ["a", "b"]}), &[("no-cache", "a,b")]),
+            (json!({"pull": true}), &[("image-resolve-mode", "pull")]),
+            (json!({"platforms": ["a/b", "c/d"]}), &[("platform", "a/b,c/d")]),
+            (json!({"network": "none"}), &[("force-network-mode", "none")]),
+            (json!({"extra_hosts": ["a=1.1.1.1", "b=host-gateway"]}), &[("add-hosts", "a=1.1.1.1,b=10.0.0.1")]),
+            (json!({"shm_size": "64"}), &[("shm-size", "64")]),
+            (json!({"ulimits": {"nofile": {"soft": 1, "hard": 2}}}), &[("ulimit", "nofile=1:2")]),
+            (json!({"provenance": "true", "sbom": "true"}), &[("attest:provenance", "mode=min"), ("attest:sbom", "")]),
+            (json!({"provenance": "mode=max", "sbom": "false"}), &[("attest:provenance", "mode=max")]),
+            (json!({"dockerfile": "docker/app.Dockerfile"}), &[("filename", "app.Dockerfile")]),
+            (
+                json!({"additional_contexts": {"a": "DIR/docker", "b": "service:base", "c": "https://x/y.git"}}),
+                &[
+                    ("context:b", "docker-image://e-base"),
+                    ("context:a", "local:a"),
+                    ("context:c", "https://x/y.git"),
+                    ("frontend.caps", "moby.buildkit.frontend.contexts+forward"),
+                ],
+            ),
+        ] {
+            let mut build = attribute.clone();
+            build["context"] = json!("DIR");
+            let expected = expected.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            assert_eq!(attributes(build, Some("10.0.0.1")).await, expected, "{attribute}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_context_from_elsewhere_brings_its_dockerfile_unless_it_is_here() {
+        let url = "https://x/y.git#main:sub";
+        let context = ("context".to_owned(), url.to_owned());
+        assert_eq!(attributes(json!({"context": url}), None).await, [context.clone()].into());
+        let key = ("dockerfilekey".to_owned(), "dockerfile".to_owned());
+        let inline = placed(json!({"context": url, "dockerfile_inline": "FROM y"}), None).await.unwrap();
+        assert_eq!(inline.request.frontend_attrs.get("dockerfilekey"), Some(&key.1));
+        let file = Tree::File { name: "Dockerfile".to_owned(), content: b"FROM y".to_vec() };
+        assert_eq!(inline.served.trees, [("dockerfile".to_owned(), file)].into());
+        let here = attributes(json!({"context": url, "dockerfile": "DIR/Dockerfile"}), None).await;
+        assert_eq!(here, [context, key].into());
+    }
+
+    #[tokio::test]
+    async fn names_layers_entitlements_and_secrets_are_of_the_request() {
+        let build = json!({"context": "DIR", "cache_from": ["x:1"], "cache_to": ["type=registry,ref=y,mode=max"],
+            "args": {"BUILDKIT_INLINE_CACHE": "1"}, "privileged": true, "network": "host", "entitlements": ["network.host"],
+            "secrets": [{"source": "f"}, {"source": "v", "target": "id"}]});
+        let Placed { request, served } = placed(build, None).await.unwrap();
+        assert_eq!((request.exporter.as_str(), request.exporter_attrs["name"].as_str()), ("moby", "one,two:1"));
+        assert_eq!(request.entitlements, ["network.host", "security.insecure"]);
+        let cache = request.cache.unwrap();
+        let kinds = |entries: &[CacheEntry]| {
+            entries.iter().map(|entry| (entry.kind.clone(), entry.attrs.get("ref").cloned())).collect::<Vec<_>>()
+        };
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(kinds(&cache.imports), [("registry".to_owned(), text("x:1"))]);
+        assert_eq!(kinds(&cache.exports), [("registry".to_owned(), text("y")), ("inline".to_owned(), None)]);
+        assert!(served.secrets["f"] == Secret::File("/f".into()) && served.secrets["id"] == Secret::Value("x".to_owned()));
+        for (build, expected) in [
+            (json!({"context": "DIR", "secrets": [{"source": "gone"}]}), "`gone`"),
+            (json!({"context": "DIR/none"}), "none"),
+            (json!({"context": "DIR", "additional_contexts": {"a": "service:nobody"}}), "`nobody`"),
+        ] {
+            let fault = placed(build, None).await.err().unwrap();
+            assert!(fault.message.contains(expected), "{fault}");
+        }
+    }
+}

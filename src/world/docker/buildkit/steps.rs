@@ -1,0 +1,234 @@
+//! What people are told of a build: its steps by their names, what they write, and at the end what failed and where.
+//!
+//! Steps run beside each other. A line belongs to the step that was named last, so one that speaks after another is named again.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use prost::Message;
+
+use super::super::builder;
+use super::super::classic::LAST_LINES;
+use super::super::error;
+use super::super::progress::Reporter;
+use super::Order;
+use super::grpc::Refusal;
+use super::wire::{ErrorSource, ErrorVertex, Log, Range, SourceInfo, Status, Timestamp, Transfer, Vertex, Warning};
+use crate::plan::action::Fault;
+
+/// A step that took less is not worth a line about it.
+const WORTH_TELLING: Duration = Duration::from_secs(1);
+
+/// All that is known of the steps of a build.
+#[derive(Debug, Default)]
+pub(super) struct Steps {
+    /// Each by its digest.
+    by_digest: HashMap<String, Step>,
+    /// Whose name was said last.
+    speaking: Option<String>,
+    /// The one that failed last.
+    failed: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Step {
+    name: String,
+    is_told: bool,
+    is_over: bool,
+    unfinished: Vec<u8>,
+    last: VecDeque<String>,
+}
+
+impl Steps {
+    /// Takes in news.
+    pub(super) fn take(&mut self, status: Status, reporter: &mut Reporter<'_>) {
+        status.vertexes.into_iter().for_each(|vertex| self.vertex(vertex, reporter));
+        status.logs.into_iter().for_each(|log| self.log(&log, reporter));
+        status.transfers.iter().for_each(|transfer| tell_transfer(transfer, reporter));
+        status.warnings.iter().for_each(|warning| reporter.say(&warning_words(warning)));
+    }
+
+    fn vertex(&mut self, vertex: Vertex, reporter: &mut Reporter<'_>) {
+        let Vertex { digest, name, cached, started, completed, error } = vertex;
+        let step = self.by_digest.entry(digest.clone()).or_default();
+        step.name.clone_from(&name);
+        // The builder's own: it reads the Dockerfile, and the context.
+        let is_internal = name.starts_with("[internal]");
+        if !step.is_told && started.is_some() && !is_internal {
+            step.is_told = true;
+            reporter.say(&if cached { format!("{name}: cached") } else { name.clone() });
+            self.speaking = Some(digest.clone());
+        }
+        let step = self.by_digest.entry(digest.clone()).or_default();
+        if let (Some(started), Some(completed), false) = (started, completed, step.is_over) {
+            step.is_over = true;
+            let rest = std::mem::take(&mut step.unfinished);
+            if !rest.is_empty() {
+                self.line(&digest, &rest, reporter);
+            }
+            let took = between(&started, &completed);
+            if took >= WORTH_TELLING && !is_internal && !cached && error.is_empty() {
+                reporter.say(&format!("{name}: done in {:.1} s", took.as_secs_f64()));
+            }
+        }
+        if !error.is_empty() {
+            self.failed = Some(digest);
+        }
+    }
+
+    fn log(&mut self, log: &Log, reporter: &Reporter<'_>) {
+        let step = self.by_digest.entry(log.vertex.clone()).or_default();
+        step.unfinished.extend_from_slice(&log.text);
+        while let Some(end) =
+            self.by_digest.get(&log.vertex).and_then(|step| step.unfinished.iter().position(|byte| *byte == b'\n'))
+        {
+            let line: Vec<u8> =
+                self.by_digest.get_mut(&log.vertex).map(|step| step.unfinished.drain(..=end).collect()).unwrap_or_default();
+            self.line(&log.vertex, &line, reporter);
+        }
+    }
+
+    fn line(&mut self, digest: &str, line: &[u8], reporter: &Reporter<'_>) {
+        let line = String::from_utf8_lossy(line);
+        // Of what was written over itself, what one would see.
+        let line = line.trim_end();
+        let line = line.rsplit('\r').next().unwrap_or_default();
+        if line.is_empty() {
+            return;
+        }
+        let Some(step) = self.by_digest.get_mut(digest) else { return };
+        if self.speaking.as_deref() != Some(digest) {
+            reporter.say(&step.name);
+            self.speaking = Some(digest.to_owned());
+        }
+        reporter.say(line);
+        if step.last.len() == LAST_LINES {
+            step.last.pop_front();
+        }
+        step.last.push_back(line.to_owned());
+    }
+
+    /// Why it failed: the builder's words, the line of the Dockerfile, and what the step wrote last.
+    pub(super) fn fault(&self, refusal: &Refusal, order: &Order<'_>) -> Fault {
+        let details = refusal.details();
+        let of_kind =
+            |kind: &str| details.iter().find(|detail| detail.type_url.contains(kind)).map(|detail| detail.value.as_slice());
+        let digest = of_kind("errdefs.Vertex").and_then(|value| ErrorVertex::decode(value).ok()).map(|vertex| vertex.digest);
+        let step = digest.or_else(|| self.failed.clone()).and_then(|digest| self.by_digest.get(&digest));
+        let source = of_kind("errdefs.Source").and_then(|value| ErrorSource::decode(value).ok());
+        // Engines before 23 do not tell it.
+        let place = source.and_then(|source| place_words(source.info.as_ref()?, &source.ranges)).or_else(|| {
+            let (_, instruction) = step?.name.split_once("] ")?;
+            let (line, text) = order.dockerfile.as_ref()?.line_of(instruction)?;
+            Some(format!("{}:{line}: {text}", builder::file_of(order.build)))
+        });
+        let last = step.into_iter().flat_map(|step| step.last.iter().cloned());
+        let fault = error::refusal(500, plain(&refusal.message));
+        let message =
+            std::iter::once(fault.message).chain(place.into_iter().chain(last).map(|line| format!("\n  {line}"))).collect();
+        Fault { kind: fault.kind, message }
+    }
+}
+
+/// Layers as a sum of megabytes, a context as what has been sent of it.
+fn tell_transfer(transfer: &Transfer, reporter: &mut Reporter<'_>) {
+    if transfer.total > 0 {
+        reporter.bytes(&transfer.id, transfer.current, transfer.total);
+    } else if transfer.current > 0 && transfer.id.starts_with("transferring") {
+        reporter.sent(transfer.current);
+    }
+}
+
+fn warning_words(warning: &Warning) -> String {
+    let text = String::from_utf8_lossy(&warning.short);
+    let line = warning.ranges.first().and_then(|range| range.start.as_ref()).map(|start| start.line);
+    match (&warning.source, line) {
+        (Some(SourceInfo { filename, .. }), Some(line)) => format!("warning: {filename}:{line}: {text}"),
+        _ => format!("warning: {text}"),
+    }
+}
+
+/// `Dockerfile:3: RUN false`.
+fn place_words(info: &SourceInfo, ranges: &[Range]) -> Option<String> {
+    let line = ranges.first()?.start.as_ref()?.line;
+    let text = String::from_utf8_lossy(&info.text);
+    let text = text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?;
+    let file = if info.filename.is_empty() { "Dockerfile" } else { &info.filename };
+    Some(format!("{file}:{line}: {}", text.trim()))
+}
+
+/// The builder's words without the way that they have come.
+fn plain(message: &str) -> &str {
+    const WAYS: [&str; 5] = [
+        "failed to solve: ",
+        "failed to solve with frontend dockerfile.v0: ",
+        "rpc error: code = Unknown desc = ",
+        "failed to build LLB: ",
+        "failed to create LLB definition: ",
+    ];
+    let mut rest = message;
+    while let Some(shorter) = WAYS.iter().find_map(|way| rest.strip_prefix(way)) {
+        rest = shorter;
+    }
+    rest
+}
+
+fn between(start: &Timestamp, end: &Timestamp) -> Duration {
+    let nanos = |time: &Timestamp| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos);
+    Duration::from_nanos(u64::try_from(nanos(end) - nanos(start)).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::progress::testing::told;
+    use super::*;
+
+    fn vertex(name: &str, seconds: Option<(i64, i64)>) -> Vertex {
+        let time = |seconds| Timestamp { seconds, nanos: 0 };
+        Vertex {
+            digest: format!("d-{name}"),
+            name: name.to_owned(),
+            started: seconds.map(|(start, _)| time(start)),
+            completed: seconds.filter(|(_, end)| *end > 0).map(|(_, end)| time(end)),
+            ..Vertex::default()
+        }
+    }
+
+    fn log(name: &str, text: &str) -> Log {
+        Log { vertex: format!("d-{name}"), text: text.as_bytes().to_vec() }
+    }
+
+    #[test]
+    fn steps_are_named_once_and_again_when_they_speak_after_another() {
+        let said = told(|reporter| {
+            let mut steps = Steps::default();
+            let mut take = |vertexes: Vec<Vertex>, logs: Vec<Log>| {
+                steps.take(Status { vertexes, logs, ..Status::default() }, reporter);
+            };
+            let cached = Vertex { cached: true, ..vertex("[1/3] FROM x", Some((5, 5))) };
+            take(vec![vertex("[internal] load build context", Some((1, 9))), vertex("[2/3] RUN a", None), cached], vec![]);
+            take(vec![vertex("[2/3] RUN a", Some((5, 0))), vertex("[other 1/1] RUN b", Some((5, 0)))], vec![]);
+            take(
+                vec![],
+                vec![log("[2/3] RUN a", "one\ntw"), log("[other 1/1] RUN b", "10 %\r100 %\n\n"), log("[2/3] RUN a", "o\n")],
+            );
+            take(vec![], vec![log("[2/3] RUN a", "no end of line")]);
+            take(vec![vertex("[2/3] RUN a", Some((5, 8)))], vec![]);
+            take(vec![vertex("[2/3] RUN a", Some((5, 8))), vertex("[other 1/1] RUN b", Some((5, 5)))], vec![]);
+        });
+        let expected = "[1/3] FROM x: cached\n[2/3] RUN a\n[other 1/1] RUN b\n[2/3] RUN a\none\n[other 1/1] RUN b\n100 %\n\
+            [2/3] RUN a\ntwo\nno end of line\n[2/3] RUN a: done in 3.0 s";
+        assert_eq!(said.join("\n"), expected);
+    }
+
+    #[test]
+    fn a_warning_has_its_place() {
+        let said = told(|reporter| {
+            let source = Some(SourceInfo { filename: "Dockerfile".to_owned(), text: Vec::new() });
+            let ranges = vec![Range { start: Some(super::super::wire::Position { line: 2 }) }];
+            let warnings = vec![Warning { short: b"odd".to_vec(), source, ranges }];
+            Steps::default().take(Status { warnings, ..Status::default() }, reporter);
+        });
+        assert_eq!(said, ["warning: Dockerfile:2: odd"]);
+    }
+}

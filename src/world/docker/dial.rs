@@ -1,0 +1,81 @@
+//! Connections of our own to the engine, for what bollard does not ask or asks differently.
+
+use std::sync::Arc;
+
+use http_body_util::Empty;
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, HOST, UPGRADE};
+use hyper::upgrade::Upgraded;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use super::connect::{Certificates, Endpoint};
+use crate::plan::action::{Fault, FaultKind};
+
+/// A connection, whatever it is made of.
+pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+/// Connects to the engine.
+pub(super) async fn dial(endpoint: &Endpoint) -> Result<Box<dyn Wire>, Fault> {
+    let lost = |error: std::io::Error| away(&error);
+    Ok(match endpoint {
+        Endpoint::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(lost)?),
+        Endpoint::Tcp(address) => Box::new(TcpStream::connect(address).await.map_err(lost)?),
+        Endpoint::Tls(address, certificates) => {
+            let config = verified(certificates).map_err(|why| Fault::permanent(format!("TLS with the Docker Engine: {why}")))?;
+            let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+            let host = ServerName::try_from(host.trim_matches(['[', ']']).to_owned());
+            let host = host.map_err(|error| Fault::permanent(format!("`{address}` names no engine: {error}")))?;
+            let stream = TcpStream::connect(address).await.map_err(lost)?;
+            Box::new(TlsConnector::from(Arc::new(config)).connect(host, stream).await.map_err(lost)?)
+        }
+        Endpoint::Unusable(why) => return Err(Fault { kind: FaultKind::EngineAway, message: why.clone() }),
+    })
+}
+
+/// Has the engine speak HTTP/2 on a connection of its own from here on: `POST`, and an upgrade to `h2c`. `None` when it knows no
+/// such path.
+pub(super) async fn upgraded(endpoint: &Endpoint, path: &str, headers: &[(&str, &str)]) -> Result<Option<Upgraded>, Fault> {
+    let stream = dial(endpoint).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| away(&error))?;
+    // It ends by itself: with the answer, or handing on its stream.
+    tokio::spawn(connection.with_upgrades());
+    let request = Request::post(path).header(HOST, "docker").header(CONNECTION, "Upgrade").header(UPGRADE, "h2c");
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let request = request.body(Empty::<Bytes>::new()).map_err(|error| Fault::permanent(error.to_string()))?;
+    let response = sender.send_request(request).await.map_err(|error| away(&error))?;
+    match response.status() {
+        StatusCode::SWITCHING_PROTOCOLS => hyper::upgrade::on(response).await.map(Some).map_err(|error| away(&error)),
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => Ok(None),
+        status => Err(Fault::permanent(format!("the Docker Engine opens no `{path}`: {status}"))),
+    }
+}
+
+/// How the engine is verified, and what it is shown.
+fn verified(certificates: &Certificates) -> Result<ClientConfig, String> {
+    let said = |error: &dyn std::fmt::Display| error.to_string();
+    let read = |name| CertificateDer::pem_file_iter(certificates.path(name)).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let mut roots = RootCertStore::empty();
+    for certificate in read(Certificates::CA).map_err(|error| said(&error))? {
+        roots.add(certificate).map_err(|error| said(&error))?;
+    }
+    let own = read(Certificates::CERTIFICATE).map_err(|error| said(&error))?;
+    let key = PrivateKeyDer::from_pem_file(certificates.path(Certificates::KEY)).map_err(|error| said(&error))?;
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions().map_err(|error| said(&error))?;
+    config.with_root_certificates(roots).with_client_auth_cert(own, key).map_err(|error| said(&error))
+}
+
+fn away(error: &dyn std::error::Error) -> Fault {
+    Fault { kind: FaultKind::EngineAway, message: format!("the Docker Engine does not answer: {error}") }
+}
