@@ -67,7 +67,7 @@ fn one_that_is_unhealthy_is_started_anew_where_that_is_said() {
 processes:
   manager:
     command: echo $$$$ >> lives; touch works; exec sleep 1000
-    healthcheck: {test: [CMD, test, -e, works], interval: 50ms, retries: 2}
+    healthcheck: {test: [CMD, test, -e, works], interval: 50ms, retries: 2, start_period: 1m}
     on_unhealthy: restart
   beside: {command: echo x >> beside; exec sleep 1000}
 ",

@@ -12,7 +12,7 @@ use crate::support::sandbox::{NOBODY, Sandbox, is_alive, kill, until};
 
 const STAYS: &str = "
 processes:
-  a: {command: 'echo $$$$ > new; mv new pid; exec sleep 1000', healthcheck: {file: pid, interval: 50ms}}
+  a: {command: 'echo $$$$ > new; mv new pid; exec sleep 1000', healthcheck: {file: pid, interval: 50ms, start_period: 1m}}
 ";
 
 #[test]
@@ -22,7 +22,7 @@ fn a_foreground_and_a_background_up_share_a_supervisor_in_any_order() {
 processes:
   a:
     command: 'echo $$$$ > new; mv new pid; while :; do echo tick; sleep 0.05; done'
-    healthcheck: {file: pid, interval: 50ms}
+    healthcheck: {file: pid, interval: 50ms, start_period: 1m}
 ",
     );
     sandbox.ok(&["up", "-d", "--wait"]);
