@@ -74,6 +74,7 @@ processes:
     );
     sandbox.ok(&["up", "-d", "--wait"]);
     assert_eq!(sandbox.lines("lives").len(), 1);
+    until("the other one has written", || sandbox.lines("beside").len() == 1);
     fs::remove_file(sandbox.path("works")).unwrap();
     until("a second life", || sandbox.lines("lives").len() == 2);
     until("which is healthy", || sandbox.ok(&["ps", "manager"]).contains("(healthy)"));
