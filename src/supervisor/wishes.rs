@@ -237,6 +237,11 @@ impl Supervisor {
         if unit.task.phase == Phase::Scheduled && aim != Aim::Made && !unit.is_alive() {
             return Reach::There;
         }
+        if aim == Aim::Ready
+            && let Some(reason) = unit.standstill()
+        {
+            return Reach::Failed(format!("{id}: {reason}"));
+        }
         if unit.kind == UnitKind::Task && aim != Aim::Made {
             return if unit.is_done() && !unit.is_alive() { Reach::There } else { Reach::NotYet };
         }
