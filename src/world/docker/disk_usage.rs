@@ -63,8 +63,8 @@ impl Docker {
             match &self.0.endpoint {
                 Endpoint::Unix(path) => ask(UnixStream::connect(path).await.map_err(|error| unread(&error))?).await,
                 Endpoint::Tcp(address) => ask(TcpStream::connect(address).await.map_err(|error| unread(&error))?).await,
-                // A second way to speak TLS, for sizes alone, would be too much: there they are not known.
-                Endpoint::Tls(..) => Ok(Bytes::from_static(b"{}")),
+                // A second way to speak TLS or SSH, for sizes alone, would be too much: there they are not known.
+                Endpoint::Tls(..) | Endpoint::Ssh(_) => Ok(Bytes::from_static(b"{}")),
                 Endpoint::Unusable(why) => Err(Fault::permanent(why.clone())),
             }
         };

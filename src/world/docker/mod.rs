@@ -53,6 +53,7 @@ mod rooted;
 mod run;
 mod security;
 mod sharing;
+mod ssh;
 mod sync;
 mod time;
 mod usage;
