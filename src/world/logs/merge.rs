@@ -318,18 +318,24 @@ impl<'a> Merge<'a> {
             entries.flatten().filter_map(|entry| Some((file::unit_of(&entry.path())?, entry.path()))).collect();
         found.sort();
         for (unit, path) in found {
-            if (self.select)(&unit) && self.open.insert(unit.clone()) {
-                let reader = Box::new(Reader::open(path, unit.clone(), self.wanted)?);
-                if let Some(keeper) = &self.keeper {
-                    lock(keeper).insert(unit.clone(), reader.kept());
-                    // For what was moved before it was known.
-                    reader.kept().look();
-                }
-                self.add(From::File { unit, reader }, State::Ready);
-            }
+            self.open_file(unit, path)?;
         }
         // One that comes later is new as a whole.
         self.wanted.tail = None;
+        Ok(())
+    }
+
+    /// Opens a log, if it is wanted and not open yet.
+    fn open_file(&mut self, unit: UnitId, path: PathBuf) -> io::Result<()> {
+        if (self.select)(&unit) && self.open.insert(unit.clone()) {
+            let reader = Box::new(Reader::open(path, unit.clone(), self.wanted)?);
+            if let Some(keeper) = &self.keeper {
+                lock(keeper).insert(unit.clone(), reader.kept());
+                // For what was moved before it was known.
+                reader.kept().look();
+            }
+            self.add(From::File { unit, reader }, State::Ready);
+        }
         Ok(())
     }
 
@@ -343,8 +349,12 @@ impl<'a> Merge<'a> {
                 source.state = State::Ready;
             }
         }
-        if any || units.iter().flatten().any(|unit| !self.open.contains(unit)) {
-            self.find_files()?;
+        if any {
+            return self.find_files();
+        }
+        for unit in units.iter().flatten().filter(|unit| !self.open.contains(*unit)).cloned().collect::<Vec<_>>() {
+            let path = file::path(self.directory, &unit);
+            self.open_file(unit, path)?;
         }
         Ok(())
     }
