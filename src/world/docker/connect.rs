@@ -215,6 +215,8 @@ pub(super) struct Link {
     pub(super) version: ApiVersion,
     /// What it calls itself, `20.10.24`.
     pub(super) release: String,
+    /// Its list of containers tells how healthy they are. Podman's does not.
+    pub(super) lists_health: bool,
 }
 
 impl Link {
@@ -246,7 +248,8 @@ impl Link {
         let Some(api_version) = api_version else {
             return Err(away(format!("what answers at `{}` is no Docker Engine", endpoint.shown())));
         };
-        Ok(Link { api, version: api_version, release: version.version.unwrap_or_default() })
+        let is_podman = version.components.iter().flatten().any(|component| component.name.starts_with("Podman"));
+        Ok(Link { api, version: api_version, release: version.version.unwrap_or_default(), lists_health: !is_podman })
     }
 
     /// For answers that take as long as they take: pulls, builds, logs, events.
