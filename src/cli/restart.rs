@@ -28,6 +28,7 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let env = context.env_id()?;
     context.known_in(&env, &args.services)?;
+    context.record_what_is_there(&env)?;
     context.check_place(&env, &args.services)?;
     context.mention_changed_files(&env)?;
     context.provide_stopped(&env, &args.services, args.no_deps)?;

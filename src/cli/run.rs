@@ -19,7 +19,7 @@ use crate::model::process::Command;
 use crate::model::restart::RestartPolicy;
 use crate::model::service::{Kind, Service};
 use crate::model::value::Generated;
-use crate::plan::desired::{Deployment, UnitSpec};
+use crate::plan::desired::{Deployment, ONE_OFF, UnitSpec};
 use crate::plan::hash::ConfigHash;
 use crate::supervisor::request::{Request, Up};
 use crate::view::progress::Style;
@@ -27,8 +27,6 @@ use crate::world::docker::RunSpec;
 use crate::world::native::{files, spawn};
 use crate::world::values;
 
-/// Compose's label of a one-off copy.
-pub(super) const ONE_OFF: &str = "com.docker.compose.oneoff";
 /// So many random bytes tell the copies of a service apart.
 const ONE_OFF_BYTES: u32 = 4;
 

@@ -33,11 +33,17 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let mut ready = context.load_as_started(purpose, &services)?;
     context.leave_out_limits_as_before(&mut ready)?;
     let scale: IndexMap<ServiceName, u32> = args.replicas.into_iter().collect();
-    let up = |deployment| Up { services: services.clone(), no_deps: args.no_deps, scale, beside: true, ..Up::of(deployment) };
+    let up = |deployment| Up {
+        services: services.clone(),
+        no_deps: args.no_deps,
+        scale: scale.clone(),
+        beside: true,
+        ..Up::of(deployment)
+    };
     if rehearses {
         return plan::show(up, ready, plan::Format::Text, context);
     }
-    context.check_host(&ready, &services, false)?;
+    context.check_host_scaled(&ready, &services, false, &scale)?;
     context.leave_out_containers(&mut ready)?;
     ready.begins(context);
     context.provide(&mut ready, &services, args.no_deps)?;

@@ -3,9 +3,9 @@
 use super::CliError;
 use super::context::{Context, Missing};
 use super::environments;
-use super::run::ONE_OFF;
 use crate::base::exit::Exit;
 use crate::base::name::EnvId;
+use crate::plan::desired::ONE_OFF;
 use crate::supervisor::request::{Reply, Request, Select, Stop, Up};
 use crate::supervisor::status::UnitState;
 

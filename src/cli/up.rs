@@ -156,7 +156,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     if args.no_start {
         context.check_host_to_create(&ready, &args.services)?;
     } else {
-        context.check_host(&ready, &args.services, args.setcap)?;
+        context.check_host_scaled(&ready, &args.services, args.setcap, &scale(&args, &ready))?;
     }
     context.leave_out_containers(&mut ready)?;
     ready.begins(context);

@@ -43,7 +43,9 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
 
 fn text(why: &Why, context: &Context) -> String {
     let mut text = String::new();
-    for (depth, link) in why.chain.iter().enumerate() {
+    // A supervisor of an earlier release tells no depths.
+    let depths = why.depths.iter().copied().chain(std::iter::repeat(0));
+    for (link, depth) in why.chain.iter().zip(depths) {
         let arrow = if depth == 0 { "" } else { "└ " };
         let line = format!("{}{arrow}{link}\n", "  ".repeat(depth.saturating_sub(1)));
         text.push_str(&if depth == 0 { context.printer.paint.strong(line.trim_end()) + "\n" } else { line });

@@ -105,8 +105,10 @@ pub struct Supervisor {
     pub(super) expectant: Vec<RequestId>,
     /// How many times the files to watch have been named that are not watched yet.
     pub(super) watches_under_way: u32,
-    /// The last `up` takes orphans away.
+    /// The last `up` takes orphans away that the first look shows.
     pub(super) orphans_go: bool,
+    /// How many replicas the last `up` wants of its services: the first look may show more.
+    pub(super) scaled: BTreeMap<ServiceName, u32>,
     /// The number of the last `Effect::Observe`.
     pub(super) asked: u64,
     pub(super) observing: bool,
@@ -160,6 +162,7 @@ impl Supervisor {
             expectant: Vec::new(),
             watches_under_way: 0,
             orphans_go: false,
+            scaled: BTreeMap::new(),
             asked: 0,
             forgotten: BTreeMap::new(),
             observing: false,

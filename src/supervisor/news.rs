@@ -294,6 +294,8 @@ impl Supervisor {
         let unit = self.units.get_mut(id).expect("looked up by the caller");
         match step {
             Step::Table(next::Step::Stop) => unit.stopping = None,
+            // It may have been started all the same, and then it was us.
+            Step::Table(next::Step::Start) => unit.ours_until = self.asked + 1,
             // What was not told to an edge that failed is told to the next.
             Step::Assess => unit.task.dependency_ran |= unit.task.basis.dependency_ran,
             Step::Table(_) | Step::Kill | Step::Conclude => {}

@@ -135,11 +135,13 @@ impl Supervisor {
     /// File changes act on what runs of these services, until whoever asks for it goes away.
     pub(super) fn watch_for(&mut self, id: RequestId, select: &Select) {
         let Some(units) = self.present(id, &select.services) else { return };
+        let looks = self.asked;
         for unit in &units {
             let unit = self.units.get_mut(unit).expect("just chosen");
             // What an earlier supervisor left running is looked after again.
             if unit.goal == Goal::Left && unit.is_alive() {
                 unit.goal = Goal::Up;
+                unit.ours_again(looks);
             }
         }
         // Whoever only looks calls off no `down` under way.

@@ -52,6 +52,8 @@ pub(super) struct Wish {
     pub look: u64,
     /// It is about containers, whatever is known of them: without an engine nobody can say that it is fulfilled.
     pub unseen: bool,
+    /// What its first look finds to be taken away has to be gone too.
+    pub sweeps: bool,
 }
 
 impl Wish {
@@ -68,6 +70,7 @@ impl Wish {
             patient: false,
             look: 0,
             unseen: false,
+            sweeps: false,
         }
     }
 }
@@ -215,7 +218,8 @@ impl Supervisor {
             };
         }
         if unit.goal == Goal::Stopped && aim != Aim::Made {
-            return Reach::Failed(format!("{id} was stopped"));
+            let by_whom = if unit.removed { "'s container was removed by somebody else" } else { " was stopped" };
+            return Reach::Failed(format!("{id}{by_whom}"));
         }
         // Armed it is there: how its runs end is told where they are listed.
         if unit.schedule().is_some() && aim != Aim::Made {

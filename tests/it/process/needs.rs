@@ -127,6 +127,7 @@ welcome: 'Open http://127.0.0.1:${WEB_PORT}/ of ${ENVID}'
     for _ in 0..2 {
         let said = sandbox.run(&["up", "-d"]);
         let number = sandbox.ok(&["port"]).split_whitespace().last().unwrap().to_owned();
+        assert_eq!(sandbox.ok(&["port", "WEB_PORT"]), format!("{number}\n"));
         let text = format!("{}{}", said.out, said.err);
         assert!(text.contains(&format!("Open http://127.0.0.1:{number}/ of ")), "{said:?}");
     }
