@@ -3,9 +3,9 @@
 use indexmap::IndexMap;
 use serde_json::json;
 
-use super::CliError;
 use super::context::{Context, Purpose};
 use super::targets::no_replica;
+use super::{CliError, providers};
 use crate::base::exit::Exit;
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::stack::Stack;
@@ -81,6 +81,7 @@ fn of_service(args: &Args, service: &ServiceName, private: &str, context: &Conte
     let env = context.env_id()?;
     let deployment = context.deployment(&env)?.ok_or_else(|| Context::not_running(&env))?;
     context.known(&deployment, std::slice::from_ref(service))?;
+    providers::refuse(&deployment.stack, std::slice::from_ref(service), "that we could know the ports of")?;
     let known = deployment.service(service).expect("just looked");
     let unit = UnitId::new(service.clone(), args.index);
     let port = known.common.ports.iter().find(|port| port.target == target && port.protocol == protocol);

@@ -33,6 +33,7 @@ pub struct Args {
 /// Waits for the end of services.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     let (env, deployment) = context.environment()?;
+    context.refuse_provided(&env, &args.services, "to wait for")?;
     let containers = context.containers(&env, deployment.as_ref(), &args.services)?;
     let containers: Vec<_> = containers.into_iter().filter(|it| !it.one_off && it.is_alive()).collect();
     let processes = context.processes(&env, deployment.as_ref(), &args.services)?;
