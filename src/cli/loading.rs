@@ -180,6 +180,7 @@ impl Context {
             environment.extend(self.caller.clone());
             let selected = supervisor::select(&loaded.stack, services, false);
             loaded.diagnostics.extend(providers::check(&loaded, &selected, &environment));
+            loaded.diagnostics.extend(unfit::missing_directories(&loaded, &selected, &places));
         }
         if loaded.diagnostics.has_errors() {
             return Err(self.refuse(&loaded.diagnostics, &loaded.sources));
