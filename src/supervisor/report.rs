@@ -124,7 +124,12 @@ impl Supervisor {
     /// Why a service is as it is; none for one that there is not.
     pub fn why(&self, service: &ServiceName) -> Option<Why> {
         let blocked = self.blocked();
-        let units: Vec<UnitStatus> = self.units_of(service).map(|unit| self.status_of(unit, &blocked)).collect();
+        let status = |unit: &Unit| {
+            let status = self.status_of(unit, &blocked);
+            // A code that nobody knows tells nothing.
+            UnitStatus { last_exit: status.last_exit.filter(|_| !was_lost(unit)), ..status }
+        };
+        let units: Vec<UnitStatus> = self.units_of(service).map(status).collect();
         if units.is_empty() && self.deployment.as_ref().is_none_or(|deployment| deployment.service(service).is_none()) {
             return None;
         }
@@ -136,8 +141,12 @@ impl Supervisor {
                 continue;
             }
             for unit in self.units_of(&name) {
-                let status = self.status_of(unit, &blocked);
-                chain.push(format!("{}: {}", unit.id, sentence(&status)));
+                let sentence = if was_lost(unit) && unit.goal != Goal::Up {
+                    "ended with its supervisor, which died; `start` starts it again".to_owned()
+                } else {
+                    sentence(&self.status_of(unit, &blocked))
+                };
+                chain.push(format!("{}: {sentence}", unit.id));
                 let settled = (unit.is_current() && unit.is_ready()) || unit.is_done();
                 if !settled {
                     let dependencies = unit.spec.service().common.depends_on.keys().rev().cloned();
@@ -190,6 +199,11 @@ impl Supervisor {
             self.tell(notice);
         }
     }
+}
+
+/// Whether a process ended with its supervisor: of how it did, nobody has heard.
+fn was_lost(unit: &Unit) -> bool {
+    unit.kind != UnitKind::Container && !unit.stopped && matches!(unit.have, Have::Exited { exit: Exit::Unknown, .. })
 }
 
 /// Whether an end was none of its own. An engine tells of a signal only by its number, and kills when the grace period is over.
