@@ -386,11 +386,17 @@ impl Context {
         if all.is_empty() { Ok(()) } else { Self::known_among(env, all, services) }
     }
 
-    /// Prints the stack's `welcome`.
+    /// Says the stack's `welcome`.
     pub fn welcome(&self, deployment: &Deployment) {
-        if let Some(text) = deployment.stack.welcome.as_ref().filter(|_| self.style != Style::Quiet) {
-            self.printer.say(self.mask(&deployment.env).unwrap_or_default().text(text.trim_end()));
+        if let Some(text) = self.welcome_of(deployment).ok().flatten().filter(|_| self.style != Style::Quiet) {
+            self.printer.say(text);
         }
+    }
+
+    /// The stack's `welcome`, if it has one, without what is not to be shown.
+    pub fn welcome_of(&self, deployment: &Deployment) -> Result<Option<String>, CliError> {
+        let Some(text) = &deployment.stack.welcome else { return Ok(None) };
+        Ok(Some(self.mask(&deployment.env)?.text(text.trim_end())))
     }
 
     /// Prints the last lines of a unit's log, on stderr.

@@ -477,7 +477,9 @@ impl Foreground<'_> {
         Ok(if code == 0 { Exit::Success } else { Exit::Passed(u8::try_from(code).unwrap_or(1)) })
     }
 
-    fn detach(self) -> Result<Exit, CliError> {
+    fn detach(mut self) -> Result<Exit, CliError> {
+        // What is shown live would be drawn once more below what is said now.
+        self.watched.progress.settle();
         self.voice.send(Request::Detach).map_err(AttachError::from)?;
         let env = &self.ready.deployment.env;
         self.context.printer.say(format!("detached; `baistack logs -f -p {env}` follows, `baistack down -p {env}` ends it"));

@@ -3,9 +3,9 @@
 use indexmap::IndexMap;
 use serde_json::json;
 
-use super::CliError;
 use super::context::{Context, Purpose};
 use super::targets::no_replica;
+use super::{CliError, providers};
 use crate::base::exit::Exit;
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::service::Service;
@@ -91,6 +91,9 @@ fn of_service(args: &Args, service: &ServiceName, private: &str, context: &Conte
     let env = context.env_id()?;
     context.known_in(&env, std::slice::from_ref(service))?;
     let (env, deployment) = context.environment()?;
+    if let Some(deployment) = &deployment {
+        providers::refuse(&deployment.stack, std::slice::from_ref(service), "that we could know the ports of")?;
+    }
     let known = deployment.as_ref().and_then(|deployment| deployment.service(service));
     let is_process = known.is_some_and(Service::is_process);
     let unit = UnitId::new(service.clone(), args.index);

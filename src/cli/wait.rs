@@ -34,6 +34,7 @@ pub struct Args {
 /// Waits for the end of services.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     let (env, deployment) = context.environment()?;
+    context.refuse_provided(&env, &args.services, "to wait for")?;
     let containers = context.containers(&env, deployment.as_ref(), &args.services)?;
     // One that has ended already tells its code at once, as in Compose.
     let has_run = |it: &Listed| it.is_alive() || it.state == "exited";

@@ -218,10 +218,10 @@ impl Supervisor {
             let busy = unit.busy.as_ref().is_some_and(|busy| busy.step != Step::Table(next::Step::Remove));
             let runs = matches!(unit.have, Have::Running { .. }) || busy;
             if !runs || unit.spec.hash != old_hash {
+                unit.task.phase = unit.unasked();
                 if recreate {
-                    unit.task.is_due("asked for".to_owned());
-                } else {
-                    unit.task.phase = unit.unasked();
+                    // What it has done counts as after a `down`: its check, inputs and outputs say whether it has to be done again.
+                    unit.task.done = None;
                 }
                 unit.task.hash = Some(unit.spec.hash.clone());
             }

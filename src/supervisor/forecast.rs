@@ -157,8 +157,8 @@ impl<'a> GoodWorld<'a> {
             }
             Effect::Tell(Notice::Because { resource, reason, .. }) => self.because.push((resource, reason)),
             Effect::Tell(Notice::Message { text, .. }) => self.plan.warnings.push(text),
+            Effect::Watch(_) => self.queue.push_back(Event::WatchSet),
             Effect::Tell(_)
-            | Effect::Watch(_)
             | Effect::Lead(..)
             | Effect::Abandon(_)
             | Effect::CallOff(_)

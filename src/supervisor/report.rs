@@ -134,7 +134,12 @@ impl Supervisor {
             let all = self.units.values().filter(|unit| unit.id.service == *name && !unit.one_off);
             all.filter(|unit| !unit.ghost || self.deployment.is_none()).collect::<Vec<_>>()
         };
-        let units: Vec<UnitStatus> = of(service).into_iter().map(|unit| self.status_of(unit, &blocked)).collect();
+        let status = |unit: &Unit| {
+            let status = self.status_of(unit, &blocked);
+            // A code that nobody knows tells nothing.
+            UnitStatus { last_exit: status.last_exit.filter(|_| !was_lost(unit)), ..status }
+        };
+        let units: Vec<UnitStatus> = of(service).into_iter().map(status).collect();
         if units.is_empty() && self.deployment.as_ref().is_none_or(|deployment| deployment.service(service).is_none()) {
             return None;
         }
@@ -146,8 +151,12 @@ impl Supervisor {
                 continue;
             }
             for unit in of(&name) {
-                let status = self.status_of(unit, &blocked);
-                chain.push(format!("{}: {}", unit.id, sentence(&status)));
+                let sentence = if was_lost(unit) && unit.goal != Goal::Up {
+                    "ended with its supervisor, which died; `start` starts it again".to_owned()
+                } else {
+                    sentence(&self.status_of(unit, &blocked))
+                };
+                chain.push(format!("{}: {sentence}", unit.id));
                 depths.push(depth);
                 let settled = (unit.is_current() && unit.is_ready()) || unit.is_done();
                 if !settled {
@@ -203,6 +212,11 @@ impl Supervisor {
             self.tell(notice);
         }
     }
+}
+
+/// Whether a process ended with its supervisor: of how it did, nobody has heard.
+fn was_lost(unit: &Unit) -> bool {
+    unit.kind != UnitKind::Container && !unit.stopped && matches!(unit.have, Have::Exited { exit: Exit::Unknown, .. })
 }
 
 /// Whether an end was none of its own. An engine tells of a signal only by its number, and kills when the grace period is over.

@@ -91,6 +91,9 @@ impl Supervisor {
             // What carries our label and no file names: known, so that `down` finds it.
             let known: BTreeSet<String> = self.resources(kind).values().map(|resource| resource.name.clone()).collect();
             for (name, resource) in seen.iter().filter(|(name, resource)| resource.ours && !known.contains(*name)) {
+                if self.removed.get(&(kind, name.clone())).is_some_and(|blind_until| *blind_until >= number) {
+                    continue;
+                }
                 let want = match (self.going_down, kind, self.takes_volumes) {
                     (true, Kind::Network, _) | (true, Kind::Volume, true) => super::resource::Want::Gone,
                     (true, Kind::Volume, false) | (false, ..) => super::resource::Want::Left,
@@ -128,6 +131,7 @@ impl Supervisor {
             self.scaled.clear();
         }
         self.forgotten.retain(|_, blind_until| *blind_until > number);
+        self.removed.retain(|_, blind_until| *blind_until > number);
         for unit in self.units.values_mut().filter(|unit| unit.kind == UnitKind::Container && unit.is_seen_by(number)) {
             if unit.have != Have::Absent && !found.contains(&unit.id) {
                 unit.have = Have::Absent;

@@ -154,6 +154,10 @@ impl Supervisor {
             if wish.networks && self.reach_of_the_rest(is_away, &mut waiting, &mut failed) {
                 out_of_reach.clone_from(&self.engine_away);
             }
+            // A save right after the answer counts.
+            if failed.is_empty() && matches!(wish.aim, Aim::Started | Aim::Ready) && self.arms_watches_of(&wish.units) {
+                waiting.push("the watch of its files".to_owned());
+            }
             let late = wish.give_up_at.is_some_and(|moment| moment <= self.now);
             if !waiting.is_empty() && !late {
                 continue;

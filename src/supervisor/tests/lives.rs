@@ -522,3 +522,44 @@ fn a_stop_of_what_kept_ending_is_answered_when_it_has_ended() {
     bench.tell(Event::Exited { unit: unit("a:1"), incarnation, exit: Exit::Signal(15), remaining: 0 });
     assert!(matches!(bench.replies()[..], [Reply::Done { .. }]), "{:?}", bench.replies());
 }
+
+#[test]
+fn whoever_makes_everything_anew_has_a_task_asked_again_and_not_run_whatever_it_says() {
+    let job = json!({"common": {}, "kind": {"process": {"command": "run", "check": "true", "task": true}}});
+    let deployment = deployment(json!({"job": job}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Assess { .. }));
+    bench.answer(ticket, Outcome::Assessed(Assessment::UpToDate));
+    bench.effects.clear();
+    bench.up(&deployment, |up| up.recreate = Recreate::Always);
+    let (ticket, action) = bench.take_act(|_| true);
+    assert!(matches!(action, Action::Assess { trusted: false, .. }), "{action:?}");
+    bench.answer(ticket, Outcome::Assessed(Assessment::UpToDate));
+    assert!(matches!(bench.replies()[..], [Reply::Done { .. }]), "{:?}", bench.effects);
+}
+
+#[test]
+fn a_start_is_answered_when_its_files_are_watched() {
+    let watch = json!({"develop": {"watch": [{"path": "/src", "action": "restart"}]}});
+    let deployment = deployment(json!({"a": process(watch)}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |up| up.watch = true);
+    let (ticket, incarnation) = bench.start();
+    bench.answer(ticket, started());
+    assert!(bench.replies().is_empty(), "a change might still be missed");
+    bench.tell(Event::WatchSet);
+    assert!(matches!(bench.replies()[..], [Reply::Done { .. }]), "{:?}", bench.replies());
+    bench.ask(2, Request::Stop(Default::default()));
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Stop { .. }));
+    bench.answer(ticket, Outcome::Signalled);
+    bench.tell(Event::Exited { unit: unit("a:1"), incarnation, exit: Exit::Signal(15), remaining: 0 });
+    bench.tell(Event::WatchSet);
+    bench.effects.clear();
+    bench.ask(3, Request::Start(Default::default()));
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Start { .. }));
+    bench.answer(ticket, started());
+    assert!(bench.replies().is_empty(), "a change might still be missed");
+    bench.tell(Event::WatchSet);
+    assert!(matches!(bench.replies()[..], [Reply::Done { .. }]), "{:?}", bench.replies());
+}

@@ -56,6 +56,8 @@ processes: {{web: {{command: 'echo $$PORT > port; exec sleep 1000', environment:
     assert_eq!(said.code, 0, "{said:?}");
     let number = has_one_line(&sandbox, "port");
     assert!(number != taken.to_string() && said.err.contains(&number), "{number}: {said:?}");
+    let said = sandbox.run(&["up", "-d", "--strict-ports"]);
+    assert!(said.code == 1 && said.err.contains(&taken.to_string()), "what was found in its place is not it: {said:?}");
     sandbox.ok(&["down"]);
 }
 

@@ -97,6 +97,9 @@ fn a_socket_that_was_left_behind_is_no_obstacle_and_no_supervisor_is_no_failure(
     assert!(sandbox.env_dir().join("control.sock").exists());
     let said = sandbox.run(&["ps", "-a"]);
     assert!(said.code == 0 && !said.err.contains("panicked"), "{said:?}");
+    let said = sandbox.run(&["why", "a"]);
+    let told = "a:1: ended with its supervisor, which died; `start` starts it again\n";
+    assert!(said.code == 1 && said.out == told, "{said:?}");
     sandbox.ok(&["up", "-d", "--wait"]);
 }
 
