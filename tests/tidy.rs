@@ -38,7 +38,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap_complete", &["cli/completions"]),
     ("console", &["view"]),
     ("cronexpr", &["model/schedule", "world/schedule"]),
-    ("crossbeam_channel", &["world", "control/attach", "control/server", "host", "cli/logs"]),
+    ("crossbeam_channel", &["world", "control/attach", "control/server", "host", "cli/follow", "cli/logs"]),
     ("ctrlc", &["cli/interrupt"]),
     ("foldhash", &["yaml/node"]),
     ("globset", &["model/pattern", "world/inputs"]),
@@ -62,6 +62,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tar", &["world/docker"]),
     ("tokio_rustls", &["world/probe", "world/docker/dial"]),
     ("tokio", &["world/docker", "world/probe", "world/proxy", "control/server", "host"]),
+    ("tower_service", &["world/docker"]),
     ("tracing_subscriber", &["cli/supervise"]),
 ];
 

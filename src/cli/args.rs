@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMat
 use super::{
     attach, build, commit, completions, config, cp, create, doctor, down, env, events, exec, explain, export, graph, images,
     init, isolate, kill, logs, ls, pause, plan, port, ps, pull, purge, push, restart, rm, run, scale, schema, start, stats, stop,
-    supervise, switch, top, up, values, version, volumes, wait, watch, why,
+    supervise, switch, top, up, values, version, volumes, wait, watch, welcome, why,
 };
 use crate::view::progress;
 use crate::view::term::Ansi;
@@ -155,6 +155,8 @@ pub enum Verb {
     Port(port::Args),
     /// List the environments on this host
     Ls(ls::Args),
+    /// Say again what `up` says when all is up
+    Welcome(welcome::Args),
     /// Build images
     Build(build::Args),
     /// Pull images
@@ -298,7 +300,7 @@ fn missing(matches: &ArgMatches) -> Option<String> {
 }
 
 /// Commands that change nothing, so that a rehearsal of them is they themselves.
-const ONLY_LOOK: [&str; 21] = [
+const ONLY_LOOK: [&str; 22] = [
     "ps",
     "logs",
     "top",
@@ -313,6 +315,7 @@ const ONLY_LOOK: [&str; 21] = [
     "env",
     "port",
     "ls",
+    "welcome",
     "wait",
     "explain",
     "version",

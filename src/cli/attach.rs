@@ -35,6 +35,7 @@ pub struct Args {
 /// Attaches to a service.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     let (env, deployment) = context.environment()?;
+    context.refuse_provided(&env, std::slice::from_ref(&args.service), "to attach to")?;
     let known = deployment.as_ref().and_then(|deployment| deployment.service(&args.service));
     if known.is_some_and(Service::is_process) {
         return attach_process::run(args, &env, &UnitId::new(args.service.clone(), args.index), context);

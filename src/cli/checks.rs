@@ -3,6 +3,8 @@
 use std::process::Command;
 use std::sync::Arc;
 
+use indexmap::IndexMap;
+
 use super::CliError;
 use super::context::{Context, Ready};
 use crate::base::name::{EnvId, ServiceName, UnitId};
@@ -23,6 +25,17 @@ impl Context {
     /// depend on.
     pub fn check_host(&self, ready: &Ready, services: &[ServiceName], setcap: bool) -> Result<(), CliError> {
         self.check(&ready.deployment, services, setcap, true)
+    }
+
+    /// As [`Context::check_host`], with so many replicas of some.
+    pub fn check_host_scaled(
+        &self,
+        ready: &Ready,
+        services: &[ServiceName],
+        setcap: bool,
+        scale: &IndexMap<ServiceName, u32>,
+    ) -> Result<(), CliError> {
+        self.check(&scaled(&ready.deployment, scale), services, setcap, true)
     }
 
     /// As [`Context::check_host`], for what is only made: who holds a port does not matter yet.
@@ -100,6 +113,7 @@ impl Context {
         let release = || self.engine().map_err(|error| error.to_string())?.release().map_err(|fault| fault.message);
         let mut problems = facts::missing(deployment, &self.caller, &release);
         if ports {
+            problems.extend(facts::crowded_ports(deployment, &selected));
             let containers = || self.ports_of_containers(&deployment.env);
             let holders =
                 Holders::look(&self.state()?, &self.env_dir(&deployment.env)?, &containers).map_err(CliError::failed)?;
@@ -245,6 +259,17 @@ fn processes(deployment: &Arc<Deployment>, selected: &[ServiceName]) -> impl Ite
         let hash = ConfigHash::of(service, &deployment.stack, &deployment.env);
         Some(UnitSpec { unit: UnitId::new(name.clone(), 1), deployment: Arc::clone(deployment), hash })
     })
+}
+
+/// A deployment with so many replicas of some services.
+pub fn scaled(deployment: &Deployment, scale: &IndexMap<ServiceName, u32>) -> Deployment {
+    let mut deployment = deployment.clone();
+    for (name, replicas) in scale {
+        if let Some(service) = deployment.stack.services.get_mut(name) {
+            service.common.scale = Some(*replicas);
+        }
+    }
+    deployment
 }
 
 /// Whether a container has to be there: nobody depends on it, or somebody insists.

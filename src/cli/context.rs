@@ -25,7 +25,7 @@ use crate::plan::action::ResourceId;
 use crate::plan::actual::Query;
 use crate::plan::desired::Deployment;
 use crate::supervisor::notice::{Notice, ResourceState, does_not_answer};
-use crate::supervisor::request::{Reply, Request};
+use crate::supervisor::request::{Recreate, Reply, Request, Up};
 use crate::supervisor::snapshot::Snapshot;
 use crate::supervisor::status::{UnitState, UnitStatus};
 use crate::view::printer::Printer;
@@ -169,7 +169,12 @@ impl Context {
         }
         let watched = Arc::new(Mutex::new(Watched::new(Progress::new(self.style, self.printer), quiet)));
         // A one-off command brings up what it needs, and speaks for itself.
-        let is_up = matches!(&request, Request::Up(up) if up.services.is_empty());
+        let idle = match &request {
+            Request::Up(up) if !up.services.is_empty() => None,
+            Request::Up(up) if up.no_start => Some("nothing to do: everything is made as the stack describes it"),
+            Request::Up(_) => Some("nothing to do: everything is up as the stack describes it"),
+            _ => None,
+        };
         // An `up` waits for an engine; what else is asked is answered without one, and the answer says so.
         let is_answered = !matches!(request, Request::Up(_));
         watched.lock().unwrap_or_else(PoisonError::into_inner).holds_away = is_answered;
@@ -180,8 +185,8 @@ impl Context {
         let failed = std::mem::take(&mut watched.failed);
         drop(watched);
         match reply {
-            Some(Reply::Done { changed: false, .. }) if is_up && self.style != Style::Quiet => {
-                self.printer.say("nothing to do: everything is up as the stack describes it");
+            Some(Reply::Done { changed: false, .. }) if idle.is_some() => {
+                idle.filter(|_| self.style != Style::Quiet).into_iter().for_each(|words| self.printer.say(words));
                 Ok(Exit::Success)
             }
             Some(reply) => self.judge(env, reply, &failed),
@@ -252,6 +257,44 @@ impl Context {
             deployment @ Reply::Deployment(_) => deployment,
             reply => mask.message(reply),
         }))
+    }
+
+    /// Records what Compose has made as it is, by the files here, so that it can be started and restarted by them. Nothing is made,
+    /// started or changed; what has been recorded stays so.
+    pub fn record_what_is_there(&self, env: &EnvId) -> Result<(), CliError> {
+        if self.global.dry_run || self.deployment(env)?.is_some() {
+            return Ok(());
+        }
+        // Without an engine there is nothing that could be recorded, and what follows tells that it is away.
+        let listed = self.engine()?.with(async |docker| docker.list(env).await).unwrap_or_default();
+        let units: Vec<UnitId> = listed.into_iter().filter(|it| !it.one_off).filter_map(|it| it.unit).collect();
+        if units.is_empty() {
+            return Ok(());
+        }
+        let ready = self.load_as_started(Purpose::Start { strict_ports: false }, &[])?;
+        if ready.deployment.env != *env {
+            return Err(CliError::NoEnvironment(format!("no stack file here describes what {env} consists of")));
+        }
+        let mut scale: IndexMap<ServiceName, u32> = IndexMap::new();
+        for unit in units.into_iter().filter(|unit| ready.deployment.stack.services.contains_key(&unit.service)) {
+            let replicas = scale.entry(unit.service).or_default();
+            *replicas = unit.replica.max(*replicas);
+        }
+        ready.begins(self);
+        let services = scale.keys().cloned().collect();
+        let as_it_is = Up {
+            services,
+            scale,
+            no_deps: true,
+            no_start: true,
+            no_build: true,
+            recreate: Recreate::Never,
+            ..Up::of(ready.deployment)
+        };
+        match self.answer(env, Request::Up(Box::new(as_it_is)), Missing::IsStarted)? {
+            Some(reply) => self.judge(env, reply, &[]).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Whether there is anything of an environment: a state, or containers.
@@ -328,21 +371,32 @@ impl Context {
         if services.is_empty() {
             return Ok(());
         }
-        if let Some(deployment) = self.deployment(env)? {
-            return self.known(&deployment, services);
+        let deployment = self.deployment(env)?;
+        if deployment.as_ref().is_some_and(|deployment| self.known(deployment, services).is_ok()) {
+            return Ok(());
         }
-        // What nobody has recorded, Compose may have made, or the stack here tells.
+        // A file may have been written since the last `up`. What nobody has recorded, Compose may have made.
         let mut all = self.services_of_files(env)?;
+        if let Some(deployment) = deployment {
+            all.extend(deployment.stack.services.into_keys().chain(deployment.stack.disabled.into_keys()));
+            return Self::known_among(env, all, services);
+        }
         let listed = self.engine()?.with(async |docker| docker.list(env).await).unwrap_or_default();
         all.extend(listed.into_iter().filter_map(|container| Some(container.unit?.service)));
         if all.is_empty() { Ok(()) } else { Self::known_among(env, all, services) }
     }
 
-    /// Prints the stack's `welcome`.
+    /// Says the stack's `welcome`.
     pub fn welcome(&self, deployment: &Deployment) {
-        if let Some(text) = deployment.stack.welcome.as_ref().filter(|_| self.style != Style::Quiet) {
-            self.printer.say(self.mask(&deployment.env).unwrap_or_default().text(text.trim_end()));
+        if let Some(text) = self.welcome_of(deployment).ok().flatten().filter(|_| self.style != Style::Quiet) {
+            self.printer.say(text);
         }
+    }
+
+    /// The stack's `welcome`, if it has one, without what is not to be shown.
+    pub fn welcome_of(&self, deployment: &Deployment) -> Result<Option<String>, CliError> {
+        let Some(text) = &deployment.stack.welcome else { return Ok(None) };
+        Ok(Some(self.mask(&deployment.env)?.text(text.trim_end())))
     }
 
     /// Prints the last lines of a unit's log, on stderr.

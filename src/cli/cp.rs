@@ -129,6 +129,7 @@ fn targets(service: &str, args: &Args, context: &Context) -> Result<Vec<Listed>,
         return Ok(vec![context.container_of(&service, index, OF_THIS_HOST)?]);
     }
     let (env, deployment) = context.environment()?;
+    context.refuse_provided(&env, std::slice::from_ref(&service), "to copy from or to")?;
     let known = deployment.as_ref().and_then(|deployment| deployment.service(&service));
     if known.is_some_and(Service::is_process) {
         return Err(CliError::Usage(format!("`{service}` is a process, and {OF_THIS_HOST}")));

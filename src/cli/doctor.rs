@@ -133,15 +133,17 @@ fn checks(context: &Context) -> Result<Vec<Check>, CliError> {
 
 /// The stack here with its named ports, if there is one and it can be read.
 fn stack(checks: &mut Vec<Check>, context: &Context) -> Option<(Arc<Deployment>, IndexMap<String, String>)> {
+    let is_asked_for = context.global.project_name.is_some() || !context.global.file.is_empty();
+    if !is_asked_for && !context.has_stack_file() && context.recorded_env().ok().flatten().is_none() {
+        let found = format!("there is none in `{}` or above it", context.working_dir.display());
+        checks.push(Finding::doubtful("stack file", found, "`baistack init` writes one; -f names one").into());
+        return None;
+    }
     match context.load(Purpose::Forecast, &[]) {
         Ok(ready) => {
             let files: Vec<String> = ready.deployment.stack.files.iter().map(|file| file.display().to_string()).collect();
             checks.push(Finding::fine("stack file", files.join(", ")).into());
             Some((Arc::new(ready.deployment), ready.ports))
-        }
-        Err(CliError::StackFile(why)) if context.recorded_env().ok().flatten().is_none() && context.global.file.is_empty() => {
-            checks.push(Finding::doubtful("stack file", why, "`baistack init` writes one; -f names one").into());
-            None
         }
         Err(error) => {
             checks.push(

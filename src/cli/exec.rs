@@ -56,6 +56,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let env = context.env_id()?;
     let unit = UnitId::new(service, args.index);
     let deployment = context.deployment(&env)?;
+    context.refuse_provided(&env, std::slice::from_ref(&unit.service), "to run in")?;
     let known = deployment.as_ref().and_then(|deployment| deployment.service(&unit.service));
     match known {
         Some(known) if known.is_process() => {

@@ -44,13 +44,33 @@ enum Happening {
     Gone(u32),
     Interrupt(Cause),
     Key(u8),
-    Lines(Vec<Line>),
+    Lines(Batch),
     /// All lines have been given.
     Drained,
 }
 
 /// Lines that are handed over at once, and written at once: the reader waits for more only where there are none at present.
-const BATCH: usize = 256;
+const BATCH: usize = 1024;
+/// Bytes of them.
+const BATCH_BYTES: usize = 64 * 1024;
+/// So many batches are on their way. More stay in the logs, whose reader keeps those open that are rotated away meanwhile.
+const BATCHES: usize = 4;
+
+/// Lines on their way to whoever writes them.
+struct Batch {
+    lines: Vec<Line>,
+    _place: Place,
+}
+
+/// One of [`BATCHES`], free for the next when this is dropped.
+struct Place(crossbeam_channel::Receiver<()>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // It was taken by sending one.
+        let _ = self.0.try_recv();
+    }
+}
 
 /// Why it is over.
 enum End {
@@ -126,6 +146,8 @@ struct Foreground<'a> {
     only: Option<ServiceName>,
     /// Lines that wait for the end of a question.
     held: Vec<Line>,
+    /// What is written at once.
+    drawn: String,
 }
 
 /// The connection that holds the lease.
@@ -171,6 +193,7 @@ pub fn up(args: Args, up: Up, ready: &Ready, provided: BTreeSet<ServiceName>, co
         restarts: BTreeMap::new(),
         only: None,
         held: Vec::new(),
+        drawn: String::new(),
     };
     foreground.read_keys();
     foreground.follow(&Wanted { since: Some(started), services, follow: true, ..Wanted::default() })
@@ -194,7 +217,7 @@ impl Foreground<'_> {
         let wanted = self.menu.press(key);
         if was_asking || self.menu.question().is_some() {
             self.watched.progress.settle();
-            let interrupted = if was_asking { String::new() } else { self.writer.interrupted() };
+            let interrupted = if was_asking { "" } else { self.writer.interrupted() };
             self.context.printer.data(interrupted)?;
             self.ask();
         }
@@ -250,7 +273,7 @@ impl Foreground<'_> {
                     Err(error) => return Err(error),
                 },
                 Happening::Interrupt(cause) => return self.stop(cause.exit()),
-                Happening::Lines(lines) => match self.print_later(lines) {
+                Happening::Lines(batch) => match self.print_later(batch.lines) {
                     Ok(()) => None,
                     // Whoever closes the output has seen enough of everything.
                     Err(PrintError::ReaderGone) => return self.stop(Exit::Success),
@@ -349,17 +372,23 @@ impl Foreground<'_> {
     fn show_logs(&mut self, wanted: &Wanted) -> Result<(), CliError> {
         self.watched.progress.settle();
         if self.feed.is_none() {
-            let (sender, mut batch) = (self.sender.clone(), Vec::new());
+            let sender = self.sender.clone();
+            let (take, places) = crossbeam_channel::bounded(BATCHES);
+            let (mut lines, mut bytes) = (Vec::new(), 0);
             let tell = move |given| {
                 let is_over = matches!(given, Given::Pause);
                 if let Given::Line(line) = given {
-                    batch.push(line);
+                    bytes += line.text.len();
+                    lines.push(line);
                 }
-                if batch.is_empty() || batch.len() < BATCH && !is_over {
+                if lines.is_empty() || lines.len() < BATCH && bytes < BATCH_BYTES && !is_over {
                     return true;
                 }
-                // The reader is never made to wait: a log that is not read in time is rotated away.
-                sender.send(Happening::Lines(std::mem::take(&mut batch))).is_ok()
+                bytes = 0;
+                // Waits for whoever writes them.
+                let place = take.send(()).map(|()| Place(places.clone()));
+                let batch = place.map(|place| Batch { lines: std::mem::take(&mut lines), _place: place });
+                batch.is_ok_and(|batch| sender.send(Happening::Lines(batch)).is_ok())
             };
             let dir = self.context.env_dir(&self.ready.deployment.env)?;
             let mut feed = Feed::start(&dir, wanted.clone(), tell).map_err(CliError::failed)?;
@@ -382,12 +411,13 @@ impl Foreground<'_> {
 
     /// A line must not tear a question, unless nobody answers that for long.
     fn print_later(&mut self, lines: Vec<Line>) -> Result<(), PrintError> {
-        const MOST: usize = 10_000;
+        const MOST: usize = 1024 * 1024;
         if self.menu.question().is_none() {
             return self.print(&lines);
         }
         self.held.extend(lines);
-        if self.held.len() < MOST {
+        // A line takes some room beside its text.
+        if self.held.iter().map(|line| line.text.len() + size_of::<Line>()).sum::<usize>() < MOST {
             return Ok(());
         }
         self.context.printer.ask("\n");
@@ -402,11 +432,11 @@ impl Foreground<'_> {
     }
 
     fn print(&mut self, lines: &[Line]) -> Result<(), PrintError> {
-        let mut text = String::new();
+        self.drawn.clear();
         for line in lines.iter().filter(|line| self.only.as_ref().is_none_or(|only| *only == line.unit.service)) {
-            text.push_str(&self.writer.text(line));
+            self.writer.draw(line, &mut self.drawn);
         }
-        self.context.printer.data(text)
+        self.context.printer.data(&self.drawn)
     }
 
     /// Prints what the services had written before they ended, until somebody has had enough of it.
@@ -425,7 +455,7 @@ impl Foreground<'_> {
         });
         loop {
             match self.happenings.recv().expect("we hold a sender") {
-                Happening::Lines(lines) => self.print(&lines)?,
+                Happening::Lines(batch) => self.print(&batch.lines)?,
                 Happening::Drained => break,
                 Happening::Interrupt(_) => return Ok(()),
                 Happening::Told(..) | Happening::Gone(_) | Happening::Key(_) => {}
@@ -447,7 +477,9 @@ impl Foreground<'_> {
         Ok(if code == 0 { Exit::Success } else { Exit::Passed(u8::try_from(code).unwrap_or(1)) })
     }
 
-    fn detach(self) -> Result<Exit, CliError> {
+    fn detach(mut self) -> Result<Exit, CliError> {
+        // What is shown live would be drawn once more below what is said now.
+        self.watched.progress.settle();
         self.voice.send(Request::Detach).map_err(AttachError::from)?;
         let env = &self.ready.deployment.env;
         self.context.printer.say(format!("detached; `baistack logs -f -p {env}` follows, `baistack down -p {env}` ends it"));
@@ -500,7 +532,7 @@ impl Foreground<'_> {
                     }
                 }
                 // Nobody need read it.
-                Happening::Lines(lines) => drop(self.print(&lines)),
+                Happening::Lines(batch) => drop(self.print(&batch.lines)),
                 Happening::Told(..) | Happening::Gone(_) | Happening::Interrupt(_) | Happening::Key(_) | Happening::Drained => {}
             }
         }

@@ -1,7 +1,7 @@
 //! `graph`: what depends on what, with what it does now.
 
-use super::CliError;
 use super::context::{Context, Missing, Purpose};
+use super::{CliError, providers};
 use crate::base::exit::Exit;
 use crate::base::name::{EnvId, ServiceName};
 use crate::model::depends::Condition;
@@ -34,6 +34,12 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     let states = states(&deployment.env, context)?;
     let selected = supervisor::select(&deployment.stack, &args.services, false);
     let mut nodes: Vec<Node> = selected.iter().map(|name| node(name, &deployment, &states)).collect();
+    let provided = context.env_dir(&deployment.env)?.provided().map_err(CliError::failed)?;
+    for (name, node) in selected.iter().zip(&mut nodes).filter(|(name, _)| deployment.stack.services[*name].provider().is_some())
+    {
+        let (state, is_there) = providers::state(provided.get(name));
+        node.state = Some((state.to_owned(), if is_there { Mood::Good } else { Mood::Idle }));
+    }
     let mask = context.mask(&deployment.env)?;
     for (text, _) in nodes.iter_mut().filter_map(|node| node.state.as_mut()) {
         *text = mask.text(text);
@@ -60,6 +66,7 @@ fn node(name: &ServiceName, deployment: &Deployment, states: &[UnitStatus]) -> N
     let kind = match (service.is_process(), service.is_task()) {
         (true, true) => "task",
         (true, false) => "process",
+        (false, _) if service.provider().is_some() => "provider",
         (false, _) => "container",
     };
     let edges = service.common.depends_on.iter().map(|(to, dependency)| Edge {

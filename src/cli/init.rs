@@ -72,7 +72,7 @@ enum Origin {
 /// Writes it.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     if args.list {
-        let width = TEMPLATES.iter().map(|template| template.name.len()).max().unwrap_or(0);
+        let width = templates_width();
         for template in &TEMPLATES {
             context.printer.data(format!("{:width$}  {}\n", template.name, template.about))?;
         }
@@ -110,7 +110,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         return Ok(Exit::Success);
     }
     write_all(&directory, &[(output, text.as_bytes())], args.force)?;
-    let names = |files: &[PathBuf]| files.iter().map(|file| format!("`{}`", file.display())).collect::<Vec<_>>().join(" and ");
+    let names = |files: &[PathBuf]| files.iter().map(|file| format!("`{}`", file.display())).collect::<Vec<_>>().join(", ");
     let made = if let Origin::Files(files) = &origin { format!(" from {}", names(files)) } else { String::new() };
     let written = place.as_deref().unwrap_or(Path::new("")).join(output);
     context.printer.say(format!(
@@ -153,6 +153,11 @@ fn origin(from: Option<&str>, directory: &Path, context: &Context) -> Result<Ori
     Ok(Origin::Files(vec![file.strip_prefix(directory).map(Path::to_owned).unwrap_or(file)]))
 }
 
+/// How wide the longest name of a template is.
+fn templates_width() -> usize {
+    TEMPLATES.iter().map(|template| template.name.len()).max().unwrap_or(0)
+}
+
 fn listed(files: &[PathBuf]) -> String {
     files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
 }
@@ -177,7 +182,8 @@ fn chosen(found: Vec<PathBuf>, directory: &Path, context: &Context) -> Result<Or
         }
     }
     if found.is_empty() {
-        choices.extend(TEMPLATES.iter().map(|it| (format!("{:12} {}", it.name, it.about), Origin::Template(it))));
+        let width = templates_width();
+        choices.extend(TEMPLATES.iter().map(|it| (format!("{:width$}  {}", it.name, it.about), Origin::Template(it))));
     }
     for (nth, (text, _)) in choices.iter().enumerate() {
         context.printer.say(format!("  {}  {text}", nth + 1));

@@ -24,6 +24,7 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let env = context.env_id()?;
     context.known_in(&env, &args.services)?;
+    context.refuse_provided(&env, &args.services, "to send a signal to")?;
     // Nothing is done for files that do not tell what an orphan is.
     let belonging = if args.remove_orphans { context.services_that_belong(&env)? } else { None };
     let kill = Kill { services: args.services, signal: args.signal, ..Kill::default() };

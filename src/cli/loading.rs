@@ -182,6 +182,7 @@ impl Context {
             environment.extend(self.caller.clone());
             let selected = supervisor::select(&loaded.stack, services, false);
             loaded.diagnostics.extend(providers::check(&loaded, &selected, &environment));
+            loaded.diagnostics.extend(unfit::missing_directories(&loaded, &selected, &places));
         }
         if loaded.diagnostics.has_errors() {
             return Err(self.refuse(&loaded.diagnostics, &loaded.sources));
@@ -468,7 +469,9 @@ impl Context {
         let given = given_ports(head);
         let is_set = |name: &str| head.environment.contains_key(name);
         let named = head.named_ports.iter().filter(|(name, _)| !is_set(name)).map(|(name, port)| (name.clone(), *port)).collect();
-        let allotted = ports::allot(&named, &kept, dir.id(), |port| holders.is_free(port));
+        // Who insists on the preferred ones is not content with what was once found in their place.
+        let before = if strict { BTreeMap::new() } else { kept.clone() };
+        let allotted = ports::allot(&named, &before, dir.id(), |port| holders.is_free(port));
         let allotted = allotted.map_err(CliError::failed)?;
         // All that one holder has taken in one line.
         let mut held: IndexMap<String, Vec<(&str, u16, Numbers)>> = IndexMap::new();

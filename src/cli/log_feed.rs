@@ -79,39 +79,51 @@ pub struct LineWriter {
     shows_open: bool,
     /// The unfinished line that the cursor stands behind.
     hanging: Option<UnitId>,
+    /// Whose the last line was, and which number that is.
+    speaking: Option<(UnitId, usize)>,
 }
 
 impl LineWriter {
     /// A writer that has written nothing.
     pub fn new(lines: LogLines, shows_open: bool) -> Self {
-        Self { lines, shows_open, hanging: None }
+        Self { lines, shows_open, hanging: None, speaking: None }
     }
 
-    /// What is to be written for a line.
-    pub fn text(&mut self, line: &Line) -> String {
+    /// Adds what is to be written for a line.
+    pub fn draw(&mut self, line: &Line, out: &mut String) {
         if !is_output(line) || line.open && !self.shows_open {
-            return String::new();
+            return;
         }
-        let mut text = String::new();
-        let goes_on = self.hanging.as_ref() == Some(&line.unit) && line.shown > 0;
+        let goes_on = line.shown > 0 && self.hanging.as_ref() == Some(&line.unit);
         if goes_on {
-            text.push_str(&clean(&line.text[line.shown..], self.lines.paint()));
+            out.push_str(&clean(&line.text[line.shown..], self.lines.paint()));
         } else {
-            text.push_str(&self.interrupted());
-            text.push_str(&self.lines.line(&speaker(&line.unit), &line.time, &line.text));
+            out.push_str(self.interrupted());
+            let speaker = self.speaker(&line.unit);
+            self.lines.line(speaker, &line.time, &line.text, out);
         }
         if line.open {
             self.hanging = Some(line.unit.clone());
         } else {
             self.hanging = None;
-            text.push('\n');
+            out.push('\n');
         }
-        text
+    }
+
+    fn speaker(&mut self, unit: &UnitId) -> usize {
+        if let Some((last, number)) = &self.speaking
+            && last == unit
+        {
+            return *number;
+        }
+        let number = self.lines.speaker(&speaker(unit));
+        self.speaking = Some((unit.clone(), number));
+        number
     }
 
     /// What is to be written before anything else, so that it begins a line of its own.
-    pub fn interrupted(&mut self) -> String {
-        self.hanging.take().map(|_| "\n".to_owned()).unwrap_or_default()
+    pub fn interrupted(&mut self) -> &'static str {
+        if self.hanging.take().is_some() { "\n" } else { "" }
     }
 }
 
@@ -142,7 +154,9 @@ mod tests {
         let written = |shows_open| {
             let look = LogLines::new(Paint::Off, Prefix::Name, false, ["a-1".to_owned()]);
             let mut writer = LineWriter::new(look, shows_open);
-            lines.iter().map(|line| writer.text(line)).collect::<String>()
+            let mut out = String::new();
+            lines.iter().for_each(|line| writer.draw(line, &mut out));
+            out
         };
         assert_eq!(written(true), "a-1  | step 1... ok\na-1  | step 2... \nb-1  | hello\na-1  | step 2... ok\n");
         assert_eq!(written(false), "a-1  | step 1... ok\nb-1  | hello\na-1  | step 2... ok\n");

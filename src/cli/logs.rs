@@ -246,7 +246,7 @@ struct Shown {
     grep: Option<Regex>,
     json: bool,
     /// What is drawn and not written yet: one write takes many lines.
-    drawn: Vec<u8>,
+    drawn: String,
 }
 
 /// So much is written at once.
@@ -264,7 +264,7 @@ impl Shown {
             printer: context.printer,
             grep: args.grep.clone(),
             json: args.json,
-            drawn: Vec::new(),
+            drawn: String::new(),
         }
     }
 
@@ -273,8 +273,8 @@ impl Shown {
             return Ok(());
         }
         if !self.json {
-            let text = self.writer.text(line);
-            return self.add(&text);
+            self.writer.draw(line, &mut self.drawn);
+            return self.flush_much();
         }
         if line.open || !log_feed::is_output(line) {
             return Ok(());
@@ -286,11 +286,11 @@ impl Shown {
             "stream": line.stream.name(),
             "line": clean(&line.text, Paint::Off),
         });
-        self.add(&json::line(&object))
+        self.drawn.push_str(&json::line(&object));
+        self.flush_much()
     }
 
-    fn add(&mut self, text: &str) -> Result<(), PrintError> {
-        self.drawn.extend_from_slice(text.as_bytes());
+    fn flush_much(&mut self) -> Result<(), PrintError> {
         if self.drawn.len() < PIECE { Ok(()) } else { self.flush() }
     }
 

@@ -1,10 +1,11 @@
 //! `ls`: every environment on this host, ours and Compose's.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::CliError;
 use super::context::Context;
-use super::environments;
+use super::environments::{self, Environment};
 use crate::base::exit::Exit;
 use crate::view::table::Table;
 use crate::view::{json, measures, states, term};
@@ -15,7 +16,7 @@ const PORTS_ON_A_SCREEN: usize = 3;
 /// Flags of `ls`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "SUPERVISOR says whether one is alive; containers run without one. MEMORY is what its services use, AGE how long ago the \
+    after_help = "(gone) stands behind a directory that is not there. SUPERVISOR says whether one is alive; containers run without one. MEMORY is what its services use, AGE how long ago the \
                         environment was made. With --all also what is down, and of which only networks and volumes are left. \
                         Every name is good for `-p`."
 )]
@@ -36,6 +37,14 @@ pub struct Args {
 
 fn filter(text: &str) -> Result<String, String> {
     text.strip_prefix("name=").map(str::to_owned).ok_or_else(|| "expected name=TEXT".to_owned())
+}
+
+/// Where an environment lives, and whether that is still there.
+fn directory(env: &Environment) -> String {
+    if env.directory.is_empty() || Path::new(&env.directory).is_dir() {
+        return env.directory.clone();
+    }
+    format!("{} (gone)", env.directory)
 }
 
 /// Lists environments.
@@ -70,7 +79,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
                 env.name.clone(),
                 env.status.clone(),
                 env.config_files.clone(),
-                env.directory.clone(),
+                directory(env),
                 supervisor,
                 owned,
                 memory,

@@ -70,6 +70,7 @@ pub mod version;
 pub mod volumes;
 pub mod wait;
 pub mod watch;
+pub mod welcome;
 pub mod why;
 
 use std::ffi::OsString;
@@ -221,6 +222,7 @@ fn perform(verb: Verb, context: &Context) -> Result<Exit, CliError> {
         Verb::Env(args) => env::run(&args, context),
         Verb::Port(args) => port::run(&args, context),
         Verb::Ls(args) => ls::run(&args, context),
+        Verb::Welcome(_) => welcome::run(context),
         Verb::Build(args) => build::run(args, context),
         Verb::Pull(args) => pull::run(args, context),
         Verb::Push(args) => push::run(&args, context),

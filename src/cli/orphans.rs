@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use super::CliError;
 use super::context::{Context, Missing};
-use super::run::ONE_OFF;
 use crate::base::exit::Exit;
 use crate::base::name::{EnvId, ServiceName};
 use crate::supervisor::request::{Remove, Reply, Request};
@@ -17,7 +16,6 @@ pub fn remove(env: &EnvId, known: &BTreeSet<ServiceName>, context: &Context) -> 
         None => return Ok(Exit::Success),
         other => return Err(Context::unexpected(other.as_ref())),
     };
-    let deployment = context.deployment(env)?;
     let has_containers = units.iter().any(|unit| unit.kind == UnitKind::Container && unit.container.is_some());
     let listed = if has_containers {
         // That the engine is away, the removal tells.
@@ -26,9 +24,7 @@ pub fn remove(env: &EnvId, known: &BTreeSet<ServiceName>, context: &Context) -> 
         Vec::new()
     };
     let is_one_off = |unit: &UnitStatus| {
-        let service = deployment.as_ref().and_then(|deployment| deployment.service(&unit.unit.service));
-        service.is_some_and(|service| service.common.labels.contains_key(ONE_OFF))
-            || listed.iter().any(|container| container.one_off && Some(&container.id) == unit.container.as_ref())
+        unit.one_off || listed.iter().any(|container| container.one_off && Some(&container.id) == unit.container.as_ref())
     };
     let left = units.iter().filter(|unit| unit.state != UnitState::Absent && !is_one_off(unit));
     let orphans: BTreeSet<ServiceName> =

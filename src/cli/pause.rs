@@ -21,5 +21,6 @@ pub struct Args {
 pub fn run(args: Args, paused: bool, context: &Context) -> Result<Exit, CliError> {
     let env = context.env_id()?;
     context.known_in(&env, &args.services)?;
+    context.refuse_provided(&env, &args.services, "to pause")?;
     context.ask(&env, Request::Pause(Pause { services: args.services, paused }), Missing::IsAnError)
 }

@@ -17,6 +17,9 @@ use crate::supervisor::snapshot::{Processes, Snapshot};
 use crate::view::{json, plan as drawn};
 use crate::world::tasks::Tasks;
 
+/// One that a request waits for, one that it asks for itself, and one for what it turns out to need.
+const LOOKS: usize = 3;
+
 /// Flags of `plan`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Assumes that all goes well. Exit codes:\n  0 nothing to do   10 changes   1 it would never come to rest")]
@@ -117,8 +120,18 @@ fn known_machine(env: &EnvId, context: &Context) -> Result<Supervisor, CliError>
     })
 }
 
-/// What the machine would look at, if anything.
+/// What the machine would look at, if anything: all that its first looks are for, since what it asks for next may follow from one.
 fn query(machine: &Supervisor, request: &Request) -> Option<Query> {
-    let effects = machine.clone().step(Event::Request(RequestId(0), request.clone()), Moment(0));
-    effects.into_iter().find_map(|effect| if let Effect::Observe(_, query) = effect { Some(query) } else { None })
+    let mut machine = machine.clone();
+    let mut event = Event::Request(RequestId(0), request.clone());
+    let mut all: Option<Query> = None;
+    for _ in 0..LOOKS {
+        let effects = machine.step(event, Moment(0));
+        let look =
+            effects.into_iter().find_map(|it| if let Effect::Observe(number, query) = it { Some((number, query)) } else { None });
+        let Some((number, query)) = look else { break };
+        all.get_or_insert_default().extend(query);
+        event = Event::Observed(number, Ok(Actual::default()));
+    }
+    all
 }

@@ -3,11 +3,12 @@
 use indexmap::IndexMap;
 use serde_json::json;
 
-use super::CliError;
 use super::context::{Context, Purpose};
 use super::targets::no_replica;
+use super::{CliError, providers};
 use crate::base::exit::Exit;
 use crate::base::name::{ServiceName, UnitId};
+use crate::model::service::Service;
 use crate::model::stack::Stack;
 use crate::view::json;
 use crate::view::table::Table;
@@ -15,10 +16,10 @@ use crate::view::table::Table;
 /// Flags of `port`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  baistack port           the named ports of the environment\n  baistack port web 80    where port 80 of `web` is on the host"
+    after_help = "Examples:\n  baistack port           the named ports of the environment\n  baistack port api       the number of the one that is called `api`\n  baistack port web 80    where port 80 of `web` is on the host"
 )]
 pub struct Args {
-    /// Service
+    /// Service, or a named port
     pub service: Option<ServiceName>,
     /// Port inside the service, `80` or `53/udp`
     #[arg(requires = "service")]
@@ -38,6 +39,7 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     match (&args.service, &args.private_port) {
         (Some(service), Some(private)) => of_service(args, service, private, context),
+        (Some(name), None) if stack_and_ports(context)?.0.ports.contains_key(name.as_str()) => named(args, context),
         (Some(service), None) => {
             context.known_in(&context.env_id()?, std::slice::from_ref(service))?;
             Err(CliError::Usage("which port of the service? `baistack port SERVICE PORT`".to_owned()))
@@ -47,7 +49,15 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
 }
 
 fn named(args: &Args, context: &Context) -> Result<Exit, CliError> {
-    let (stack, ports) = stack_and_ports(context)?;
+    let (mut stack, mut ports) = stack_and_ports(context)?;
+    if let Some(one) = &args.service {
+        stack.ports.retain(|name, _| name == one.as_str());
+        ports.retain(|name, _| name == one.as_str());
+        if args.format == "table" {
+            ports.values().try_for_each(|port| context.printer.line(port))?;
+            return Ok(Exit::Success);
+        }
+    }
     if args.format == "json" {
         context.printer.data(json::document(&ports))?;
         return Ok(Exit::Success);
@@ -79,18 +89,23 @@ fn of_service(args: &Args, service: &ServiceName, private: &str, context: &Conte
     let (number, protocol) = private.split_once('/').unwrap_or((private, &args.protocol));
     let target: u16 = number.parse().map_err(|_| CliError::Usage(format!("`{private}` is not a port")))?;
     let env = context.env_id()?;
-    let deployment = context.deployment(&env)?.ok_or_else(|| Context::not_running(&env))?;
-    context.known(&deployment, std::slice::from_ref(service))?;
-    let known = deployment.service(service).expect("just looked");
+    context.known_in(&env, std::slice::from_ref(service))?;
+    let (env, deployment) = context.environment()?;
+    if let Some(deployment) = &deployment {
+        providers::refuse(&deployment.stack, std::slice::from_ref(service), "that we could know the ports of")?;
+    }
+    let known = deployment.as_ref().and_then(|deployment| deployment.service(service));
+    let is_process = known.is_some_and(Service::is_process);
     let unit = UnitId::new(service.clone(), args.index);
-    let port = known.common.ports.iter().find(|port| port.target == target && port.protocol == protocol);
-    let address = match (port, known.is_process()) {
+    let ports = known.map(|known| known.common.ports.as_slice()).unwrap_or_default();
+    let port = ports.iter().find(|port| port.target == target && port.protocol == protocol);
+    let address = match (port, is_process) {
         (Some(port), true) => Some((port.host_ip.clone().unwrap_or_else(|| "127.0.0.1".to_owned()), port.target)),
         (_, false) => context.published(&unit, &env, target, protocol)?,
         (None, true) => None,
     };
-    if known.is_process() {
-        let units = context.processes(&env, Some(&deployment), std::slice::from_ref(service))?;
+    if is_process {
+        let units = context.processes(&env, deployment.as_ref(), std::slice::from_ref(service))?;
         let units: Vec<UnitId> = units.into_iter().map(|unit| unit.unit).collect();
         if !units.is_empty() && !units.contains(&unit) {
             return Err(no_replica(&env, &unit, &units));

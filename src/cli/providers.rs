@@ -54,7 +54,49 @@ pub(super) fn as_given(dir: &EnvDir, stack: &mut Stack) -> Result<(), CliError> 
     Ok(())
 }
 
+/// Refuses services that a provider looks after for what only a container or a process can have done to it, said by `lacks`.
+pub(super) fn refuse(stack: &Stack, services: &[ServiceName], lacks: &str) -> Result<(), CliError> {
+    let provided = |name: &ServiceName| Some((name.clone(), stack.services.get(name)?.provider()?.program.clone()));
+    match services.iter().find_map(provided) {
+        Some((name, program)) => {
+            Err(CliError::Usage(format!("`{name}` is looked after by the provider `{program}`: there is nothing {lacks}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What a provider has made of a service, in a few words, and whether it is there.
+pub(super) fn state(provided: Option<&Provided>) -> (&'static str, bool) {
+    match provided {
+        Some(provided) if provided.runs => ("brought up", true),
+        Some(_) => ("stopped", false),
+        None => ("not brought up", false),
+    }
+}
+
 impl Context {
+    /// As [`refuse`], by what was started.
+    pub fn refuse_provided(&self, env: &EnvId, services: &[ServiceName], lacks: &str) -> Result<(), CliError> {
+        self.deployment(env)?.map_or(Ok(()), |deployment| refuse(&deployment.stack, services, lacks))
+    }
+
+    /// Of the services named those that no provider looks after, for the supervisor, which knows nothing of the others; `None` when
+    /// no name is left. One that its provider has never brought up is refused.
+    pub fn beside_provided(&self, env: &EnvId, services: &[ServiceName]) -> Result<Option<Vec<ServiceName>>, CliError> {
+        let Some(deployment) = self.deployment(env)?.filter(|_| !services.is_empty()) else {
+            return Ok(Some(services.to_vec()));
+        };
+        let known = self.env_dir(env)?.provided().map_err(CliError::failed)?;
+        let is_provided = |name: &&ServiceName| deployment.stack.services.get(*name).is_some_and(|it| it.provider().is_some());
+        let (provided, others): (Vec<&ServiceName>, Vec<&ServiceName>) = services.iter().partition(is_provided);
+        if let Some(name) = provided.into_iter().find(|name| !known.contains_key(*name)) {
+            return Err(CliError::NoEnvironment(format!(
+                "`{name}` is not up; `baistack up {name}` has its provider bring it up"
+            )));
+        }
+        Ok(Some(others.into_iter().cloned().collect::<Vec<_>>()).filter(|others| !others.is_empty()))
+    }
+
     /// Has the providers of these services, and of what they depend on, bring theirs up; what they give is set in the stack.
     /// Answers with those that did not run before.
     pub fn provide(&self, ready: &mut Ready, services: &[ServiceName], no_deps: bool) -> Result<BTreeSet<ServiceName>, CliError> {

@@ -57,6 +57,12 @@ pub struct Args {
     pub orphans: bool,
 }
 
+/// As wide as docker/cli shows a command, and a mount.
+const COMMAND_WIDTH: usize = 20;
+const MOUNT_WIDTH: usize = 15;
+/// A reason is for `why`; beside the columns before it there is room for its beginning.
+const STATE_WIDTH: usize = 40;
+
 const STATES: [&str; 7] = ["created", "dead", "exited", "paused", "removing", "restarting", "running"];
 
 fn filter(text: &str) -> Result<String, String> {
@@ -85,16 +91,16 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     let mask = context.mask(&env)?;
     let rows: Vec<Row<'_>> = (status.units.iter())
         .filter(|unit| args.services.is_empty() || args.services.contains(&unit.unit.service))
-        .filter(|unit| args.all || unit.state != UnitState::Absent)
+        .filter(|unit| args.all || unit.removed || unit.state != UnitState::Absent)
         .filter(|unit| args.orphans || known(&unit.unit.service))
         .filter(|unit| args.all || !unit.container.as_ref().is_some_and(is_one_off))
         .filter(|unit| {
             let mut wanted = args.status.iter().chain(&args.filter).peekable();
-            wanted.peek().is_none() || wanted.any(|state| state == states::docker_word(&unit.state))
+            wanted.peek().is_none() || wanted.any(|state| state == states::docker_word(unit))
         })
         .map(|unit| {
             let container = listed.iter().find(|container| Some(&container.id) == unit.container.as_ref());
-            let row = Row::new(unit, deployment.as_ref(), &status, &mask).made_of(container);
+            let row = Row::new(unit, deployment.as_ref(), &status, &mask).made_of(container, &mask);
             row.called(container.filter(|_| !known(&unit.unit.service)))
         })
         .collect();
@@ -103,9 +109,10 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         names.dedup();
         names.iter().try_for_each(|name| context.printer.line(name))?;
     } else if args.quiet {
-        rows.iter().try_for_each(|row| context.printer.line(row.status.container.as_ref().unwrap_or(&row.name)))?;
+        let there = rows.iter().filter(|row| !row.status.removed);
+        there.map(|row| row.status.container.as_ref().unwrap_or(&row.name)).try_for_each(|id| context.printer.line(id))?;
     } else if args.format == "json" {
-        context.printer.data(rows.iter().map(|row| json::line(&row.object(&mask))).collect::<String>())?;
+        context.printer.data(rows.iter().map(|row| json::line(&row.object(&mask, args.no_trunc))).collect::<String>())?;
     } else {
         context.printer.data(table(&rows, args.no_trunc, context))?;
     }
@@ -131,6 +138,9 @@ struct Row<'a> {
     command: String,
     ports: Vec<PublishedPort>,
     labels: IndexMap<String, String>,
+    mounts: Vec<String>,
+    local_volumes: usize,
+    networks: Vec<String>,
     /// When the container was made, or the process that runs; none where nobody knows.
     created: Option<SystemTime>,
 }
@@ -151,6 +161,8 @@ impl<'a> Row<'a> {
         let id = &unit.unit;
         let service = deployment.and_then(|deployment| deployment.service(&id.service));
         let name = match deployment {
+            // A copy that `run` made is no replica.
+            _ if unit.one_off => format!("{}-{}", status.env, id.service),
             Some(deployment) => deployment.container_name(id),
             None => format!("{}-{}-{}", status.env, id.service, id.replica),
         };
@@ -169,13 +181,21 @@ impl<'a> Row<'a> {
             command: mask.text(&argv.unwrap_or_default().join(" ")),
             ports: service.map(|service| ports::described(&service.common.ports, unit.kind)).unwrap_or_default(),
             labels: service.map(|service| service.common.labels.clone()).unwrap_or_default(),
+            mounts: Vec::new(),
+            local_volumes: 0,
+            networks: Vec::new(),
             created: unit.pid.and(unit.since_ms).and_then(|ms| clock::wall().checked_sub(Duration::from_millis(ms))),
         }
     }
 
     /// What runs may be of another image than the files name by now; one that has lost its name is shown by its id, as in Docker.
-    fn made_of(mut self, container: Option<&Listed>) -> Self {
+    fn made_of(mut self, container: Option<&Listed>, mask: &Mask) -> Self {
         if let Some(container) = container {
+            // With what its image brings along.
+            self.command = mask.text(&container.command);
+            self.mounts.clone_from(&container.mounts);
+            self.local_volumes = container.local_volumes;
+            self.networks.clone_from(&container.networks);
             let id = container.image.strip_prefix("sha256:").map(|id| id.get(..12).unwrap_or(id).to_owned());
             self.image = id.unwrap_or_else(|| container.image.clone());
             // What is published by now: the engine may have picked it. One that does not run publishes nothing.
@@ -197,6 +217,10 @@ impl<'a> Row<'a> {
         self
     }
 
+    fn quoted_command(&self) -> String {
+        if self.command.is_empty() { String::new() } else { format!("\"{}\"", self.command) }
+    }
+
     /// `5 minutes ago`, as Docker says how old a container is.
     fn running_for(&self) -> String {
         let age = self.created.map(|created| clock::wall().duration_since(created).unwrap_or_default());
@@ -204,8 +228,10 @@ impl<'a> Row<'a> {
     }
 
     /// Compose's fields first, ours at the end.
-    fn object(&self, mask: &Mask) -> Value {
+    fn object(&self, mask: &Mask, full: bool) -> Value {
         let unit = self.status;
+        let short = |text: &str, width| if full { text.to_owned() } else { shortened(text, width) };
+        let id = unit.container.as_deref().map(|id| if full { id } else { short_id(id) });
         let publishers: Vec<Publisher> = (self.ports.iter())
             .map(|port| Publisher {
                 url: if unit.kind != UnitKind::Container && port.host_ip.is_empty() {
@@ -220,21 +246,26 @@ impl<'a> Row<'a> {
             .collect();
         let labels: Vec<String> = self.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         json!({
-            "Command": self.command,
+            "Command": short(&self.quoted_command(), COMMAND_WIDTH),
             "CreatedAt": self.created.map(moment).unwrap_or_default(),
+            "Engine": "",
             "ExitCode": unit.last_exit.unwrap_or(0),
             "Health": unit.health.map(states::health_word).unwrap_or_default(),
-            "ID": unit.container.clone().unwrap_or_default(),
+            "ID": id.unwrap_or_default(),
             "Image": self.image,
             "Labels": mask.text(&labels.join(",")),
+            "LocalVolumes": self.local_volumes.to_string(),
+            "Mounts": self.mounts.iter().map(|mount| short(mount, MOUNT_WIDTH)).collect::<Vec<_>>().join(","),
             "Name": self.name,
             "Names": self.name,
+            "Networks": self.networks.join(","),
             "Ports": ports::listed(&self.ports, unit.kind),
             "Project": self.project,
             "Publishers": publishers,
             "RunningFor": self.running_for(),
             "Service": self.service,
-            "State": states::docker_word(&unit.state),
+            "Size": "0B",
+            "State": states::docker_word(unit),
             "Status": states::docker_status(unit),
             "Kind": states::kind_word(unit.kind),
             "Replica": unit.unit.replica,
@@ -247,6 +278,11 @@ impl<'a> Row<'a> {
             "Schedule": unit.schedule,
         })
     }
+}
+
+/// An id as people write it, and Compose's JSON.
+fn short_id(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
 }
 
 /// As Go writes a time, which Compose prints: `2026-01-02 13:23:37 +0000 UTC`.
@@ -266,23 +302,23 @@ fn table(rows: &[Row<'_>], full: bool, context: &Context) -> String {
         let unit = row.status;
         let (state, mood) = states::state(unit);
         let mood = if unit.health == Some(crate::supervisor::status::Health::Unhealthy) { Mood::Warning } else { mood };
-        let command = if row.command.is_empty() { String::new() } else { format!("\"{}\"", row.command) };
         let short = |text: &str, width| if full { text.to_owned() } else { shortened(text, width) };
         let id = match (&unit.container, unit.pid) {
-            (Some(id), _) => short(id, 13).trim_end_matches('…').to_owned(),
+            (Some(id), _) if full => id.clone(),
+            (Some(id), _) => short_id(id).to_owned(),
             (None, Some(pid)) => pid.to_string(),
             (None, None) => String::new(),
         };
         table.row([
             row.name.clone(),
             row.image.clone(),
-            short(&command, 20),
+            short(&row.quoted_command(), COMMAND_WIDTH),
             row.service.clone(),
             row.running_for(),
             states::docker_status(unit),
             ports::listed(&row.ports, unit.kind),
             states::kind_word(unit.kind).to_owned(),
-            states::in_mood(&if whole_states { state } else { shortened(&state, 60) }, mood, paint),
+            states::in_mood(&if whole_states { state } else { shortened(&state, STATE_WIDTH) }, mood, paint),
             unit.health.map(states::health_word).unwrap_or_default().to_owned(),
             id,
             unit.restarts.to_string(),

@@ -27,7 +27,7 @@ use crate::world::{envid, inputs, owned_paths, owner, sizes};
 /// Flags of `purge`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  baistack purge -p k3v9x2ab --dry-run   what would go\n  baistack purge -p k3v9x2ab\n\n\
-                        Takes containers, networks, volumes, images that were built, processes, scratch directories, ENV_DIR, logs, generated \
+                        Takes containers, networks, volumes, images that were built, processes, what providers look after, scratch directories, ENV_DIR, logs, generated \
                         values and named ports; never the stack's own files, nor a directory of another environment or without a mark (`.baistack-owner`). Refuses while git work that is nowhere else would go. \
                         Interrupted halfway, a second run finishes.")]
 pub struct Args {
@@ -91,6 +91,8 @@ struct Plan {
     volumes: Vec<String>,
     images: Vec<String>,
     owned: Vec<String>,
+    /// What providers take away.
+    provided: Vec<String>,
     processes: Vec<String>,
     /// What else is removed here.
     paths: Vec<PathBuf>,
@@ -178,6 +180,8 @@ impl Plan {
             }
             Err(error) => return Err(error),
         }
+        let provided = dir.provided().map_err(CliError::failed)?;
+        plan.provided = provided.iter().map(|(name, it)| format!("{name} (`{}`)", it.provider.program)).collect();
         let found = sweep::find(env, dir.path());
         plan.processes = found.iter().map(|process| format!("{} ({})", process.pid, process.name)).collect();
         let places = stack_dir.as_ref().map(|stack| dir.places(stack, &context.caller, PathBuf::new()));
@@ -261,6 +265,7 @@ impl Plan {
             ("volumes", &self.volumes),
             ("images", &self.images),
             ("made by its services", &self.owned),
+            ("looked after by providers", &self.provided),
             ("files", &paths),
             ("but not the sources", &kept),
         ] {

@@ -28,9 +28,15 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let env = context.env_id()?;
     context.known_in(&env, &args.services)?;
+    context.record_what_is_there(&env)?;
     context.check_place(&env, &args.services)?;
     context.mention_changed_files(&env)?;
+    let beside = context.beside_provided(&env, &args.services)?;
+    if !args.services.is_empty() {
+        context.stop_provided(&env, &args.services)?;
+    }
     context.provide_stopped(&env, &args.services, args.no_deps)?;
-    let restart = Restart { services: args.services, no_deps: args.no_deps, timeout: values::seconds(args.timeout) };
+    let Some(services) = beside else { return Ok(Exit::Success) };
+    let restart = Restart { services, no_deps: args.no_deps, timeout: values::seconds(args.timeout) };
     context.ask(&env, Request::Restart(restart), Missing::IsAnError)
 }

@@ -4,8 +4,9 @@ use super::context::{Context, Missing};
 use super::foreign::Hands;
 use super::{CliError, down};
 use crate::base::exit::Exit;
-use crate::base::name::ServiceName;
-use crate::supervisor::request::{Remove, Request};
+use crate::base::name::{EnvId, ServiceName};
+use crate::supervisor::request::{Remove, Reply, Request};
+use crate::supervisor::status::UnitState;
 use crate::view::term;
 use crate::world::native::files;
 
@@ -42,15 +43,37 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
             return Ok(Exit::Success);
         }
     }
-    let (services, volumes) = (args.services.clone(), args.volumes && !context.global.dry_run);
+    let volumes = args.volumes && !context.global.dry_run;
     let dir = context.env_dir(&env)?;
-    let has_files = volumes && !services.is_empty() && !files::scratch_of(dir.path(), &services).is_empty();
+    let has_files = volumes && !files::scratch_of(dir.path(), &args.services).is_empty();
+    let services = if has_files { named(&env, &args.services, context)? } else { Vec::new() };
     let hands = has_files.then(|| Hands::of(&env, context));
     let remove = Remove { services: args.services, stop: args.stop, volumes: args.volumes };
     let exit = context.ask(&env, Request::Remove(remove), Missing::IsFine)?;
-    let left = match hands.filter(|_| exit == Exit::Success && args.stop) {
-        Some(hands) => down::remaining_scratch(&dir, &services, &hands),
-        None => Vec::new(),
-    };
+    let Some(hands) = hands.filter(|_| exit == Exit::Success) else { return Ok(exit) };
+    let gone = without_units(services, &env, context)?;
+    // With nothing named it would be about everything.
+    let left = if gone.is_empty() { Vec::new() } else { down::remaining_scratch(&dir, &gone, &hands) };
     if left.is_empty() { Ok(exit) } else { Err(CliError::Several(left)) }
+}
+
+/// The services that are meant: all that were started when none is named.
+fn named(env: &EnvId, services: &[ServiceName], context: &Context) -> Result<Vec<ServiceName>, CliError> {
+    if !services.is_empty() {
+        return Ok(services.to_vec());
+    }
+    let stack = context.deployment(env)?.map(|deployment| deployment.stack).unwrap_or_default();
+    Ok(stack.services.into_keys().chain(stack.disabled.into_keys()).collect())
+}
+
+/// Those of which nothing is left: what still runs uses its files.
+fn without_units(mut services: Vec<ServiceName>, env: &EnvId, context: &Context) -> Result<Vec<ServiceName>, CliError> {
+    let units = match context.answer(env, Request::Status, Missing::IsFine)? {
+        Some(Reply::Status(status)) => status.units,
+        None => Vec::new(),
+        other => return Err(Context::unexpected(other.as_ref())),
+    };
+    let is_there = |name: &ServiceName| units.iter().any(|unit| unit.unit.service == *name && unit.state != UnitState::Absent);
+    services.retain(|name| !is_there(name));
+    Ok(services)
 }

@@ -8,7 +8,7 @@ use super::image_jobs::Job;
 use super::inside::{self, Inside, Lent};
 use super::targets::of_engine;
 use super::up::Quiet;
-use super::{CliError, image_jobs, orphans, values as flag_values};
+use super::{CliError, image_jobs, orphans, providers, values as flag_values};
 use crate::base::exit::Exit;
 use crate::base::name::{ServiceName, UnitId};
 use crate::load::flags;
@@ -19,7 +19,7 @@ use crate::model::process::Command;
 use crate::model::restart::RestartPolicy;
 use crate::model::service::{Kind, Service};
 use crate::model::value::Generated;
-use crate::plan::desired::{Deployment, UnitSpec};
+use crate::plan::desired::{Deployment, ONE_OFF, UnitSpec};
 use crate::plan::hash::ConfigHash;
 use crate::plan::provision::Building;
 use crate::supervisor::request::{Request, Up};
@@ -28,8 +28,6 @@ use crate::world::docker::RunSpec;
 use crate::world::native::{files, spawn};
 use crate::world::values;
 
-/// Compose's label of a one-off copy.
-pub(super) const ONE_OFF: &str = "com.docker.compose.oneoff";
 /// So many random bytes tell the copies of a service apart.
 const ONE_OFF_BYTES: u32 = 4;
 
@@ -130,10 +128,7 @@ pub fn run(mut args: Args, context: &Context) -> Result<Exit, CliError> {
     args.env.splice(0..0, of_files.into_iter().map(|(name, value)| (name, Some(value))));
     let mut ready = context.load_as_started(Purpose::Start { strict_ports: false }, std::slice::from_ref(&name))?;
     context.leave_out_limits_as_before(&mut ready)?;
-    if let Some(provider) = ready.deployment.service(&name).and_then(Service::provider) {
-        let reason = format!("`{name}` is looked after by the provider `{}`: there is nothing to run in", provider.program);
-        return Err(CliError::Usage(reason));
-    }
+    providers::refuse(&ready.deployment.stack, std::slice::from_ref(&name), "to run in")?;
     // What providers give, it gets too.
     context.provide(&mut ready, std::slice::from_ref(&name), args.no_deps)?;
     let service = ready.deployment.service(&name).expect("`load` knows it").clone();

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 
 use super::CliError;
 use super::context::{Context, Missing, Purpose};
-use super::{plan, values};
+use super::{plan, providers, values};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
 use crate::plan::provision::Building;
@@ -32,13 +32,20 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let rehearses = context.global.dry_run;
     let purpose = if rehearses { Purpose::Forecast } else { Purpose::Start { strict_ports: false } };
     let mut ready = context.load_as_started(purpose, &services)?;
+    providers::refuse(&ready.deployment.stack, &services, "to scale")?;
     context.leave_out_limits_as_before(&mut ready)?;
     let scale: IndexMap<ServiceName, u32> = args.replicas.into_iter().collect();
-    let up = |deployment| Up { services: services.clone(), no_deps: args.no_deps, scale, beside: true, ..Up::of(deployment) };
+    let up = |deployment| Up {
+        services: services.clone(),
+        no_deps: args.no_deps,
+        scale: scale.clone(),
+        beside: true,
+        ..Up::of(deployment)
+    };
     if rehearses {
         return plan::show(up, ready, plan::Format::Text, context);
     }
-    context.check_host(&ready, &services, false)?;
+    context.check_host_scaled(&ready, &services, false, &scale)?;
     context.leave_out_containers(&mut ready)?;
     context.refuse_unbuildable(&ready, &services, None, Building::AsNeeded)?;
     ready.begins(context);

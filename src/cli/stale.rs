@@ -11,6 +11,9 @@ use crate::world::envdir::{EnvDir, StateDir};
 use crate::world::facts::Finding;
 use crate::world::native::sweep;
 
+/// What the findings are about.
+const NAME: &str = "dead environments";
+
 /// Something that is left and can go without harm.
 #[derive(Debug)]
 pub enum Stale {
@@ -62,9 +65,9 @@ pub fn privacy(state: &StateDir) -> Option<(Finding, Stale)> {
 
 /// What dead environments left.
 pub fn left(context: &Context) -> Result<Vec<(Finding, Option<Stale>)>, CliError> {
-    const NAME: &str = "dead environments";
     let mut left = Vec::new();
     for dir in context.state()?.list().map_err(CliError::failed)? {
+        left.extend(of_home(&dir, context)?.map(|finding| (finding, None)));
         if dir.is_in_use() {
             continue;
         }
@@ -79,22 +82,26 @@ pub fn left(context: &Context) -> Result<Vec<(Finding, Option<Stale>)>, CliError
             let finding = Finding::doubtful(NAME, format!("`{env}` left its socket"), format!("rm '{}'", dir.socket().display()));
             left.push((finding, Some(Stale::Socket(dir.clone()))));
         }
-        let home = dir.home().map_err(CliError::failed)?.map(|home| home.path);
-        if let Some(home) = home.filter(|home| !home.is_dir()) {
-            let finding = match dir.moved(&context.working_dir).map_err(CliError::failed)? {
-                Some(moved) => {
-                    let found = format!("the directory of `{env}` was moved: it is `{}` by now", moved.to.display());
-                    Finding::doubtful(NAME, found, format!("baistack up, there; or baistack purge -p {env}"))
-                }
-                None => {
-                    let found = format!("the directory of `{env}` is gone: {}", home.display());
-                    Finding::doubtful(NAME, found, format!("baistack purge -p {env}"))
-                }
-            };
-            left.push((finding, None));
-        }
     }
     Ok(left)
+}
+
+/// What there is to say of an environment whose directory is not where it was, whether it runs or not.
+fn of_home(dir: &EnvDir, context: &Context) -> Result<Option<Finding>, CliError> {
+    let env = dir.id();
+    let home = dir.home().map_err(CliError::failed)?.map(|home| home.path);
+    let Some(home) = home.filter(|home| !home.is_dir()) else { return Ok(None) };
+    Ok(Some(match dir.moved(&context.working_dir).map_err(CliError::failed)? {
+        Some(moved) => {
+            let found = format!("the directory of `{env}` was moved: it is `{}` by now", moved.to.display());
+            Finding::doubtful(NAME, found, format!("baistack up, there; or baistack purge -p {env}"))
+        }
+        None => {
+            let runs = if dir.is_in_use() { ", and it runs on" } else { "" };
+            let found = format!("the directory of `{env}` is gone{runs}: {}", home.display());
+            Finding::doubtful(NAME, found, format!("baistack purge -p {env}"))
+        }
+    }))
 }
 
 #[cfg(test)]

@@ -24,8 +24,11 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let env = context.env_id()?;
     context.known_in(&env, &args.services)?;
+    context.record_what_is_there(&env)?;
     context.check_place(&env, &args.services)?;
+    let beside = context.beside_provided(&env, &args.services)?;
     context.provide_stopped(&env, &args.services, false)?;
-    let select = Select { services: args.services, wait: args.wait, wait_timeout: values::seconds(args.wait_timeout) };
+    let Some(services) = beside else { return Ok(Exit::Success) };
+    let select = Select { services, wait: args.wait, wait_timeout: values::seconds(args.wait_timeout) };
     context.ask(&env, Request::Start(select), Missing::IsAnError)
 }

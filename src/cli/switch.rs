@@ -3,9 +3,9 @@
 use super::CliError;
 use super::context::{Context, Missing};
 use super::environments;
-use super::run::ONE_OFF;
 use crate::base::exit::Exit;
 use crate::base::name::EnvId;
+use crate::plan::desired::ONE_OFF;
 use crate::supervisor::request::{Reply, Request, Select, Stop, Up};
 use crate::supervisor::status::UnitState;
 
@@ -28,7 +28,11 @@ pub struct Args {
 /// Switches.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     // Nothing is stopped for one that cannot be started.
-    let Some(mut deployment) = context.deployment(&args.to)? else { return Err(Context::not_running(&args.to)) };
+    let Some(mut deployment) = context.deployment(&args.to)? else {
+        let why =
+            format!("there is no environment `{}` that was ever up; `baistack ls --all` lists those that there are", args.to);
+        return Err(CliError::NoEnvironment(why));
+    };
     // What was run once has been run.
     deployment.stack.services.retain(|_, service| !service.common.labels.contains_key(ONE_OFF));
     context.check_place(&args.to, &[])?;
@@ -81,10 +85,12 @@ fn from(args: &Args, context: &Context) -> Result<Option<EnvId>, CliError> {
         return Ok(Some(here));
     }
     let running = environments::all(context)?.into_iter().filter(environments::Environment::runs);
-    let others: Vec<EnvId> = running.filter_map(|env| env.name.parse().ok()).filter(|env: &EnvId| *env != args.to).collect();
+    let others = running.filter_map(|env| env.name.parse().ok()).filter(|env: &EnvId| *env != args.to);
+    // What nobody has started here is not ours to stop unasked.
+    let others: Vec<EnvId> = others.filter(|env| matches!(context.deployment(env), Ok(Some(_)))).collect();
     match others.as_slice() {
         [] => Ok(None),
-        [only] if context.deployment(only)?.is_some() => Ok(Some(only.clone())),
+        [only] => Ok(Some(only.clone())),
         _ => {
             let names: Vec<String> = others.iter().map(|env| format!("`{env}`")).collect();
             Err(CliError::Usage(format!("which one is to be stopped? {} run; name one with -p", names.join(", "))))

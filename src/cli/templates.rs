@@ -92,7 +92,10 @@ pub const TEMPLATES: [Template; 4] = [
             "config/webserver.conf",
             "docker-compose.halfstack-main.yml",
             "env_files.py",
+            "images/offline/Dockerfile",
+            "images/offline/entrypoint.sh",
             "mgr.py",
+            "offline.yaml",
             "stack.yaml",
         ]
     ),

@@ -1,7 +1,15 @@
 //! What a stack asks of this host that the host will not do, at its place in the files.
 
+use std::path::Path;
+
 use crate::base::diagnostic::Diagnostic;
+use crate::base::name::ServiceName;
 use crate::load::Loaded;
+use crate::model::mount::MountKind;
+use crate::model::process::fill_replica;
+use crate::model::stack::Stack;
+use crate::plan::desired::Places;
+use crate::supervisor;
 use crate::world::native::unfit::unfit;
 use crate::yaml::node::Node;
 
@@ -26,6 +34,45 @@ pub fn check(loaded: &Loaded) -> Vec<Diagnostic> {
         }
     }
     found
+}
+
+/// Processes among these services whose `working_dir` is not there, and that nothing makes before their start.
+pub fn missing_directories(loaded: &Loaded, services: &[ServiceName], places: &Places) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for name in services {
+        let Some(service) = loaded.stack.services.get(name).filter(|service| service.is_process()) else { continue };
+        let Some(own) = &service.common.working_dir else { continue };
+        let filled = fill_replica(own, 1);
+        let directory = Path::new(filled.as_ref());
+        if directory.is_dir() || is_made(directory, name, &loaded.stack, places) {
+            continue;
+        }
+        let what = if directory.exists() { "is not a directory" } else { "does not exist" };
+        let node = loaded.tree.get("processes").and_then(|processes| processes.get(name.as_str()));
+        let place = node.and_then(|node| node.get("working_dir")).or(node);
+        let diagnostic = Diagnostic::error("unfit-host", format!("`{name}`: working_dir `{}` {what}", directory.display()));
+        let diagnostic = place.into_iter().fold(diagnostic, |diagnostic, node| diagnostic.at(node.span, ""));
+        found.push(diagnostic.help("name a directory that is there; what lies in `${ENV_DIR}`, or holds its `scratch`, is made"));
+    }
+    found
+}
+
+/// Whether a directory is made before a process starts in it, or could be by what that depends on.
+fn is_made(directory: &Path, name: &ServiceName, stack: &Stack, places: &Places) -> bool {
+    let is_ours = [&places.env_dir, &places.run_dir].into_iter().any(|place| directory.starts_with(place));
+    let own = stack.services[name].process().map(|process| process.scratch.as_slice()).unwrap_or_default();
+    let before = supervisor::select(stack, std::slice::from_ref(name), false);
+    let makes = |other: &ServiceName| {
+        let service = &stack.services[other];
+        // Nobody knows what a program makes; a container reaches only what it mounts.
+        service.provider().is_some()
+            || service.container().is_none_or(|container| {
+                let binds = container.volumes.iter().filter(|mount| mount.kind == MountKind::Bind);
+                let mut binds = binds.filter_map(|mount| mount.source.as_deref().map(Path::new));
+                binds.any(|bind| bind.starts_with(directory) || directory.starts_with(bind))
+            })
+    };
+    is_ours || own.iter().any(|scratch| scratch.starts_with(directory)) || before.iter().filter(|other| *other != name).any(makes)
 }
 
 fn step<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {

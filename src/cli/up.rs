@@ -3,12 +3,13 @@
 use indexmap::IndexMap;
 
 use super::context::{Context, Missing, Purpose, Ready};
-use super::{CliError, follow, plan, values};
+use super::{CliError, follow, plan, providers, values};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
 use crate::load::formats::Format;
 use crate::plan::provision::Building;
 use crate::supervisor::request::{Abort, Recreate, Request, Up};
+use crate::view::progress::Style;
 
 /// Flags of `up`.
 #[derive(Debug, Default, clap::Args)]
@@ -40,7 +41,7 @@ pub struct Args {
     /// When to pull images
     #[arg(long, value_name = "WHEN", value_parser = ["always", "missing", "never", "policy"])]
     pub pull: Option<String>,
-    /// Make containers and processes anew though nothing changed
+    /// Make containers and processes anew though nothing changed; tasks are asked again whether they are due
     #[arg(long, conflicts_with = "no_recreate")]
     pub force_recreate: bool,
     /// Make anew what the services named depend on, too
@@ -142,7 +143,7 @@ pub struct Logs {
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     if context.global.dry_run {
         let mut ready = context.load(Purpose::Forecast, &args.services)?;
-        context.known(&ready.deployment, &args.others())?;
+        args.check_others(&ready, context)?;
         if args.ignore_limits {
             context.leave_out_limits(&mut ready, &args.services);
         }
@@ -150,18 +151,19 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         return plan::show(|deployment| Up { deployment, ..up }, ready, plan::Format::Text, context);
     }
     let mut ready = context.load(Purpose::Start { strict_ports: args.strict_ports }, &args.services)?;
-    context.known(&ready.deployment, &args.others())?;
+    args.check_others(&ready, context)?;
     if args.ignore_limits {
         context.leave_out_limits(&mut ready, &args.services);
     }
     if args.no_start {
         context.check_host_to_create(&ready, &args.services)?;
     } else {
-        context.check_host(&ready, &args.services, args.setcap)?;
+        context.check_host_scaled(&ready, &args.services, args.setcap, &scale(&args, &ready))?;
     }
     context.leave_out_containers(&mut ready)?;
     let pull = args.pull.as_deref().filter(|when| *when != "policy");
     context.refuse_unbuildable(&ready, &args.services, pull, args.building())?;
+    say_when_nothing_is_on(&ready, context);
     ready.begins(context);
     let provided = context.provide(&mut ready, &args.services, args.no_deps)?;
     let up = request(&args, &ready, context);
@@ -173,6 +175,21 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         context.welcome(&ready.deployment);
     }
     Ok(exit)
+}
+
+/// A stack of which nothing is started would end without a word.
+fn say_when_nothing_is_on(ready: &Ready, context: &Context) {
+    let stack = &ready.deployment.stack;
+    if !stack.services.is_empty() || context.style == Style::Quiet {
+        return;
+    }
+    let remedy = if stack.disabled.is_empty() {
+        "the stack has no service".to_owned()
+    } else {
+        let names: Vec<String> = stack.disabled.keys().map(|name| format!("`{name}`")).collect();
+        format!("no profile is on that {} asks for; --profile names one", names.join(", "))
+    };
+    context.printer.say(format!("nothing to start: {remedy}"));
 }
 
 impl Args {
@@ -195,6 +212,12 @@ impl Args {
         let formation = self.formation.iter().filter(|(name, _)| name.as_str() != "all");
         let scaled = self.scale.iter().chain(formation).map(|(name, _)| name);
         self.exit_code_from.iter().chain(&self.logs.attach).chain(&self.logs.no_attach).chain(scaled).cloned().collect()
+    }
+
+    fn check_others(&self, ready: &Ready, context: &Context) -> Result<(), CliError> {
+        context.known(&ready.deployment, &self.others())?;
+        let scaled: Vec<ServiceName> = self.scale.iter().map(|(name, _)| name.clone()).collect();
+        providers::refuse(&ready.deployment.stack, &scaled, "to scale")
     }
 
     /// When one end is everybody's; of a Procfile always, as in Foreman.

@@ -14,6 +14,7 @@ use crate::host::attach::{self, AttachError, Env};
 use crate::supervisor::notice::Notice;
 use crate::supervisor::request::{Down, Reply, Request};
 use crate::supervisor::status::{UnitKind, UnitState, UnitStatus};
+use crate::world::docker::Listed;
 
 /// Flags of `wait`.
 #[derive(Debug, clap::Args)]
@@ -33,8 +34,11 @@ pub struct Args {
 /// Waits for the end of services.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     let (env, deployment) = context.environment()?;
+    context.refuse_provided(&env, &args.services, "to wait for")?;
     let containers = context.containers(&env, deployment.as_ref(), &args.services)?;
-    let containers: Vec<_> = containers.into_iter().filter(|it| !it.one_off && it.is_alive()).collect();
+    // One that has ended already tells its code at once, as in Compose.
+    let has_run = |it: &Listed| it.is_alive() || it.state == "exited";
+    let containers: Vec<_> = containers.into_iter().filter(|it| !it.one_off && has_run(it)).collect();
     let processes = context.processes(&env, deployment.as_ref(), &args.services)?;
     let mut code = 0;
     let mut ended = |name: &str, how: Result<i32, CliError>| -> Result<(), CliError> {

@@ -60,6 +60,8 @@ pub struct Host {
     edges: Edges,
     clock: Clock,
     events: Receiver<Event>,
+    /// One that was taken from there too early.
+    next: Option<Event>,
     children: Receiver<()>,
     ready: Receiver<(Ticket, Action)>,
     env_dir: EnvDir,
@@ -88,7 +90,7 @@ impl Host {
         let edges = Edges::new(&env_dir, environment, sender, waited, answers)?;
         let machine = recover(&env_dir)?;
         let (clock, recorded) = (Clock::start(), None);
-        Ok(Self { machine, edges, clock, events, children, ready, env_dir, recorded, _signals: listener })
+        Ok(Self { machine, edges, clock, events, next: None, children, ready, env_dir, recorded, _signals: listener })
     }
 
     /// Opens the control socket and serves it.
@@ -115,7 +117,7 @@ impl Host {
         loop {
             let woken = self.wait(asked, patience);
             let now = self.clock.now();
-            let event = match woken {
+            let events = match woken {
                 Some(Woken::Child) => {
                     self.edges.native().child_changed();
                     continue;
@@ -124,12 +126,12 @@ impl Host {
                     self.edges.carry_out_on_process(ticket, &action);
                     continue;
                 }
-                Some(Woken::Event(event)) => event,
+                Some(Woken::Event(event)) => self.with_what_came_meanwhile(event),
                 None if !asked && clock::is_past(patience) => break,
-                None => Event::Tick,
+                None => vec![Event::Tick],
             };
-            asked |= matches!(event, Event::Request(..) | Event::Terminate);
-            let effects = self.machine.step(event, now);
+            asked |= events.iter().any(|event| matches!(event, Event::Request(..) | Event::Terminate));
+            let effects = self.machine.steps(events, now);
             stale |= effects.iter().any(|effect| matches!(effect, Effect::Persist));
             // Whoever has an answer may go and read the snapshot. Beside that there is one write a turn, and none while more is
             // waiting to be taken in.
@@ -142,7 +144,7 @@ impl Host {
                 match effect {
                     Effect::Persist => {}
                     // Somebody may have asked in the meantime.
-                    Effect::Exit => exit = self.events.is_empty(),
+                    Effect::Exit => exit = self.next.is_none() && self.events.is_empty(),
                     effect => self.edges.carry_out(effect),
                 }
             }
@@ -156,7 +158,28 @@ impl Host {
         self.edges.end(&self.env_dir);
     }
 
-    fn wait(&self, asked: bool, patience: std::time::Instant) -> Option<Woken> {
+    /// A pass of the machine takes as long as there are units, and the starts and ends of many of them are told at one moment: those
+    /// are taken in together, as many as have come by now.
+    fn with_what_came_meanwhile(&mut self, event: Event) -> Vec<Event> {
+        let mut events = vec![event];
+        while events.last().is_some_and(Event::comes_in_bulk) {
+            match self.events.try_recv() {
+                Ok(event) if event.comes_in_bulk() => events.push(event),
+                // What is anything else has its own turn.
+                Ok(event) => {
+                    self.next = Some(event);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        events
+    }
+
+    fn wait(&mut self, asked: bool, patience: std::time::Instant) -> Option<Woken> {
+        if let Some(event) = self.next.take() {
+            return Some(Woken::Event(event));
+        }
         let deadline = self.machine.next_deadline().map(|moment| self.clock.instant(moment));
         let deadline = if asked { deadline } else { Some(deadline.map_or(patience, |deadline| deadline.min(patience))) };
         let never = crossbeam_channel::never();

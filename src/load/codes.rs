@@ -374,7 +374,7 @@ pub const CODES: &[Code] = &[
     code(
         "unfit-host",
         "A process asks for something that this host, or this user, does not have: a user or group that does not exist or that only root \
-         may become, a limit above what this user may raise; or a service is looked after by a `provider` whose program is not there. It is \
+         may become, a limit above what this user may raise, a `working_dir` that is not there and that nothing makes; or a service is looked after by a `provider` whose program is not there. It is \
          told when something is to be started, since another host may have it.",
         &[],
     ),

@@ -41,6 +41,10 @@ fn below(shape: &'static Shape, place: &Place<'_>, node: &Node, diagnostics: &mu
                         let message = format!("`{place}` must be a mapping, not nothing");
                         diagnostics.push(Diagnostic::error("wrong-kind", message).at(entry.key_span, ""));
                     }
+                    // What has a short form is written as a value, and not as the mapping that is made of it.
+                    (Value::Null, Shape::Object(_)) if matches!(values, Shape::Forms(_)) => {
+                        empty(values, &place, &entry.node, diagnostics);
+                    }
                     (Value::Null, Shape::Object(known)) => {
                         object(known, &place, &Mapping::default(), entry.key_span, diagnostics);
                     }

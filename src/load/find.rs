@@ -150,7 +150,7 @@ fn sought(start: &Path, files: &dyn Files) -> Result<Vec<PathBuf>, Diagnostic> {
     }
     Err(Diagnostic::error("no-stack-file", format!("there is no stack file in `{}` or above it", start.display()))
         .note(format!("sought: {}", NAMES.join(", ")))
-        .help("name one with `-f FILE`"))
+        .help("name one with `-f FILE`, or write one with `baistack init`; `-p ENVID` names an environment that was started"))
 }
 
 /// A path as seen from a directory, without `.` and with `..` worked out as far as no link is crossed.

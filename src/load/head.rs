@@ -170,10 +170,16 @@ fn take(root: &Node, head: &mut Head) {
     head.name = name.map(str::to_owned).or(head.name.take());
     let entries = |key: &str| root.get(key).and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter);
     for (name, entry) in entries("ports") {
-        head.named_ports.extend(typed::<NamedPort>(&entry.node, "bad-value", &mut quiet).map(|port| (name.to_owned(), port)));
+        match typed::<NamedPort>(&entry.node, "bad-value", &mut quiet) {
+            Some(port) => drop(head.named_ports.insert(name.to_owned(), port)),
+            None => drop(head.unusable.insert(name.to_owned())),
+        }
     }
     for (name, entry) in entries("generate") {
-        head.generate.extend(typed::<Generated>(&entry.node, "bad-value", &mut quiet).map(|kind| (name.to_owned(), kind)));
+        match typed::<Generated>(&entry.node, "bad-value", &mut quiet) {
+            Some(kind) => drop(head.generate.insert(name.to_owned(), kind)),
+            None => drop(head.unusable.insert(name.to_owned())),
+        }
     }
 }
 
@@ -204,6 +210,22 @@ mod tests {
             ("x-ports: !override {C: 3}\n", "no no 3"),
         ] {
             assert_eq!(filled(over, included), expected, "{over}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_in_a_named_port_or_value_is_told_once_and_nothing_that_follows_from_it() {
+        let uses =
+            "processes: {a: {command: run, ports: ['${A}'], healthcheck: {tcp: '127.0.0.1:${A:?}'}, environment: {E: '${A}'}}}\n";
+        for (definition, expected) in [
+            ("ports: {A: null}", "`ports.A` must be a port or a range of ports, not nothing"),
+            ("ports: {A: 0x}", "`ports.A`: `0x` is not a port: ports are numbers from 0 to 65535"),
+            ("generate: {A: null}", "`generate.A` must be `uuid`, or a mapping such as `{hex: 32}`, not nothing"),
+            ("generate: {A: {hx: 3}}", "a generated value has no attribute `hx`"),
+        ] {
+            let loaded = load(&[("a.yaml", &format!("{definition}\n{uses}"))]);
+            let told: Vec<&str> = loaded.diagnostics.sorted().iter().map(|found| found.message.as_str()).collect();
+            assert_eq!(told, [expected], "{definition}");
         }
     }
 

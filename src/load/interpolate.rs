@@ -3,7 +3,7 @@
 //! Keys are never touched, and what was filled in is not looked at again. A number filled in stays text; what the attribute wants
 //! is made of it later.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::expression::{self, Dialect, Malformed, Missing, NoValue};
 use super::variables::Variables;
@@ -20,14 +20,21 @@ const MAX_BYTES: usize = 32 << 20;
 pub struct Interpolator {
     warned: HashSet<String>,
     spent: usize,
-    /// Where a text stayed as it is, because it has a fault.
+    /// Where a text stayed as it is, because it has a fault, or names a variable that has one.
     unfilled: HashSet<Span>,
+    /// Variables that the stack was to have, and whose definitions are faulty.
+    faulty: BTreeSet<String>,
 }
 
 /// What is wrong with an expression itself.
 const CODES: [&str; 3] = ["bad-expression", "required-variable", "too-long"];
 
 impl Interpolator {
+    /// These variables have no value because of a mistake that is told: that they have none is not said.
+    pub(super) fn expect_faults_of(&mut self, names: &BTreeSet<String>) {
+        self.faulty.clone_from(names);
+    }
+
     /// Fills in all values of a stack file. Under `processes:` (or `x-processes:`) `${REPLICA}` becomes [`REPLICA_MARK`].
     pub fn tree(&mut self, tree: &mut Node, variables: &Variables, diagnostics: &mut Diagnostics) {
         let ordinary = |name: &str| variables.get(name).map(|variable| variable.value.as_str());
@@ -90,7 +97,9 @@ impl Interpolator {
             }
             Err(fault) => {
                 self.unfilled.insert(span);
-                diagnostics.push(no_value(text, fault).at(span, ""));
+                if !matches!(&fault, NoValue::Required { name, .. } if self.faulty.contains(&**name)) {
+                    diagnostics.push(no_value(text, fault).at(span, ""));
+                }
                 None
             }
         }
@@ -98,7 +107,9 @@ impl Interpolator {
 
     fn warn(&mut self, missing: &[Missing<'_>], span: Span, diagnostics: &mut Diagnostics) {
         for (name, _) in missing {
-            if self.warned.insert((*name).to_owned()) {
+            if self.faulty.contains(*name) {
+                self.unfilled.insert(span);
+            } else if self.warned.insert((*name).to_owned()) {
                 let message = format!("the variable `{name}` is not set and counts as empty");
                 let help = format!("set it in `.env`, or give a default: `${{{name}:-default}}`");
                 diagnostics.push(Diagnostic::warning("unset-variable", message).at(span, "").help(help));

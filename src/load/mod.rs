@@ -43,7 +43,7 @@ pub mod interpolate;
 pub mod template;
 pub mod variables;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -122,6 +122,9 @@ pub struct Head {
     pub named_ports: IndexMap<String, NamedPort>,
     /// `generate:` at the top.
     pub generate: IndexMap<String, Generated>,
+    /// Names in `ports:` and `generate:` of which nobody can tell what is meant; that is told by the second look, and nothing that
+    /// follows from it.
+    pub unusable: BTreeSet<String>,
     /// Whether the files use any key of ours (`processes`, `ports`, …): then an environment gets a name of its own.
     pub has_own_keys: bool,
     /// The variables of the caller and of `--env-file` or `.env`, in which `COMPOSE_PROJECT_NAME` and the like may stand.
@@ -306,6 +309,7 @@ pub fn json_spelling(tree: &mut Node) {
 pub fn stack(request: &Request, head: &Head, values: &Values, files: &dyn Files) -> Loaded {
     let mut loading = Loading::new(request, files);
     loading.directory.clone_from(&head.directory);
+    loading.interpolator.expect_faults_of(&head.unusable);
     let variables = all_variables(request, values, &mut loading);
     let mut root: Option<Node> = None;
     for path in &head.files {
@@ -319,7 +323,8 @@ pub fn stack(request: &Request, head: &Head, values: &Values, files: &dyn Files)
     let Some(root) = root else {
         let span = Span { source: loading.sources.add("", ""), start: 0, end: 0 };
         if !loading.diagnostics.has_errors() {
-            loading.diagnostics.push(Diagnostic::error("empty-stack", "the stack file is empty"));
+            let help = "write what is to run under `services:` or `processes:`; `baistack init --force` writes a start";
+            loading.diagnostics.push(Diagnostic::error("empty-stack", "the stack file is empty").help(help));
         }
         let tree = Node::new(Value::Mapping(Mapping::default()), span);
         let (sources, diagnostics) = (loading.sources, loading.diagnostics);

@@ -88,7 +88,13 @@ impl<'a> Judge<'a> {
                 continue;
             }
             if !target.starts_with('/') {
-                self.bad(&[key], node.span, &format!("`{target}` is not an absolute path"), HELP);
+                let is_drive = matches!(target.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic());
+                let help = if is_drive {
+                    "a single letter before `:` is a drive of Windows: give the volume a longer name"
+                } else {
+                    HELP
+                };
+                self.bad(&[key], node.span, &format!("`{target}` is not an absolute path"), help);
             } else if target.bytes().all(|byte| byte == b'/') {
                 self.bad(&[key], node.span, "nothing can be mounted over the whole container", "name a directory inside");
             }
@@ -346,6 +352,7 @@ mod tests {
         for (attribute, at, message) in [
             ("working_dir: app", "app", "`services.a.working_dir`: `app` is not an absolute path"),
             ("volumes: [{type: volume, target: data}]", "data", "`services.a.volumes`: `data` is not an absolute path"),
+            ("volumes: ['d:/data']", "'d:/data'", "`services.a.volumes`: `d:/data` is not an absolute path"),
             (
                 "volumes: [{type: volume, target: /}]",
                 "/",

@@ -20,6 +20,21 @@ pub struct Query {
     pub renewals: BTreeMap<String, Vec<String>>,
 }
 
+impl Query {
+    /// Asks for all of this too.
+    pub fn extend(&mut self, more: Query) {
+        let join = |all: &mut Vec<String>, more: Vec<String>| {
+            all.extend(more);
+            all.sort_unstable();
+            all.dedup();
+        };
+        join(&mut self.images, more.images);
+        join(&mut self.networks, more.networks);
+        join(&mut self.volumes, more.volumes);
+        self.renewals.extend(more.renewals);
+    }
+}
+
 /// All that an engine holds of one environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Actual {

@@ -13,6 +13,9 @@ use crate::model::service::Service;
 use crate::model::stack::Stack;
 use crate::model::volume::Volume;
 
+/// The label of what `run` makes, as Compose has it.
+pub const ONE_OFF: &str = "com.docker.compose.oneoff";
+
 /// A stack as one environment runs it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Deployment {

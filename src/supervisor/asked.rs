@@ -54,7 +54,9 @@ impl Supervisor {
             Request::Why { service } => {
                 let reply = match self.why(&service) {
                     Some(why) => Reply::Why(Box::new(why)),
-                    None => Reply::Refused { reason: format!("no service `{service}` in this environment") },
+                    None => {
+                        Reply::NotUp { reason: format!("`{service}` is not up; `baistack up {service}` makes and starts it") }
+                    }
                 };
                 self.reply(id, reply);
             }
@@ -138,13 +140,12 @@ impl Supervisor {
                 self.want_up(UnitSpec { unit: unit.clone(), ..spec.clone() }, &up, named, before.as_deref());
                 units.push(unit);
             }
-            for surplus in
-                self.units.values_mut().filter(|unit| !unit.ghost && unit.id.service == *name && unit.id.replica > replicas)
-            {
-                surplus.goal = Goal::Gone;
-                leaving.push(surplus.id.clone());
-            }
+            self.scaled.insert(name.clone(), replicas);
+            let surplus =
+                self.units.values().filter(|unit| unit.id.service == *name && self.is_to_leave(&unit.id) && !unit.one_off);
+            leaving.extend(surplus.map(|unit| unit.id.clone()));
         }
+        self.set_goal(&leaving, Goal::Gone);
         for reference in &deployment.stack.images {
             let image = self
                 .images
@@ -153,7 +154,15 @@ impl Supervisor {
             image.wanted = true;
             image.failed = None;
         }
-        warnings.extend(self.orphans(&deployment, up.remove_orphans));
+        match (self.orphans(&deployment), up.remove_orphans) {
+            (orphans, true) => {
+                self.set_goal(&orphans, Goal::Gone);
+                leaving.extend(orphans);
+            }
+            (orphans, false) if orphans.is_empty() => {}
+            (orphans, false) => warnings.push(left_behind(&orphans)),
+        }
+        self.orphans_go = up.remove_orphans;
         // What runs of the others, the look tells.
         let unseen = self.seen < self.look_first;
         let is_known_alive = |unit: &Unit| unit.is_alive() && !(unseen && unit.kind == UnitKind::Container);
@@ -167,7 +176,7 @@ impl Supervisor {
             (false, false) => Aim::Started,
         };
         leaving.extend(units.iter().cloned());
-        self.wish(id, Wish { give_up_at, warnings, patient: true, ..Wish::of(aim, leaving) });
+        self.wish(id, Wish { give_up_at, warnings, patient: true, sweeps: true, ..Wish::of(aim, leaving) });
         if up.attached {
             self.leases.insert(id, Lease { units, started, look: self.look_first, abort: up.abort, first_end: None });
         }
@@ -182,12 +191,15 @@ impl Supervisor {
             Recreate::Always | Recreate::WhenChanged | Recreate::Never => up.recreate_dependencies && !named,
         };
         // Of what was not looked at yet the first look tells whether it has to be started.
-        let seen = self.seen >= self.look_first;
+        let (seen, looks) = (self.seen >= self.look_first, self.asked);
         let unit = self.units.entry(id.clone()).or_insert_with(|| Unit::new(spec.clone(), goal));
         let (old_hash, was_stopping) = (unit.spec.hash.clone(), unit.stopping.is_some());
         let fresh = Unit::new(spec.clone(), goal);
         unit.kind = fresh.kind;
-        unit.ghost = false;
+        if std::mem::take(&mut unit.ghost) {
+            unit.made = None;
+        }
+        unit.as_described(looks);
         unit.goal = goal;
         unit.sought = true;
         (unit.timeout, unit.hurry) = (up.timeout, None);
@@ -206,10 +218,10 @@ impl Supervisor {
             let busy = unit.busy.as_ref().is_some_and(|busy| busy.step != Step::Table(next::Step::Remove));
             let runs = matches!(unit.have, Have::Running { .. }) || busy;
             if !runs || unit.spec.hash != old_hash {
+                unit.task.phase = unit.unasked();
                 if recreate {
-                    unit.task.is_due("asked for".to_owned());
-                } else {
-                    unit.task.phase = unit.unasked();
+                    // What it has done counts as after a `down`: its check, inputs and outputs say whether it has to be done again.
+                    unit.task.done = None;
                 }
                 unit.task.hash = Some(unit.spec.hash.clone());
             }
@@ -218,8 +230,10 @@ impl Supervisor {
             unit.generation.0 += 1;
         }
         let changed = exists && !unit.keep && unit.spec.hash != old_hash;
+        // What somebody else made may be just what is wanted now.
+        let is_told = changed && (unit.made.is_some() || unit.kind != UnitKind::Container);
         let service = id.service.clone();
-        if changed && let Some(old) = before.and_then(|before| before.service(&id.service)) {
+        if is_told && let Some(old) = before.and_then(|before| before.service(&id.service)) {
             let reason = diff::reasons(old, deployment.service(&id.service).expect("selected")).join(", ");
             let given = if self.units[id].kind == UnitKind::Container { "file, network or volume" } else { "file" };
             let reason = if reason.is_empty() { format!("a {given} it is given changed") } else { reason };
@@ -285,26 +299,16 @@ impl Supervisor {
     }
 
     /// Units of services that the files no longer have.
-    fn orphans(&mut self, deployment: &Deployment, remove: bool) -> Vec<String> {
-        let orphans: Vec<UnitId> = (self.units.values())
-            .filter(|unit| deployment.service(&unit.id.service).is_none() && unit.have != Have::Absent && !unit.one_off)
-            .map(|unit| unit.id.clone())
-            .collect();
-        if remove {
-            self.set_goal(&orphans, Goal::Gone);
-            self.orphans_go = true;
-            return Vec::new();
-        }
-        self.orphans_go = false;
-        if orphans.is_empty() {
-            return Vec::new();
-        }
-        let names: Vec<String> = orphans.iter().map(|unit| format!("`{}`", unit.service)).collect();
-        vec![format!("the stack no longer has {}, which still exists: `--remove-orphans` removes it", names.join(", "))]
+    fn orphans(&self, deployment: &Deployment) -> Vec<UnitId> {
+        let is_orphan =
+            |unit: &&Unit| deployment.service(&unit.id.service).is_none() && unit.have != Have::Absent && !unit.is_one_off();
+        self.units.values().filter(is_orphan).map(|unit| unit.id.clone()).collect()
     }
 
-    pub(super) fn takes_orphans(&self) -> bool {
-        self.orphans_go
+    /// Whether the last `up` has no room for it: an orphan, or a replica too many.
+    pub(super) fn is_to_leave(&self, id: &UnitId) -> bool {
+        let is_known = self.deployment.as_ref().is_some_and(|deployment| deployment.service(&id.service).is_some());
+        (!is_known && self.orphans_go) || self.scaled.get(&id.service).is_some_and(|replicas| id.replica > *replicas)
     }
 
     /// Whether anything of this environment is or was with the engine.
@@ -318,11 +322,13 @@ impl Supervisor {
     fn start(&mut self, id: RequestId, select: &Select) {
         let Some(mut units) = self.present(id, &select.services) else { return };
         units.extend(self.stopped_dependencies(&select.services));
+        let looks = self.asked;
         for unit in &units {
             let unit = self.units.get_mut(unit).expect("just chosen");
             let running = matches!(unit.have, Have::Running { .. }) && unit.stopping.is_none();
             unit.goal = Goal::Up;
             unit.sought = true;
+            unit.ours_again(looks);
             unit.forgive();
             if unit.kind == UnitKind::Task {
                 if !running {
@@ -357,7 +363,7 @@ impl Supervisor {
     }
 
     fn stop(&mut self, id: RequestId, stop: &Stop) {
-        let Some(units) = self.chosen(id, &stop.services) else { return };
+        let units = self.chosen(&stop.services);
         self.look_now();
         self.hurry(&units, stop.timeout);
         self.set_goal(&units, Goal::Stopped);
@@ -373,10 +379,12 @@ impl Supervisor {
         }
         self.hurry(&units, restart.timeout);
         let all: BTreeSet<UnitId> = units.iter().cloned().collect();
+        let looks = self.asked;
         for unit in &units {
             let state = self.units.get_mut(unit).expect("just chosen");
             state.goal = Goal::Up;
             state.sought = true;
+            state.ours_again(looks);
             state.forgive();
             state.bump("asked for");
         }
@@ -392,7 +400,8 @@ impl Supervisor {
 
     /// Sends a signal, and nothing else: no hook, no `stop_signal`, no order. What `SIGKILL` ends stays ended.
     fn kill(&mut self, id: RequestId, kill: &Kill) {
-        let Some(units) = self.chosen(id, &kill.services) else { return };
+        self.mention_missing(&kill.services);
+        let units = self.chosen(&kill.services);
         let signal = if kill.signal.is_empty() { "SIGKILL".to_owned() } else { kill.signal.to_ascii_uppercase() };
         let deadly = matches!(signal.trim_start_matches("SIG"), "KILL" | "9");
         let is_meant = |unit: &UnitId| kill.units.is_empty() || kill.units.contains(unit);
@@ -469,7 +478,8 @@ impl Supervisor {
     }
 
     fn remove(&mut self, id: RequestId, remove: &Remove) {
-        let Some(mut units) = self.chosen(id, &remove.services) else { return };
+        self.mention_missing(&remove.services);
+        let mut units = self.chosen(&remove.services);
         self.look_now();
         let unseen = self.has_containers(&units);
         if !remove.stop {
@@ -483,7 +493,7 @@ impl Supervisor {
 
     fn down(&mut self, id: RequestId, down: &Down) {
         if !down.services.is_empty() {
-            let Some(units) = self.chosen(id, &down.services) else { return };
+            let units = self.chosen(&down.services);
             self.look_now();
             self.hurry(&units, down.timeout);
             self.set_goal(&units, Goal::Gone);
@@ -545,29 +555,24 @@ impl Supervisor {
 
     // ── small things ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// The units of the services named, or all that are no ghosts; refuses a name that there is not. Where nothing has ever been
-    /// said of the environment, what is there is all that it consists of.
-    pub(super) fn chosen(&mut self, id: RequestId, services: &[ServiceName]) -> Option<Vec<UnitId>> {
-        for name in services {
-            let known = self.units.keys().any(|unit| unit.service == *name)
-                || self.deployment.as_ref().is_some_and(|d| d.service(name).is_some());
-            if !known {
-                self.reply(id, Reply::Refused { reason: format!("no service `{name}` in this environment") });
-                return None;
-            }
-        }
-        let unknown = self.deployment.is_none();
+    /// The units of the services named, or all that are no ghosts. A service that never came up has none; whoever asks has looked
+    /// whether there is one of this name. Where nothing has ever been said of the environment, what is there is all that it
+    /// consists of.
+    pub(super) fn chosen(&self, services: &[ServiceName]) -> Vec<UnitId> {
+        let is_described = |unit: &Unit| self.deployment.as_ref().is_none_or(|all| all.service(&unit.id.service).is_some());
+        let is_part = |unit: &Unit| !unit.ghost || is_described(unit);
         let all = self
             .units
             .values()
-            .filter(|unit| !(unknown && unit.one_off))
-            .filter(|unit| if services.is_empty() { !unit.ghost || unknown } else { services.contains(&unit.id.service) });
-        Some(all.map(|unit| unit.id.clone()).collect())
+            // A one-off copy is no replica, and what no file describes is meant by nobody who says "all".
+            .filter(|unit| !unit.one_off)
+            .filter(|unit| if services.is_empty() { is_part(unit) } else { services.contains(&unit.id.service) });
+        all.map(|unit| unit.id.clone()).collect()
     }
 
     /// The same for what can only be done to something: answers where there is nothing.
     pub(super) fn present(&mut self, id: RequestId, services: &[ServiceName]) -> Option<Vec<UnitId>> {
-        let units = self.chosen(id, services)?;
+        let units = self.chosen(services);
         let missing = services.iter().find(|name| units.iter().all(|unit| unit.service != **name));
         let reason = match (missing, units.is_empty()) {
             (None, false) => return Some(units),
@@ -576,6 +581,13 @@ impl Supervisor {
         };
         self.reply(id, Reply::NotUp { reason });
         None
+    }
+
+    /// Says of which services there is nothing that something could be done to.
+    fn mention_missing(&mut self, services: &[ServiceName]) {
+        for name in services.iter().filter(|name| self.units.keys().all(|unit| unit.service != **name)).collect::<Vec<_>>() {
+            self.say(Level::Info, format!("nothing of `{name}` is there"));
+        }
     }
 
     /// Whether any of these is a container, as far as is known: of one only its engine can tell how it is.
@@ -588,6 +600,7 @@ impl Supervisor {
         for id in units {
             if let Some(unit) = self.units.get_mut(id) {
                 unit.goal = goal;
+                unit.ours_again(self.asked);
                 unit.not_before = self.now;
                 if matches!(goal, Goal::Stopped | Goal::Gone) {
                     // How its lives have ended says nothing about how its end will go.
@@ -620,6 +633,11 @@ impl Supervisor {
             self.say(Level::Warning, warning.clone());
         }
     }
+}
+
+fn left_behind(orphans: &[UnitId]) -> String {
+    let names: Vec<String> = orphans.iter().map(|unit| format!("`{}`", unit.service)).collect();
+    format!("the stack no longer has {}, which still exists: `--remove-orphans` removes it", names.join(", "))
 }
 
 /// The services named and what they need, in the order of the stack; all when none is named.

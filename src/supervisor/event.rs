@@ -87,6 +87,13 @@ pub enum Event {
     Tick,
 }
 
+impl Event {
+    /// Whether there may be hundreds of them at one moment, one for each unit: when everything is started, or stopped.
+    pub fn comes_in_bulk(&self) -> bool {
+        matches!(self, Event::Acted(..) | Event::Exited { .. } | Event::Probed(..))
+    }
+}
+
 /// What a probe says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeResult {

@@ -10,7 +10,7 @@ use super::event::{Event, ProbeResult, RequestId};
 use super::machine::Supervisor;
 use super::notice::Notice;
 use super::request::{Reply, Request};
-use super::unit::{Have, Phase};
+use super::unit::{Have, Phase, Unit};
 use crate::base::moment::Moment;
 use crate::base::name::ServiceName;
 use crate::model::depends::Condition;
@@ -19,6 +19,7 @@ use crate::model::service::Service;
 use crate::plan::action::{Action, Assessment, Conclusion, Exit, Fault, Outcome, ResourceId, Ticket};
 use crate::plan::actual::{Actual, SeenContainer, SeenHealth, SeenResource, SeenState};
 use crate::plan::desired::UnitSpec;
+use crate::plan::next::{Definition, Goal};
 use crate::plan::render::{Plan, PlanStep};
 
 /// After so many steps a forecast that has not come to rest never will.
@@ -156,8 +157,8 @@ impl<'a> GoodWorld<'a> {
             }
             Effect::Tell(Notice::Because { resource, reason, .. }) => self.because.push((resource, reason)),
             Effect::Tell(Notice::Message { text, .. }) => self.plan.warnings.push(text),
+            Effect::Watch(_) => self.queue.push_back(Event::WatchSet),
             Effect::Tell(_)
-            | Effect::Watch(_)
             | Effect::Lead(..)
             | Effect::Abandon(_)
             | Effect::CallOff(_)
@@ -200,6 +201,8 @@ impl<'a> GoodWorld<'a> {
             Action::Create { .. } | Action::RemoveOwned { .. } | Action::RemoveImages { .. } | Action::Sync { .. } => {
                 Outcome::Done
             }
+            // Nobody knows before they are compared, and what goes well needs no other.
+            Action::Succeed { adopts: true, .. } => Outcome::Done,
             Action::Succeed { spec, predecessor, .. } => {
                 let replaces = predecessor.clone().unwrap_or_default();
                 let id = format!("forecast {}", ticket.serial);
@@ -357,13 +360,23 @@ impl<'a> GoodWorld<'a> {
             | Action::Remove { .. } => (ticket.resource.to_string(), self.cause(ticket, action)),
         };
         let task = matches!(action, Action::Start { spec, .. } if spec.service().is_task());
-        let verb = if task { "run" } else { action.verb() };
+        let verb = match action {
+            Action::Succeed { adopts: true, .. } => "compare",
+            _ if task => "run",
+            other => other.verb(),
+        };
         let after = if let Action::Start { spec, .. } = action {
             spec.service().common.depends_on.iter().map(|(name, dependency)| (name.to_string(), dependency.condition)).collect()
         } else {
             Vec::new()
         };
         self.plan.steps.push(PlanStep { subject, verb, cause, after });
+    }
+
+    /// Whether the plan has stopped it, and removed nothing of it.
+    fn is_stopped_for_a_start(&self, resource: &ResourceId) -> bool {
+        let subject = resource.to_string();
+        self.plan.steps.iter().rev().find(|step| step.subject == subject).is_some_and(|step| step.verb == "stop")
     }
 
     fn why_removed(&self, ticket: &Ticket) -> String {
@@ -388,14 +401,13 @@ impl<'a> GoodWorld<'a> {
                 if process.check.is_some() { "if its check fails".to_owned() } else { "unless it is up to date".to_owned() }
             }
             Action::Create { .. } => "not found".to_owned(),
-            Action::Succeed { adopts: true, .. } => "made by another program; it stays if it is the same".to_owned(),
+            Action::Succeed { adopts: true, .. } => "made by another program; made anew unless it is the same".to_owned(),
             Action::Succeed { .. } => "its definition changed".to_owned(),
             Action::Discard { .. } => "left over".to_owned(),
+            Action::Start { .. } if self.is_stopped_for_a_start(&ticket.resource) => "is restarted".to_owned(),
             Action::Start { .. } => "wanted up".to_owned(),
             Action::Stop { .. } | Action::Kill { .. } | Action::Remove { .. } => match unit {
-                Some(unit) if unit.goal == crate::plan::next::Goal::Up && !matches!(unit.have, Have::Absent) => {
-                    "its definition changed".to_owned()
-                }
+                Some(unit) if unit.goal == Goal::Up && !matches!(unit.have, Have::Absent) => why_ended(unit).to_owned(),
                 Some(_) | None => "no longer wanted".to_owned(),
             },
             Action::CreateNetwork { .. }
@@ -412,6 +424,15 @@ impl<'a> GoodWorld<'a> {
             | Action::Sync { .. }
             | Action::RemoveOwned { .. } => String::new(),
         }
+    }
+}
+
+/// Why what is wanted up is ended all the same.
+fn why_ended(unit: &Unit) -> &'static str {
+    match unit.definition() {
+        Definition::Different if unit.recreate => "is made anew",
+        Definition::Different => "its definition changed",
+        Definition::Outdated | Definition::Same => "is restarted",
     }
 }
 
@@ -474,6 +495,24 @@ mod tests {
         let plans = plans(services, [up, up, make, up]);
         let builds = |plan: &Vec<String>| plan.iter().any(|step| step == "build image of web");
         assert_eq!(plans.iter().map(builds).collect::<Vec<_>>(), [true, false, true, false], "{plans:#?}");
+    }
+
+    #[test]
+    fn a_restart_is_told_as_one_and_a_stop_for_good_as_what_it_is() {
+        let (mut world, deployment) =
+            GoodWorld::of(r#"{"web": {"common": {}, "kind": {"container": {"image": "web", "networks": {"default": null}}}}}"#);
+        let mut causes = |request: Request| {
+            world.plan = Plan::default();
+            world.answered = false;
+            world.queue.push_back(Event::Request(RequestId(0), request));
+            world.run();
+            let steps = world.plan.steps.iter().filter(|step| step.subject == "web:1");
+            steps.map(|step| format!("{}: {}", step.verb, step.cause)).collect::<Vec<_>>()
+        };
+        assert_eq!(causes(Request::Up(Box::new(Up::of(deployment)))), ["create: not found", "start: wanted up"]);
+        assert_eq!(causes(Request::Restart(Restart::default())), ["stop: is restarted", "start: is restarted"]);
+        assert_eq!(causes(Request::Stop(crate::supervisor::request::Stop::default())), ["stop: no longer wanted"]);
+        assert_eq!(causes(Request::Start(crate::supervisor::request::Select::default())), ["start: wanted up"]);
     }
 
     #[test]

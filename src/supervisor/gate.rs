@@ -305,6 +305,10 @@ fn ended_for_good(unit: &Unit) -> Option<Exit> {
 
 fn unit_satisfies(unit: &Unit, condition: Condition) -> Gate {
     let name = &unit.id.service;
+    let waits_for_more = unit.kind == UnitKind::Task || condition == Condition::Healthy;
+    if waits_for_more && let Some(reason) = unit.standstill() {
+        return Gate::Blocked(name.clone(), reason);
+    }
     if unit.kind == UnitKind::Task {
         return match (condition, &unit.task.phase) {
             _ if unit.is_done() => Gate::Open,

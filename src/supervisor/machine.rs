@@ -105,8 +105,10 @@ pub struct Supervisor {
     pub(super) expectant: Vec<RequestId>,
     /// How many times the files to watch have been named that are not watched yet.
     pub(super) watches_under_way: u32,
-    /// The last `up` takes orphans away.
+    /// The last `up` takes orphans away that the first look shows.
     pub(super) orphans_go: bool,
+    /// How many replicas the last `up` wants of its services: the first look may show more.
+    pub(super) scaled: BTreeMap<ServiceName, u32>,
     /// The number of the last `Effect::Observe`.
     pub(super) asked: u64,
     pub(super) observing: bool,
@@ -116,6 +118,8 @@ pub struct Supervisor {
     pub(super) seen: u64,
     /// Containers' units that were forgotten since the last look was taken in, and up to which one looks may still show them.
     pub(super) forgotten: BTreeMap<UnitId, u64>,
+    /// The same of networks and volumes, by their names.
+    pub(super) removed: BTreeMap<(Kind, String), u64>,
     pub(super) engine_away: Option<String>,
     /// The last look that had been asked for when it was found to be away.
     pub(super) away_at: u64,
@@ -160,8 +164,10 @@ impl Supervisor {
             expectant: Vec::new(),
             watches_under_way: 0,
             orphans_go: false,
+            scaled: BTreeMap::new(),
             asked: 0,
             forgotten: BTreeMap::new(),
+            removed: BTreeMap::new(),
             observing: false,
             look_again: false,
             look_first: 0,
@@ -251,7 +257,6 @@ impl Supervisor {
         self.unpark();
         // The end of a foreground `up` takes others along: what that changes is acted upon now, since nothing else would wake us.
         while self.pass() {}
-        self.arm_watches();
         self.hold_sockets();
         if std::mem::take(&mut self.persist) {
             self.effects.push(Effect::Persist);
@@ -293,6 +298,7 @@ impl Supervisor {
         self.forget_what_is_gone();
         // Whoever stops listening with the answer has heard how things stand.
         self.report_changes(&blocked);
+        self.arm_watches();
         let overruled = self.answer_wishes(&blocked);
         // After the answers: a run that follows the last one at once must not hide that one's success.
         self.run_schedules() || overruled || moved
@@ -593,9 +599,16 @@ impl Supervisor {
             !gone
         });
         self.syncs.retain(|id, _| self.units.contains_key(id));
-        self.networks
-            .retain(|_, network| !(network.want == Want::Gone && network.there == Some(false) && network.busy.is_none()));
-        self.volumes.retain(|_, volume| !(volume.want == Want::Gone && volume.there == Some(false) && volume.busy.is_none()));
+        let (seen, removed) = (self.seen, &mut self.removed);
+        for (kind, resources) in [(Kind::Network, &mut self.networks), (Kind::Volume, &mut self.volumes)] {
+            resources.retain(|_, it| {
+                let gone = it.want == Want::Gone && it.there == Some(false) && it.busy.is_none();
+                if gone && it.blind_until > seen {
+                    removed.insert((kind, it.name.clone()), it.blind_until);
+                }
+                !gone
+            });
+        }
         self.persist |= before != self.units.len();
     }
 
@@ -697,7 +710,7 @@ impl Supervisor {
 }
 
 /// Networks and volumes are handled alike.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     /// Networks.
     Network,

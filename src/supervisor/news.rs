@@ -109,6 +109,8 @@ impl Supervisor {
                     self.random = random;
                     return self.engine_did_not_answer(fault.message, failures);
                 }
+                // What could not be removed may be gone all the same; the next look tells.
+                resource.there = resource.there.filter(|there| !there);
                 if asked_again || (fault.kind == FaultKind::Temporary && failures < TRIES) {
                     ResourceState::Retrying(next_try(&fault, resource.not_before.since(now)))
                 } else {
@@ -119,10 +121,10 @@ impl Supervisor {
                 }
             }
         };
-        let name = resource.name.clone();
+        let (name, is_doubtful) = (resource.name.clone(), resource.there.is_none());
         self.random = random;
         let network = (kind == Kind::Network && created).then(|| self.networks[key].clone());
-        if network.is_some_and(|network| self.units.values().any(|unit| self.is_unseen_by(unit, &network))) {
+        if is_doubtful || network.is_some_and(|network| self.units.values().any(|unit| self.is_unseen_by(unit, &network))) {
             self.look();
         }
         self.tell(Notice::Resource { resource: kind.id(key), state, name });
@@ -292,6 +294,8 @@ impl Supervisor {
         let unit = self.units.get_mut(id).expect("looked up by the caller");
         match step {
             Step::Table(next::Step::Stop) => unit.stopping = None,
+            // It may have been started all the same, and then it was us.
+            Step::Table(next::Step::Start) => unit.ours_until = self.asked + 1,
             // What was not told to an edge that failed is told to the next.
             Step::Assess => unit.task.dependency_ran |= unit.task.basis.dependency_ran,
             Step::Table(_) | Step::Kill | Step::Conclude => {}

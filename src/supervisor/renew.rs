@@ -226,7 +226,12 @@ impl Supervisor {
 
     /// Whether a unit may be made anew on our own account.
     fn is_free(&self, unit: &Unit) -> bool {
-        unit.have != Have::Absent && unit.busy.is_none() && !unit.in_place && !unit.keep && self.moves_along(unit)
+        unit.have != Have::Absent
+            && unit.busy.is_none()
+            && !unit.in_place
+            && !unit.keep
+            && !unit.at_work
+            && self.moves_along(unit)
     }
 
     /// Whether a container still keeps something from being removed.

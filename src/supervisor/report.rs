@@ -32,6 +32,8 @@ impl Supervisor {
             probe_output: unit.health.output.clone(),
             pid: unit.pid,
             container: unit.container.clone(),
+            removed: unit.removed && unit.is_absent(),
+            one_off: unit.is_one_off(),
             restarts: unit.restarts,
             last_exit: if let Have::Exited { exit, .. } = unit.have { Some(exit.code()) } else { None },
             reload: reload_of(unit),
@@ -60,6 +62,9 @@ impl Supervisor {
                 Step::Table(next::Step::Stop) | Step::Kill => return UnitState::Stopping,
                 Step::Assess | Step::Conclude => return UnitState::Checking,
             }
+        }
+        if unit.at_work && unit.have == Have::Absent {
+            return UnitState::Preparing;
         }
         let reason = || unit.failure.clone().unwrap_or_else(|| "failed".to_owned());
         match unit.have {
@@ -124,33 +129,50 @@ impl Supervisor {
     /// Why a service is as it is; none for one that there is not.
     pub fn why(&self, service: &ServiceName) -> Option<Why> {
         let blocked = self.blocked();
-        let units: Vec<UnitStatus> = self.units_of(service).map(|unit| self.status_of(unit, &blocked)).collect();
+        // Where nothing was ever recorded, what is there is all that is known.
+        let of = |name: &ServiceName| {
+            let all = self.units.values().filter(|unit| unit.id.service == *name && !unit.one_off);
+            all.filter(|unit| !unit.ghost || self.deployment.is_none()).collect::<Vec<_>>()
+        };
+        let status = |unit: &Unit| {
+            let status = self.status_of(unit, &blocked);
+            // A code that nobody knows tells nothing.
+            UnitStatus { last_exit: status.last_exit.filter(|_| !was_lost(unit)), ..status }
+        };
+        let units: Vec<UnitStatus> = of(service).into_iter().map(status).collect();
         if units.is_empty() && self.deployment.as_ref().is_none_or(|deployment| deployment.service(service).is_none()) {
             return None;
         }
-        let mut chain = Vec::new();
-        let mut queue = vec![service.clone()];
+        let (mut chain, mut depths) = (Vec::new(), Vec::new());
+        let mut queue = vec![(service.clone(), 0)];
         let mut visited = std::collections::BTreeSet::new();
-        while let Some(name) = queue.pop() {
+        while let Some((name, depth)) = queue.pop() {
             if !visited.insert(name.clone()) {
                 continue;
             }
-            for unit in self.units_of(&name) {
-                let status = self.status_of(unit, &blocked);
-                chain.push(format!("{}: {}", unit.id, sentence(&status)));
+            for unit in of(&name) {
+                let sentence = if was_lost(unit) && unit.goal != Goal::Up {
+                    "ended with its supervisor, which died; `start` starts it again".to_owned()
+                } else {
+                    sentence(&self.status_of(unit, &blocked))
+                };
+                chain.push(format!("{}: {sentence}", unit.id));
+                depths.push(depth);
                 let settled = (unit.is_current() && unit.is_ready()) || unit.is_done();
                 if !settled {
                     let dependencies = unit.spec.service().common.depends_on.keys().rev().cloned();
-                    queue.extend(dependencies.filter(|name| {
+                    let unsettled = dependencies.filter(|name| {
                         self.units_of(name).any(|unit| !((unit.is_current() && unit.is_ready()) || unit.is_done()))
-                    }));
+                    });
+                    queue.extend(unsettled.map(|name| (name, depth + 1)));
                 }
             }
         }
         if chain.is_empty() {
             chain.push(format!("{service}: nobody asked for it; `up {service}` starts it"));
+            depths.push(0);
         }
-        Some(Why { units, chain })
+        Some(Why { units, chain, depths })
     }
 
     /// Tells followers what has changed since the last pass.
@@ -190,6 +212,11 @@ impl Supervisor {
             self.tell(notice);
         }
     }
+}
+
+/// Whether a process ended with its supervisor: of how it did, nobody has heard.
+fn was_lost(unit: &Unit) -> bool {
+    unit.kind != UnitKind::Container && !unit.stopped && matches!(unit.have, Have::Exited { exit: Exit::Unknown, .. })
 }
 
 /// Whether an end was none of its own. An engine tells of a signal only by its number, and kills when the grace period is over.
@@ -240,6 +267,9 @@ fn same_news(a: &UnitStatus, b: &UnitStatus) -> bool {
 /// A state in one sentence.
 pub fn sentence(status: &UnitStatus) -> String {
     let text = match &status.state {
+        UnitState::Absent if status.removed => {
+            format!("its container was removed by somebody else; `up {}` makes it anew", status.unit.service)
+        }
         UnitState::Absent => "not started".to_owned(),
         UnitState::Waiting { on } => format!("waits for {on}"),
         UnitState::Preparing => "is being prepared".to_owned(),

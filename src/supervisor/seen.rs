@@ -18,7 +18,7 @@ use crate::model::service::{Common, Service};
 use crate::model::stack::Stack;
 use crate::plan::action::Fault;
 use crate::plan::actual::{Actual, SeenContainer, SeenHealth, SeenState};
-use crate::plan::desired::{Caller, Deployment, Places};
+use crate::plan::desired::{Caller, Deployment, Places, UnitSpec};
 use crate::plan::hash::ConfigHash;
 use crate::plan::next::Goal;
 
@@ -59,12 +59,18 @@ impl Supervisor {
     }
 
     fn take_in(&mut self, number: u64, actual: Actual) {
+        let look_first = self.look_first;
         for kind in [Kind::Network, Kind::Volume] {
             let seen = if kind == Kind::Network { &actual.networks } else { &actual.volumes };
             for resource in
                 self.resources_mut(kind).values_mut().filter(|resource| resource.busy.is_none() && resource.blind_until < number)
             {
                 let there = seen.contains_key(&resource.name);
+                // What somebody else takes away is made again by the next `up`, not behind their back.
+                if resource.there == Some(true) && !there && number > look_first && resource.want == super::resource::Want::There
+                {
+                    resource.want = super::resource::Want::Left;
+                }
                 resource.there = Some(there);
                 resource.renew &= there;
                 resource.asking &= there;
@@ -85,6 +91,9 @@ impl Supervisor {
             // What carries our label and no file names: known, so that `down` finds it.
             let known: BTreeSet<String> = self.resources(kind).values().map(|resource| resource.name.clone()).collect();
             for (name, resource) in seen.iter().filter(|(name, resource)| resource.ours && !known.contains(*name)) {
+                if self.removed.get(&(kind, name.clone())).is_some_and(|blind_until| *blind_until >= number) {
+                    continue;
+                }
                 let want = match (self.going_down, kind, self.takes_volumes) {
                     (true, Kind::Network, _) | (true, Kind::Volume, true) => super::resource::Want::Gone,
                     (true, Kind::Volume, false) | (false, ..) => super::resource::Want::Left,
@@ -117,27 +126,38 @@ impl Supervisor {
         }
         if number >= self.look_first {
             self.units.values_mut().for_each(|unit| unit.sought = false);
+            // What comes later is somebody else's word.
+            self.orphans_go = false;
+            self.scaled.clear();
         }
         self.forgotten.retain(|_, blind_until| *blind_until > number);
-        let missing: Vec<UnitId> = (self.units.values())
-            .filter(|unit| unit.kind == UnitKind::Container && unit.busy.is_none() && unit.blind_until < number)
-            .filter(|unit| unit.have != Have::Absent && !found.contains(&unit.id))
-            .map(|unit| unit.id.clone())
-            .collect();
-        for id in missing {
-            let unit = self.units.get_mut(&id).expect("just listed");
-            unit.have = Have::Absent;
-            (unit.networks, unit.volumes, unit.shares) = Default::default();
-            unit.stopping = None;
-            (unit.made, unit.container, unit.made_image) = (None, None, None);
-            // Somebody else removed it; that is a word of the same weight as ours. An `up` brings it back.
-            // What the first look after a request does not find is simply not there yet.
-            if unit.goal == Goal::Up && unit.successor.is_none() && number > self.look_first {
-                unit.goal = Goal::Stopped;
-                self.say(Level::Warning, format!("the container of {id} was removed by somebody else; `up` makes it anew"));
+        self.removed.retain(|_, blind_until| *blind_until > number);
+        for unit in self.units.values_mut().filter(|unit| unit.kind == UnitKind::Container && unit.is_seen_by(number)) {
+            if unit.have != Have::Absent && !found.contains(&unit.id) {
+                unit.have = Have::Absent;
+                (unit.networks, unit.volumes, unit.shares) = Default::default();
+                unit.stopping = None;
+                (unit.made, unit.container, unit.made_image) = (None, None, None);
+                unit.removed = true;
             }
+            // What the first look after a request does not find is simply not there yet.
+            unit.removed &= number > unit.ours_until;
         }
+        self.tell_removals();
         self.make_room(&actual.networks);
+    }
+
+    /// Somebody else removed containers; that is a word of the same weight as ours. An `up` brings them back.
+    fn tell_removals(&mut self) {
+        // What is made anew is between two containers.
+        let is_gone = |unit: &&Unit| unit.removed && unit.have == Have::Absent && unit.successor.is_none();
+        let gone: Vec<UnitId> =
+            self.units.values().filter(is_gone).filter(|unit| unit.goal == Goal::Up).map(|unit| unit.id.clone()).collect();
+        for id in gone {
+            let unit = self.units.get_mut(&id).expect("just listed");
+            (unit.goal, unit.at_work) = (Goal::Stopped, false);
+            self.say(Level::Warning, format!("the container of {id} was removed by somebody else; `up` makes it anew"));
+        }
     }
 
     /// Whether a container waits to take the place of a unit's that we know.
@@ -155,11 +175,15 @@ impl Supervisor {
     /// What waits beside containers. Of several that wait for one place, which only a mishap can leave behind, the next look
     /// shows the others once the first is gone.
     fn successors_seen(&mut self, number: u64, waiting: &[&SeenContainer]) {
-        for unit in self.units.values_mut().filter(|unit| unit.busy.is_none() && unit.blind_until < number) {
+        for unit in self.units.values_mut().filter(|unit| unit.is_seen_by(number)) {
             let mut beside = waiting.iter().filter(|seen| seen.unit.as_ref() == Some(&unit.id));
             let known = unit.successor.take();
             let same = |seen: &&&SeenContainer| known.as_ref().is_some_and(|known| known.container == seen.id);
             let Some(seen) = beside.clone().find(same).or_else(|| beside.next()) else { continue };
+            let is_new = known.as_ref().is_none_or(|known| known.container != seen.id);
+            if is_new && !seen.by_us && number > unit.ours_until {
+                unit.hand_over();
+            }
             let replaces = seen.replaces.clone().unwrap_or_default();
             unit.successor = Some(Successor {
                 container: seen.id.clone(),
@@ -203,8 +227,11 @@ impl Supervisor {
             (None, _, None) => return Some(UnitId::new("unnamed".parse().expect("a legal name"), 1)),
         };
         if !self.units.contains_key(&id) {
-            let orphan = self.takes_orphans() && !container.one_off;
-            let goal = if self.going_down || orphan { Goal::Gone } else { Goal::Left };
+            let leaves = self.is_to_leave(&id) && !container.one_off;
+            if leaves {
+                self.wishes.values_mut().filter(|wish| wish.sweeps).for_each(|wish| wish.units.push(id.clone()));
+            }
+            let goal = if self.going_down || leaves { Goal::Gone } else { Goal::Left };
             let mut unit = Unit::new(self.ghost_spec(&id, container), goal);
             unit.takes_volumes = self.going_down && self.takes_volumes;
             (unit.ghost, unit.one_off) = (true, container.one_off);
@@ -218,23 +245,43 @@ impl Supervisor {
         !self.units.contains_key(id) && self.forgotten.get(id).is_some_and(|blind_until| *blind_until >= number)
     }
 
-    /// A definition that says no more than the container's name: enough to stop and to remove it.
-    fn ghost_spec(&self, id: &UnitId, container: &SeenContainer) -> crate::plan::desired::UnitSpec {
+    /// The definition of a replica that somebody else has added. Of what no file describes, one that says no more than the
+    /// container's name: enough to stop and to remove it.
+    fn ghost_spec(&self, id: &UnitId, container: &SeenContainer) -> UnitSpec {
+        let in_force = self.deployment.as_ref().filter(|deployment| {
+            let is_container = deployment.service(&id.service).is_some_and(|service| service.container().is_some());
+            is_container && !container.one_off && deployment.container_name(id) == container.name
+        });
+        if let Some(spec) = in_force.and_then(|deployment| Self::spec_of(deployment, id)) {
+            return spec;
+        }
         let body = Container { container_name: Some(container.name.trim_start_matches('/').to_owned()), ..Container::default() };
         let service = Service { common: Common::default(), kind: crate::model::service::Kind::Container(Box::new(body)) };
         let mut stack = Stack::default();
         stack.disabled.insert(id.service.clone(), service);
         let deployment = Deployment { env: self.env.clone(), stack, caller: Caller::default(), places: Places::default() };
         let hash = container.hash.clone().unwrap_or_else(|| ConfigHash::from_label(""));
-        crate::plan::desired::UnitSpec { unit: id.clone(), deployment: Arc::new(deployment), hash }
+        UnitSpec { unit: id.clone(), deployment: Arc::new(deployment), hash }
     }
 
     fn container_seen(&mut self, number: u64, id: &UnitId, container: &SeenContainer) {
         let now = self.now;
         let unit = self.units.get_mut(id).expect("found or made by the caller");
-        if unit.busy.is_some() || unit.blind_until >= number {
+        if !unit.is_seen_by(number) {
             return;
         }
+        let is_another = unit.container.as_ref() != Some(&container.id);
+        let is_news = number > unit.ours_until;
+        if is_another && !container.by_us && !unit.ghost && (is_news || unit.keep) {
+            unit.theirs = true;
+            if is_news {
+                unit.hand_over();
+            }
+        }
+        unit.theirs &= !container.by_us;
+        // What has been started is done with, unless a successor waits beside it.
+        unit.at_work &= unit.successor.is_some() || container.state == SeenState::Created;
+        unit.removed = false;
         let known_life = unit.birth.clone();
         // One that was adopted stays what it was found to be.
         let adopted = unit.made.take().filter(|_| unit.container.as_ref() == Some(&container.id));
@@ -255,6 +302,10 @@ impl Supervisor {
             SeenState::Running { birth } => {
                 let was_running = matches!(unit.have, Have::Running { .. });
                 unit.between_lives = false;
+                if unit.goal == Goal::Stopped && !was_running && !same_life(birth) && number > unit.ours_until {
+                    // Nor is what somebody else starts stopped again.
+                    unit.goal = Goal::Up;
+                }
                 if !same_life(birth) || !was_running {
                     let first = unit.incarnation.0 == 0 && unit.birth.is_none();
                     unit.incarnation.0 += 1;

@@ -74,6 +74,9 @@ pub struct UnitRecord {
     pub birth: Option<String>,
     /// Its container.
     pub container: Option<String>,
+    /// Somebody else made that since we were asked about it.
+    #[serde(default)]
+    pub theirs: bool,
     /// Anonymous volumes of the container before, for the one that is yet to be made.
     #[serde(default)]
     pub anonymous: IndexMap<String, String>,
@@ -162,6 +165,7 @@ impl Supervisor {
                 pid: unit.pid,
                 birth: unit.birth.clone(),
                 container: unit.container.clone(),
+                theirs: unit.theirs,
                 anonymous: unit.anonymous.clone(),
                 done: unit.task.done.clone(),
                 failure: unit.failure.clone(),
@@ -207,6 +211,7 @@ impl Supervisor {
             unit.made = record.made;
             unit.birth = record.birth;
             unit.container = record.container;
+            unit.theirs = record.theirs;
             unit.anonymous = record.anonymous;
             unit.failure = record.failure;
             unit.given_up = record.given_up;

@@ -34,6 +34,12 @@ pub struct UnitStatus {
     pub pid: Option<i32>,
     /// The engine's id of a container.
     pub container: Option<String>,
+    /// Somebody else has removed its container.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removed: bool,
+    /// A copy that `run` made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub one_off: bool,
     /// How often it was started again by us since the last `up` or `start`.
     pub restarts: u32,
     /// How the last life ended: a shell's number.
@@ -169,4 +175,7 @@ pub struct Why {
     pub units: Vec<UnitStatus>,
     /// From the service down to the root: what waits for what, one sentence each.
     pub chain: Vec<String>,
+    /// How many steps from the service each of them is.
+    #[serde(default)]
+    pub depths: Vec<usize>,
 }

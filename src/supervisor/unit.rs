@@ -18,7 +18,7 @@ use crate::model::health::HealthCheck;
 use crate::model::process::OnUnhealthy;
 use crate::model::service::Kind;
 use crate::plan::action::{Exit, Generation, Incarnation, ResourceId, Ticket};
-use crate::plan::desired::UnitSpec;
+use crate::plan::desired::{ONE_OFF, UnitSpec};
 use crate::plan::hash::ConfigHash;
 use crate::plan::next::{self, Definition, Goal, Shape};
 
@@ -211,6 +211,15 @@ pub struct Unit {
     pub one_off: bool,
     /// The last request asked for it to be up: what the first look finds ended is started.
     pub sought: bool,
+    /// Looks at the engine up to this one may show what we did, or what somebody asked of us. What a later one shows that we did not
+    /// do is somebody else's word.
+    pub ours_until: u64,
+    /// Somebody else made its container since we were asked about it: it is taken as it is. The next `up` compares it.
+    pub theirs: bool,
+    /// Somebody else is making its container anew, as Compose does: nothing is done to it before that has ended.
+    pub at_work: bool,
+    /// Somebody else has removed its container.
+    pub removed: bool,
 
     /// What is wanted.
     pub goal: Goal,
@@ -334,6 +343,10 @@ impl Unit {
             ghost: false,
             one_off: false,
             sought: false,
+            ours_until: 0,
+            theirs: false,
+            at_work: false,
+            removed: false,
             goal,
             spec,
             generation: Generation::default(),
@@ -389,6 +402,11 @@ impl Unit {
         }
     }
 
+    /// Whether `run` made it: a copy of a service, and none of its replicas.
+    pub fn is_one_off(&self) -> bool {
+        self.one_off || self.spec.service().common.labels.contains_key(ONE_OFF)
+    }
+
     /// What it was made of; what is wanted where that is not known. What exists is ended by the rules that it was made by.
     pub fn existing_spec(&self) -> UnitSpec {
         self.made_spec.as_ref().unwrap_or(&self.spec).clone()
@@ -418,7 +436,7 @@ impl Unit {
     /// How what is there compares with what is wanted.
     pub fn definition(&self) -> Definition {
         let differs = self.made.as_ref() != Some(&self.spec.hash) || self.is_another_image(self.made_image.as_ref());
-        if self.recreate || (differs && !self.keep) {
+        if self.recreate || (differs && !self.keep && !self.theirs) {
             Definition::Different
         } else if self.started_generation < self.generation {
             Definition::Outdated
@@ -503,6 +521,15 @@ impl Unit {
         ours.then_some(check)
     }
 
+    /// Why it gets nowhere, though nothing is wrong with it: somebody has paused it before it was done or healthy. Nobody but
+    /// whoever did that lets it go on.
+    pub fn standstill(&self) -> Option<String> {
+        let is_on_its_way =
+            self.kind == UnitKind::Task || matches!(self.health.verdict, Some(Health::Starting | Health::Unhealthy));
+        (self.paused && is_on_its_way && matches!(self.have, Have::Running { .. }))
+            .then(|| format!("it is paused; `baistack unpause {}` lets it go on", self.id.service))
+    }
+
     /// Whether readiness means more than running.
     pub fn has_health(&self) -> bool {
         self.probed().is_some() || self.health.verdict.is_some()
@@ -544,6 +571,9 @@ impl Unit {
         }
         if let (Have::Running { .. }, Some(stopping)) = (self.have, &self.stopping) {
             return (now >= stopping.deadline).then_some(Step::Kill);
+        }
+        if (self.at_work && self.goal != Goal::Gone) || (self.ghost && self.is_absent()) {
+            return None;
         }
         if let Have::Running { leader_exit, .. } = self.have
             && (leader_exit.is_some() || (self.ending.is_some() && self.goal == Goal::Up))
@@ -621,6 +651,29 @@ impl Unit {
                 (!goes_on && self.shape() != Shape::Running).then_some(Hold::Free)
             }
         }
+    }
+
+    /// Whether a look of this number shows what we did last.
+    pub fn is_seen_by(&self, look: u64) -> bool {
+        self.busy.is_none() && self.blind_until < look
+    }
+
+    /// Somebody asks us about it. What the look shows that comes next was so before; up to now that is look number `looks`.
+    pub fn ours_again(&mut self, looks: u64) {
+        self.ours_until = looks + 1;
+        (self.at_work, self.removed) = (false, false);
+    }
+
+    /// Somebody asks for what the files say: what somebody else made is compared with that.
+    pub fn as_described(&mut self, looks: u64) {
+        self.ours_again(looks);
+        self.theirs = false;
+    }
+
+    /// Somebody else has taken it in hand.
+    pub fn hand_over(&mut self) {
+        self.at_work = true;
+        (self.recreate, self.renew_volumes, self.again) = (false, false, false);
     }
 
     /// What stood beside its container is its container now.

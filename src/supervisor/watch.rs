@@ -17,7 +17,7 @@ use crate::plan::next::Goal;
 
 /// After a single file: an editor's save is a burst of events within about a millisecond.
 const QUIET_ONE: Duration = Duration::from_millis(10);
-/// After several files: a formatter, a branch switch.
+/// After several files: a formatter, a branch switch. What comes so soon after a change that was acted on belongs to the same burst.
 const QUIET_MANY: Duration = Duration::from_millis(100);
 /// However long it goes on.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -32,6 +32,8 @@ pub struct Watches {
     changed: BTreeMap<RuleId, BTreeSet<PathBuf>>,
     first: Option<Moment>,
     last: Option<Moment>,
+    /// The last change that was acted on.
+    acted_on: Option<Moment>,
     busy: bool,
     next_id: u32,
 }
@@ -87,9 +89,10 @@ impl Watches {
     pub fn due(&self) -> Option<Moment> {
         let (first, last) = (self.first?, self.last?);
         let paths: BTreeSet<&PathBuf> = self.changed.values().flatten().collect();
+        let goes_on = self.acted_on.is_some_and(|before| first.since(before) < QUIET_MANY);
         let (quiet, patience) = match (self.busy, paths.len()) {
             (true, _) => (Duration::from_millis(200), PATIENCE_GIT),
-            (false, 0 | 1) => (QUIET_ONE, PATIENCE),
+            (false, 0 | 1) if !goes_on => (QUIET_ONE, PATIENCE),
             (false, _) => (QUIET_MANY, PATIENCE),
         };
         Some((last + quiet).min(first + patience))
@@ -100,6 +103,7 @@ impl Watches {
         if self.due().is_none_or(|due| due > now) {
             return Vec::new();
         }
+        self.acted_on = self.last;
         (self.first, self.last, self.busy) = (None, None, false);
         let changed = std::mem::take(&mut self.changed);
         (changed.into_iter())
@@ -135,11 +139,13 @@ impl Supervisor {
     /// File changes act on what runs of these services, until whoever asks for it goes away.
     pub(super) fn watch_for(&mut self, id: RequestId, select: &Select) {
         let Some(units) = self.present(id, &select.services) else { return };
+        let looks = self.asked;
         for unit in &units {
             let unit = self.units.get_mut(unit).expect("just chosen");
             // What an earlier supervisor left running is looked after again.
             if unit.goal == Goal::Left && unit.is_alive() {
                 unit.goal = Goal::Up;
+                unit.ours_again(looks);
             }
         }
         // Whoever only looks calls off no `down` under way.
@@ -149,6 +155,12 @@ impl Supervisor {
         }
         self.watchers.insert(id, units.into_iter().map(|unit| unit.service).collect());
         self.expectant.push(id);
+    }
+
+    /// Whether a change of the files of these units might be missed as yet.
+    pub(super) fn arms_watches_of(&self, units: &[UnitId]) -> bool {
+        let is_armed = |unit: &UnitId| self.watches.rules_of(&unit.service).next().is_some();
+        self.watches_under_way > 0 && units.iter().any(is_armed)
     }
 
     /// Tells those who watch, once every change counts.
@@ -268,6 +280,13 @@ mod tests {
         assert_eq!(acted_on(&burst[1..])[0], 10 + 45, "the first file alone");
         let both: Vec<_> = [(0, "a", false), (0, "b", false)].into_iter().chain(burst).collect();
         assert_eq!(acted_on(&both)[0], 1000);
+    }
+
+    #[test]
+    fn a_burst_of_saves_is_acted_on_at_its_begin_and_once_more_at_its_end() {
+        let saves: Vec<(u64, &str, bool)> = (0..10).map(|n| (n * 50, "a", false)).collect();
+        assert_eq!(acted_on(&saves), [10, 450 + 100]);
+        assert_eq!(acted_on(&[(0, "a", false), (100, "a", false)]), [10, 110], "two saves that are no burst");
     }
 
     #[test]

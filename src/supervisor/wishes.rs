@@ -52,6 +52,8 @@ pub(super) struct Wish {
     pub look: u64,
     /// It is about containers, whatever is known of them: without an engine nobody can say that it is fulfilled.
     pub unseen: bool,
+    /// What its first look finds to be taken away has to be gone too.
+    pub sweeps: bool,
 }
 
 impl Wish {
@@ -68,6 +70,7 @@ impl Wish {
             patient: false,
             look: 0,
             unseen: false,
+            sweeps: false,
         }
     }
 }
@@ -151,6 +154,10 @@ impl Supervisor {
             if wish.networks && self.reach_of_the_rest(is_away, &mut waiting, &mut failed) {
                 out_of_reach.clone_from(&self.engine_away);
             }
+            // A save right after the answer counts.
+            if failed.is_empty() && matches!(wish.aim, Aim::Started | Aim::Ready) && self.arms_watches_of(&wish.units) {
+                waiting.push("the watch of its files".to_owned());
+            }
             let late = wish.give_up_at.is_some_and(|moment| moment <= self.now);
             if !waiting.is_empty() && !late {
                 continue;
@@ -215,7 +222,8 @@ impl Supervisor {
             };
         }
         if unit.goal == Goal::Stopped && aim != Aim::Made {
-            return Reach::Failed(format!("{id} was stopped"));
+            let by_whom = if unit.removed { "'s container was removed by somebody else" } else { " was stopped" };
+            return Reach::Failed(format!("{id}{by_whom}"));
         }
         // Armed it is there: how its runs end is told where they are listed.
         if unit.schedule().is_some() && aim != Aim::Made {
@@ -236,6 +244,11 @@ impl Supervisor {
         }
         if unit.task.phase == Phase::Scheduled && aim != Aim::Made && !unit.is_alive() {
             return Reach::There;
+        }
+        if aim == Aim::Ready
+            && let Some(reason) = unit.standstill()
+        {
+            return Reach::Failed(format!("{id}: {reason}"));
         }
         if unit.kind == UnitKind::Task && aim != Aim::Made {
             return if unit.is_done() && !unit.is_alive() { Reach::There } else { Reach::NotYet };

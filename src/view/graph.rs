@@ -10,7 +10,7 @@ use super::style::Paint;
 pub struct Node {
     /// Its name.
     pub name: String,
-    /// `container`, `process` or `task`.
+    /// `container`, `process`, `task` or `provider`.
     pub kind: &'static str,
     /// What it does; none when nothing of it is there.
     pub state: Option<(String, Mood)>,

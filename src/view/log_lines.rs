@@ -14,7 +14,21 @@ pub struct LogLines {
     prefix: Prefix,
     timestamps: bool,
     width: usize,
-    speakers: Vec<String>,
+    speakers: Vec<Speaker>,
+}
+
+/// Somebody whose lines are drawn.
+#[derive(Debug)]
+struct Speaker {
+    name: String,
+    /// What stands before each line, once there was one and until the width changes.
+    prefix: Option<String>,
+}
+
+impl Speaker {
+    fn new(name: String) -> Self {
+        Self { name, prefix: None }
+    }
 }
 
 /// Whether lines say whose they are.
@@ -29,8 +43,8 @@ pub enum Prefix {
 impl LogLines {
     /// `names` are those known to speak: their longest sets the width, and their order gives the colours.
     pub fn new(paint: Paint, prefix: Prefix, timestamps: bool, names: impl IntoIterator<Item = String>) -> Self {
-        let speakers: Vec<String> = names.into_iter().collect();
-        let width = speakers.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+        let speakers: Vec<Speaker> = names.into_iter().map(Speaker::new).collect();
+        let width = speakers.iter().map(|speaker| speaker.name.chars().count()).max().unwrap_or(0);
         Self { paint, prefix, timestamps, width, speakers }
     }
 
@@ -39,36 +53,47 @@ impl LogLines {
         self.paint
     }
 
-    /// One line, without its end. `time` is written as RFC 3339.
-    pub fn line(&mut self, name: &str, time: &dyn Display, bytes: &[u8]) -> String {
-        let mut line = String::new();
+    /// The number of whoever has this name, for [`Self::line`].
+    pub fn speaker(&mut self, name: &str) -> usize {
+        if let Some(number) = self.speakers.iter().position(|speaker| speaker.name == name) {
+            return number;
+        }
+        let width = name.chars().count();
+        if width > self.width {
+            self.width = width;
+            self.speakers.iter_mut().for_each(|speaker| speaker.prefix = None);
+        }
+        self.speakers.push(Speaker::new(name.to_owned()));
+        self.speakers.len() - 1
+    }
+
+    /// Draws one line, without its end, behind what is there. `time` is written as RFC 3339.
+    pub fn line(&mut self, speaker: usize, time: &dyn Display, bytes: &[u8], out: &mut String) {
         if self.prefix == Prefix::Name {
-            let number = self.number(name);
-            let padded = format!("{name:<width$}  | ", width = self.width);
-            line.push_str(&self.paint.service(number, &padded));
+            let (paint, width) = (self.paint, self.width);
+            let Speaker { name, prefix } = &mut self.speakers[speaker];
+            out.push_str(prefix.get_or_insert_with(|| paint.service(speaker, &format!("{name:<width$}  | "))));
         }
         if self.timestamps {
             // A `String` takes whatever is written.
-            let _ = write!(line, "{time} ");
+            let _ = write!(out, "{time} ");
         }
-        line.push_str(&clean(bytes, self.paint));
-        line
-    }
-
-    fn number(&mut self, name: &str) -> usize {
-        self.speakers.iter().position(|speaker| speaker == name).unwrap_or_else(|| {
-            self.speakers.push(name.to_owned());
-            self.width = self.width.max(name.chars().count());
-            self.speakers.len() - 1
-        })
+        clean_into(bytes, self.paint, out);
     }
 }
 
 /// What a screen would show of a line in the end.
 pub fn clean(bytes: &[u8], paint: Paint) -> String {
-    // Most lines are what they look like.
-    if bytes.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
-        return String::from_utf8_lossy(bytes).into_owned();
+    let mut shown = String::new();
+    clean_into(bytes, paint, &mut shown);
+    shown
+}
+
+fn clean_into(bytes: &[u8], paint: Paint, out: &mut String) {
+    // Most lines are what they look like. Looked at as a whole, which a processor does many bytes at a time.
+    let is_plain = bytes.iter().fold(true, |is_plain, byte| is_plain & matches!(byte, b' '..=b'~' | b'\t'));
+    if is_plain && let Ok(text) = std::str::from_utf8(bytes) {
+        return out.push_str(text);
     }
     let text = String::from_utf8_lossy(bytes);
     let mut line = Line { shown: String::with_capacity(text.len()), colors: String::new(), returned: false, paint };
@@ -89,7 +114,7 @@ pub fn clean(bytes: &[u8], paint: Paint) -> String {
     if !line.colors.is_empty() {
         line.shown.push_str("\u{1b}[0m");
     }
-    line.shown
+    out.push_str(&line.shown);
 }
 
 struct Line {
@@ -207,9 +232,18 @@ mod tests {
     #[test]
     fn prefixes_are_as_wide_as_the_longest_name() {
         let mut lines = LogLines::new(Paint::Off, Prefix::Name, false, ["db-1".to_owned(), "manager-1".to_owned()]);
-        assert_eq!(lines.line("db-1", &"", b"up"), "db-1       | up");
-        assert_eq!(lines.line("manager-1", &"", b"up"), "manager-1  | up");
+        let mut drawn = |name: &str| {
+            let (mut out, speaker) = (String::new(), lines.speaker(name));
+            lines.line(speaker, &"", b"up", &mut out);
+            out
+        };
+        assert_eq!(drawn("db-1"), "db-1       | up");
+        assert_eq!(drawn("manager-1"), "manager-1  | up");
+        assert_eq!(drawn("storage-proxy-1"), "storage-proxy-1  | up");
+        assert_eq!(drawn("db-1"), "db-1             | up");
         let mut lines = LogLines::new(Paint::Off, Prefix::None, true, []);
-        assert_eq!(lines.line("db-1", &"2026-01-01T00:00:00Z", b"up"), "2026-01-01T00:00:00Z up");
+        let (mut out, speaker) = (String::new(), lines.speaker("db-1"));
+        lines.line(speaker, &"2026-01-01T00:00:00Z", b"up", &mut out);
+        assert_eq!(out, "2026-01-01T00:00:00Z up");
     }
 }

@@ -47,7 +47,10 @@ impl Printer {
 
     /// Says something. That nobody hears it is no reason to stop.
     pub fn say(&self, text: impl AsRef<str>) {
-        let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
+        let mut line = text.as_ref().to_owned();
+        line.push('\n');
+        // At once, so that what others say does not come between the line and its end.
+        let _ = io::stderr().lock().write_all(line.as_bytes());
     }
 
     /// Says something without ending the line: a question.

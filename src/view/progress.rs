@@ -161,8 +161,11 @@ fn words(notice: &Notice) -> Option<News> {
             about(unit.unit.to_string(), text, mood)
         }
         Notice::Resource { resource, state, name } => {
+            let subject = subject(resource, name);
             let (text, mood) = resource_words(state);
-            about(subject(resource, name), text, mood)
+            // A reason that is told elsewhere too begins with what it is about.
+            let text = text.replacen(&format!("failed: {subject}: "), "failed: ", 1);
+            about(subject, text, mood)
         }
         Notice::Progress { resource, text } => {
             Some(News { subject: Some(subject(resource, "")), text: text.clone(), mood: Mood::Busy, fleeting: true })
@@ -311,6 +314,11 @@ mod tests {
             Notice::Progress { resource: image.clone(), text: "12.3 MB of 40 MB".to_owned() },
             pulled(ResourceState::Retrying("next try in 1 s: connection refused".to_owned())),
             pulled(ResourceState::Pulled),
+            Notice::Resource {
+                resource: ResourceId::Network("front".to_owned()),
+                state: ResourceState::Failed("network e_front: no subnet".to_owned()),
+                name: "e_front".to_owned(),
+            },
             Notice::Found(Box::new(unit("old:1", UnitState::Running))),
             is("web:1", UnitState::Waiting { on: "db healthy".to_owned() }, None),
             is("db:1", UnitState::Running, Some(Health::Starting)),
@@ -328,6 +336,7 @@ mod tests {
  image of db              pulling
  image of db              failed, next try in 1 s: connection refused
  image of db              pulled
+ network e_front          failed: no subnet
  web:1                    waiting for db healthy
  db:1                     started, not healthy yet
  db:1                     healthy

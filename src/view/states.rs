@@ -40,6 +40,7 @@ pub fn state(unit: &UnitStatus) -> (String, Mood) {
 
 fn without_schedule(unit: &UnitStatus) -> (String, Mood) {
     match &unit.state {
+        UnitState::Absent if unit.removed => ("removed by somebody else".to_owned(), Mood::Warning),
         UnitState::Absent => ("absent".to_owned(), Mood::Idle),
         UnitState::Waiting { on } => (format!("waiting for {on}"), Mood::Busy),
         UnitState::Preparing => ("preparing".to_owned(), Mood::Busy),
@@ -69,8 +70,9 @@ fn without_schedule(unit: &UnitStatus) -> (String, Mood) {
 }
 
 /// The word of `docker ps` for a state, as in Compose's column `State`; `ps --status` takes the same words.
-pub fn docker_word(state: &UnitState) -> &'static str {
-    match state {
+pub fn docker_word(unit: &UnitStatus) -> &'static str {
+    match &unit.state {
+        UnitState::Absent if unit.removed => "dead",
         UnitState::Running | UnitState::Stopping => "running",
         UnitState::Paused => "paused",
         UnitState::BackingOff { .. } => "restarting",
@@ -105,6 +107,7 @@ pub fn docker_status(unit: &UnitStatus) -> String {
     };
     let ago = age.as_ref().map(|age| format!(" {age} ago")).unwrap_or_default();
     match &unit.state {
+        UnitState::Absent if unit.removed => "Dead".to_owned(),
         UnitState::Running | UnitState::Stopping => up(unit.health),
         UnitState::Paused => format!("{} (Paused)", up(None)),
         UnitState::Exited { code } | UnitState::Stopped { code, .. } => format!("Exited ({code}){ago}"),
@@ -199,6 +202,8 @@ pub(crate) mod tests {
             probe_output: None,
             pid: None,
             container: None,
+            removed: false,
+            one_off: false,
             restarts: 0,
             last_exit: None,
             watch: None,

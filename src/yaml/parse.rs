@@ -474,6 +474,7 @@ mod tests {
             ("a: b: c\n", "a second `: ` in one line | 1:5 \":\" \n"),
             ("a: [b, c\nd: e\n", "expected `,` or `]` in this list | 2:2 \":\"  | 1:4 \"[\" opened here\n"),
             ("a: {b: c\n", "expected `,` or `}` in this mapping | 2:1 \"\"  | 1:4 \"{\" opened here\n"),
+            ("a: {b: ${C}}\n", "expected `,` or `}` in this mapping | 1:9 \"{\"  | 1:4 \"{\" opened here\n"),
             (
                 "a:\n  b: 1\n c: 2\n",
                 "this does not fit into the mapping it stands in | 3:2 \"c\" neither a key of it nor a value | 1:1 \"\" the mapping begins here\n",

@@ -39,9 +39,15 @@ pub(super) fn fault(source: SourceId, text: &str, at: u32, info: &str, open: &[S
         _ if let Some(open) = unclosed => {
             let is_list = text[open.start as usize..].starts_with('[');
             let (what, close) = if is_list { ("list", ']') } else { ("mapping", '}') };
-            invalid(format!("expected `,` or `{close}` in this {what}"))
+            let fault = invalid(format!("expected `,` or `{close}` in this {what}"))
                 .at(here, "")
-                .at(Span { end: open.start + 1, ..open }, "opened here")
+                .at(Span { end: open.start + 1, ..open }, "opened here");
+            // To YAML the brace of a variable is one of its own.
+            if text[..at].ends_with('$') && text[at..].starts_with('{') {
+                fault.help(format!("put a text that holds `${{…}}` in quotes inside of a {what}"))
+            } else {
+                fault
+            }
         }
         ("mapping values are not allowed in this context" | "illegal placement of ':' indicator", _) => {
             invalid("a second `: ` in one line").at(here, "").help("put a text that holds `: ` in quotes")

@@ -13,6 +13,7 @@ processes:
   shell:
     command: |
       trap 'stty size > size' WINCH
+      stty size > size
       echo ready
       while :; do read -r line || continue; echo \"got $$line\"; [ \"$$line\" != end ] || exit 7; done
     tty: true

@@ -15,7 +15,7 @@ processes:
   a:
     command: echo $$$$ > new; mv new pid; echo ready; exec sleep 1000
     stop_grace_period: 500ms
-    healthcheck: {file: pid, interval: 50ms}
+    healthcheck: {file: pid, interval: 50ms, start_period: 1m}
 ";
 
 /// As [`STAYS`], and deaf.
@@ -24,7 +24,7 @@ processes:
   a:
     command: trap '' TERM INT; echo $$$$ > new; mv new pid; echo ready; exec sleep 1000
     stop_grace_period: 500ms
-    healthcheck: {file: pid, interval: 50ms}
+    healthcheck: {file: pid, interval: 50ms, start_period: 1m}
 ";
 
 fn up(stack: &str) -> Sandbox {
@@ -100,7 +100,7 @@ processes:
       trap 'exit 0' TERM
       while :; do wait; done
     stop_grace_period: 500ms
-    healthcheck: {file: child, interval: 50ms}
+    healthcheck: {file: child, interval: 50ms, start_period: 1m}
 ");
     let child = sandbox.pid("child");
     assert!(is_alive(child));
@@ -139,7 +139,7 @@ fn what_a_supervisor_and_a_guard_killed_at_once_leave_is_swept_away_by_the_next_
 processes:
   a:
     command: setsid sh -c 'trap \"\" TERM; echo $$$$ > new; mv new pid; exec sleep 1000' & wait
-    healthcheck: {file: pid, interval: 50ms}
+    healthcheck: {file: pid, interval: 50ms, start_period: 1m}
 ");
     let (process, supervisor) = (sandbox.pid("pid"), sandbox.supervisor());
     let guard = parent(supervisor);
@@ -317,7 +317,7 @@ fn a_dependency_that_dies_before_it_is_healthy_ends_up() {
     let sandbox = Sandbox::new(
         "
 processes:
-  db: {command: 'echo disk full; exit 7', healthcheck: {file: never, interval: 50ms}}
+  db: {command: 'echo disk full; exit 7', healthcheck: {file: never, interval: 50ms, start_period: 1m}}
   app: {command: touch app, depends_on: {db: {condition: service_healthy}}}
 ",
     );
@@ -348,7 +348,7 @@ fn a_save_restarts_a_process_once_and_a_touch_does_not() {
 processes:
   a:
     command: echo start >> starts; exec sleep 1000
-    healthcheck: {file: starts, interval: 50ms}
+    healthcheck: {file: starts, interval: 50ms, start_period: 1m}
     develop: {watch: [{path: src, action: restart}]}
 ",
     );
@@ -371,7 +371,7 @@ fn several_ups_at_once_share_one_supervisor_and_start_once() {
     let sandbox = Sandbox::new(
         "
 name: together
-processes: {a: {command: echo start >> starts; exec sleep 1000, healthcheck: {file: starts, interval: 50ms}}}
+processes: {a: {command: echo start >> starts; exec sleep 1000, healthcheck: {file: starts, interval: 50ms, start_period: 1m}}}
 ",
     );
     let commands: Vec<_> = (0..4).map(|_| sandbox.begin(&["up", "-d", "--wait"])).collect();
@@ -406,7 +406,7 @@ processes:
     command: echo $$WORD > word; touch marker; exec sleep 1000
     working_dir: ./svc
     env_file: ./e.env
-    healthcheck: {test: 'test -f marker', interval: 50ms}
+    healthcheck: {test: 'test -f marker', interval: 50ms, start_period: 1m}
 ",
     );
     sandbox.write("e.env", "WORD=found\n");

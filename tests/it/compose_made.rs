@@ -1,9 +1,10 @@
 //! Containers that Docker Compose has made: shown, stopped and taken down without a record of our own, and taken over as they are.
 
+use bollard::Docker;
 use bollard::models::{ContainerCreateBody, ContainerInspectResponse, EndpointSettings, NetworkingConfig};
 use bollard::query_parameters as options;
 
-use crate::support::sandbox::Sandbox;
+use crate::support::sandbox::{Sandbox, until};
 
 const STACK: &str = "
 services:
@@ -17,34 +18,47 @@ services:
 volumes: {data: {}}
 ";
 
-/// Has the container of `web-1` made by somebody else: in its place, the same but for the signature. No record of ours is left.
+/// The body that makes a container like this one of ours, as Compose would send it: the same but for the signature.
+async fn body_of_compose(api: &Docker, name: &str) -> ContainerCreateBody {
+    let ours: ContainerInspectResponse = api.inspect_container(name, None).await.unwrap();
+    let mut config = ours.config.unwrap();
+    let labels = config.labels.as_mut().unwrap();
+    labels.insert("com.docker.compose.version".to_owned(), "5.6.1".to_owned());
+    labels.insert("com.docker.compose.config-hash".to_owned(), "of Compose".to_owned());
+    let networks = ours.network_settings.unwrap().networks.unwrap().into_iter();
+    let short = &ours.id.as_ref().unwrap()[..12];
+    let hostname = config.hostname.take().filter(|hostname| hostname != short);
+    let endpoints = networks.map(|(network, endpoint)| {
+        let aliases = endpoint.aliases.map(|aliases| aliases.into_iter().filter(|alias| alias != short).collect());
+        (network, EndpointSettings { aliases, ..Default::default() })
+    });
+    let networking = NetworkingConfig { endpoints_config: Some(endpoints.collect()) };
+    ContainerCreateBody { hostname, host_config: ours.host_config, networking_config: Some(networking), ..from(config) }
+}
+
+async fn create(api: &Docker, name: &str, body: ContainerCreateBody) {
+    let options = options::CreateContainerOptionsBuilder::default().name(name).build();
+    api.create_container(Some(options), body).await.unwrap();
+}
+
+async fn start(api: &Docker, name: &str) {
+    api.start_container(name, None::<options::StartContainerOptions>).await.unwrap();
+}
+
+async fn remove(api: &Docker, name: &str) {
+    let force = options::RemoveContainerOptionsBuilder::default().force(true).build();
+    api.remove_container(name, Some(force)).await.unwrap();
+}
+
+/// Has the container of `web-1` made by somebody else, in its place. No record of ours is left.
 fn made_by_compose(sandbox: &Sandbox) {
     sandbox.ok(&["up", "-d"]);
     let name = sandbox.engine().container("web-1");
     sandbox.engine().ask(async |api| {
-        let ours: ContainerInspectResponse = api.inspect_container(&name, None).await.unwrap();
-        let mut config = ours.config.unwrap();
-        let labels = config.labels.as_mut().unwrap();
-        labels.insert("com.docker.compose.version".to_owned(), "5.6.1".to_owned());
-        labels.insert("com.docker.compose.config-hash".to_owned(), "of Compose".to_owned());
-        let networks = ours.network_settings.unwrap().networks.unwrap().into_iter();
-        let short = &ours.id.as_ref().unwrap()[..12];
-        let endpoints = networks.map(|(network, endpoint)| {
-            let aliases = endpoint.aliases.map(|aliases| aliases.into_iter().filter(|alias| alias != short).collect());
-            (network, EndpointSettings { aliases, ..Default::default() })
-        });
-        let networking = NetworkingConfig { endpoints_config: Some(endpoints.collect()) };
-        let body = ContainerCreateBody {
-            hostname: None,
-            host_config: ours.host_config,
-            networking_config: Some(networking),
-            ..from(config)
-        };
-        let force = options::RemoveContainerOptionsBuilder::default().force(true).build();
-        api.remove_container(&name, Some(force)).await.unwrap();
-        let create = options::CreateContainerOptionsBuilder::default().name(&name).build();
-        api.create_container(Some(create), body).await.unwrap();
-        api.start_container(&name, None::<options::StartContainerOptions>).await.unwrap();
+        let body = body_of_compose(api, &name).await;
+        remove(api, &name).await;
+        create(api, &name, body).await;
+        start(api, &name).await;
     });
     std::fs::remove_dir_all(sandbox.state()).unwrap();
 }
@@ -97,4 +111,145 @@ fn what_compose_has_put_in_the_place_of_ours_is_taken_over_by_the_next_up() {
     assert_eq!(sandbox.engine().id("web-1"), theirs);
     sandbox.ok(&["down", "-v"]);
     assert!(sandbox.engine().containers().is_empty());
+}
+
+/// The stack beside a process, which keeps a supervisor alive.
+const BESIDE: &str = "
+services:
+  web: {image: IMAGE, command: [sleep, '1000'], init: true, stop_grace_period: 1s, volumes: [/cache]}
+processes:
+  side: {command: sleep 1000}
+";
+
+/// The one line of `ps --format json` about a service.
+fn shown(sandbox: &Sandbox, service: &str) -> serde_json::Value {
+    let lines = sandbox.ok(&["ps", "--format", "json", service]);
+    let mut lines = lines.lines().map(|line| serde_json::from_str(line).unwrap());
+    let line = lines.next().unwrap_or_else(|| panic!("{service} is not shown"));
+    assert!(lines.next().is_none(), "{service} is shown more than once");
+    line
+}
+
+#[test]
+fn what_compose_makes_anew_beside_a_living_supervisor_is_left_to_compose_and_taken_over() {
+    let Some(sandbox) = Sandbox::with_engine("twin", BESIDE) else { return };
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let (engine, name) = (sandbox.engine(), sandbox.engine().container("web-1"));
+    let old = engine.id("web-1").unwrap();
+    let twin = format!("{}_{name}", &old[..12]);
+    // The steps of Compose, each seen by the supervisor before the next.
+    let is_seen = |what: &str| {
+        let seen = shown(&sandbox, "web");
+        assert!(seen["State"] != "dead", "after {what}: {seen}");
+    };
+    engine.ask(async |api| {
+        let body = body_of_compose(api, &name).await;
+        create(api, &twin, body).await;
+    });
+    is_seen("its making");
+    engine.ask(async |api| api.stop_container(&old, None::<options::StopContainerOptions>).await).unwrap();
+    until("the end of ours is seen", || shown(&sandbox, "web")["State"] == "exited");
+    engine.ask(async |api| remove(api, &old).await);
+    until("the removal of ours is seen", || shown(&sandbox, "web")["ID"] == "");
+    let rename = options::RenameContainerOptionsBuilder::default().name(&name).build();
+    engine.ask(async |api| api.rename_container(&twin, rename).await).unwrap();
+    until("its new name is seen", || shown(&sandbox, "web")["State"] == "created");
+    engine.ask(async |api| start(api, &name).await);
+    until("it is taken over", || shown(&sandbox, "web")["State"] == "running");
+    assert_eq!(engine.containers(), ["web-1"]);
+    assert_ne!(engine.id("web-1"), Some(old));
+    sandbox.ok(&["restart", "web"]);
+    assert!(engine.is_running("web-1"));
+    let theirs = engine.id("web-1");
+    sandbox.ok(&["up", "-d", "--wait"]);
+    assert_eq!(engine.id("web-1"), theirs, "it is as the stack describes it");
+}
+
+#[test]
+fn what_others_remove_stays_in_the_list_and_what_they_start_goes_on() {
+    let Some(sandbox) = Sandbox::with_engine("others", BESIDE) else { return };
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let (engine, name) = (sandbox.engine(), sandbox.engine().container("web-1"));
+    sandbox.ok(&["stop", "web"]);
+    engine.ask(async |api| start(api, &name).await);
+    until("it is taken over", || shown(&sandbox, "web")["State"] == "running");
+    assert!(engine.is_running("web-1"));
+    engine.ask(async |api| remove(api, &name).await);
+    until("its removal is told", || shown(&sandbox, "web")["Detail"] == "removed by somebody else");
+    assert_eq!(sandbox.ok(&["ps", "-q", "web"]), "");
+    assert!(sandbox.run(&["why", "web"]).out.contains("was removed by somebody else"));
+    sandbox.ok(&["up", "-d", "--wait"]);
+    assert!(engine.is_running("web-1"));
+}
+
+#[test]
+fn replicas_that_compose_has_added_are_stopped_with_the_others_and_taken_away_by_an_up() {
+    let Some(sandbox) = Sandbox::with_engine("added", BESIDE) else { return };
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let engine = sandbox.engine();
+    let (first, second) = (engine.container("web-1"), engine.container("web-2"));
+    engine.ask(async |api| {
+        let mut body = body_of_compose(api, &first).await;
+        body.labels.as_mut().unwrap().insert("com.docker.compose.container-number".to_owned(), "2".to_owned());
+        create(api, &second, body).await;
+        start(api, &second).await;
+    });
+    until("the second is shown", || sandbox.ok(&["ps", "-q", "web"]).lines().count() == 2);
+    sandbox.ok(&["stop", "web"]);
+    assert!(!engine.is_running("web-1") && !engine.is_running("web-2"));
+    sandbox.ok(&["up", "-d", "--wait"]);
+    assert_eq!(engine.containers(), ["web-1"]);
+}
+
+#[test]
+fn commands_about_what_compose_made_need_no_up_before() {
+    let Some(sandbox) = Sandbox::with_engine("commands", &STACK.replace("environment:", "ports: ['80']\n    environment:"))
+    else {
+        return;
+    };
+    made_by_compose(&sandbox);
+    let theirs = sandbox.engine().id("web-1");
+    let line = shown(&sandbox, "web");
+    assert!(line["Command"].as_str().unwrap().starts_with("\"sh -c"), "{line}");
+    let network = format!("{}_default", sandbox.engine().env());
+    assert_eq!((&line["Networks"], &line["LocalVolumes"]), (&network.into(), &"2".into()), "{line}");
+    assert!(sandbox.ok(&["port", "web", "80"]).contains(':'));
+    assert!(sandbox.ok(&["why", "web"]).contains("runs"));
+    assert!(sandbox.ok(&["graph"]).contains("running"));
+    let plan = sandbox.run(&["plan"]);
+    assert!(plan.code == 10 && plan.out.contains("compare") && !plan.out.contains("remove"), "{plan:?}");
+    sandbox.ok(&["restart", "web"]);
+    sandbox.ok(&["stop", "web"]);
+    sandbox.ok(&["start", "web"]);
+    assert!(sandbox.engine().is_running("web-1"));
+    let plan = sandbox.run(&["restart", "--dry-run"]);
+    assert!(plan.code == 10 && plan.out.contains("is restarted") && !plan.out.contains("pull"), "{plan:?}");
+    let said = sandbox.run(&["up", "-d"]);
+    assert!(said.code == 0 && !said.err.contains("recreate"), "{said:?}");
+    assert_eq!(sandbox.engine().id("web-1"), theirs);
+}
+
+#[test]
+fn a_host_name_and_written_files_are_no_reason_to_make_anew_what_compose_made() {
+    let stack = STACK.replace("environment:", "hostname: own\n    configs: [greeting]\n    environment:");
+    let stack = format!("{stack}configs: {{greeting: {{content: hello}}}}\n");
+    for (content, stays) in [("hello", true), ("other", false)] {
+        let Some(sandbox) = Sandbox::with_engine(if stays { "written" } else { "rewritten" }, &stack) else { return };
+        made_by_compose(&sandbox);
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o444);
+        archive.append_data(&mut header, "greeting", content.as_bytes()).unwrap();
+        let archive = archive.into_inner().unwrap();
+        let (engine, name) = (sandbox.engine(), sandbox.engine().container("web-1"));
+        let theirs = engine.id("web-1");
+        engine.ask(async |api| {
+            let to = options::UploadToContainerOptionsBuilder::default().path("/").build();
+            api.upload_to_container(&name, Some(to), bollard::body_full(archive.into())).await.unwrap();
+        });
+        sandbox.ok(&["up", "-d", "--wait"]);
+        assert_eq!(engine.id("web-1") == theirs, stays, "{content}");
+        sandbox.ok(&["down", "-v"]);
+    }
 }

@@ -3,7 +3,7 @@
 
 use bollard::query_parameters as options;
 
-use crate::support::sandbox::Sandbox;
+use crate::support::sandbox::{Sandbox, own_address};
 
 const SLEEPS: &str = "image: IMAGE, command: [sleep, '1000'], init: true, stop_grace_period: 0s";
 
@@ -184,5 +184,102 @@ networks: {default: {ipam: {config: [{subnet: 10.231.77.0/24}]}}}
         let asks = format!("until [ \"$(nc {name} 80 < /dev/null)\" = served ]; do :; done; echo served");
         assert_eq!(sandbox.ok(&["exec", "-T", "client", "sh", "-c", &asks]), "served\n", "{name}");
     }
+    sandbox.ok(&["down"]);
+}
+
+#[test]
+fn rm_asks_and_takes_what_is_stopped_and_what_runs_when_it_is_told_to() {
+    let Some(sandbox) = with("rm", "services: {one: {SLEEPS}, two: {SLEEPS}}") else { return };
+    let containers = || sandbox.engine().containers();
+    sandbox.ok(&["up", "-d"]);
+    sandbox.ok(&["stop", "one"]);
+    let said = sandbox.run(&["rm"]);
+    assert!(said.code == 2 && said.err.contains("--force"), "nobody is there to be asked: {said:?}");
+    for (answer, left) in [("n\n", vec!["one-1", "two-1"]), ("y\n", vec!["two-1"])] {
+        let terminal = sandbox.begin_on_terminal(&["rm"]);
+        terminal.wait_for("[y/N]");
+        terminal.write(answer.as_bytes());
+        terminal.end();
+        assert_eq!(containers(), left);
+    }
+    sandbox.ok(&["rm", "--force"]);
+    assert_eq!(containers(), ["two-1"], "it runs");
+    sandbox.ok(&["rm", "--force", "--stop", "two"]);
+    assert!(containers().is_empty());
+}
+
+#[test]
+fn a_one_off_copy_publishes_what_it_is_told_and_the_ports_of_its_service_on_request() {
+    let (address, port) = own_address();
+    let stack = format!("services: {{web: {{SLEEPS, ports: ['{address}:{port}:80']}}}}");
+    let Some(sandbox) = with("published", &stack) else { return };
+    let (_, other) = own_address();
+    let publish = format!("{address}:{other}:81");
+    for (name, flags, expected) in [
+        ("neither", vec![], None),
+        ("own", vec!["--publish", &publish], Some(("81/tcp", other))),
+        ("service", vec!["--service-ports"], Some(("80/tcp", port))),
+    ] {
+        let container = sandbox.engine().container(name);
+        sandbox.ok(&[&["run", "-d", "--name", &container], &flags[..], &["web"]].concat());
+        let found = sandbox.engine().ask(async |api| api.inspect_container(&container, None).await.unwrap());
+        let bindings = found.host_config.unwrap().port_bindings.unwrap_or_default();
+        let published: Vec<(&str, Option<String>)> = (bindings.iter())
+            .map(|(target, on_host)| (target.as_str(), on_host.iter().flatten().find_map(|binding| binding.host_port.clone())))
+            .collect();
+        let expected: Vec<_> = expected.iter().map(|(target, port)| (*target, Some(port.to_string()))).collect();
+        assert_eq!(published, expected, "{name}");
+    }
+    sandbox.ok(&["down"]);
+    assert!(sandbox.engine().containers().is_empty());
+}
+
+#[test]
+fn an_image_may_be_named_by_its_id() {
+    let Some(sandbox) = with("id", "services: {web: {SLEEPS}}") else { return };
+    let image = sandbox.engine().image();
+    let id = sandbox.engine().ask(async |api| api.inspect_image(&image).await.unwrap().id.unwrap());
+    let stack = std::fs::read_to_string(sandbox.path("stack.yaml")).unwrap();
+    for named in [id.clone(), id.trim_start_matches("sha256:")[..12].to_owned()] {
+        sandbox.write("stack.yaml", &stack.replace(&image, &format!("'{named}'")));
+        sandbox.ok(&["up", "-d"]);
+        assert!(sandbox.engine().is_running("web-1"), "{named}");
+        sandbox.ok(&["down"]);
+    }
+}
+
+#[test]
+fn a_container_becomes_an_image_and_an_archive_and_its_end_is_told() {
+    let Some(sandbox) = with("kept", "services: {web: {SLEEPS}}") else { return };
+    sandbox.ok(&["up", "-d", "--wait"]);
+    sandbox.ok(&["exec", "-T", "web", "touch", "/made"]);
+    let image = format!("{}-kept", sandbox.engine().env());
+    sandbox.ok(&["commit", "--message", "with a file", "web", &image]);
+    assert!(sandbox.engine().ask(async |api| api.inspect_image(&image).await.is_ok()));
+    sandbox.ok(&["export", "--output", "files.tar", "web"]);
+    let mut archive = tar::Archive::new(std::fs::File::open(sandbox.path("files.tar")).unwrap());
+    let has_file = archive.entries().unwrap().any(|entry| entry.unwrap().path().unwrap().ends_with("made"));
+    assert!(has_file);
+    // What happens before anybody listens, the engine remembers.
+    let events = sandbox.begin(&["events", "--since", "1m"]);
+    sandbox.ok(&["stop"]);
+    events.wait_for("container stop ");
+    sandbox.ok(&["down"]);
+}
+
+#[test]
+fn replicas_that_cannot_share_a_port_are_refused_before_anything_starts() {
+    let (address, port) = own_address();
+    let stack = format!("services: {{web: {{SLEEPS, ports: ['{address}:{port}:80']}}, other: {{SLEEPS}}}}");
+    let Some(sandbox) = with("crowded", &stack) else { return };
+    for line in [vec!["up", "-d", "--scale", "web=2"], vec!["scale", "web=2"]] {
+        let said = sandbox.run(&line);
+        assert!(said.code == 1 && said.err.contains("services.web.ports"), "{said:?}");
+        assert!(said.err.contains(&port.to_string()), "{said:?}");
+        assert!(sandbox.engine().containers().is_empty());
+    }
+    // What is only made publishes nothing.
+    sandbox.ok(&["create", "--scale", "web=2"]);
+    assert_eq!(sandbox.engine().containers(), ["other-1", "web-1", "web-2"]);
     sandbox.ok(&["down"]);
 }

@@ -233,3 +233,43 @@ fn is_done(remedy: &str) -> bool {
     let words: Vec<&str> = remedy.trim_start_matches("sudo ").split(' ').collect();
     Command::new(words[0]).args(&words[1..]).current_dir(Path::new("/")).status().is_ok_and(|status| status.success())
 }
+
+#[test]
+fn a_limit_that_cannot_be_kept_is_told_with_the_flag_that_goes_without() {
+    let sandbox = Sandbox::new("processes: {a: {command: exec sleep 1000, mem_limit: 64m}}\n");
+    let none = "mount -t tmpfs none /sys/fs/cgroup";
+    let Some(found) = line_inside(&sandbox, none, "limits") else { return };
+    assert_line(&found, "failed", "`a`", "`up --ignore-limits` runs without them");
+    let started = inside(&sandbox, none, &["up", "-d", "--ignore-limits"]).unwrap().output().unwrap();
+    assert!(started.status.success(), "{started:?}");
+    sandbox.write("stack.yaml", PROCESS);
+    assert_eq!(line_inside(&sandbox, none, "limits").unwrap().0, "ok");
+}
+
+#[test]
+fn a_directory_without_a_stack_is_told_in_a_line_with_what_makes_one() {
+    let sandbox = Sandbox::new(PROCESS);
+    fs::create_dir(sandbox.root().join("empty")).unwrap();
+    let doctor = || sandbox.run_in(&sandbox.root().join("empty"), &["doctor", "--format", "json"]);
+    let said = doctor();
+    let [line] = <[Line; 1]>::try_from(lines(&said, "stack file")).unwrap();
+    assert_line(&line, "warning", "there is none in", "`baistack init` writes one");
+    assert_eq!(said.err, "", "it is no mistake of anybody's");
+    assert_eq!(sandbox.run_in(&sandbox.root().join("empty"), &["init", "quickstart"]).code, 0);
+    let [line] = <[Line; 1]>::try_from(lines(&doctor(), "stack file")).unwrap();
+    assert_eq!(line.0, "ok");
+}
+
+#[test]
+fn an_environment_whose_directory_is_gone_is_told_while_it_runs_until_it_is_purged() {
+    let sandbox = Sandbox::new(PROCESS);
+    let other = sandbox.root().join("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("stack.yaml"), format!("name: lost\n{PROCESS}")).unwrap();
+    assert_eq!(sandbox.run_in(&other, &["up", "-d", "--wait"]).code, 0);
+    fs::remove_dir_all(&other).unwrap();
+    assert_line(&line(&sandbox, "dead environments"), "warning", "`lost` is gone, and it runs on", "baistack purge -p lost");
+    assert!(sandbox.ok(&["ls"]).contains("/other (gone)"));
+    sandbox.ok(&["purge", "-p", "lost", "--yes"]);
+    assert_line(&line(&sandbox, "dead environments"), "ok", "nothing is left of any", "");
+}

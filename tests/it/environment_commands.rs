@@ -288,3 +288,39 @@ fn a_screen_gets_a_few_of_many_ports_and_a_pipe_all() {
     let shown = sandbox.on_terminal(&["ls"]);
     assert!(shown.contains("and 2 more") && !shown.contains("P4="), "{shown}");
 }
+
+#[test]
+fn the_welcome_is_said_again_from_any_directory_when_it_is_asked_for() {
+    let sandbox = Sandbox::new(
+        "name: demo\nports: {P: 18977}\ngenerate: {S: {hex: 8}}\nprocesses: {a: {command: exec sleep 1000}}\nwelcome: 'at ${P}, with ${S}'\n",
+    );
+    let said = sandbox.run(&["welcome"]);
+    assert_eq!(said.code, 5, "{said:?}");
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let ports: serde_json::Value = serde_json::from_str(&sandbox.ok(&["port", "--format", "json"])).unwrap();
+    let said = sandbox.run_in(sandbox.root(), &["welcome", "-p", "demo"]);
+    assert!(said.code == 0 && said.out.starts_with(&format!("at {}, with ", ports["P"].as_str().unwrap())), "{said:?}");
+    let shown = sandbox.ok(&["welcome", "--show-secrets"]);
+    assert!(
+        shown != said.out && shown.trim_end().len() == said.out.find(", with ").unwrap() + ", with ".len() + 16,
+        "{shown} {said:?}"
+    );
+    sandbox.write("stack.yaml", "name: demo\nprocesses: {a: {command: exec sleep 1000}}\n");
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let said = sandbox.run(&["welcome"]);
+    assert!(said.code == 0 && said.out.is_empty() && said.err.contains("has no `welcome`"), "{said:?}");
+}
+
+#[test]
+fn switch_asks_which_of_what_was_started_here_and_knows_no_name_that_never_was() {
+    let sandbox = Sandbox::new("name: one\nprocesses: {a: {command: exec sleep 1000}}\n");
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let said = sandbox.run_in(sandbox.root(), &["switch", "none"]);
+    assert!(said.code == 5 && said.err.contains("there is no environment `none` that was ever up"), "{said:?}");
+    for name in ["two", "three"] {
+        sandbox.write(&format!("{name}.yaml"), &format!("name: {name}\nprocesses: {{a: {{command: exec sleep 1000}}}}\n"));
+        sandbox.ok(&["-f", &format!("{name}.yaml"), "up", "-d", "--wait"]);
+    }
+    let said = sandbox.run_in(sandbox.root(), &["switch", "one"]);
+    assert!(said.code == 2 && said.err.contains("`three`, `two` run; name one with -p"), "{said:?}");
+}

@@ -373,7 +373,9 @@ fn what_somebody_else_has_left_in_scratch_is_told_once_with_what_removes_it() {
     }
     sandbox.ok(&["up", "-d"]);
     fs::create_dir_all(sandbox.path("tmp/a/closed/deep")).unwrap();
-    for line in [&["down", "-v"][..], &["down", "-v", "a"]] {
+    for line in
+        [&["rm", "-f", "-s", "-v"][..], &["rm", "-f", "-v"], &["rm", "-f", "-v", "a"], &["down", "-v"], &["down", "-v", "a"]]
+    {
         let said = sandbox.run(line);
         assert_eq!(said.code, 1, "{line:?}: {said:?}");
         assert_eq!(said.err.matches("Permission denied").count(), 1, "{line:?}: {said:?}");
@@ -684,4 +686,15 @@ fn a_file_that_is_named_and_not_there_means_nothing_else() {
     sandbox.ok(&["-f", "other.yaml", "down"]);
     // Its supervisor may be just ending.
     until("it is down", || !sandbox.ok(&["ls"]).contains("other"));
+}
+
+#[test]
+fn what_still_runs_keeps_its_scratch_when_the_stopped_is_removed() {
+    let stack = "name: demo\nprocesses: {a: {command: exec sleep 1000, scratch: [tmp/a]}, b: {command: exec sleep 1000, scratch: [tmp/b]}}\n";
+    let sandbox = Sandbox::new(stack);
+    sandbox.ok(&["up", "-d", "--wait"]);
+    sandbox.ok(&["stop", "a"]);
+    sandbox.ok(&["rm", "-f", "-v"]);
+    assert_eq!((sandbox.path("tmp/a").exists(), sandbox.path("tmp/b").exists()), (false, true));
+    assert_eq!(sandbox.leaders().len(), 1);
 }

@@ -8,6 +8,7 @@ use bollard::query_parameters as options;
 use nix::sys::signal::Signal;
 
 use crate::support::sandbox::{Sandbox, is_alive, until};
+use crate::support::terminal::Terminal;
 
 /// A stack without a name: its first `up` makes one and records it.
 const NAMELESS: &str = "
@@ -302,4 +303,69 @@ fn a_wrong_port_is_told_once_with_the_way_to_write_it_there() {
         assert_eq!(said.err.matches(mistake).count(), 1, "{mistake}: {}", said.err);
         assert!(said.err.contains(help), "{help}: {}", said.err);
     }
+}
+
+#[test]
+fn a_working_dir_that_nothing_makes_is_told_with_its_place_before_anything_starts() {
+    let sandbox =
+        Sandbox::new("processes:\n  a: {command: exec sleep 1000, working_dir: nowhere}\n  b: {command: exec sleep 1000}\n");
+    for line in [&["plan"][..], &["up", "-d"]] {
+        let said = sandbox.run(line);
+        assert!(
+            said.code == 3 && said.err.contains("stack.yaml:2:46") && said.err.contains("nowhere` does not exist"),
+            "{said:?}"
+        );
+    }
+    assert_eq!(environments(&sandbox), [""; 0]);
+    // What does not ask for it is kept from nothing.
+    sandbox.ok(&["up", "-d", "b"]);
+    for made in [
+        "working_dir: '${ENV_DIR}/x'",
+        "working_dir: '${RUN_DIR}'",
+        "working_dir: tmp/x, scratch: [tmp/x/y]",
+        "working_dir: made, depends_on: {b: {condition: service_completed_successfully}}",
+    ] {
+        let maker = "b: {command: mkdir -p made, outputs: [made]}";
+        sandbox.write("stack.yaml", &format!("processes:\n  a: {{command: exec sleep 1000, {made}}}\n  {maker}\n"));
+        sandbox.ok(&["up", "-d", "--wait"]);
+        sandbox.ok(&["down"]);
+    }
+    sandbox.write("stack.yaml", "processes: {a: {command: 'true', working_dir: stack.yaml}}\n");
+    let said = sandbox.run(&["up", "-d"]);
+    assert!(said.code == 3 && said.err.contains("stack.yaml` is not a directory"), "{said:?}");
+}
+
+#[test]
+fn an_up_of_nothing_says_so() {
+    let sandbox = Sandbox::new("services: {}\n");
+    for (stack, told) in [
+        ("services: {}\n", "nothing to start: the stack has no service"),
+        ("processes: {a: {command: 'true', profiles: [p]}}\n", "no profile is on that `a` asks for; --profile names one"),
+    ] {
+        sandbox.write("stack.yaml", stack);
+        for line in [&["up"][..], &["up", "-d"]] {
+            let said = sandbox.run(line);
+            assert!(said.code == 0 && said.err.contains(told), "{line:?}: {said:?}");
+        }
+    }
+}
+
+#[test]
+fn whoever_detaches_during_a_start_is_told_so_below_what_was_shown() {
+    let stack = "name: demo\nprocesses: {slow: {command: exec sleep 1000, healthcheck: {file: never}}, \
+                 web: {command: exec sleep 1000, depends_on: {slow: {condition: service_healthy}}}}\n";
+    let sandbox = Sandbox::new(stack);
+    // Nothing is drawn where there are no columns.
+    let up = sandbox.command(&["up"], &sandbox.path(""));
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "stty cols 100 rows 40; exec \"$@\"", "sh"]).arg(up.get_program()).args(up.get_args());
+    command.current_dir(sandbox.path("")).env_clear().env("TERM", "xterm");
+    command.envs(up.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut terminal = Terminal::begin(command);
+    terminal.wait_for("slow:1");
+    terminal.type_until_it_ends("d");
+    let shown = terminal.end();
+    let (_, below) = shown.split_once("detached; ").unwrap_or_else(|| panic!("{shown}"));
+    assert!(below.contains("`baistack down -p demo` ends it") && !below.contains("slow:1"), "{below}");
+    assert_eq!(sandbox.leaders().len(), 1);
 }

@@ -23,6 +23,7 @@ mod rehearsals;
 mod scenarios;
 mod schedule;
 mod sockets;
+mod ssh;
 mod stacks;
 mod starting;
 mod support;

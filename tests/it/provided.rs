@@ -238,3 +238,46 @@ services:
     sandbox.ok(&["down"]);
     assert!(sandbox.lines("calls").last().is_some_and(|call| call.contains(" down ")));
 }
+
+#[test]
+fn what_is_done_to_one_that_a_provider_looks_after_is_done_by_it_or_refused() {
+    let sandbox = Sandbox::new(STACK);
+    with_cloud(&sandbox);
+    sandbox.ok(&["-p", "demo", "up", "-d", "--wait", "other"]);
+    let said = sandbox.run(&["-p", "demo", "why", "db"]);
+    assert_eq!((said.code, said.out.as_str()), (1, "db: not brought up, by the provider `./cloud`; `up db` brings it up\n"));
+    let said = sandbox.run(&["-p", "demo", "start", "db"]);
+    assert!(said.code == 5 && said.err.contains("`baistack up db` has its provider bring it up"), "{said:?}");
+    sandbox.ok(&["-p", "demo", "up", "-d", "--wait"]);
+    for (line, code, why, state) in [
+        (&["start", "db"][..], 0, "db: brought up, by the provider `./cloud`", "brought up"),
+        (&["stop", "db"], 1, "db: stopped, by the provider `./cloud`; `start db` brings it up again", "stopped"),
+        (&["start", "db", "web"], 0, "db: brought up, by the provider `./cloud`", "brought up"),
+        (&["restart", "db"], 0, "db: brought up, by the provider `./cloud`", "brought up"),
+    ] {
+        sandbox.ok(&[&["-p", "demo"], line].concat());
+        let said = sandbox.run(&["-p", "demo", "why", "db"]);
+        assert_eq!((said.code, said.out.trim_end()), (code, why), "{line:?}");
+        let drawn = sandbox.ok(&["-p", "demo", "graph"]);
+        assert!(drawn.contains(&format!("db (started)  provider  {state}")), "{drawn}");
+    }
+    assert_eq!(verbs(&sandbox), ["up", "stop", "up", "stop", "up"]);
+    for line in [
+        &["kill", "db"][..],
+        &["pause", "db"],
+        &["scale", "db=2"],
+        &["up", "-d", "--scale", "db=2"],
+        &["exec", "-T", "db", "true"],
+        &["run", "db"],
+        &["attach", "db"],
+        &["port", "db", "80"],
+        &["wait", "db"],
+        &["cp", "db:/x", "."],
+    ] {
+        let said = sandbox.run(&[&["-p", "demo"], line].concat());
+        assert!(said.code == 2 && said.err.contains("`db` is looked after by the provider `./cloud`"), "{line:?}: {said:?}");
+    }
+    assert_eq!(verbs(&sandbox).len(), 5, "nobody was asked for any of that");
+    let said = sandbox.run(&["-p", "demo", "purge", "--dry-run"]);
+    assert!(said.out.contains("  looked after by providers:\n    db (`./cloud`)\n"), "{said:?}");
+}

@@ -221,30 +221,43 @@ fn three_environments_that_are_started_at_one_moment_come_up_and_one_is_purged_a
 
 #[test]
 fn what_services_made_outlives_a_stop_and_a_restart_and_goes_with_down() {
-    let stack = "owns: [{containers: {label: 'own=${ENVID}'}}]\nprocesses: {agent: {command: exec sleep 1000}}\n";
+    let stack =
+        "owns: [{containers: {label: 'own=${ENVID}'}}]\nprocesses: {agent: {command: exec sleep 1000, scratch: [scratches]}}\n";
     let Some(sandbox) = Sandbox::with_engine("kernel", stack) else { return };
     sandbox.ok(&["up", "-d", "--wait"]);
     let (env, image) = (sandbox.engine().env().to_owned(), sandbox.engine().image());
     let name = format!("{env}-kernel");
-    sandbox.engine().ask(async |api| {
+    let start_kernel = || {
         let body = bollard::models::ContainerCreateBody {
-            image: Some(image),
+            image: Some(image.clone()),
             cmd: Some(["sleep", "1000"].map(str::to_owned).to_vec()),
             labels: Some([("own".to_owned(), env.clone())].into()),
-            host_config: Some(bollard::models::HostConfig { init: Some(true), ..Default::default() }),
+            host_config: Some(bollard::models::HostConfig {
+                init: Some(true),
+                binds: Some(vec![format!("{}:/work", sandbox.path("scratches").display())]),
+                ..Default::default()
+            }),
             ..Default::default()
         };
         let named = bollard::query_parameters::CreateContainerOptionsBuilder::default().name(&name).build();
-        api.create_container(Some(named), body).await.unwrap();
-        api.start_container(&name, None::<bollard::query_parameters::StartContainerOptions>).await.unwrap();
-    });
+        sandbox.engine().ask(async |api| {
+            api.create_container(Some(named), body).await.unwrap();
+            api.start_container(&name, None::<bollard::query_parameters::StartContainerOptions>).await.unwrap();
+        });
+    };
+    start_kernel();
     let id = sandbox.engine().id("kernel");
     for line in [&["restart"][..], &["stop"], &["up", "-d", "--wait"]] {
         sandbox.ok(line);
         assert!(sandbox.engine().is_running("kernel") && sandbox.engine().id("kernel") == id, "{line:?}");
     }
     sandbox.ok(&["down"]);
-    assert_eq!(sandbox.engine().state("kernel"), None);
+    assert_eq!((sandbox.engine().state("kernel"), sandbox.path("scratches").exists()), (None, true));
+    // None is left that lives on without its scratch directory.
+    sandbox.ok(&["up", "-d", "--wait"]);
+    start_kernel();
+    sandbox.ok(&["down", "--volumes"]);
+    assert_eq!((sandbox.engine().state("kernel"), sandbox.path("scratches").exists()), (None, false));
 }
 
 #[test]

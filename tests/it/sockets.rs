@@ -165,7 +165,7 @@ fn no_client_is_refused_reset_or_cut_over_twenty_restarts_of_a_service_with_a_he
 fn no_client_is_refused_reset_or_cut_over_twenty_restarts_of_a_service_behind_a_proxy() {
     let port = free_port();
     let proxied = format!(
-        "    proxy: true\n    ports: ['127.0.0.1:{port}:{port}']\n    healthcheck: {{tcp: '127.0.0.1:{port}', interval: 100ms}}"
+        "    proxy: true\n    ports: ['127.0.0.1:{port}:{port}']\n    healthcheck: {{tcp: '127.0.0.1:{port}', interval: 100ms, start_period: 1m}}"
     );
     let sandbox = Sandbox::new(&service("proxied", &proxied));
     sandbox.ok(&["up", "-d", "--wait"]);
@@ -204,6 +204,7 @@ processes:
     let said = sandbox.run(&["up", "-d", "--wait"]);
     assert_eq!(said.code, 1, "{said:?}");
     TcpStream::connect(("127.0.0.1", port)).unwrap();
+    until("it has told its port", || !sandbox.lines("port").is_empty());
     let own: u16 = sandbox.lines("port")[0].parse().unwrap();
     assert_ne!(own, port);
 }

@@ -1,7 +1,11 @@
 //! The stacks that are shipped load without a word, and say what they are meant to say.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use baistack::base::name::ServiceName;
 use baistack::load::{self, Request, Values};
 use baistack::model::stack::Stack;
 use baistack::view::diagnostics::{Look, render};
@@ -129,6 +133,20 @@ fn a_checkout_takes_the_place_of_the_released_components_by_one_variable() {
 }
 
 #[test]
+fn a_plugin_of_the_agent_is_installed_and_allowed_by_one_variable() {
+    let with = load_for("backend.ai", &[], "test1234", &[("ACCELERATOR", "cuda_open")]);
+    for (stack, allowed, installed) in [
+        (&load("backend.ai", &[]), "allow-compute-plugins = []", ""),
+        (&with, "allow-compute-plugins = [\"ai.backend.accelerator.cuda_open\"]", "backend.ai-accelerator-cuda_open==23.9.10"),
+    ] {
+        let config = stack.configs["agent.toml"].content.as_deref().unwrap();
+        assert!(config.contains(allowed), "{config}");
+        assert_eq!(stack.services["agent-accelerator"].common.environment["WANT"].as_deref(), Some(installed));
+        assert!(stack.services["agent"].common.depends_on["agent-accelerator"].restart);
+    }
+}
+
+#[test]
 fn the_compose_stack_gives_its_included_container_a_port_of_its_own() {
     let stack = load("compose", &[]);
     assert_eq!(names(&stack), ["cache", "web"]);
@@ -139,6 +157,12 @@ fn the_compose_stack_gives_its_included_container_a_port_of_its_own() {
 
 #[test]
 fn todays_backend_ai_stack_loads_and_says_nothing_of_what_it_has_not_filled_in() {
+    let offline = load("backend.ai-next", &["stack.yaml", "offline.yaml"]);
+    for name in ["db", "redis", "etcd", "prometheus", "db-exporter", "redis-exporter", "node-exporter"] {
+        let name: ServiceName = format!("backendai-half-{name}").parse().unwrap();
+        let service = offline.services.get(&name).or(offline.disabled.get(&name)).unwrap();
+        assert_eq!(service.container().unwrap().image.as_deref(), Some("bai-halfstack:bookworm"), "{name}");
+    }
     let stack = load("backend.ai-next", &[]);
     let named = names(&stack);
     for name in ["manager", "storage-proxy", "webserver", "agent", "backendai-half-db", "backendai-half-etcd"] {
@@ -151,4 +175,68 @@ fn todays_backend_ai_stack_loads_and_says_nothing_of_what_it_has_not_filled_in()
         let Some(text) = config.content.as_deref() else { continue };
         assert!(!text.contains("_PORT}"), "{name}: {text}");
     }
+}
+
+#[test]
+fn no_shipped_stack_prefers_a_port_that_the_kernel_gives_away() {
+    for name in ["quickstart", "compose", "backend.ai", "backend.ai-next"] {
+        for (port, numbers) in load(name, &[]).ports {
+            // `net.ipv4.ip_local_port_range` begins here on every Linux that nobody has changed.
+            assert!(numbers.last < 32_768, "{port} of {name}");
+        }
+    }
+}
+
+#[test]
+fn every_image_of_the_backend_ai_stack_is_pinned_to_a_release() {
+    for (name, service) in load("backend.ai", &[]).services {
+        let Some(image) = service.container().and_then(|container| container.image.as_deref()) else { continue };
+        let tag = image.rsplit_once(':').map(|(_, tag)| tag.trim_start_matches('v')).unwrap_or_default();
+        assert!(tag.split('-').next().is_some_and(|release| release.matches('.').count() >= 1), "{name}: {image}");
+    }
+}
+
+/// Stands for our own program: the databases inside, of which one can be broken.
+const INSIDE: &str = r#"#!/bin/sh
+echo "$*" >> asked
+case "$*" in
+*pg_dump*) [ ! -e broken ] && echo rows ;;
+*pg_restore*) cat > restored ;;
+*"etcdctl get"*) echo '{"kvs": [{"key": "L3Nvcm5hL2UvYS9i", "value": "djE="}]}' ;;
+esac
+"#;
+
+#[test]
+fn data_are_saved_whole_and_brought_back_while_nothing_writes() {
+    if !Command::new("python3").arg("--version").output().is_ok_and(|said| said.status.success()) {
+        eprintln!("skipped: there is no python3");
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let program = place.path().join("inside");
+    crate::support::sandbox::Sandbox::program_at(&program, INSIDE);
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("stacks/backend.ai/data.py");
+    let run = |verb: &str| {
+        let mut command = Command::new("python3");
+        command.arg(&script).args([verb, "backup/e"]).current_dir(place.path());
+        command.env("BAISTACK", &program).env("BAISTACK_ENVID", "e").output().unwrap().status.success()
+    };
+    let read = |name: &str| fs::read_to_string(place.path().join(name)).unwrap();
+    assert!(run("save"));
+    assert_eq!(read("backup/e.dump"), "rows\n");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&read("backup/e.etcd.json")).unwrap()["a/b"], "v1");
+    assert_eq!(fs::metadata(place.path().join("backup/e.dump")).unwrap().permissions().mode() & 0o777, 0o600);
+    // What cannot be saved leaves the older copy alone.
+    fs::write(place.path().join("broken"), "").unwrap();
+    assert!(!run("save"));
+    assert_eq!(read("backup/e.dump"), "rows\n");
+    fs::remove_file(place.path().join("asked")).unwrap();
+    assert!(run("restore"));
+    assert_eq!(read("restored"), "rows\n");
+    let asked = read("asked");
+    let verbs: Vec<&str> = asked.lines().collect();
+    assert_eq!(verbs.first(), Some(&"stop agent webserver storage-proxy manager"));
+    assert_eq!(verbs.last(), Some(&"start manager storage-proxy webserver agent"));
+    assert!(asked.contains("etcdctl del --prefix /sorna/e/\n") && asked.contains("etcdctl put -- /sorna/e/a/b v1\n"), "{asked}");
 }

@@ -57,7 +57,7 @@ fn a_directory_with_several_tools_files_becomes_one_stack() {
     sandbox.write("app/process-compose.yaml", "processes:\n  docs: {command: ./docs}\n");
     let said = sandbox.run(&["init", "app"]);
     assert_eq!(said.code, 0, "{}", said.err);
-    assert!(said.err.contains("`docker-compose.yml` and `process-compose.yaml` and `Procfile`"), "{}", said.err);
+    assert!(said.err.contains("`docker-compose.yml`, `process-compose.yaml`, `Procfile`"), "{}", said.err);
     let text = is_a_stack(&sandbox, "app");
     assert!(text.contains("docker-compose.override.yml"), "{text}");
     let services = sandbox.run_in(&sandbox.path("app"), &["config", "--services"]).out;

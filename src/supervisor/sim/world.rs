@@ -201,7 +201,8 @@ impl World {
                 self.crash();
                 continue;
             }
-            self.feed(event);
+            let events = self.with_what_came_meanwhile(event);
+            self.feed(events);
             if self.now < QUIET {
                 self.mischief();
             } else if !self.engine || self.containers.values().any(|it| !it.healthy) {
@@ -292,13 +293,32 @@ impl World {
         if *remaining > 0 { lives.contains_key(incarnation) } else { lives.remove(incarnation).is_some() }
     }
 
-    fn feed(&mut self, event: Event) {
-        if self.talk {
-            eprintln!("{:>7}  {}", self.now, short(&event));
+    /// What comes in bulk is taken in together with what else has come by then: the machine has been busy for a while, as it may be.
+    fn with_what_came_meanwhile(&mut self, event: Event) -> Vec<Event> {
+        let mut events = vec![event];
+        if !events[0].comes_in_bulk() || self.random.chance(50) {
+            return events;
         }
-        // A signalled process that was told of with `remaining` still lives; its end is the world's to tell.
-        self.witness.hear(&event);
-        let effects = self.machine.step(event, Moment(self.now));
+        let busy = self.now + self.random.below(100);
+        while let Some(next) = self.queue.first_entry().filter(|next| next.key().0 <= busy && next.get().comes_in_bulk()) {
+            let ((at, _), event) = next.remove_entry();
+            self.now = self.now.max(at);
+            if self.is_news(&event) {
+                events.push(event);
+            }
+        }
+        events
+    }
+
+    fn feed(&mut self, events: Vec<Event>) {
+        for event in &events {
+            if self.talk {
+                eprintln!("{:>7}  {}", self.now, short(event));
+            }
+            // A signalled process that was told of with `remaining` still lives; its end is the world's to tell.
+            self.witness.hear(event);
+        }
+        let effects = self.machine.steps(events, Moment(self.now));
         let mut witness = std::mem::take(&mut self.witness);
         // What has done what was waited for may be due again by a schedule in the same step.
         witness.judge(&effects, |id| {
@@ -628,7 +648,8 @@ impl World {
         if unit.goal != Goal::Up || !unit.starts_first() || self.leads.get(id) != Some(&incarnation) {
             return;
         }
-        let is_unfit = unit.ending.is_some() || matches!(unit.have, Have::Running { leader_exit: Some(_), .. });
+        // One whose leader has ended is of no use, and what is told to one that has ended meanwhile does nothing.
+        let is_unfit = unit.ending.is_some() || !matches!(unit.have, Have::Running { leader_exit: None, .. });
         assert!(is_unfit || unit.definition() != Definition::Same, "{id}: ended for its next life, which does not lead");
     }
 

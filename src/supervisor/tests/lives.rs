@@ -468,6 +468,37 @@ fn what_is_paused_is_not_probed_and_its_verdict_stands_until_it_goes_on_or_is_st
 }
 
 #[test]
+fn what_waits_for_one_that_is_paused_is_told_so_and_goes_on_with_it() {
+    let check = json!({"healthcheck": {"test": ["CMD", "true"], "interval": "5s"}});
+    let needs = after("a", "service_healthy");
+    let deployment = deployment(json!({"a": process(check), "b": process(needs)}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    let created = [(), ()].map(|()| bench.take_act(|action| matches!(action, Action::Create { .. })).0);
+    created.into_iter().for_each(|ticket| bench.answer(ticket, Outcome::Done));
+    let start = |bench: &mut Bench| bench.take_act(|action| matches!(action, Action::Start { .. })).0;
+    let ticket = start(&mut bench);
+    bench.answer(ticket, started());
+    let Some(Effect::Probe(probe, _)) = bench.effects.iter().find(|effect| matches!(effect, Effect::Probe(..))).cloned() else {
+        panic!("it is not probed")
+    };
+    let pause = |paused| Request::Pause(crate::supervisor::request::Pause { services: vec!["a".parse().unwrap()], paused });
+    bench.ask(2, pause(true));
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Freeze { frozen: true, .. }));
+    bench.answer(ticket, Outcome::Signalled);
+    let replies = bench.replies();
+    let Some(Reply::Failed { reasons }) = replies.iter().find(|reply| matches!(reply, Reply::Failed { .. })) else {
+        panic!("{replies:?}")
+    };
+    assert_eq!(reasons[..], ["b cannot start, because of a: it is paused; `baistack unpause a` lets it go on"]);
+    bench.ask(3, pause(false));
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Freeze { frozen: false, .. }));
+    bench.answer(ticket, Outcome::Signalled);
+    bench.tell(Event::Probed(probe, crate::supervisor::event::ProbeResult { healthy: true, output: String::new() }));
+    assert_eq!(start(&mut bench).resource.to_string(), "b:1");
+}
+
+#[test]
 fn a_stop_of_what_kept_ending_is_answered_when_it_has_ended() {
     let deployment = deployment(json!({"a": process(json!({"restart": "always"}))}));
     let mut bench = Bench::new();
@@ -489,5 +520,46 @@ fn a_stop_of_what_kept_ending_is_answered_when_it_has_ended() {
     let (ticket, _) = bench.take_act(|action| matches!(action, Action::Stop { .. }));
     bench.answer(ticket, Outcome::Signalled);
     bench.tell(Event::Exited { unit: unit("a:1"), incarnation, exit: Exit::Signal(15), remaining: 0 });
+    assert!(matches!(bench.replies()[..], [Reply::Done { .. }]), "{:?}", bench.replies());
+}
+
+#[test]
+fn whoever_makes_everything_anew_has_a_task_asked_again_and_not_run_whatever_it_says() {
+    let job = json!({"common": {}, "kind": {"process": {"command": "run", "check": "true", "task": true}}});
+    let deployment = deployment(json!({"job": job}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Assess { .. }));
+    bench.answer(ticket, Outcome::Assessed(Assessment::UpToDate));
+    bench.effects.clear();
+    bench.up(&deployment, |up| up.recreate = Recreate::Always);
+    let (ticket, action) = bench.take_act(|_| true);
+    assert!(matches!(action, Action::Assess { trusted: false, .. }), "{action:?}");
+    bench.answer(ticket, Outcome::Assessed(Assessment::UpToDate));
+    assert!(matches!(bench.replies()[..], [Reply::Done { .. }]), "{:?}", bench.effects);
+}
+
+#[test]
+fn a_start_is_answered_when_its_files_are_watched() {
+    let watch = json!({"develop": {"watch": [{"path": "/src", "action": "restart"}]}});
+    let deployment = deployment(json!({"a": process(watch)}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |up| up.watch = true);
+    let (ticket, incarnation) = bench.start();
+    bench.answer(ticket, started());
+    assert!(bench.replies().is_empty(), "a change might still be missed");
+    bench.tell(Event::WatchSet);
+    assert!(matches!(bench.replies()[..], [Reply::Done { .. }]), "{:?}", bench.replies());
+    bench.ask(2, Request::Stop(Default::default()));
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Stop { .. }));
+    bench.answer(ticket, Outcome::Signalled);
+    bench.tell(Event::Exited { unit: unit("a:1"), incarnation, exit: Exit::Signal(15), remaining: 0 });
+    bench.tell(Event::WatchSet);
+    bench.effects.clear();
+    bench.ask(3, Request::Start(Default::default()));
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Start { .. }));
+    bench.answer(ticket, started());
+    assert!(bench.replies().is_empty(), "a change might still be missed");
+    bench.tell(Event::WatchSet);
     assert!(matches!(bench.replies()[..], [Reply::Done { .. }]), "{:?}", bench.replies());
 }

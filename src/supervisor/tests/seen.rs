@@ -193,3 +193,25 @@ fn a_look_that_a_removal_overtook_brings_nothing_back() {
     let units: Vec<String> = bench.machine.status().units.iter().map(|unit| unit.unit.to_string()).collect();
     assert_eq!(units, ["a:1"]);
 }
+
+#[test]
+fn a_look_from_before_its_removal_makes_no_network_be_removed_again() {
+    use crate::plan::actual::SeenResource;
+    let ours = SeenResource { key: Some("front".to_owned()), ours: true, ..SeenResource::default() };
+    let actual = Actual { networks: [("test_front".to_owned(), ours)].into(), ..Actual::default() };
+    let mut bench = Bench::new();
+    bench.up(&deployment(json!({"a": container(json!({})), "p": process(json!({}))})), |up| up.no_start = true);
+    bench.look_at(actual.clone());
+    bench.ask(2, Request::Down(Down::default()));
+    bench.look_at(actual.clone());
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::RemoveNetwork { .. }));
+    // Asked for before the answer, it may have looked before the removal.
+    bench.tell(Event::EngineStirred);
+    bench.answer(ticket, Outcome::Done);
+    bench.effects.retain(|effect| !matches!(effect, Effect::Act(..)));
+    let looks = bench.effects.iter().any(|effect| matches!(effect, Effect::Observe(..)));
+    assert!(looks, "{:?}", bench.effects);
+    bench.look_at(actual);
+    let again = bench.acts().any(|(_, action)| matches!(action, Action::RemoveNetwork { .. }));
+    assert!(!again, "{:?}", verbs(&bench));
+}

@@ -280,3 +280,43 @@ fn a_dry_run_of_any_request_says_what_would_be_done() {
         assert_eq!((steps.join(", ").as_str(), plan.stuck), (expected, Vec::new()), "{request:?}");
     }
 }
+
+#[test]
+fn why_tells_how_far_away_each_reason_is_and_replicas_are_equally_far() {
+    let healthy = json!({"db": {"condition": "service_healthy", "restart": false, "required": true}});
+    let deployment = deployment(json!({
+        "db": process(json!({"healthcheck": {"tcp": "localhost:1"}})),
+        "web": process(json!({"scale": 2, "depends_on": healthy})),
+    }));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    bench.start();
+    let why = bench.machine.why(&"web".parse().unwrap()).unwrap();
+    let names: Vec<&str> = why.chain.iter().map(|link| link.split(": ").next().unwrap()).collect();
+    assert_eq!((names, why.depths), (vec!["web:1", "web:2", "db:1"], vec![0, 0, 1]));
+}
+
+#[test]
+fn nothing_is_wrong_with_killing_or_removing_what_never_came_up() {
+    let deployment = deployment(json!({"a": container(json!({})), "b": container(json!({}))}));
+    let mut bench = with_containers(&deployment, &["a:1", "b:1"]);
+    for request in [
+        Request::Kill(Kill { services: vec!["later".parse().unwrap()], ..Kill::default() }),
+        Request::Remove(Remove { services: vec!["later".parse().unwrap()], stop: true, volumes: false }),
+    ] {
+        bench.effects.clear();
+        bench.ask(2, request);
+        if bench.machine.observing {
+            bench.look(&["a:1", "b:1"].map(|name| running(&deployment, name)));
+        }
+        assert!(matches!(bench.replies()[..], [Reply::Done { changed: false, .. }]), "{:?}", bench.replies());
+        let said = bench.effects.iter().any(|effect| match effect {
+            Effect::Tell(Notice::Message { text, .. }) => text.contains("nothing of `later` is there"),
+            _ => false,
+        });
+        assert!(said);
+    }
+    bench.effects.clear();
+    bench.ask(3, Request::Why { service: "later".parse().unwrap() });
+    assert!(matches!(bench.replies()[..], [Reply::NotUp { .. }]), "{:?}", bench.replies());
+}

@@ -10,8 +10,17 @@ use serde_json::{Map, Value, json};
 
 use super::labels;
 
-/// Labels that say who made a container, and not what it is. What its image is, is compared.
-const MAKERS: [&str; 4] = [labels::CONFIG_HASH, labels::VERSION, labels::IMAGE, "com.docker.compose.replace"];
+/// Labels that say who made a container, and by which files, and not what it is. What its image is, is compared. Compose's own hash
+/// knows nothing of them either.
+const MAKERS: [&str; 7] = [
+    labels::CONFIG_HASH,
+    labels::VERSION,
+    labels::IMAGE,
+    labels::WORKING_DIR,
+    labels::CONFIG_FILES,
+    "com.docker.compose.project.environment_file",
+    "com.docker.compose.replace",
+];
 
 /// Lists whose order means something.
 const ORDERED: [&str; 6] = ["Cmd", "Entrypoint", "Test", "Dns", "DnsOptions", "DnsSearch"];
@@ -29,6 +38,7 @@ fn is_of_engine(container: &ContainerInspectResponse) -> bool {
 fn described(container: &ContainerInspectResponse) -> Value {
     let id = container.id.as_deref().unwrap_or_default();
     let short = id.get(..12).unwrap_or(id);
+    let hostname = container.config.as_ref().and_then(|config| config.hostname.as_deref());
     let mut config = as_json(&container.config);
     if let Some(config) = config.as_object_mut() {
         if config.get("Hostname").and_then(Value::as_str) == Some(short) {
@@ -53,7 +63,9 @@ fn described(container: &ContainerInspectResponse) -> Value {
     let networks = container.network_settings.iter().flat_map(|settings| settings.networks.iter().flatten());
     let networks: BTreeMap<&String, Value> = networks
         .map(|(name, endpoint)| {
-            let aliases = endpoint.aliases.iter().flatten().filter(|alias| *alias != short).collect::<Vec<_>>();
+            // An engine adds both to one that it starts.
+            let is_own = |alias: &str| alias == short || Some(alias) == hostname;
+            let aliases = endpoint.aliases.iter().flatten().filter(|alias| !is_own(alias)).collect::<Vec<_>>();
             let asked = json!({"Aliases": aliases, "Links": endpoint.links, "IPAMConfig": endpoint.ipam_config,
                 "DriverOpts": endpoint.driver_opts});
             (name, asked)
@@ -121,13 +133,25 @@ mod tests {
             it["Config"]["Hostname"] = json!("fedcba987654");
             it["Config"]["Env"] = json!(["B=2", "A=1"]);
             it["Config"]["Labels"] =
-                json!({"com.docker.compose.version": "1+baistack", "com.docker.compose.replace": "x", "mine": "1"});
+                json!({"com.docker.compose.version": "1+baistack", "com.docker.compose.project.config_files": "/x", "mine": "1"});
             it["HostConfig"]["Binds"] = Value::Null;
             it["HostConfig"]["CapAdd"] = json!([]);
             it["HostConfig"]["Mounts"] = json!([{"Type": "bind", "Source": "/a", "Target": "/b"}]);
             it["NetworkSettings"]["Networks"] = json!({"x_default": {"Aliases": ["web", "x-web-1"], "IPAMConfig": {}}});
         });
         assert!(are_alike(&container(|_| ()), &other));
+    }
+
+    #[test]
+    fn a_host_name_is_an_alias_of_what_has_been_started() {
+        let named = |aliases: Value| {
+            container(|it| {
+                it["Config"]["Hostname"] = json!("own");
+                it["NetworkSettings"]["Networks"]["x_default"]["Aliases"] = aliases;
+            })
+        };
+        assert!(are_alike(&named(json!(["web", "0123456789ab", "own"])), &named(json!(["web"]))));
+        assert!(!are_alike(&named(json!(["web", "other"])), &named(json!(["web"]))));
     }
 
     #[test]

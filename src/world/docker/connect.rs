@@ -1,8 +1,10 @@
 //! Where the engine is, and the way to it.
 //!
 //! `DOCKER_HOST`, else the Docker context in use, else the usual sockets. A connection is made when it is first needed, so
-//! that a stack of processes alone never asks for an engine. Unix sockets, and TCP with and without TLS; anything else is refused by
-//! name. TLS verifies the engine and shows it a certificate, with the files that Docker's command line uses.
+//! that a stack of processes alone never asks for an engine. Unix sockets, TCP with and without TLS, and SSH; anything else is refused by
+//! name. TLS verifies the engine and shows it a certificate, with the files that Docker's command line uses. Over SSH the engine is spoken
+//! to by `docker system dial-stdio` on its host, as Docker's command line does it, through the `ssh` of this one: its keys, its
+//! configuration, its known hosts.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +14,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::error;
+use super::ssh::Tunnel;
 use crate::plan::action::{Fault, FaultKind};
 use crate::plan::hash::hex;
 
@@ -26,6 +29,8 @@ pub enum Endpoint {
     Tcp(String),
     /// `host:port`, HTTPS.
     Tls(String, Certificates),
+    /// `user@host:port`, as `ssh` takes it; user and port may be missing.
+    Ssh(String),
     /// Something that cannot be used, and why.
     Unusable(String),
 }
@@ -98,6 +103,15 @@ impl Endpoint {
         if let Some(path) = host.strip_prefix("unix://") {
             return Endpoint::Unix(path.into());
         }
+        if let Some(address) = host.strip_prefix("ssh://") {
+            let address = address.trim_end_matches('/');
+            return match address.split_once('/') {
+                None if !address.is_empty() => Endpoint::Ssh(address.to_owned()),
+                None | Some(_) => Endpoint::Unusable(format!(
+                    "a Docker Engine at `{host}` is not supported: use ssh://USER@HOST or ssh://USER@HOST:PORT, without a path"
+                )),
+            };
+        }
         match host.strip_prefix("tcp://").or_else(|| host.strip_prefix("http://")) {
             Some(address) => {
                 let address = address.trim_end_matches('/').to_owned();
@@ -113,15 +127,16 @@ impl Endpoint {
                     )),
                 }
             }
-            None => Endpoint::Unusable(format!("a Docker Engine at `{host}` is not supported: use unix:// or tcp://")),
+            None => Endpoint::Unusable(format!("a Docker Engine at `{host}` is not supported: use unix://, tcp:// or ssh://")),
         }
     }
 
     /// As people write it.
-    fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         match self {
             Endpoint::Unix(path) => path.display().to_string(),
             Endpoint::Tcp(address) | Endpoint::Tls(address, _) => format!("tcp://{address}"),
+            Endpoint::Ssh(address) => format!("ssh://{address}"),
             Endpoint::Unusable(_) => String::new(),
         }
     }
@@ -211,24 +226,26 @@ impl Link {
     pub(super) async fn open(endpoint: &Endpoint) -> Result<Link, Fault> {
         const HELLO: Duration = Duration::from_secs(20);
         let seconds = 120;
+        let version = bollard::API_DEFAULT_VERSION;
+        let mut tunnel = None;
         let api = match endpoint {
-            Endpoint::Unix(path) => {
-                bollard::Docker::connect_with_unix(&path.display().to_string(), seconds, bollard::API_DEFAULT_VERSION)
-            }
-            Endpoint::Tcp(address) => {
-                bollard::Docker::connect_with_http(&format!("tcp://{address}"), seconds, bollard::API_DEFAULT_VERSION)
-            }
+            Endpoint::Unix(path) => bollard::Docker::connect_with_unix(&path.display().to_string(), seconds, version),
+            Endpoint::Tcp(address) => bollard::Docker::connect_with_http(&format!("tcp://{address}"), seconds, version),
             Endpoint::Tls(address, certificates) => {
                 let path = |name| certificates.path(name);
                 let [key, certificate, ca] = [Certificates::KEY, Certificates::CERTIFICATE, Certificates::CA].map(path);
-                let address = format!("tcp://{address}");
-                bollard::Docker::connect_with_ssl(&address, &key, &certificate, &ca, seconds, bollard::API_DEFAULT_VERSION)
+                bollard::Docker::connect_with_ssl(&format!("tcp://{address}"), &key, &certificate, &ca, seconds, version)
             }
+            Endpoint::Ssh(_) => tunnel.insert(Tunnel::to(&endpoint.shown())).engine(seconds),
             Endpoint::Unusable(why) => return Err(away(why.clone())),
         };
         let api = api.map_err(|error| unreachable_engine(endpoint, &error))?;
         let hello = api.clone().with_timeout(HELLO);
-        let version = hello.version().await.map_err(|error| unreachable_engine(endpoint, &error))?;
+        let version = match (hello.version().await, tunnel) {
+            (Ok(version), _) => version,
+            (Err(error), None) => return Err(unreachable_engine(endpoint, &error)),
+            (Err(error), Some(tunnel)) => return Err(unreachable_host(endpoint, &error, tunnel.last_words().await)),
+        };
         let api_version = version.api_version.as_deref().and_then(ApiVersion::parse);
         let Some(api_version) = api_version else {
             return Err(away(format!("what answers at `{}` is no Docker Engine", endpoint.shown())));
@@ -246,6 +263,14 @@ impl Link {
 
 fn away(message: String) -> Fault {
     Fault { kind: FaultKind::EngineAway, message }
+}
+
+/// Why nobody answers on another host, in the words of `ssh` where it has any.
+fn unreachable_host(endpoint: &Endpoint, error: &bollard::errors::Error, said: Option<String>) -> Fault {
+    let shown = endpoint.shown();
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    let why = said.or_else(|| causes.last().map(ToString::to_string)).unwrap_or_default();
+    away(format!("no way to the Docker Engine at `{shown}`: {why}; does `ssh {shown} docker version` go without a question?"))
 }
 
 /// Why nobody answers, in the user's words.
@@ -284,14 +309,17 @@ mod tests {
         for (host, expected) in [
             ("unix:///run/x.sock", Endpoint::Unix("/run/x.sock".into())),
             ("tcp://127.0.0.1:2375", Endpoint::Tcp("127.0.0.1:2375".to_owned())),
+            ("ssh://me@there:22", Endpoint::Ssh("me@there:22".to_owned())),
         ] {
             assert_eq!(Endpoint::find(&environment(&[("DOCKER_HOST", host)])), expected);
         }
         let host = ("DOCKER_HOST", "tcp://h:1");
         let nowhere = ("DOCKER_CERT_PATH", "/nowhere");
-        for pairs in
-            [&[("DOCKER_HOST", "ssh://me@there")][..], &[host, ("DOCKER_TLS_VERIFY", "1"), nowhere], &[host, ("DOCKER_TLS", "1")]]
-        {
+        for pairs in [
+            &[("DOCKER_HOST", "ssh://me@there/run/docker.sock")][..],
+            &[host, ("DOCKER_TLS_VERIFY", "1"), nowhere],
+            &[host, ("DOCKER_TLS", "1")],
+        ] {
             assert!(matches!(Endpoint::find(&environment(pairs)), Endpoint::Unusable(_)), "{pairs:?}");
         }
     }

@@ -19,7 +19,7 @@ use super::labels::{self, OneOff};
 use super::logs::Life;
 use super::mounts;
 use super::observe::{list_containers, name_of, replaced_by, successor_name};
-use super::{Docker, alike, error, registry, security};
+use super::{Docker, alike, error, files, registry, security};
 use crate::base::name::{EnvId, ServiceName, UnitId};
 use crate::model::container::Container;
 use crate::model::hook::Hook;
@@ -74,12 +74,12 @@ impl Docker {
         let mut request = self.request(&link, spec, inherited, None).await?;
         request.name = successor_name(&predecessor, &request.name);
         let name = request.name.clone();
-        // What was written into files inside, no comparison shows.
-        let is_comparable = adopts && request.files.is_empty();
+        let files = request.files.clone();
         match make(&link, request).await {
-            Ok(container) if is_comparable => {
+            Ok(container) if adopts => {
                 let made = link.api.inspect_container(&container, None).await?;
-                if !alike::are_alike(&present, &made) {
+                // What was written into files inside, the engine's description does not show.
+                if !alike::are_alike(&present, &made) || !files::holds(&link, &predecessor, &files).await? {
                     return Ok(Outcome::Created { container });
                 }
                 discard(&link, &container).await?;

@@ -18,6 +18,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::connect::{Certificates, Endpoint};
+use super::ssh::Tunnel;
 use crate::plan::action::{Fault, FaultKind};
 
 /// A connection, whatever it is made of.
@@ -39,6 +40,7 @@ pub(super) async fn dial(endpoint: &Endpoint) -> Result<Box<dyn Wire>, Fault> {
             let stream = TcpStream::connect(address).await.map_err(lost)?;
             Box::new(TlsConnector::from(Arc::new(config)).connect(host, stream).await.map_err(lost)?)
         }
+        Endpoint::Ssh(_) => Box::new(Tunnel::to(&endpoint.shown()).begin().map_err(lost)?),
         Endpoint::Unusable(why) => return Err(Fault { kind: FaultKind::EngineAway, message: why.clone() }),
     })
 }

@@ -17,12 +17,17 @@ use crate::model::health::HealthCheck;
 use crate::model::hook::Hook;
 use crate::plan::action::{Fault, FaultKind};
 use crate::supervisor::event::ProbeResult;
+use crate::world::clock;
 
 /// How much of a command's output is kept for messages.
 const KEPT: usize = 4096;
 
 /// How long it may take to end a command.
 const ENDING: Duration = Duration::from_secs(5);
+/// How long one may be on its way that has been asked for.
+const STARTING: Duration = Duration::from_secs(2);
+/// Between two looks at it.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A command to be run inside a container.
 #[derive(Debug, Clone, Default)]
@@ -91,12 +96,19 @@ enum Target {
 impl Docker {
     /// Runs a command inside a container. Its output and input are connected at once.
     pub async fn exec(&self, container: &str, spec: &ExecSpec) -> Result<Session, Fault> {
-        let link = self.link().await?;
-        let exec = link.api.create_exec(container, config(spec, true)).await?;
-        let options = StartExecOptions { detach: false, tty: spec.tty, output_capacity: Some(64 * 1024) };
-        match link.patient().start_exec(&exec.id, Some(options)).await? {
+        let id = self.create_exec(container, spec).await?;
+        self.start_exec(id, spec.tty).await
+    }
+
+    async fn create_exec(&self, container: &str, spec: &ExecSpec) -> Result<String, Fault> {
+        Ok(self.link().await?.api.create_exec(container, config(spec, true)).await?.id)
+    }
+
+    async fn start_exec(&self, id: String, tty: bool) -> Result<Session, Fault> {
+        let options = StartExecOptions { detach: false, tty, output_capacity: Some(64 * 1024) };
+        match self.link().await?.patient().start_exec(&id, Some(options)).await? {
             StartExecResults::Attached { output, input } => {
-                Ok(Session { docker: self.clone(), id: exec.id, at_end: AtEnd::of(spec.tty), output: chunks(output), input })
+                Ok(Session { docker: self.clone(), id, at_end: AtEnd::of(tty), output: chunks(output), input })
             }
             StartExecResults::Detached => Err(Fault::permanent("the Docker Engine did not attach to the command")),
         }
@@ -143,9 +155,9 @@ impl Docker {
         let limit = check.timeout();
         let mut begun = None;
         let work = async {
-            let session = self.exec(container, &spec).await?;
-            begun = Some(session.id.clone());
-            session.output_and_code().await
+            let id = self.create_exec(container, &spec).await?;
+            begun = Some(id.clone());
+            self.start_exec(id, spec.tty).await?.output_and_code().await
         };
         match timeout(limit, work).await {
             Ok(Ok((code, output))) => ProbeResult { healthy: code == 0, output },
@@ -164,8 +176,7 @@ impl Docker {
     /// in there is known where the engine runs on this host.
     async fn end_exec(&self, container: &str, exec: &str) {
         let ended = async {
-            let about = self.link().await?.api.inspect_exec(exec).await?;
-            let Some(pid) = about.pid.filter(|_| about.running == Some(true)) else { return Ok(()) };
+            let Some(pid) = self.pid_of_exec(exec).await? else { return Ok(()) };
             let Some(inside) = number_inside(pid, container) else {
                 return Err(Fault::permanent("its process is not one of this host"));
             };
@@ -181,6 +192,22 @@ impl Docker {
             Ok(Ok(())) => {}
             Ok(Err(fault)) => tracing::warn!(container, %fault, "a probe that took too long goes on"),
             Err(_) => tracing::warn!(container, "a probe that took too long goes on"),
+        }
+    }
+
+    /// The process of a command, as this host counts; none for one that has ended. One whose start was asked for may be on its way,
+    /// on a busy host for longer than its time limit: it is waited for, until it is clear that it will not come.
+    async fn pid_of_exec(&self, exec: &str) -> Result<Option<i64>, Fault> {
+        let deadline = clock::deadline(STARTING);
+        loop {
+            let about = self.link().await?.api.inspect_exec(exec).await?;
+            let is_over = about.exit_code.is_some() || about.running != Some(true) && clock::is_past(deadline);
+            match about.pid.filter(|pid| *pid > 0 && about.running == Some(true)) {
+                Some(pid) => return Ok(Some(pid)),
+                None if is_over => return Ok(None),
+                // The engine tells starts of commands among all its events alone.
+                None => sleep(LOOK).await,
+            }
         }
     }
 }

@@ -11,6 +11,8 @@ use futures_util::stream::{BoxStream, Stream, StreamExt};
 use hyper::body::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use super::connect::Link;
+use super::mounts::{self, WrittenFile};
 use super::{Docker, error};
 use crate::plan::action::Fault;
 
@@ -46,6 +48,27 @@ pub struct Commit {
     pub changes: Vec<String>,
     /// The container stands still meanwhile.
     pub pause: bool,
+}
+
+/// Whether a container holds all of these files, just so.
+pub(super) async fn holds(link: &Link, container: &str, files: &[WrittenFile]) -> Result<bool, Fault> {
+    for file in files {
+        let options = DownloadFromContainerOptionsBuilder::default().path(&file.path).build();
+        let api = link.patient();
+        let mut chunks = api.download_from_container(container, Some(options));
+        let mut archive = Vec::new();
+        while let Some(chunk) = chunks.next().await {
+            match chunk {
+                Ok(bytes) => archive.extend_from_slice(&bytes),
+                Err(error) if error::is_not_found(&error) => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if !mounts::is_archive_of(&archive, file) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 impl Docker {

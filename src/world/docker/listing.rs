@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, ImageSummary, PortSummary};
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, ImageSummary, MountPoint, PortSummary};
 use bollard::query_parameters::{ListImagesOptionsBuilder, ListVolumesOptionsBuilder};
 
 use super::labels;
@@ -44,6 +44,12 @@ pub struct Listed {
     pub ports: Vec<PublishedPort>,
     /// The volumes that it mounts, by name.
     pub volumes: Vec<String>,
+    /// How many of its volumes are the engine's own.
+    pub local_volumes: usize,
+    /// What it mounts: volumes by name, what is the host's by its path.
+    pub mounts: Vec<String>,
+    /// The networks that it is in, by name.
+    pub networks: Vec<String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
 }
@@ -147,7 +153,13 @@ pub(super) fn image_names(mut tags: Vec<String>, id: String) -> Vec<String> {
 
 fn of_summary(summary: &ContainerSummary) -> Listed {
     let labels = summary.labels.as_ref();
-    let volumes = summary.mounts.iter().flatten().filter_map(|mount| mount.name.clone());
+    let mounts = || summary.mounts.iter().flatten();
+    let volumes = mounts().filter_map(|mount| mount.name.clone());
+    // As docker/cli's formatter has it: a name or a path.
+    let source = |mount: &MountPoint| mount.name.clone().filter(|name| !name.is_empty()).or_else(|| mount.source.clone());
+    let networks = summary.network_settings.iter().flat_map(|settings| settings.networks.iter().flatten());
+    let mut networks: Vec<String> = networks.map(|(name, _)| name.clone()).collect();
+    networks.sort_unstable();
     Listed {
         id: summary.id.clone().unwrap_or_default(),
         name: name_of(summary),
@@ -161,6 +173,9 @@ fn of_summary(summary: &ContainerSummary) -> Listed {
         created: summary.created.unwrap_or(0),
         ports: summary.ports.iter().flatten().map(port).collect(),
         volumes: volumes.filter(|name| !name.is_empty()).collect(),
+        local_volumes: mounts().filter(|mount| mount.driver.as_deref() == Some("local")).count(),
+        mounts: mounts().filter_map(source).collect(),
+        networks,
         labels: labels.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect(),
     }
 }

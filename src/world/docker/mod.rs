@@ -59,6 +59,7 @@ mod rooted;
 mod run;
 mod security;
 mod sharing;
+mod ssh;
 mod sync;
 mod time;
 mod usage;
@@ -177,7 +178,8 @@ impl Docker {
             Action::RemoveOwned { env, owned, volumes } => self.remove_owned(env, owned, *volumes).await,
             Action::Create { spec, inherited } => self.create(spec, inherited).await,
             Action::Succeed { spec, predecessor, renew_volumes, adopts } => {
-                self.succeed(spec, predecessor.as_deref(), *renew_volumes, *adopts).await
+                // Two containers are described and compared there: much for a place that all actions share.
+                Box::pin(self.succeed(spec, predecessor.as_deref(), *renew_volumes, *adopts)).await
             }
             Action::TakeOver { container, name, .. } => self.take_over(container, name).await,
             Action::Discard { container, volumes, .. } => self.discard_successor(container, *volumes).await,

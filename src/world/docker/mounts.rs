@@ -4,6 +4,7 @@
 //! else; each mount goes where what it asks for can be said.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io::Read as _;
 
 use bollard::models::{
     Mount as EngineMount, MountBindOptions, MountBindOptionsPropagationEnum as Propagation, MountImageOptions, MountTmpfsOptions,
@@ -266,4 +267,44 @@ pub(super) fn archive(files: &[WrittenFile]) -> std::io::Result<Vec<u8>> {
         tar.append_data(&mut header, file.path.trim_start_matches('/'), file.content.as_bytes())?;
     }
     tar.into_inner()
+}
+
+/// The permissions in a Unix mode.
+const PERMISSIONS: u32 = 0o7777;
+
+/// Whether an archive holds this file and nothing else; under which name does not matter.
+pub(super) fn is_archive_of(archive: &[u8], file: &WrittenFile) -> bool {
+    let is_of = || -> std::io::Result<bool> {
+        let mut archive = tar::Archive::new(archive);
+        let mut entries = archive.entries()?;
+        let Some(mut entry) = entries.next().transpose()? else { return Ok(false) };
+        let header = entry.header();
+        let is_same = (header.uid()?, header.gid()?, header.mode()? & PERMISSIONS) == (file.uid, file.gid, file.mode);
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content)?;
+        Ok(is_same && content == file.content.as_bytes() && entries.next().is_none())
+    };
+    is_of().unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_written_is_known_again_by_its_content_owner_and_mode() {
+        let file = WrittenFile { path: "/etc/c".to_owned(), content: "hello".to_owned(), uid: 1, gid: 2, mode: 0o444 };
+        let written = archive(std::slice::from_ref(&file)).unwrap();
+        assert!(is_archive_of(&written, &WrittenFile { path: "/elsewhere".to_owned(), ..file.clone() }));
+        for other in [
+            WrittenFile { content: "hell".to_owned(), ..file.clone() },
+            WrittenFile { uid: 0, ..file.clone() },
+            WrittenFile { gid: 0, ..file.clone() },
+            WrittenFile { mode: 0o440, ..file.clone() },
+        ] {
+            assert!(!is_archive_of(&written, &other), "{other:?}");
+        }
+        assert!(!is_archive_of(&archive(&[file.clone(), file.clone()]).unwrap(), &file));
+        assert!(!is_archive_of(b"no archive", &file));
+    }
 }

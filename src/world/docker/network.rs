@@ -36,7 +36,7 @@ impl Docker {
                 Some(holder) => holder.judged(&name, &deployment.env),
                 None => Err(Fault::temporary(Fault::from(error).message)),
             },
-            Err(error) => Err(error.into()),
+            Err(error) => Err(with_remedy(error.into())),
         }
     }
 
@@ -70,6 +70,19 @@ impl Docker {
             }
         }
     }
+}
+
+/// Each network takes a subnet, of which an engine has about thirty until it is told of more.
+fn with_remedy(fault: Fault) -> Fault {
+    // moby, `libnetwork/ipamutils`: before and since release 26.
+    if !["non-overlapping IPv4 address pool", "address pools have been fully subnetted"]
+        .iter()
+        .any(|it| fault.message.contains(it))
+    {
+        return fault;
+    }
+    let remedy = "`docker network prune` removes networks that nothing uses, `default-address-pools` in the engine's daemon.json gives more";
+    Fault { message: format!("{}; {remedy}", fault.message), ..fault }
 }
 
 fn stuck(name: &str, own: &[String], refusal: &Fault) -> String {
@@ -227,6 +240,18 @@ mod tests {
         let mut body = serde_json::to_value(request).unwrap();
         body["Labels"].as_object_mut().unwrap().retain(|name, _| name == "mine" || name.ends_with("compose.network"));
         Ok(body)
+    }
+
+    #[test]
+    fn an_engine_without_a_subnet_to_give_is_told_with_what_makes_room() {
+        let told = |message: &str| with_remedy(Fault::permanent(message)).message;
+        for message in [
+            "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network",
+            "all predefined address pools have been fully subnetted",
+        ] {
+            assert!(told(message).starts_with(message) && told(message).contains("`docker network prune`"), "{}", told(message));
+        }
+        assert_eq!(told("no"), "no");
     }
 
     #[test]

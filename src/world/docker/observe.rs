@@ -8,23 +8,29 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bollard::models::{
-    ContainerState, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum, HealthStatusEnum, HostConfig,
-    ImageInspect,
+    ContainerState, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum, EndpointSettings, HealthStatusEnum,
+    HostConfig, ImageInspect,
 };
 use bollard::query_parameters::{
     InspectNetworkOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
 };
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use tokio::time::sleep;
 
 use super::connect::Link;
 use super::labels::{self, Labels};
 use super::{AT_ONCE, Docker, error, network, time};
 use crate::base::name::EnvId;
-use crate::plan::action::{Exit, Fault};
+use crate::plan::action::{Exit, Fault, FaultKind};
 use crate::plan::actual::{Actual, Query, SeenContainer, SeenHealth, SeenResource, SeenState};
+use crate::world::clock;
 
 /// As many digits of an id as people and Compose write.
 const SHORT_ID: usize = 12;
+/// So long an engine is asked again that cannot say what it holds.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Between two times.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// When the present life of each container began, as far as that is known to be still true.
 #[derive(Debug, Default)]
@@ -85,8 +91,20 @@ impl Births {
 }
 
 impl Docker {
-    /// All that the engine holds of one environment, and what is asked for beside.
+    /// All that the engine holds of one environment, and what is asked for beside. An engine that answers but cannot say it just now is
+    /// asked again: Podman names a state, `stopped`, that Docker's interface does not have, until it has cleaned up behind a
+    /// container, and fails to list what is being removed.
     pub async fn observe(&self, env: &EnvId, query: &Query) -> Result<Actual, Fault> {
+        let deadline = clock::deadline(PATIENCE);
+        loop {
+            match self.look(env, query).await {
+                Err(fault) if fault.kind != FaultKind::EngineAway && !clock::is_past(deadline) => sleep(AGAIN).await,
+                seen => return seen,
+            }
+        }
+    }
+
+    async fn look(&self, env: &EnvId, query: &Query) -> Result<Actual, Fault> {
         let link = self.link().await?;
         let (containers, networks, volumes, (images, tagged)) = tokio::try_join!(
             self.seen_containers(&link, env),
@@ -124,7 +142,9 @@ impl Docker {
         };
         let state = container.state.unwrap_or_default();
         let shares = container.host_config.as_ref().map(shares).unwrap_or_default();
-        if let Some(birth) = &state.started_at {
+        // Where the list does not tell the health, each look asks for it.
+        let is_listed = !link.is_podman || state.health.is_none();
+        if let Some(birth) = state.started_at.as_ref().filter(|_| is_listed) {
             self.0.births.keep(turn, &id, &Life { birth: birth.clone(), shares: shares.clone() });
         }
         let health = state.health.as_ref().and_then(|health| health_of(health.status?));
@@ -199,7 +219,9 @@ fn seen(summary: &ContainerSummary, state: SeenState, ended: Option<&str>, healt
 
 fn networks_of(summary: &ContainerSummary) -> BTreeMap<String, String> {
     let networks = summary.network_settings.iter().flat_map(|settings| settings.networks.iter().flatten());
-    networks.map(|(name, endpoint)| (name.clone(), endpoint.network_id.clone().unwrap_or_default())).collect()
+    // Podman gives a network's name for its id: which one of that name it is, is not known then.
+    let id_of = |name: &str, endpoint: &EndpointSettings| endpoint.network_id.clone().filter(|id| id != name).unwrap_or_default();
+    networks.map(|(name, endpoint)| (name.clone(), id_of(name, endpoint))).collect()
 }
 
 fn state_of_list(summary: &ContainerSummary, birth: String) -> SeenState {
@@ -349,6 +371,15 @@ async fn seen_image(link: &Link, reference: &str) -> Result<Option<ImageInspect>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_no_id_of_a_network() {
+        let listed = |id: &str| {
+            let text = format!(r#"{{"NetworkSettings": {{"Networks": {{"demo_default": {{"NetworkID": "{id}"}}}}}}}}"#);
+            networks_of(&serde_json::from_str(&text).unwrap()).remove("demo_default").unwrap()
+        };
+        assert_eq!([listed("3f4e"), listed("demo_default")], ["3f4e", ""]);
+    }
 
     #[test]
     fn the_list_tells_exit_code_and_health_in_its_status_text() {

@@ -209,6 +209,24 @@ pub fn taken_ports(deployment: &Deployment, services: &[ServiceName], holders: &
     taken
 }
 
+/// Ports that more replicas of a container are to publish than there are numbers for: one sentence each. An engine gives a number
+/// to the first alone.
+pub fn crowded_ports(deployment: &Deployment, services: &[ServiceName]) -> Vec<String> {
+    let containers =
+        services.iter().filter_map(|name| Some((name, deployment.service(name).filter(|it| it.container().is_some())?)));
+    let crowded = containers.flat_map(|(name, service)| {
+        let replicas = service.replicas();
+        let numbers = service.common.ports.iter().filter_map(|port| numbers_on_host(service, port));
+        numbers.filter(move |numbers| u32::from(numbers.last.saturating_sub(numbers.first)) + 1 < replicas).map(move |numbers| {
+            format!(
+                "`services.{name}.ports`: {replicas} replicas cannot share port {numbers} of the host; leave the number to the engine, or \
+                 give a range of {replicas}"
+            )
+        })
+    });
+    crowded.collect()
+}
+
 /// Ports that one holds in a row, as a range that was mapped number by number: told once.
 fn folded(mut held: Vec<(Numbers, String)>) -> Vec<(Numbers, String)> {
     held.sort_by_key(|(numbers, _)| numbers.first);

@@ -9,8 +9,8 @@ use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Select, TryRecvError, bounded, never};
@@ -20,7 +20,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use super::file;
 use super::line::Line;
 use super::record::Timestamp;
-use super::tail::{Next, Reader, Wanted};
+use super::tail::{Kept, Next, Reader, Wanted};
 use crate::base::name::UnitId;
 use crate::world::clock;
 
@@ -30,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(200);
 /// So many changes are remembered one by one; after more, everything is looked at.
 const CHANGES: usize = 256;
+/// So many lines of one source are given before the others are asked again whether they have earlier ones.
+const RUN: usize = 256;
 
 /// What a feed sends.
 #[derive(Debug)]
@@ -77,7 +79,7 @@ pub fn read(sources: Sources<'_>, mut deliver: impl FnMut(Given) -> ControlFlow<
     let stop = sources.stop.clone();
     // Watched before the first look, so that nothing falls in between.
     let watch = sources.wanted.follow.then(|| Watch::new(sources.directory));
-    let mut merge = Merge::new(sources);
+    let mut merge = Merge::new(sources, watch.as_ref().map(|watch| Arc::clone(&watch.keeper)));
     merge.find_files()?;
     loop {
         if merge.give(&mut deliver)?.is_break() || merge.is_at_end() {
@@ -95,8 +97,13 @@ pub fn read(sources: Sources<'_>, mut deliver: impl FnMut(Given) -> ControlFlow<
     }
 }
 
+/// What keeps the files of each log open for its reader.
+type Keeper = Arc<Mutex<BTreeMap<UnitId, Kept>>>;
+
 struct Merge<'a> {
     directory: &'a Path,
+    /// Hears of rotations while we wait for whoever reads from us.
+    keeper: Option<Keeper>,
     select: &'a dyn Fn(&UnitId) -> bool,
     wanted: Wanted,
     /// None once there will be no more.
@@ -144,7 +151,7 @@ enum Wake {
 }
 
 impl<'a> Merge<'a> {
-    fn new(sources: Sources<'a>) -> Self {
+    fn new(sources: Sources<'a>, keeper: Option<Keeper>) -> Self {
         let Sources { directory, select, mut wanted, feeds, stop: _ } = sources;
         if !wanted.follow && wanted.until.is_none() {
             // A log that grows faster than it is read would have no end.
@@ -152,6 +159,7 @@ impl<'a> Merge<'a> {
         }
         Self {
             directory,
+            keeper,
             select,
             wanted,
             feeds: Some(feeds),
@@ -167,16 +175,58 @@ impl<'a> Merge<'a> {
 
     /// Delivers all that there is at present.
     fn give(&mut self, deliver: &mut impl FnMut(Given) -> ControlFlow<()>) -> io::Result<ControlFlow<()>> {
-        while let Some(line) = self.next()? {
-            if deliver(Given::Line(line)).is_break() {
+        while let Some((key, line)) = self.next()? {
+            if deliver(Given::Line(line)).is_break() || self.give_run(key, deliver)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
         Ok(deliver(Given::Pause))
     }
 
-    /// The earliest line, unless a source that may have an earlier one has yet to be heard.
-    fn next(&mut self) -> io::Result<Option<Line>> {
+    /// Goes on with the source that had the earliest line, as long as it has the earliest: nobody else need be asked for each line.
+    fn give_run(&mut self, key: u64, deliver: &mut impl FnMut(Given) -> ControlFlow<()>) -> io::Result<ControlFlow<()>> {
+        let other = self.heads.peek().map(|Reverse(head)| *head);
+        for _ in 0..RUN {
+            let Some(Source { from: From::File { reader, .. }, state, .. }) = self.sources.get_mut(&key) else { break };
+            match reader.next_line()? {
+                Next::Line(line) if other.is_none_or(|other| (line.time, key) < other) => {
+                    if deliver(Given::Line(line)).is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                }
+                Next::Line(line) => {
+                    self.hold(key, line);
+                    break;
+                }
+                Next::Nothing => {
+                    *state = State::Idle;
+                    break;
+                }
+                Next::End => {
+                    self.remove(key);
+                    break;
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// A source has this line next.
+    fn hold(&mut self, key: u64, line: Line) {
+        self.heads.push(Reverse((line.time, key)));
+        self.without_head.remove(&key);
+        if let Some(source) = self.sources.get_mut(&key) {
+            source.head = Some(line);
+        }
+    }
+
+    fn remove(&mut self, key: u64) {
+        self.sources.remove(&key);
+        self.without_head.remove(&key);
+    }
+
+    /// The earliest line and its source, unless a source that may have an earlier one has yet to be heard.
+    fn next(&mut self) -> io::Result<Option<(u64, Line)>> {
         self.take_feeds();
         for key in self.due() {
             self.advance(key)?;
@@ -187,7 +237,7 @@ impl<'a> Merge<'a> {
         let Some(Reverse((_, key))) = self.heads.pop() else { return Ok(None) };
         let line = self.sources.get_mut(&key).and_then(|source| source.head.take());
         self.without_head.insert(key);
-        Ok(line)
+        Ok(line.map(|line| (key, line)))
     }
 
     /// Sources to be asked for a line.
@@ -226,20 +276,13 @@ impl<'a> Merge<'a> {
             },
         };
         match next {
-            Next::Line(line) => {
-                self.heads.push(Reverse((line.time, key)));
-                source.head = Some(line);
-                self.without_head.remove(&key);
-            }
+            Next::Line(line) => self.hold(key, line),
             Next::Nothing => {
                 if let From::File { .. } = source.from {
                     source.state = State::Idle;
                 }
             }
-            Next::End => {
-                self.sources.remove(&key);
-                self.without_head.remove(&key);
-            }
+            Next::End => self.remove(key),
         }
         Ok(())
     }
@@ -275,13 +318,24 @@ impl<'a> Merge<'a> {
             entries.flatten().filter_map(|entry| Some((file::unit_of(&entry.path())?, entry.path()))).collect();
         found.sort();
         for (unit, path) in found {
-            if (self.select)(&unit) && self.open.insert(unit.clone()) {
-                let reader = Box::new(Reader::open(path, unit.clone(), self.wanted)?);
-                self.add(From::File { unit, reader }, State::Ready);
-            }
+            self.open_file(unit, path)?;
         }
         // One that comes later is new as a whole.
         self.wanted.tail = None;
+        Ok(())
+    }
+
+    /// Opens a log, if it is wanted and not open yet.
+    fn open_file(&mut self, unit: UnitId, path: PathBuf) -> io::Result<()> {
+        if (self.select)(&unit) && self.open.insert(unit.clone()) {
+            let reader = Box::new(Reader::open(path, unit.clone(), self.wanted)?);
+            if let Some(keeper) = &self.keeper {
+                lock(keeper).insert(unit.clone(), reader.kept());
+                // For what was moved before it was known.
+                reader.kept().look();
+            }
+            self.add(From::File { unit, reader }, State::Ready);
+        }
         Ok(())
     }
 
@@ -295,8 +349,12 @@ impl<'a> Merge<'a> {
                 source.state = State::Ready;
             }
         }
-        if any || units.iter().flatten().any(|unit| !self.open.contains(unit)) {
-            self.find_files()?;
+        if any {
+            return self.find_files();
+        }
+        for unit in units.iter().flatten().filter(|unit| !self.open.contains(*unit)).cloned().collect::<Vec<_>>() {
+            let path = file::path(self.directory, &unit);
+            self.open_file(unit, path)?;
         }
         Ok(())
     }
@@ -337,6 +395,11 @@ impl<'a> Merge<'a> {
     }
 }
 
+fn lock(keeper: &Keeper) -> MutexGuard<'_, BTreeMap<UnitId, Kept>> {
+    // Nothing is half done where a holder of it panics.
+    keeper.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Tells which logs have changed.
 struct Watch {
     /// None where files cannot be watched: no such directory yet, or no watches left.
@@ -344,6 +407,8 @@ struct Watch {
     changes: Receiver<Option<UnitId>>,
     /// More has changed than the channel holds.
     overflow: Arc<AtomicBool>,
+    /// Looked after by the thread that hears of changes, which nobody makes wait.
+    keeper: Keeper,
 }
 
 impl Watch {
@@ -351,7 +416,10 @@ impl Watch {
         let (sender, changes) = bounded(CHANGES);
         let overflow = Arc::new(AtomicBool::new(false));
         let full = Arc::clone(&overflow);
+        let keeper = Keeper::default();
+        let known = Arc::clone(&keeper);
         let tell = move |event: notify::Result<notify::Event>| {
+            let may_be_moved = !matches!(&event, Ok(event) if matches!(event.kind, EventKind::Modify(ModifyKind::Data(_))));
             let unit = match event {
                 Ok(event) if event.need_rescan() => None,
                 Ok(event) => match event.kind {
@@ -364,6 +432,13 @@ impl Watch {
                 },
                 Err(_) => None,
             };
+            if may_be_moved {
+                let kept: Vec<Kept> = match &unit {
+                    Some(unit) => lock(&known).get(unit).cloned().into_iter().collect(),
+                    None => lock(&known).values().cloned().collect(),
+                };
+                kept.iter().for_each(Kept::look);
+            }
             if sender.try_send(unit).is_err() {
                 full.store(true, Ordering::Release);
             }
@@ -372,7 +447,7 @@ impl Watch {
             watcher.watch(directory, RecursiveMode::NonRecursive)?;
             Ok(watcher)
         });
-        Self { watcher: watcher.ok(), changes, overflow }
+        Self { watcher: watcher.ok(), changes, overflow, keeper }
     }
 
     fn take(&self) -> BTreeSet<Option<UnitId>> {
@@ -388,6 +463,7 @@ impl Watch {
 mod tests {
     use std::fs::OpenOptions;
     use std::io::Write;
+    use std::os::unix::fs::MetadataExt;
 
     use crossbeam_channel::{Sender, unbounded};
 
@@ -527,6 +603,70 @@ mod tests {
         assert_eq!(following.next(), "b|ok");
         log.append(&record(6, Part::Full, "end"));
         assert_eq!(following.finish(), ["a|end"]);
+    }
+
+    /// How often this process has a file open.
+    fn opened(path: &Path) -> usize {
+        let about = fs::metadata(path).unwrap();
+        let open = fs::read_dir("/proc/self/fd").unwrap().flatten().filter_map(|entry| fs::metadata(entry.path()).ok());
+        open.filter(|open| (open.dev(), open.ino()) == (about.dev(), about.ino())).count()
+    }
+
+    #[test]
+    fn a_follow_that_nobody_reads_from_finds_what_was_rotated_away_meanwhile() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = directory.path();
+        write(at, "a.1.log", &[(1, Part::Full, "first")]);
+        let (waits, waiting) = bounded::<()>(0);
+        let (lines, given) = unbounded();
+        let reading = std::thread::spawn({
+            let at = at.to_owned();
+            move || {
+                let (_going, stop) = bounded(0);
+                let select = |_: &UnitId| true;
+                let wanted = Wanted { follow: true, ..Wanted::default() };
+                read(Sources { directory: &at, select: &select, wanted, feeds: no_feeds(), stop }, |given| {
+                    let Given::Line(line) = given else { return ControlFlow::Continue(()) };
+                    let text = shown(&line);
+                    if text == "a|first" {
+                        // Once when it begins to wait, once when it has waited enough.
+                        waits.send(()).unwrap();
+                        waits.send(()).unwrap();
+                    }
+                    let is_last = text == "a|last";
+                    lines.send(text).unwrap();
+                    if is_last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                })
+                .unwrap();
+            }
+        });
+        waiting.recv().unwrap();
+        // Of ten files two are left in the end.
+        let path = at.join("a.1.log");
+        let mut log = LogFile::new(path.clone(), Size { bytes: 4000, files: 2 });
+        let mut written = vec!["a|first".to_owned()];
+        let mut inode = fs::metadata(&path).unwrap().ino();
+        let mut rotations = 0;
+        while rotations < 10 {
+            let text = written.len().to_string();
+            log.append(&record(2, Part::Full, &text));
+            written.push(format!("a|{text}"));
+            let newest = fs::metadata(&path).unwrap().ino();
+            if newest != inode {
+                (inode, rotations) = (newest, rotations + 1);
+                // The writer has it open, and before the next rotation whoever keeps it.
+                let deadline = Instant::now() + Duration::from_secs(20);
+                while opened(&path) < 2 {
+                    assert!(Instant::now() < deadline, "nobody keeps it");
+                    std::thread::yield_now();
+                }
+            }
+        }
+        log.append(&record(3, Part::Full, "last"));
+        written.push("a|last".to_owned());
+        waiting.recv().unwrap();
+        reading.join().unwrap();
+        assert_eq!(given.iter().collect::<Vec<_>>(), written);
     }
 
     #[test]

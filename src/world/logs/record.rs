@@ -107,6 +107,10 @@ impl<'a> Record<'a> {
 
     /// Reads what follows the time.
     pub(super) fn parse_after_time(time: Timestamp, rest: &'a [u8]) -> Option<Self> {
+        // Nearly all are this.
+        if let Some(text) = rest.strip_prefix(b"stdout F ") {
+            return Some(Self { time, stream: Stream::Stdout, part: Part::Full, of: None, text });
+        }
         let mut fields = rest.splitn(3, |byte| *byte == b' ');
         let stream = match fields.next()? {
             b"stdout" => Stream::Stdout,

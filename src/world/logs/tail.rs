@@ -1,26 +1,31 @@
 //! Reads one unit's log: the history that was asked for, then what is added, over all rotations.
 //!
 //! Files are told apart by their inode. The one that is read is kept open, so its inode cannot become another file's, and
-//! what was written into it before it was moved away is read to its end.
+//! what was written into it before it was moved away is read to its end. Those that come after it are kept open too
+//! ([`Kept`]): a reader that is slow, or that somebody has stopped, finds what has been rotated away meanwhile, and hinders nobody.
 
+use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::file::older;
 use super::line::{Joiner, Line};
-use super::record::{Mark, Part, Record, Timestamp};
+use super::record::{Mark, Part, Record, Stream, Timestamp};
 use crate::base::name::UnitId;
 use crate::plan::action::Incarnation;
 
 /// No record is longer: a piece of a line and what one read has added to it.
-const LONGEST_RECORD: u64 = 1024 * 1024;
+const LONGEST_RECORD: usize = 1024 * 1024;
 /// More old files than anybody keeps.
 const MOST_FILES: u32 = 1000;
-/// So often the files are looked at while they are being moved.
-const TRIES: u32 = 1000;
+/// So many files are kept open for a reader that has yet to come to them; with the default size, 320 MiB.
+const MOST_KEPT: usize = 16;
+/// Said where a log has been rotated faster than it was read.
+const GAP: &str = "lines may be missing here: the log was rotated faster than it was read";
 /// So much is read at once on the way back.
 const BLOCK: usize = 64 * 1024;
 
@@ -59,12 +64,24 @@ pub enum Next {
     End,
 }
 
+/// What has been taken in of a file.
+enum Taken {
+    /// All of a record.
+    Record,
+    /// The beginning of one.
+    Piece,
+    /// It is at its end.
+    Nothing,
+}
+
 /// One unit's log.
 #[derive(Debug)]
 pub struct Reader {
     path: PathBuf,
     wanted: Wanted,
     current: Option<Current>,
+    /// The files after it.
+    kept: Kept,
     joiner: Joiner,
     /// The beginning of a record whose end is not written yet.
     pending: Vec<u8>,
@@ -83,10 +100,104 @@ struct Current {
     inode: u64,
 }
 
+/// The files of a log that its reader has yet to come to, the oldest first. Shared with whoever hears of a rotation
+/// while the reader waits for those who read from it.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    path: PathBuf,
+    files: Arc<Mutex<Files>>,
+}
+
+#[derive(Debug, Default)]
+struct Files {
+    waiting: VecDeque<Waiting>,
+    /// The newest file that is known: the last that waits, or the one that is read.
+    last: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    file: File,
+    inode: u64,
+    /// There may have been files between the one before and this one.
+    after_gap: bool,
+}
+
+impl Kept {
+    fn new(path: PathBuf) -> Self {
+        Self { path, files: Arc::default() }
+    }
+
+    /// Opens the files that are newer than those that are known. No more than [`MOST_KEPT`], and none where there are no
+    /// descriptors left: the next look finds them, if they are there by then.
+    pub fn look(&self) {
+        // That some of them cannot be opened is told when the reader comes to them.
+        let _ = self.lock().look(&self.path);
+    }
+
+    /// The file after the one that was read.
+    fn next(&self) -> io::Result<Option<Waiting>> {
+        let mut files = self.lock();
+        if files.waiting.is_empty() {
+            files.look(&self.path)?;
+        }
+        Ok(files.waiting.pop_front())
+    }
+
+    /// The reader begins with this one.
+    fn begin(&self, inode: u64) {
+        self.lock().last = Some(inode);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Files> {
+        // Nothing is half done where a holder of it panics.
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Files {
+    fn look(&mut self, path: &Path) -> io::Result<()> {
+        let room = MOST_KEPT.saturating_sub(self.waiting.len());
+        let (mut found, mut is_last_there, mut gap, mut count) = (VecDeque::<Waiting>::new(), false, 0, 0);
+        // From the newest to the oldest. A file only ever moves on, so that this meets one twice but passes none over.
+        for index in 0..MOST_FILES {
+            match File::open(older(path, index)) {
+                Ok(file) => {
+                    gap = 0;
+                    let inode = file.metadata()?.ino();
+                    if self.last == Some(inode) {
+                        is_last_there = true;
+                        break;
+                    }
+                    if found.back().is_none_or(|newer| newer.inode != inode) {
+                        count += 1;
+                        found.push_back(Waiting { file, inode, after_gap: false });
+                    }
+                    if found.len() > room {
+                        found.pop_front();
+                    }
+                }
+                // There are gaps while files are being moved, one at a time, and we may meet the same one twice.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && gap < 2 => gap += 1,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(oldest) = found.back_mut() {
+            // Where no old files are kept, the last one is never there any more.
+            oldest.after_gap = self.last.is_some() && !is_last_there && count > 1;
+        }
+        self.last = found.front().map(|newest| newest.inode).or(self.last);
+        self.waiting.extend(found.into_iter().rev());
+        Ok(())
+    }
+}
+
 impl Reader {
     /// Opens a log at the first line that is wanted. It need not exist yet.
     pub fn open(path: PathBuf, unit: UnitId, wanted: Wanted) -> io::Result<Self> {
         let mut reader = Self {
+            kept: Kept::new(path.clone()),
             path,
             wanted,
             current: None,
@@ -98,7 +209,15 @@ impl Reader {
             last_time: (Vec::new(), Timestamp(0)),
         };
         reader.current = reader.find_start()?;
+        if let Some(current) = &reader.current {
+            reader.kept.begin(current.inode);
+        }
         Ok(reader)
+    }
+
+    /// What keeps the files open that are still to be read.
+    pub fn kept(&self) -> Kept {
+        self.kept.clone()
     }
 
     /// The next line.
@@ -134,53 +253,91 @@ impl Reader {
     fn read_record(&mut self) -> io::Result<bool> {
         let mut is_moved = false;
         loop {
-            let Some(current) = &mut self.current else {
-                self.current = open_with_inode(&self.path)?;
-                if self.current.is_none() {
+            let Some(mut current) = self.current.take() else {
+                if !self.go_on()? {
                     return Ok(false);
                 }
                 continue;
             };
-            let room = LONGEST_RECORD.saturating_sub(self.pending.len() as u64);
-            let count = current.reader.by_ref().take(room).read_until(b'\n', &mut self.pending)?;
-            if self.pending.last() == Some(&b'\n') || self.pending.len() as u64 >= LONGEST_RECORD {
-                self.take_record();
-                return Ok(true);
-            }
-            if count > 0 {
-                continue;
+            let taken = self.take_from(&mut current.reader);
+            let inode = self.current.insert(current).inode;
+            match taken? {
+                Taken::Record => return Ok(true),
+                Taken::Piece => continue,
+                Taken::Nothing => {}
             }
             // The end. What was written between the last read and the move of the file is read once it is seen as moved.
             let newest = fs::metadata(&self.path).ok().map(|about| about.ino());
-            match (newest, is_moved) {
-                (Some(inode), false) if inode != current.inode => is_moved = true,
-                (Some(_), true) => {
-                    let Some(next) = self.after()? else { return Ok(false) };
-                    self.pending.clear();
-                    self.current = Some(next);
-                    is_moved = false;
-                }
-                (Some(_) | None, _) => return Ok(false),
+            match newest {
+                Some(newest) if newest != inode && !is_moved => is_moved = true,
+                Some(_) if is_moved && self.go_on()? => is_moved = false,
+                Some(_) | None => return Ok(false),
             }
         }
     }
 
-    fn take_record(&mut self) {
-        let line = std::mem::take(&mut self.pending);
-        if let Some(record) = parse(line.strip_suffix(b"\n").unwrap_or(&line), &mut self.last_time) {
-            let is_past = self.wanted.until.is_some_and(|until| record.time > until);
-            let is_next_run = self.wanted.run.is_some() && matches!(record.part, Part::Mark(Mark::Run(_)));
-            if is_past || is_next_run {
-                self.joiner.finish_all();
-                self.is_over = true;
-            } else if self.is_of_wanted(&record) {
-                self.joiner.push(&record);
-                // What goes on has begun later.
-                self.is_over |= record.of.is_some() && self.life.is_some() && record.part == Part::Mark(Mark::End);
+    /// Takes in what has been read of a file up to the next line end.
+    fn take_from(&mut self, reader: &mut BufReader<File>) -> io::Result<Taken> {
+        let buffer = loop {
+            match reader.fill_buf() {
+                Ok(_) => break reader.buffer(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        };
+        if buffer.is_empty() {
+            return Ok(Taken::Nothing);
+        }
+        let room = LONGEST_RECORD - self.pending.len();
+        let line_end = memchr::memchr(b'\n', buffer).map(|end| end + 1);
+        let end = line_end.unwrap_or(buffer.len()).min(room);
+        let is_whole = end == room || line_end == Some(end);
+        if is_whole && self.pending.is_empty() {
+            self.take_record(&buffer[..end]);
+        } else {
+            self.pending.extend_from_slice(&buffer[..end]);
+            if is_whole {
+                let mut line = std::mem::take(&mut self.pending);
+                self.take_record(&line);
+                line.clear();
+                self.pending = line;
             }
         }
-        self.pending = line;
+        reader.consume(end);
+        Ok(if is_whole { Taken::Record } else { Taken::Piece })
+    }
+
+    /// Goes on with the next file, if there is one.
+    fn go_on(&mut self) -> io::Result<bool> {
+        let Some(Waiting { file, inode, after_gap }) = self.kept.next()? else { return Ok(false) };
         self.pending.clear();
+        if after_gap {
+            self.joiner.finish_all();
+            let time = self.last_time.1;
+            self.joiner.push(&Record {
+                time,
+                stream: Stream::Stderr,
+                part: Part::Mark(Mark::Note),
+                of: None,
+                text: GAP.as_bytes(),
+            });
+        }
+        self.current = Some(Current { reader: BufReader::with_capacity(BLOCK, file), inode });
+        Ok(true)
+    }
+
+    fn take_record(&mut self, line: &[u8]) {
+        let Some(record) = parse(line.strip_suffix(b"\n").unwrap_or(line), &mut self.last_time) else { return };
+        let is_past = self.wanted.until.is_some_and(|until| record.time > until);
+        let is_next_run = self.wanted.run.is_some() && matches!(record.part, Part::Mark(Mark::Run(_)));
+        if is_past || is_next_run {
+            self.joiner.finish_all();
+            self.is_over = true;
+        } else if self.is_of_wanted(&record) {
+            self.joiner.push(&record);
+            // What goes on has begun later.
+            self.is_over |= record.of.is_some() && self.life.is_some() && record.part == Part::Mark(Mark::End);
+        }
     }
 
     /// Whether a record is of the one life that is wanted, if only one is.
@@ -193,33 +350,6 @@ impl Reader {
             return false;
         }
         record.of.or(self.begun) == self.life
-    }
-
-    /// The file that was begun when this one was moved away; the oldest one there is if this one is gone; none while files
-    /// are being moved.
-    fn after(&self) -> io::Result<Option<Current>> {
-        let Some(current) = &self.current else { return Ok(None) };
-        for _ in 0..TRIES {
-            let files = self.files();
-            let is_gone = current.reader.get_ref().metadata()?.nlink() == 0;
-            match files.iter().find(|(_, found)| *found == current.inode) {
-                Some((at, inode)) if *at > 0 => {
-                    let next = open_with_inode(&older(&self.path, at - 1))?;
-                    // Files only move away from the newest, the oldest first: if this one has not moved, the other one,
-                    // which is there, has not either.
-                    if next.is_some() && self.files().contains(&(*at, *inode)) {
-                        return Ok(next);
-                    }
-                }
-                None if is_gone => {
-                    let Some((oldest, _)) = files.last() else { return Ok(None) };
-                    return open_with_inode(&older(&self.path, *oldest));
-                }
-                Some(_) | None => {}
-            }
-            std::thread::yield_now();
-        }
-        Ok(None)
     }
 
     fn files(&self) -> Vec<(u32, u64)> {
@@ -358,7 +488,7 @@ fn backwards(file: &File, mut visit: impl FnMut(u64, &[u8]) -> ControlFlow<()>) 
         // What is left begins within a line, and ends with the first line end of this block.
         let keep = memchr::memchr(b'\n', &bytes).map_or(bytes.len(), |newline| newline + 1);
         bytes.truncate(keep);
-        if bytes.len() as u64 > LONGEST_RECORD {
+        if bytes.len() > LONGEST_RECORD {
             bytes.clear();
         }
     }
@@ -366,4 +496,65 @@ fn backwards(file: &File, mut visit: impl FnMut(u64, &[u8]) -> ControlFlow<()>) 
         let _ = visit(bytes.len() as u64, line);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::logs::file::{LogFile, Size};
+
+    fn record(text: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        let time = Timestamp(1);
+        Record { time, stream: Stream::Stdout, part: Part::Full, of: None, text: text.as_bytes() }.write(&mut out);
+        out
+    }
+
+    fn lines(reader: &mut Reader) -> Vec<String> {
+        let next = || match reader.next_line().unwrap() {
+            Next::Line(line) => Some(String::from_utf8(line.text).unwrap()),
+            Next::Nothing | Next::End => None,
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn what_is_kept_is_read_and_a_gap_is_told_where_that_was_too_much() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.1.log");
+        // A file for each line.
+        let mut log = LogFile::new(path.clone(), Size { bytes: 1, files: 3 });
+        log.append(&record("first"));
+        let wanted = Wanted { follow: true, ..Wanted::default() };
+        let mut reader = Reader::open(path, "a:1".parse().unwrap(), wanted).unwrap();
+        let mut write = |kept: &Kept, numbers: std::ops::Range<usize>| {
+            for number in numbers {
+                log.append(&record(&number.to_string()));
+                kept.look();
+            }
+        };
+        let kept = reader.kept();
+        write(&kept, 0..MOST_KEPT);
+        let numbers = |range: std::ops::Range<usize>| range.map(|number| number.to_string());
+        let expected: Vec<String> = std::iter::once("first".to_owned()).chain(numbers(0..MOST_KEPT)).collect();
+        assert_eq!(lines(&mut reader), expected);
+        // Of those that there was no room for the last three are there.
+        write(&kept, 0..MOST_KEPT + 5);
+        let expected: Vec<String> =
+            numbers(0..MOST_KEPT).chain([GAP.to_owned()]).chain(numbers(MOST_KEPT + 2..MOST_KEPT + 5)).collect();
+        assert_eq!(lines(&mut reader), expected);
+    }
+
+    #[test]
+    fn a_log_without_old_files_is_followed_without_a_word_of_gaps() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.1.log");
+        let mut log = LogFile::new(path.clone(), Size { bytes: 1, files: 1 });
+        let wanted = Wanted { follow: true, ..Wanted::default() };
+        let mut reader = Reader::open(path, "a:1".parse().unwrap(), wanted).unwrap();
+        for number in 0..4 {
+            log.append(&record(&number.to_string()));
+            assert_eq!(lines(&mut reader), [number.to_string()]);
+        }
+    }
 }

@@ -37,6 +37,7 @@ const POLL: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Watcher {
     commands: Sender<Command>,
+    events: Sender<Event>,
 }
 
 #[derive(Debug)]
@@ -51,17 +52,22 @@ impl Watcher {
     /// Starts to watch nothing.
     pub fn new(events: Sender<Event>) -> Self {
         let (commands, received) = unbounded();
-        let thread = thread::Builder::new().name("watch".to_owned()).spawn(move || Watching::new(events).run(&received));
+        let thread = thread::Builder::new().name("watch".to_owned()).spawn({
+            let events = events.clone();
+            move || Watching::new(events).run(&received)
+        });
         if let Err(error) = thread {
             tracing::error!("files cannot be watched: {error}");
         }
-        Self { commands }
+        Self { commands, events }
     }
 
     /// Watches these files and no others. Returns at once. Rules that stay lose no change.
     pub fn set(&self, list: Vec<Watched>) {
         if self.commands.send(Command::Set(list)).is_err() {
             tracing::error!("files are not watched: the thread for it is gone");
+            // Nobody is kept waiting for what will not be.
+            let _ = self.events.send(Event::WatchSet);
         }
     }
 }

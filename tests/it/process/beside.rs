@@ -44,6 +44,20 @@ processes:
 }
 
 #[test]
+fn a_copy_in_the_background_is_no_replica_and_no_orphan() {
+    let sandbox = Sandbox::new("processes: {web: {command: exec sleep 1000}}\n");
+    sandbox.ok(&["up", "-d"]);
+    let name = sandbox.ok(&["run", "-d", "web"]);
+    let said = sandbox.run(&["up", "-d", "--remove-orphans"]);
+    assert!(said.code == 0 && !said.err.contains("no longer has"), "{said:?}");
+    let all = sandbox.ok(&["ps", "--format", "json"]);
+    let mut all = all.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let copy = all.find(|line| line["Service"] == name.trim()).expect("it is shown");
+    assert!(copy["State"] == "running" && copy["Name"].as_str().unwrap().ends_with(name.trim()), "{copy}");
+    sandbox.ok(&["down"]);
+}
+
+#[test]
 fn a_process_is_given_the_file_as_it_is_now() {
     let sandbox = Sandbox::new(
         "

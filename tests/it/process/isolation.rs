@@ -16,7 +16,7 @@ processes:
       (setsid sh -c 'trap \"\" TERM HUP; while :; do sleep 0.1; done' {word} >/dev/null 2>&1 &) &
       echo $$$$ > new; mv new pid
       while :; do sleep 0.05; done
-    healthcheck: {{file: pid, interval: 50ms}}
+    healthcheck: {{file: pid, interval: 50ms, start_period: 1m}}
 "
     )
 }
@@ -35,6 +35,8 @@ fn ends_with_its_leader(sandbox: &Sandbox, word: &str) {
     kill(leader, Signal::SIGKILL);
     until("the kernel has ended all of it", || !is_alive(leader) && pids_of(word).is_empty());
 
+    // Healthy means that this life has written it, with its trap set.
+    std::fs::remove_file(sandbox.path("pid")).unwrap();
     sandbox.ok(&["up", "-d", "--wait"]);
     sandbox.ok(&["stop"]);
     // Asked once, and its code is passed on.

@@ -77,6 +77,8 @@ fn a_verdict_does_not_outlive_the_life_that_it_was_about() {
     let sandbox = Sandbox::new(WATCHED);
     sandbox.write("good", "");
     sandbox.ok(&["up", "-d", "--wait"]);
+    // It runs; its first command may be still to come.
+    until("it has written", || sandbox.path("b").exists());
     fs::remove_file(sandbox.path("good")).unwrap();
     fs::remove_file(sandbox.path("b")).unwrap();
     let restart = sandbox.begin(&["restart"]);
@@ -169,7 +171,7 @@ fn a_task_that_nothing_waits_for_does_not_keep_up_waiting() {
         "
 processes:
   init: {command: 'exit 0'}
-  app: {command: ': > ready; exec sleep 1000', healthcheck: {file: ready, interval: 50ms}}
+  app: {command: ': > ready; exec sleep 1000', healthcheck: {file: ready, interval: 50ms, start_period: 1m}}
 ",
     );
     sandbox.ok(&["up", "-d", "--wait"]);
@@ -181,7 +183,7 @@ fn replicas_that_stay_keep_their_life_and_the_highest_go_first() {
         format!(
             "
 processes:
-  worker: {{command: 'echo replica $$REPLICA; exec sleep 1000', scale: {scale}}}
+  worker: {{command: 'echo replica $$REPLICA; exec sleep 1000', scale: {scale}, healthcheck: {{log: replica, interval: 50ms, start_period: 1m}}}}
   app: {{command: exec sleep 1000, depends_on: [worker]}}
 "
         )

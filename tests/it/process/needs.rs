@@ -56,6 +56,8 @@ processes: {{web: {{command: 'echo $$PORT > port; exec sleep 1000', environment:
     assert_eq!(said.code, 0, "{said:?}");
     let number = has_one_line(&sandbox, "port");
     assert!(number != taken.to_string() && said.err.contains(&number), "{number}: {said:?}");
+    let said = sandbox.run(&["up", "-d", "--strict-ports"]);
+    assert!(said.code == 1 && said.err.contains(&taken.to_string()), "what was found in its place is not it: {said:?}");
     sandbox.ok(&["down"]);
 }
 
@@ -67,13 +69,14 @@ fn one_that_is_unhealthy_is_started_anew_where_that_is_said() {
 processes:
   manager:
     command: echo $$$$ >> lives; touch works; exec sleep 1000
-    healthcheck: {test: [CMD, test, -e, works], interval: 50ms, retries: 2}
+    healthcheck: {test: [CMD, test, -e, works], interval: 50ms, retries: 2, start_period: 1m}
     on_unhealthy: restart
   beside: {command: echo x >> beside; exec sleep 1000}
 ",
     );
     sandbox.ok(&["up", "-d", "--wait"]);
     assert_eq!(sandbox.lines("lives").len(), 1);
+    until("the other one has written", || sandbox.lines("beside").len() == 1);
     fs::remove_file(sandbox.path("works")).unwrap();
     until("a second life", || sandbox.lines("lives").len() == 2);
     until("which is healthy", || sandbox.ok(&["ps", "manager"]).contains("(healthy)"));
@@ -126,6 +129,7 @@ welcome: 'Open http://127.0.0.1:${WEB_PORT}/ of ${ENVID}'
     for _ in 0..2 {
         let said = sandbox.run(&["up", "-d"]);
         let number = sandbox.ok(&["port"]).split_whitespace().last().unwrap().to_owned();
+        assert_eq!(sandbox.ok(&["port", "WEB_PORT"]), format!("{number}\n"));
         let text = format!("{}{}", said.out, said.err);
         assert!(text.contains(&format!("Open http://127.0.0.1:{number}/ of ")), "{said:?}");
     }

@@ -30,7 +30,7 @@ processes:
   web:
     command: until [ -s deep ]; do sleep 0.02; done; sleep 0.2; exit 1
     restart: always
-    healthcheck: {test: ['CMD', 'sh', './probe'], interval: 50ms}
+    healthcheck: {test: ['CMD', 'sh', './probe'], interval: 50ms, start_period: 1m}
 ",
     );
     sandbox.write("probe", HANGS);
@@ -48,12 +48,12 @@ processes:
     healthcheck:
       test: ['CMD', 'sh', './probe']
       interval: 50ms
-      timeout: 200ms
+      timeout: 1s
       retries: 100
 ",
     );
     sandbox.write("probe", HANGS);
     sandbox.ok(&["up", "-d"]);
     until("it is told", || sandbox.run(&["why", "web"]).out.contains("no answer within"));
-    check(&sandbox, 5);
+    check(&sandbox, 3);
 }

@@ -61,7 +61,7 @@ fn ask_over_reloads(sandbox: &Sandbox, port: u16) -> Vec<i32> {
 fn no_client_is_refused_over_ten_reloads_of_a_service_with_a_held_socket() {
     let port = free_port();
     let rest = format!(
-        "    sockets: [{{name: web, tcp: '127.0.0.1:{port}'}}]\n    healthcheck: {{log: serving, interval: 100ms}}\n{WATCH}"
+        "    sockets: [{{name: web, tcp: '127.0.0.1:{port}'}}]\n    healthcheck: {{log: serving, interval: 100ms, start_period: 1m}}\n{WATCH}"
     );
     let sandbox = Sandbox::new(&service("fds", &rest));
     save(&sandbox, "first");
@@ -77,7 +77,7 @@ fn no_client_is_refused_over_ten_reloads_of_a_service_with_a_held_socket() {
 fn no_client_is_refused_over_ten_reloads_of_a_service_behind_a_proxy() {
     let port = free_port();
     let rest = format!(
-        "    proxy: true\n    ports: ['127.0.0.1:{port}:{port}']\n    healthcheck: {{tcp: '127.0.0.1:{port}', interval: 100ms}}\n{WATCH}"
+        "    proxy: true\n    ports: ['127.0.0.1:{port}:{port}']\n    healthcheck: {{tcp: '127.0.0.1:{port}', interval: 100ms, start_period: 1m}}\n{WATCH}"
     );
     let sandbox = Sandbox::new(&service("proxied", &rest));
     save(&sandbox, "first");
@@ -97,8 +97,8 @@ processes:
       case $$(cat src/version) in bad) echo no; exit 3;; slow) exec sleep 1000;; esac
       echo ready
       exec sleep 1000
-    healthcheck: {log: ready, interval: 50ms}
-    start_timeout: 2s
+    healthcheck: {log: ready, interval: 50ms, start_period: 1m}
+    start_timeout: 5s
 ";
 
 fn lives(sandbox: &Sandbox) -> Vec<i32> {
@@ -113,7 +113,7 @@ fn a_next_life_that_does_not_get_ready_leaves_the_one_before_and_is_told() {
     let first = lives(&sandbox)[0];
     let why = |part: &str| until(part, || sandbox.ok(&["why", "web"]).contains(part));
     for (count, (version, reason)) in
-        [("bad", "it ended before it was ready (exit code 3)"), ("slow", "not ready within 2s")].into_iter().enumerate()
+        [("bad", "it ended before it was ready (exit code 3)"), ("slow", "not ready within 5s")].into_iter().enumerate()
     {
         save(&sandbox, version);
         why(&format!("its next life did not get ready: {reason}"));
@@ -141,7 +141,7 @@ processes:
       cp src/version src/own.$$$$
       echo first words of $$(cat src/version)
       while :; do sleep 0.02; done
-    healthcheck: {log: first words, interval: 50ms}
+    healthcheck: {log: first words, interval: 50ms, start_period: 1m}
     reload: start-first
     develop: {watch: [{path: src/version, action: restart}]}
 ",
@@ -164,7 +164,7 @@ processes:
 
 #[test]
 fn a_supervisor_that_is_killed_between_two_lives_leaves_neither() {
-    let sandbox = Sandbox::new(&format!("{VERSIONED}{WATCH}").replace("start_timeout: 2s", "stop_grace_period: 1s"));
+    let sandbox = Sandbox::new(&format!("{VERSIONED}{WATCH}").replace("start_timeout: 5s", "stop_grace_period: 1s"));
     save(&sandbox, "good");
     sandbox.ok(&["up", "-d", "--wait"]);
     save(&sandbox, "slow");
@@ -182,7 +182,7 @@ fn a_supervisor_that_is_killed_between_two_lives_leaves_neither() {
 #[test]
 fn stop_and_down_take_a_life_that_gets_ready_along() {
     for command in ["stop", "down", "kill"] {
-        let sandbox = Sandbox::new(&format!("{VERSIONED}{WATCH}").replace("start_timeout: 2s", "stop_grace_period: 1s"));
+        let sandbox = Sandbox::new(&format!("{VERSIONED}{WATCH}").replace("start_timeout: 5s", "stop_grace_period: 1s"));
         save(&sandbox, "good");
         sandbox.ok(&["up", "-d", "--wait"]);
         save(&sandbox, "slow");
@@ -202,5 +202,6 @@ fn a_restart_by_name_ends_the_life_before_it_begins_the_next() {
     let first = lives(&sandbox)[0];
     sandbox.ok(&["restart", "web"]);
     assert!(!is_alive(first));
+    until("the next one has noted itself", || lives(&sandbox).len() == 2);
     assert_eq!(sandbox.leaders(), [lives(&sandbox)[1]]);
 }

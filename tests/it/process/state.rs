@@ -12,7 +12,7 @@ use crate::support::sandbox::{NOBODY, Sandbox, is_alive, kill, until};
 
 const STAYS: &str = "
 processes:
-  a: {command: 'echo $$$$ > new; mv new pid; exec sleep 1000', healthcheck: {file: pid, interval: 50ms}}
+  a: {command: 'echo $$$$ > new; mv new pid; exec sleep 1000', healthcheck: {file: pid, interval: 50ms, start_period: 1m}}
 ";
 
 #[test]
@@ -22,7 +22,7 @@ fn a_foreground_and_a_background_up_share_a_supervisor_in_any_order() {
 processes:
   a:
     command: 'echo $$$$ > new; mv new pid; while :; do echo tick; sleep 0.05; done'
-    healthcheck: {file: pid, interval: 50ms}
+    healthcheck: {file: pid, interval: 50ms, start_period: 1m}
 ",
     );
     sandbox.ok(&["up", "-d", "--wait"]);
@@ -97,6 +97,9 @@ fn a_socket_that_was_left_behind_is_no_obstacle_and_no_supervisor_is_no_failure(
     assert!(sandbox.env_dir().join("control.sock").exists());
     let said = sandbox.run(&["ps", "-a"]);
     assert!(said.code == 0 && !said.err.contains("panicked"), "{said:?}");
+    let said = sandbox.run(&["why", "a"]);
+    let told = "a:1: ended with its supervisor, which died; `start` starts it again\n";
+    assert!(said.code == 1 && said.out == told, "{said:?}");
     sandbox.ok(&["up", "-d", "--wait"]);
 }
 

@@ -14,7 +14,7 @@ processes:
     command: |
       sh -c 'echo begin >> log; trap \"sleep 0.5; echo end >> log; exit\" TERM; true > ready; while :; do sleep 0.02; done'
       true
-    healthcheck: {file: ready, interval: 50ms}
+    healthcheck: {file: ready, interval: 50ms, start_period: 1m}
 ",
     );
     sandbox.ok(&["up", "-d", "--wait"]);
@@ -28,7 +28,7 @@ fn independent_services_stop_side_by_side_and_dependents_before_what_they_need()
     let mut stack = "processes:\n".to_owned();
     let one = |name: &str, rest: &str| {
         format!(
-            "  {name}:\n    command: |\n      trap 'echo {name} asked >> log; sleep 0.4; echo {name} gone >> log; exit' TERM\n      : > {name}; while :; do sleep 0.02; done\n    healthcheck: {{file: {name}, interval: 50ms}}\n{rest}"
+            "  {name}:\n    command: |\n      trap 'echo {name} asked >> log; sleep 0.4; echo {name} gone >> log; exit' TERM\n      : > {name}; while :; do sleep 0.02; done\n    healthcheck: {{file: {name}, interval: 50ms, start_period: 1m}}\n{rest}"
         )
     };
     for index in 0..8 {
@@ -52,11 +52,11 @@ fn what_needs_something_through_a_service_that_has_ended_is_stopped_before_it() 
     let sandbox = Sandbox::new(
         "
 processes:
-  db: {command: \"trap 'echo db >> log; exit' TERM; true > db; while :; do sleep 0.02; done\", healthcheck: {file: db, interval: 50ms}}
+  db: {command: \"trap 'echo db >> log; exit' TERM; true > db; while :; do sleep 0.02; done\", healthcheck: {file: db, interval: 50ms, start_period: 1m}}
   api: {command: 'true > api', depends_on: [db]}
   web:
     command: trap 'sleep 0.3; echo web >> log; exit' TERM; true > web; while :; do sleep 0.02; done
-    healthcheck: {file: web, interval: 50ms}
+    healthcheck: {file: web, interval: 50ms, start_period: 1m}
     depends_on: [api]
 ",
     );
@@ -75,7 +75,7 @@ processes:
   a:
     command: trap 'echo INT >> log; exit' INT; trap 'echo TERM >> log; exit' TERM; true > ready; while :; do sleep 0.02; done
     stop_signal: SIGINT
-    healthcheck: {file: ready, interval: 50ms}
+    healthcheck: {file: ready, interval: 50ms, start_period: 1m}
 ",
     );
     sandbox.ok(&["up", "-d", "--wait"]);
@@ -85,7 +85,7 @@ processes:
 
 const STAYS: &str = "
 processes:
-  a: {command: 'echo $$$$ > new; mv new pid; echo ready; exec sleep 1000', healthcheck: {file: pid, interval: 50ms}}
+  a: {command: 'echo $$$$ > new; mv new pid; echo ready; exec sleep 1000', healthcheck: {file: pid, interval: 50ms, start_period: 1m}}
 ";
 
 #[test]
@@ -139,12 +139,13 @@ fn keys_restart_a_service_filter_the_log_help_and_stop() {
     let sandbox = Sandbox::new(
         "
 processes:
-  web: {command: 'echo $$$$ >> lives; trap \"echo left >> lives; exit\" TERM; while :; do echo tick of web; sleep 0.05; done'}
+  web: {command: 'trap \"echo left >> lives; exit\" TERM; echo $$$$ >> lives; while :; do echo tick of web; sleep 0.05; done'}
   other: {command: 'while :; do echo tick of other; sleep 0.05; done'}
 ",
     );
     let terminal = sandbox.begin_on_terminal(&["up"]);
     terminal.wait_for("Keys: d detaches");
+    terminal.wait_for("tick of web");
     terminal.wait_for("tick of other");
     terminal.write(b"h");
     terminal.wait_for("restart a service, and whoever follows it");

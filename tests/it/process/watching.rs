@@ -9,7 +9,7 @@ const SLOW: &str = "
 processes:
   a:
     command: cat src/version >> starts; echo >> starts; trap 'sleep 0.5; exit' TERM; true > ready; while :; do sleep 0.02; done
-    healthcheck: {file: ready, interval: 50ms}
+    healthcheck: {file: ready, interval: 50ms, start_period: 1m}
     develop: {watch: [{path: src, action: restart}]}
 ";
 
@@ -59,13 +59,14 @@ fn a_stopped_service_stays_stopped_and_its_watch_is_armed_again_with_it() {
 
 #[test]
 fn a_change_restarts_its_service_and_those_that_follow_and_no_dependency() {
-    let one = |name: &str, rest: &str| format!("  {name}:\n    command: echo {name} >> order; exec sleep 1000\n{rest}");
+    let one = |name: &str, rest: &str| format!("  {name}:\n    command: echo {name} >> order; echo up; exec sleep 1000\n{rest}");
     let watch = "    develop: {watch: [{path: src, action: restart}]}\n";
+    let probe = "    healthcheck: {log: up, interval: 50ms, start_period: 1m}\n";
     let mut stack = "processes:\n".to_owned();
     stack += &one("db", "");
-    stack += &one("web", &format!("    depends_on: [db]\n{watch}"));
-    stack += &one("worker", &format!("    depends_on: [web]\n{watch}"));
-    stack += &one("follower", "    depends_on: {web: {condition: service_started, restart: true}}\n");
+    stack += &one("web", &format!("    depends_on: [db]\n{watch}{probe}"));
+    stack += &one("worker", &format!("    depends_on: {{web: {{condition: service_healthy}}}}\n{watch}"));
+    stack += &one("follower", "    depends_on: {web: {condition: service_healthy, restart: true}}\n");
     let sandbox = Sandbox::new(&stack);
     sandbox.save("src/main", "1");
     sandbox.ok(&["up", "-d", "--wait"]);

@@ -7,4 +7,5 @@ pub(crate) mod memory;
 pub(crate) mod mutation;
 pub(crate) mod registry;
 pub(crate) mod sandbox;
+pub(crate) mod ssh;
 pub(crate) mod terminal;

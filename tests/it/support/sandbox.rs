@@ -167,10 +167,14 @@ impl Sandbox {
         fs::read_to_string(self.path(name)).unwrap_or_default().lines().map(str::to_owned).collect()
     }
 
-    /// The number in a file that a service wrote.
+    /// The number in a file that a service writes: a service that runs may have its first command still to come.
     pub(crate) fn pid(&self, name: &str) -> i32 {
-        let text = fs::read_to_string(self.path(name)).unwrap();
-        text.trim().parse().unwrap_or_else(|_| panic!("{name}: {text:?}"))
+        let mut pid = None;
+        until(&format!("{name} holds a number"), || {
+            pid = fs::read_to_string(self.path(name)).ok().and_then(|text| text.trim().parse().ok());
+            pid.is_some()
+        });
+        pid.unwrap()
     }
 
     /// The directory of the one environment there is.
