@@ -271,15 +271,30 @@ impl Context {
         if units.is_empty() {
             return Ok(());
         }
-        let ready = self.load_as_started(Purpose::Start { strict_ports: false }, &[])?;
-        if ready.deployment.env != *env {
+        let mut ready = self.load_as_started(Purpose::Start { strict_ports: false }, &[])?;
+        let is_off = |name: &&ServiceName| ready.deployment.stack.disabled.contains_key(*name);
+        let off: BTreeSet<ServiceName> = units.iter().map(|unit| &unit.service).filter(is_off).cloned().collect();
+        if !off.is_empty() {
+            // They run, so their profiles are on.
+            let off: Vec<ServiceName> = off.into_iter().collect();
+            ready = self.load_as_started(Purpose::Start { strict_ports: false }, &off)?;
+        }
+        let mut found: IndexMap<ServiceName, BTreeSet<u32>> = IndexMap::new();
+        for unit in units.into_iter().filter(|unit| ready.deployment.stack.services.contains_key(&unit.service)) {
+            found.entry(unit.service).or_default().insert(unit.replica);
+        }
+        if ready.deployment.env != *env || found.is_empty() {
             return Err(CliError::NoEnvironment(format!("no stack file here describes what {env} consists of")));
         }
-        let mut scale: IndexMap<ServiceName, u32> = IndexMap::new();
-        for unit in units.into_iter().filter(|unit| ready.deployment.stack.services.contains_key(&unit.service)) {
-            let replicas = scale.entry(unit.service).or_default();
-            *replicas = unit.replica.max(*replicas);
+        for (name, replicas) in &found {
+            if let Some(missing) = (1..).zip(replicas).find_map(|(number, found)| (number != *found).then_some(number)) {
+                return Err(CliError::Failed(format!(
+                    "{name}:{missing} of {env} is not there; `baistack up` puts its replicas in order"
+                )));
+            }
         }
+        let scale: IndexMap<ServiceName, u32> =
+            found.into_iter().map(|(name, replicas)| (name, replicas.last().copied().unwrap_or_default())).collect();
         ready.begins(self);
         let services = scale.keys().cloned().collect();
         let as_it_is = Up {

@@ -35,6 +35,7 @@ use crate::view::term::{self, Keys};
 use crate::world::clock;
 use crate::world::envdir::EnvDir;
 use crate::world::logs::line::Line;
+use crate::world::logs::record::Timestamp;
 
 /// Something that happens while `up` is in the foreground.
 enum Happening {
@@ -447,6 +448,8 @@ impl Foreground<'_> {
         let runs_on = |unit: &UnitStatus| unit.kind == UnitKind::Container && unit.state == UnitState::Running;
         let some_run_on = self.known.values().any(runs_on);
         let sender = self.sender.clone();
+        // What runs on may write faster than this is read.
+        let until = Timestamp::from(clock::wall());
         // What comes meanwhile is printed as it comes: it may be much.
         let finishing = thread::spawn(move || {
             let finished = feed.finish(some_run_on);
@@ -455,6 +458,7 @@ impl Foreground<'_> {
         });
         loop {
             match self.happenings.recv().expect("we hold a sender") {
+                Happening::Lines(batch) if batch.lines.first().is_some_and(|line| line.time > until) => return Ok(()),
                 Happening::Lines(batch) => self.print(&batch.lines)?,
                 Happening::Drained => break,
                 Happening::Interrupt(_) => return Ok(()),
@@ -537,7 +541,9 @@ impl Foreground<'_> {
             }
         }
         // The same holds for what was written last.
-        drop(self.drain());
+        if !killed {
+            drop(self.drain());
+        }
         Ok(())
     }
 

@@ -54,7 +54,10 @@ fn named(args: &Args, context: &Context) -> Result<Exit, CliError> {
         stack.ports.retain(|name, _| name == one.as_str());
         ports.retain(|name, _| name == one.as_str());
         if args.format == "table" {
-            ports.values().try_for_each(|port| context.printer.line(port))?;
+            let port = ports.get(one.as_str());
+            let port =
+                port.ok_or_else(|| CliError::NoEnvironment(format!("`{one}` has no number yet; `baistack up` gives it one")))?;
+            context.printer.line(port)?;
             return Ok(Exit::Success);
         }
     }

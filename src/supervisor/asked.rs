@@ -140,6 +140,11 @@ impl Supervisor {
                 self.want_up(UnitSpec { unit: unit.clone(), ..spec.clone() }, &up, named, before.as_deref());
                 units.push(unit);
             }
+            if up.beside && scaled.is_none() {
+                // However many there are, and whoever has made them.
+                self.scaled.remove(name);
+                continue;
+            }
             self.scaled.insert(name.clone(), replicas);
             let surplus =
                 self.units.values().filter(|unit| unit.id.service == *name && self.is_to_leave(&unit.id) && !unit.one_off);

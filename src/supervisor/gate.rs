@@ -305,7 +305,13 @@ fn ended_for_good(unit: &Unit) -> Option<Exit> {
 
 fn unit_satisfies(unit: &Unit, condition: Condition) -> Gate {
     let name = &unit.id.service;
-    let waits_for_more = unit.kind == UnitKind::Task || condition == Condition::Healthy;
+    // The verdict on a process stands while it is paused; the engine tells none.
+    let waits_for_more = match unit.kind {
+        UnitKind::Task => true,
+        UnitKind::Process | UnitKind::Container => {
+            condition == Condition::Healthy && unit.health.verdict != Some(Health::Healthy)
+        }
+    };
     if waits_for_more && let Some(reason) = unit.standstill() {
         return Gate::Blocked(name.clone(), reason);
     }

@@ -59,7 +59,7 @@ impl Supervisor {
     }
 
     fn take_in(&mut self, number: u64, actual: Actual) {
-        let look_first = self.look_first;
+        let (look_first, going_down) = (self.look_first, self.going_down);
         for kind in [Kind::Network, Kind::Volume] {
             let seen = if kind == Kind::Network { &actual.networks } else { &actual.volumes };
             for resource in
@@ -70,6 +70,10 @@ impl Supervisor {
                 if resource.there == Some(true) && !there && number > look_first && resource.want == super::resource::Want::There
                 {
                     resource.want = super::resource::Want::Left;
+                }
+                // And what they put back is wanted as before.
+                if resource.there == Some(false) && there && resource.want == super::resource::Want::Left && !going_down {
+                    resource.want = super::resource::Want::There;
                 }
                 resource.there = Some(there);
                 resource.renew &= there;

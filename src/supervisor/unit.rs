@@ -521,12 +521,10 @@ impl Unit {
         ours.then_some(check)
     }
 
-    /// Why it gets nowhere, though nothing is wrong with it: somebody has paused it before it was done or healthy. Nobody but
-    /// whoever did that lets it go on.
+    /// Why it gets nowhere, though nothing is wrong with it: somebody has paused it. Nobody but whoever did that lets it go on.
     pub fn standstill(&self) -> Option<String> {
-        let is_on_its_way =
-            self.kind == UnitKind::Task || matches!(self.health.verdict, Some(Health::Starting | Health::Unhealthy));
-        (self.paused && is_on_its_way && matches!(self.have, Have::Running { .. }))
+        // One that is about to end, as for a restart, goes on in its next life.
+        (self.paused && self.is_current() && self.stopping.is_none() && matches!(self.have, Have::Running { .. }))
             .then(|| format!("it is paused; `baistack unpause {}` lets it go on", self.id.service))
     }
 

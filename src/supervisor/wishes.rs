@@ -236,7 +236,8 @@ impl Supervisor {
             return Reach::Failed(if root == name {
                 format!("{name}: {reason}")
             } else {
-                format!("{name} cannot start, because of {root}: {reason}")
+                // All of it is told of the root.
+                format!("{name} cannot start, because of {root}: {}", reason.lines().next().unwrap_or_default())
             });
         }
         if unit.given_up {
@@ -245,7 +246,8 @@ impl Supervisor {
         if unit.task.phase == Phase::Scheduled && aim != Aim::Made && !unit.is_alive() {
             return Reach::There;
         }
-        if aim == Aim::Ready
+        // As under Compose, which cannot start what is paused.
+        if aim != Aim::Made
             && let Some(reason) = unit.standstill()
         {
             return Reach::Failed(format!("{id}: {reason}"));

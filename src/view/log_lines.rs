@@ -89,6 +89,11 @@ pub fn clean(bytes: &[u8], paint: Paint) -> String {
     shown
 }
 
+/// The same of several lines.
+pub fn clean_lines(text: &str, paint: Paint) -> String {
+    text.split('\n').map(|line| clean(line.as_bytes(), paint)).collect::<Vec<_>>().join("\n")
+}
+
 fn clean_into(bytes: &[u8], paint: Paint, out: &mut String) {
     // Most lines are what they look like. Looked at as a whole, which a processor does many bytes at a time.
     let is_plain = bytes.iter().fold(true, |is_plain, byte| is_plain & matches!(byte, b' '..=b'~' | b'\t'));
@@ -215,6 +220,11 @@ mod tests {
         ] {
             assert_eq!(clean(bytes, Paint::Off), expected, "{}", String::from_utf8_lossy(bytes));
         }
+    }
+
+    #[test]
+    fn lines_are_cleaned_one_by_one() {
+        assert_eq!(clean_lines("one\u{1b}[2J\ntw\rtwo\n", Paint::Off), "one\ntwo\n");
     }
 
     #[test]

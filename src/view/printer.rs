@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Write};
 
+use super::log_lines::clean_lines;
 use super::style::Paint;
 
 /// Where commands write: data to stdout, talk to stderr.
@@ -61,7 +62,8 @@ impl Printer {
 
     /// Says what is wrong, in the form of every error: `error: …`.
     pub fn error(&self, text: impl AsRef<str>) {
-        self.say(format!("{} {}", self.paint_talk.bad("error:"), text.as_ref()));
+        // What a build or an engine has written may be meant for a terminal of its own.
+        self.say(format!("{} {}", self.paint_talk.bad("error:"), clean_lines(text.as_ref(), self.paint_talk)));
     }
 
     /// Says what deserves a look: `warning: …`.

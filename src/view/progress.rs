@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::log_lines::clean_lines;
 use super::states::{self, Mood};
 use super::style::Paint;
 use super::{json, printer::Printer};
@@ -135,6 +136,8 @@ struct Lines {
 impl Lines {
     fn news(&mut self, notice: &Notice) -> Option<News> {
         let mut news = words(notice)?;
+        // What a build writes may be meant for a terminal of its own.
+        news.text = clean_lines(&news.text, Paint::Off);
         let Some(subject) = &news.subject else { return Some(news) };
         if let Notice::Unit(unit) = notice
             && unit.state == UnitState::Preparing

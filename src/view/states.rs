@@ -63,10 +63,15 @@ fn without_schedule(unit: &UnitStatus) -> (String, Mood) {
             let next = rounded(Duration::from_millis(*next_ms));
             (format!("backing off, {times}, next try in {next}: {reason}"), Mood::Warning)
         }
-        UnitState::Failed { reason } => (format!("failed: {reason}"), Mood::Bad),
-        UnitState::Blocked { by, reason } => (format!("not started, because `{by}` failed: {reason}"), Mood::Bad),
+        UnitState::Failed { reason } => (format!("failed: {}", first_line(reason)), Mood::Bad),
+        UnitState::Blocked { by, reason } => (format!("not started, because `{by}` failed: {}", first_line(reason)), Mood::Bad),
         UnitState::Unknown => ("unknown: the engine does not answer".to_owned(), Mood::Warning),
     }
+}
+
+/// What a build wrote last stands below what went wrong, and is told once: with the image, and in the end.
+fn first_line(reason: &str) -> &str {
+    reason.lines().next().unwrap_or_default()
 }
 
 /// The word of `docker ps` for a state, as in Compose's column `State`; `ps --status` takes the same words.
@@ -234,6 +239,8 @@ pub(crate) mod tests {
         assert_eq!(state(&unit("a", backing_off)).0, "backing off, 3 failures, next try in 4 s: exit code 1");
         let blocked = UnitState::Blocked { by: "db".parse().unwrap(), reason: "exit code 3".to_owned() };
         assert_eq!(state(&unit("a", blocked)), ("not started, because `db` failed: exit code 3".to_owned(), Mood::Bad));
+        let failed = UnitState::Failed { reason: "build of web: exit code 1\n  what it wrote".to_owned() };
+        assert_eq!(state(&unit("a", failed)), ("failed: build of web: exit code 1".to_owned(), Mood::Bad));
     }
 
     #[test]

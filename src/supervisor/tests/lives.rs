@@ -490,12 +490,32 @@ fn what_waits_for_one_that_is_paused_is_told_so_and_goes_on_with_it() {
     let Some(Reply::Failed { reasons }) = replies.iter().find(|reply| matches!(reply, Reply::Failed { .. })) else {
         panic!("{replies:?}")
     };
-    assert_eq!(reasons[..], ["b cannot start, because of a: it is paused; `baistack unpause a` lets it go on"]);
+    let reason = "it is paused; `baistack unpause a` lets it go on";
+    assert_eq!(reasons[..], [format!("a:1: {reason}"), format!("b cannot start, because of a: {reason}")]);
     bench.ask(3, pause(false));
     let (ticket, _) = bench.take_act(|action| matches!(action, Action::Freeze { frozen: false, .. }));
     bench.answer(ticket, Outcome::Signalled);
     bench.tell(Event::Probed(probe, crate::supervisor::event::ProbeResult { healthy: true, output: String::new() }));
     assert_eq!(start(&mut bench).resource.to_string(), "b:1");
+}
+
+#[test]
+fn an_up_of_what_is_paused_is_told_so_and_a_restart_takes_it_into_its_next_life() {
+    let deployment = deployment(json!({"a": process(json!({}))}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    let (ticket, _) = bench.start();
+    bench.answer(ticket, started());
+    bench.ask(2, Request::Pause(crate::supervisor::request::Pause { services: Vec::new(), paused: true }));
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Freeze { frozen: true, .. }));
+    bench.answer(ticket, Outcome::Signalled);
+    bench.effects.clear();
+    bench.up(&deployment, |_| ());
+    let reason = "a:1: it is paused; `baistack unpause a` lets it go on";
+    assert!(matches!(&bench.replies()[..], [Reply::Failed { reasons }] if reasons[..] == [reason]), "{:?}", bench.replies());
+    bench.effects.clear();
+    bench.ask(3, Request::Restart(Restart::default()));
+    assert_eq!((bench.verbs(), bench.replies()), (vec!["unpause a:1".to_owned(), "stop a:1".to_owned()], Vec::new()));
 }
 
 #[test]

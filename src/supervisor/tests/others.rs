@@ -252,3 +252,16 @@ fn a_start_leaves_alone_what_somebody_else_made_but_starts_it() {
     bench.look(&[theirs(&stack, SeenState::Created)]);
     assert_eq!(verbs(&bench), ["start"]);
 }
+
+#[test]
+fn a_word_beside_an_up_leaves_the_replicas_that_others_have_added() {
+    let stack = one();
+    let all: Vec<SeenContainer> =
+        (1..=3).map(|number| seen(&stack, &format!("a:{number}"), SeenState::Running { birth: number.to_string() })).collect();
+    for beside in [true, false] {
+        let mut bench = Bench::new();
+        bench.up(&stack, |up| up.beside = beside);
+        bench.look(&all);
+        assert_eq!(verbs(&bench), if beside { vec![] } else { vec!["stop", "stop"] });
+    }
+}

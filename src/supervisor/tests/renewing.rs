@@ -275,3 +275,23 @@ fn a_network_that_was_to_be_made_anew_goes_with_down() {
     bench.answer(stop, Outcome::Done);
     assert_eq!(play(&mut bench, 2), ["remove a:1", "remove network front"]);
 }
+
+#[test]
+fn a_network_that_others_take_away_and_put_back_is_wanted_as_before() {
+    let deployment = stack("1500", "local");
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    let all = all_of(&deployment, "n1");
+    let mut look = |networks: &BTreeMap<String, SeenResource>| {
+        bench.tell(Event::EngineStirred);
+        while bench.machine.observing {
+            let actual = Actual { networks: networks.clone(), ..all.clone() };
+            bench.tell(Event::Observed(bench.machine.asked, Ok(actual)));
+        }
+        (verbs(&bench), bench.machine.networks["front"].is_ready())
+    };
+    let nothing = Vec::<String>::new();
+    assert_eq!(look(&all.networks), (nothing.clone(), true));
+    assert_eq!(look(&BTreeMap::new()), (nothing.clone(), false), "it is not made behind their back");
+    assert_eq!(look(&all.networks), (nothing, true));
+}

@@ -13,13 +13,15 @@ use std::time::Duration;
 
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+/// So many connections are kept that nobody uses just then: each is two processes.
+const IDLE: usize = 4;
 /// How much of what `ssh` says is kept.
 const KEPT: u64 = 4096;
 /// A connection that is over has said why by then.
@@ -42,7 +44,8 @@ impl Tunnel {
 
     /// An engine that is spoken to over it. Answers that take longer than `seconds` are given up.
     pub(super) fn engine(&self, seconds: u64) -> Result<Docker, bollard::errors::Error> {
-        let client = Client::builder(TokioExecutor::new()).build(self.clone());
+        let client = (Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).pool_max_idle_per_host(IDLE))
+            .build(self.clone());
         let transport = move |request: BollardRequest| {
             let answer = client.request(request);
             async move { answer.await.map_err(bollard::errors::Error::from) }
@@ -65,9 +68,13 @@ impl Tunnel {
         near.set_nonblocking(true)?;
         let far = OwnedFd::from(far);
         let mut command = Command::new("ssh");
-        command.args(["-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=15", "--", &self.address]);
+        command.args(["-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=15"]);
+        // A host that is gone is noticed within a minute, also by whoever only listens.
+        command.args(["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3", "--", &self.address]);
         command.args(["docker", "system", "dial-stdio"]);
         command.stdin(far.try_clone()?).stdout(far).stderr(Stdio::piped()).kill_on_drop(true);
+        // A Ctrl-C is for us: what is asked then, and the last lines of logs, still have to come.
+        command.process_group(0);
         let mut child = command.spawn().map_err(|error| io::Error::new(error.kind(), format!("run `ssh`: {error}")))?;
         // With it go our ends of the far side, whose end is to be seen here.
         drop(command);

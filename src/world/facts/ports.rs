@@ -212,8 +212,7 @@ pub fn taken_ports(deployment: &Deployment, services: &[ServiceName], holders: &
 /// Ports that more replicas of a container are to publish than there are numbers for: one sentence each. An engine gives a number
 /// to the first alone.
 pub fn crowded_ports(deployment: &Deployment, services: &[ServiceName]) -> Vec<String> {
-    let containers =
-        services.iter().filter_map(|name| Some((name, deployment.service(name).filter(|it| it.container().is_some())?)));
+    let containers = services.iter().filter_map(|name| Some((name, deployment.service(name).filter(|it| publishes(it))?)));
     let crowded = containers.flat_map(|(name, service)| {
         let replicas = service.replicas();
         let numbers = service.common.ports.iter().filter_map(|port| numbers_on_host(service, port));
@@ -225,6 +224,11 @@ pub fn crowded_ports(deployment: &Deployment, services: &[ServiceName]) -> Vec<S
         })
     });
     crowded.collect()
+}
+
+/// Whether it is a container whose ports the engine publishes; on the host's own network it passes them over.
+fn publishes(service: &Service) -> bool {
+    service.container().is_some_and(|container| container.network_mode.as_deref() != Some("host"))
 }
 
 /// Ports that one holds in a row, as a range that was mapped number by number: told once.

@@ -221,7 +221,12 @@ impl<'a> Merge<'a> {
     }
 
     fn remove(&mut self, key: u64) {
-        self.sources.remove(&key);
+        if let Some(Source { from: From::File { unit, .. }, .. }) = self.sources.remove(&key)
+            && let Some(keeper) = &self.keeper
+        {
+            // Nobody comes to what would be kept for it.
+            lock(keeper).remove(&unit);
+        }
         self.without_head.remove(&key);
     }
 

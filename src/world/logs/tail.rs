@@ -24,6 +24,9 @@ const LONGEST_RECORD: usize = 1024 * 1024;
 const MOST_FILES: u32 = 1000;
 /// So many files are kept open for a reader that has yet to come to them; with the default size, 320 MiB.
 const MOST_KEPT: usize = 16;
+/// `EMFILE` and `ENFILE` of `open(2)`.
+const NONE_LEFT: i32 = 24;
+const NONE_LEFT_FOR_ANYBODY: i32 = 23;
 /// Said where a log has been rotated faster than it was read.
 const GAP: &str = "lines may be missing here: the log was rotated faster than it was read";
 /// So much is read at once on the way back.
@@ -159,6 +162,7 @@ impl Files {
     fn look(&mut self, path: &Path) -> io::Result<()> {
         let room = MOST_KEPT.saturating_sub(self.waiting.len());
         let (mut found, mut is_last_there, mut gap, mut count) = (VecDeque::<Waiting>::new(), false, 0, 0);
+        let mut newer = None;
         // From the newest to the oldest. A file only ever moves on, so that this meets one twice but passes none over.
         for index in 0..MOST_FILES {
             match File::open(older(path, index)) {
@@ -169,7 +173,7 @@ impl Files {
                         is_last_there = true;
                         break;
                     }
-                    if found.back().is_none_or(|newer| newer.inode != inode) {
+                    if newer.replace(inode) != Some(inode) {
                         count += 1;
                         found.push_back(Waiting { file, inode, after_gap: false });
                     }
@@ -180,6 +184,8 @@ impl Files {
                 // There are gaps while files are being moved, one at a time, and we may meet the same one twice.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && gap < 2 => gap += 1,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                // No descriptors are left, for us or for anybody: what there is can be read, and the rest is found later.
+                Err(error) if matches!(error.raw_os_error(), Some(NONE_LEFT | NONE_LEFT_FOR_ANYBODY)) => break,
                 Err(error) => return Err(error),
             }
         }

@@ -91,6 +91,16 @@ struct Watching {
     no_kernel: Option<notify::Error>,
 }
 
+/// Tells that a list has been taken in, also where that has failed: requests wait for it.
+struct Taken(Sender<Event>);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        // When the loop has ended there is nobody to tell.
+        let _ = self.0.send(Event::WatchSet);
+    }
+}
+
 impl Watching {
     fn new(events: Sender<Event>) -> Self {
         let (sender, raw) = unbounded();
@@ -106,9 +116,9 @@ impl Watching {
                 recv(commands) -> command => match command {
                     Ok(Command::Set(list)) => {
                         let was_polled = !self.polled.is_empty();
+                        let taken = Taken(self.events.clone());
                         self.set(list);
-                        // When the loop has ended there is nobody to tell.
-                        let _ = self.events.send(Event::WatchSet);
+                        drop(taken);
                         // One that ticks goes on doing so: who is told often would never look.
                         match (was_polled, !self.polled.is_empty()) {
                             (false, true) => poll = tick(POLL),

@@ -49,7 +49,13 @@ impl SshHost {
             if !has_ended {
                 let host = Self { server, place, port, made_place };
                 host.write_client();
-                return Some(host);
+                let mut asked = Command::new(host.programs().join("ssh"));
+                let asked = asked.args(["-o", "BatchMode=yes", &host.docker_host(None), "docker", "--version"]).output().unwrap();
+                if asked.status.success() {
+                    return Some(host);
+                }
+                eprintln!("{name} skipped: {}", String::from_utf8_lossy(&asked.stderr).trim());
+                return None;
             }
         }
         panic!("{name}: the SSH server does not come up on any of {TRIES} ports");
