@@ -305,7 +305,7 @@ fn ended_for_good(unit: &Unit) -> Option<Exit> {
 
 fn unit_satisfies(unit: &Unit, condition: Condition) -> Gate {
     let name = &unit.id.service;
-    // The verdict on a process stands while it is paused; the engine tells none.
+    // The last verdict stands while it is paused.
     let waits_for_more = match unit.kind {
         UnitKind::Task => true,
         UnitKind::Process | UnitKind::Container => {

@@ -331,7 +331,9 @@ impl Supervisor {
                 // The signal came before there was anything to be killed.
                 unit.condemned = false;
                 unit.paused = container.paused;
-                if unit.probed().is_none() {
+                // Of what is paused the list tells none: the last one stands.
+                let is_told = !container.paused || container.health.is_some();
+                if unit.probed().is_none() && is_told {
                     unit.health.verdict = container.health.map(|health| match health {
                         SeenHealth::Starting => Health::Starting,
                         SeenHealth::Healthy => Health::Healthy,
