@@ -31,12 +31,11 @@ pub(super) struct SolveRequest {
     pub(super) entitlements: Vec<String>,
 }
 
+/// Imports are an attribute of the frontend: those that stand here are not read where there is one.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct CacheOptions {
     #[prost(message, repeated, tag = "4")]
     pub(super) exports: Vec<CacheEntry>,
-    #[prost(message, repeated, tag = "5")]
-    pub(super) imports: Vec<CacheEntry>,
 }
 
 #[derive(Clone, PartialEq, Message)]
