@@ -165,22 +165,6 @@ pub(super) struct AnyMessage {
     pub(super) value: Vec<u8>,
 }
 
-/// `errdefs.Source`: the place in the Dockerfile.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct ErrorSource {
-    #[prost(message, optional, tag = "1")]
-    pub(super) info: Option<SourceInfo>,
-    #[prost(message, repeated, tag = "2")]
-    pub(super) ranges: Vec<Range>,
-}
-
-/// `errdefs.Vertex`: the step.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct ErrorVertex {
-    #[prost(string, tag = "1")]
-    pub(super) digest: String,
-}
-
 // ── what the engine asks us for while it builds ─────────────────────────────────────────────────────────────────────────────
 
 /// `grpc.health.v1.HealthCheckResponse`.
