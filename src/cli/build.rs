@@ -1,6 +1,9 @@
 //! `build`: images, after the tasks that they are made from.
 
+use std::path::Path;
 use std::sync::Arc;
+
+use indexmap::IndexSet;
 
 use super::CliError;
 use super::context::{Context, Missing, Purpose};
@@ -14,6 +17,7 @@ use crate::plan::desired::Deployment;
 use crate::supervisor;
 use crate::supervisor::request::{Request, Up};
 use crate::view::progress::Style;
+use crate::world::docker;
 
 /// Flags of `build`.
 #[derive(Debug, clap::Args)]
@@ -65,16 +69,17 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         context.printer.say("no service has `build`");
         return Ok(Exit::Success);
     }
-    for name in &built {
+    let all = with_contexts(&built, &ready.deployment);
+    for name in &all {
         if let Some(Kind::Container(container)) = ready.deployment.stack.services.get_mut(name).map(|service| &mut service.kind)
             && let Some(build) = &mut container.build
         {
             args.adjust(build, context);
         }
     }
-    context.refuse_to_build(&ready, &built)?;
+    context.refuse_to_build(&ready, &all)?;
     let style = if args.quiet { Style::Quiet } else { context.style };
-    let tasks = tasks_before(&ready.deployment, &built);
+    let tasks = tasks_before(&ready.deployment, &all);
     if !tasks.is_empty() {
         context.check_host(&ready, &tasks, false)?;
         ready.begins(context);
@@ -87,7 +92,8 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     }
     ready.begins(context);
     let deployment = Arc::new(ready.deployment);
-    let failures = image_jobs::perform(built.iter().map(|name| Job::build(name, &deployment)).collect(), style, context)?;
+    let jobs = built.iter().filter(|name| !is_context(name, &built, &deployment)).map(|name| Job::build(name, &deployment));
+    let failures = image_jobs::perform(jobs.collect(), style, context)?;
     if !failures.is_empty() {
         return Err(CliError::Several(failures));
     }
@@ -106,14 +112,69 @@ impl Args {
         build.memory = self.memory;
         let id = |entry: &String| entry.split('=').next().unwrap_or_default().to_owned();
         build.ssh.retain(|entry| !self.ssh.iter().any(|other| id(other) == id(entry)));
-        build.ssh.extend(self.ssh.iter().cloned());
+        build.ssh.extend(self.ssh.iter().map(|entry| from_here(entry, &context.working_dir)));
         build.provenance = self.provenance.clone().or(build.provenance.take());
         build.sbom = self.sbom.clone().or(build.sbom.take());
     }
 }
 
+/// An entry of `--ssh` with its paths from where the command is given, not from the stack's directory as the file's are.
+fn from_here(entry: &str, directory: &Path) -> String {
+    let Some((id, paths)) = entry.split_once('=').filter(|(_, paths)| !paths.is_empty()) else { return entry.to_owned() };
+    let place = |path: &str| {
+        if path.starts_with("~/") { path.to_owned() } else { directory.join(path).display().to_string() }
+    };
+    format!("{id}={}", paths.split(',').map(place).collect::<Vec<_>>().join(","))
+}
+
+/// Services with those whose images they take as contexts, which are built before them.
+fn with_contexts(services: &[ServiceName], deployment: &Deployment) -> IndexSet<ServiceName> {
+    services.iter().flat_map(|name| docker::in_order(name, deployment)).collect()
+}
+
+/// Whether another of these takes the service's image as a context, and so builds it.
+fn is_context(name: &ServiceName, services: &[ServiceName], deployment: &Deployment) -> bool {
+    services.iter().any(|other| other != name && docker::in_order(other, deployment).contains(name))
+}
+
 /// The tasks that services depend on, directly or through others.
-fn tasks_before(deployment: &Deployment, services: &[ServiceName]) -> Vec<ServiceName> {
+fn tasks_before(deployment: &Deployment, services: &IndexSet<ServiceName>) -> Vec<ServiceName> {
+    let services: Vec<ServiceName> = services.iter().cloned().collect();
     let is_task = |name: &ServiceName| deployment.service(name).is_some_and(Service::is_task);
-    supervisor::select(&deployment.stack, services, false).into_iter().filter(|name| is_task(name)).collect()
+    supervisor::select(&deployment.stack, &services, false).into_iter().filter(|name| is_task(name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn paths_of_a_flag_begin_where_the_command_is_given() {
+        for (entry, expected) in
+            [("default", "default"), ("k=", "k="), ("k=./key,/other,~/.ssh/id", "k=/here/./key,/other,~/.ssh/id")]
+        {
+            assert_eq!(from_here(entry, Path::new("/here")), expected);
+        }
+    }
+
+    #[test]
+    fn a_service_whose_image_is_a_context_is_built_with_the_one_that_takes_it() {
+        let service = |contexts| json!({"common": {}, "kind": {"container": {"build": {"additional_contexts": contexts}}}});
+        let mut stack = serde_json::to_value(crate::model::stack::Stack::default()).unwrap();
+        stack["services"] =
+            json!({"app": service(json!({"base": "service:base"})), "base": service(json!({})), "other": service(json!({}))});
+        let deployment = Deployment {
+            env: "e".parse().unwrap(),
+            stack: serde_json::from_value(stack).unwrap(),
+            caller: crate::plan::desired::Caller::default(),
+            places: crate::plan::desired::Places::default(),
+        };
+        let names = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<Vec<ServiceName>>();
+        let built = names(&["app", "base", "other"]);
+        assert_eq!(Vec::from_iter(with_contexts(&built[..1], &deployment)), names(&["base", "app"]));
+        let jobs: Vec<_> = built.iter().filter(|name| !is_context(name, &built, &deployment)).cloned().collect();
+        assert_eq!(jobs, names(&["app", "other"]));
+    }
 }

@@ -216,7 +216,7 @@ fn bring_up_dependencies(args: &Args, service: &Service, ready: &mut Ready, cont
     if services.is_empty() {
         return Ok(Some(Exit::Success));
     }
-    context.refuse_unbuildable(ready, &services, None, Building::AsNeeded)?;
+    context.refuse_unbuildable(ready, &services, None, Building::AsNeeded, false)?;
     ready.begins(context);
     let wait = edges.values().any(|edge| edge.condition != Condition::Started);
     let up = Up { services, wait, beside: true, ..Up::of(ready.deployment.clone()) };

@@ -47,7 +47,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     }
     context.check_host_scaled(&ready, &services, false, &scale)?;
     context.leave_out_containers(&mut ready)?;
-    context.refuse_unbuildable(&ready, &services, None, Building::AsNeeded)?;
+    context.refuse_unbuildable(&ready, &services, None, Building::AsNeeded, args.no_deps)?;
     ready.begins(context);
     context.provide(&mut ready, &services, args.no_deps)?;
     let up = up(ready.deployment.clone());

@@ -13,7 +13,7 @@ use crate::world::docker::Unbuildable;
 use crate::yaml::node::{Mapping, Node};
 
 impl Context {
-    /// Refuses what an `up` of these services would have to build and cannot. An image that is there, or may come from a registry, is
+    /// Refuses what an `up` of these services, with what they depend on unless `no_deps`, would have to build and cannot. An image that is there, or may come from a registry, is
     /// nobody's obstacle.
     pub fn refuse_unbuildable(
         &self,
@@ -21,10 +21,11 @@ impl Context {
         services: &[ServiceName],
         pull: Option<&str>,
         building: Building,
+        no_deps: bool,
     ) -> Result<(), CliError> {
         let deployment = &ready.deployment;
         let provision = |container: &Container| Provision::of(container, pull, building);
-        let selected = supervisor::select(&deployment.stack, services, false).into_iter().filter(|name| {
+        let selected = supervisor::select(&deployment.stack, services, no_deps).into_iter().filter(|name| {
             let container = deployment.stack.services.get(name).and_then(|service| service.container());
             container.is_some_and(|container| container.build.is_some() && provision(container).source == Source::Build)
         });
@@ -44,7 +45,11 @@ impl Context {
     }
 
     /// Refuses what of these cannot be built.
-    pub fn refuse_to_build(&self, ready: &Ready, services: &[ServiceName]) -> Result<(), CliError> {
+    pub fn refuse_to_build<'a>(
+        &self,
+        ready: &Ready,
+        services: impl IntoIterator<Item = &'a ServiceName>,
+    ) -> Result<(), CliError> {
         let choice = self.caller.get("DOCKER_BUILDKIT").map(String::as_str);
         let mut found = Diagnostics::default();
         for name in services {

@@ -162,7 +162,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     }
     context.leave_out_containers(&mut ready)?;
     let pull = args.pull.as_deref().filter(|when| *when != "policy");
-    context.refuse_unbuildable(&ready, &args.services, pull, args.building())?;
+    context.refuse_unbuildable(&ready, &args.services, pull, args.building(), args.no_deps)?;
     say_when_nothing_is_on(&ready, context);
     ready.begins(context);
     let provided = context.provide(&mut ready, &args.services, args.no_deps)?;

@@ -68,7 +68,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         watchable(&ready.deployment, &args.services)?;
         context.check_host(&ready, &args.services, false)?;
         context.leave_out_containers(&mut ready)?;
-        context.refuse_unbuildable(&ready, &args.services, None, Building::AsNeeded)?;
+        context.refuse_unbuildable(&ready, &args.services, None, Building::AsNeeded, false)?;
         ready.begins(context);
         context.provide(&mut ready, &args.services, false)?;
         let mut deployment = ready.deployment.clone();

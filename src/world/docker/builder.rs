@@ -102,7 +102,7 @@ pub(super) fn platforms(container: &Container, build: &Build, own: &str) -> Vec<
 }
 
 /// A service after those whose images it takes as contexts, each once. Those that go round are refused when they are loaded.
-pub(super) fn in_order(service: &ServiceName, deployment: &Deployment) -> Vec<ServiceName> {
+pub fn in_order(service: &ServiceName, deployment: &Deployment) -> Vec<ServiceName> {
     fn add(service: &ServiceName, deployment: &Deployment, begun: &mut IndexSet<ServiceName>, order: &mut Vec<ServiceName>) {
         if !begun.insert(service.clone()) {
             return;
@@ -141,8 +141,9 @@ pub(super) fn choose(
     }
     let need = attribute.map(|attribute| (Some(attribute), format!("`build.{attribute}`")));
     // A variable of the platform that is given as an argument is nothing that BuildKit would have to set.
-    let mut needed = features.iter().filter(|feature| !build.args.contains_key(&feature.what));
-    let need = need.or_else(|| needed.next().map(|feature| (None, named(build, feature))));
+    let used = features.iter().filter(|feature| !build.args.contains_key(&feature.what));
+    let (soft, needed): (Vec<_>, Vec<_>) = used.partition(|feature| feature.is_soft);
+    let need = need.or_else(|| needed.first().map(|feature| (None, named(build, feature))));
     let classic_only = classic_only(build);
     let is_off = choice.is_some_and(|choice| matches!(choice.to_ascii_lowercase().as_str(), "0" | "f" | "false"));
     let is_on = choice.is_some_and(|choice| !choice.is_empty()) && !is_off;
@@ -165,8 +166,10 @@ pub(super) fn choose(
                 help: help.to_owned(),
             }),
         },
-        None if classic_only.is_some() || is_off => Ok(Builder::Classic),
+        None if classic_only.is_some() || is_off || means.version < FIRST => Ok(Builder::Classic),
         None if is_on || means.version >= BY_ITSELF => by_buildkit(build, platforms, dockerfile, means),
+        // It sets them where it can.
+        None if !soft.is_empty() => Ok(by_buildkit(build, platforms, dockerfile, means).unwrap_or(Builder::Classic)),
         None => Ok(Builder::Classic),
     }
 }
@@ -350,6 +353,11 @@ mod tests {
             (json!({"no_cache_filter": ["a"]}), plain, None, 41, Builder::BuildKit),
             (json!({}), "FROM x\nRUN --mount=type=cache,target=/c x\n", None, 41, Builder::BuildKit),
             (json!({}), "FROM x\nARG TARGETARCH\n", None, 41, Builder::BuildKit),
+            (json!({}), "FROM x\nARG TARGETARCH\n", Some("0"), 41, Builder::Classic),
+            (json!({"shm_size": 1}), "FROM x\nARG TARGETARCH\n", None, 41, Builder::Classic),
+            (json!({}), "FROM x\nARG TARGETARCH\n", None, 38, Builder::Classic),
+            (json!({"network": "mine"}), "FROM x\nARG TARGETARCH\n", None, 51, Builder::Classic),
+            (json!({}), "FROM x\nARG TARGETARCH=amd64\n", None, 41, Builder::Classic),
             (json!({"args": {"TARGETARCH": "x"}}), "FROM x\nARG TARGETARCH\n", None, 41, Builder::Classic),
             (json!({}), "# syntax=docker/dockerfile:1\nFROM x\nRUN <<EOF\nEOF\n", None, 41, Builder::BuildKit),
             (json!({"additional_contexts": {"a": "/a"}}), "# syntax=docker/dockerfile:1\nFROM x\n", None, 41, Builder::BuildKit),

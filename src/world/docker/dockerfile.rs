@@ -1,5 +1,7 @@
 //! What a Dockerfile needs of its builder. It is not understood any further: that is the builder's work.
 
+use std::collections::HashSet;
+
 use crate::model::build::Build;
 use crate::plan::action::Fault;
 
@@ -14,6 +16,8 @@ pub(super) struct Feature {
     pub(super) line: usize,
     /// Only frontends from 1.4 on know it, which engines have from 23 on.
     pub(super) is_newer: bool,
+    /// Without BuildKit it is empty, which may be meant: no reason to refuse a build.
+    pub(super) is_soft: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +75,7 @@ impl Dockerfile {
     pub(super) fn parse(text: &str) -> Self {
         let mut found = Self { has_syntax: has_syntax(text), ..Self::default() };
         if found.has_syntax {
-            found.features.push(Feature { what: "# syntax=".to_owned(), line: 1, is_newer: false });
+            found.features.push(Feature { what: "# syntax=".to_owned(), line: 1, is_newer: false, is_soft: false });
         }
         let mut lines = text.lines().enumerate();
         while let Some((index, first)) = lines.next() {
@@ -90,11 +94,27 @@ impl Dockerfile {
             let heredocs = heredocs(&instruction);
             found.instructions.push(Instruction { line: index + 1, first: first.trim().to_owned(), whole: instruction });
             for end in heredocs {
-                found.features.push(Feature { what: format!("<<{end}"), line: index + 1, is_newer: true });
-                let _ = lines.find(|(_, line)| line.trim_start_matches('\t') == end);
+                // One that never ends is none, and what follows are instructions.
+                let mut ahead = lines.clone();
+                if ahead.any(|(_, line)| line.trim_start_matches('\t') == end) {
+                    let what = format!("<<{end}");
+                    found.features.push(Feature { what, line: index + 1, is_newer: true, is_soft: false });
+                    lines = ahead;
+                }
             }
         }
+        found.leave_out_defaulted();
         found
+    }
+
+    /// A variable of the platform that has a default (`ARG TARGETARCH=amd64`) needs nobody to set it.
+    fn leave_out_defaulted(&mut self) {
+        let arguments = self.instructions.iter().map(|instruction| instruction.whole.as_str());
+        let arguments =
+            arguments.filter(|text| text.split_whitespace().next().is_some_and(|name| name.eq_ignore_ascii_case("ARG")));
+        let defaulted: HashSet<&str> =
+            arguments.flat_map(str::split_whitespace).filter_map(|word| Some(word.split_once('=')?.0)).collect();
+        self.features.retain(|feature| !feature.is_soft || !defaulted.contains(feature.what.as_str()));
     }
 
     /// The line of a step by what a builder calls it, and what stands there; none when several are called so.
@@ -114,15 +134,15 @@ impl Dockerfile {
         while let Some(word) = words.next_if(|word| word.starts_with("--")) {
             let flag = word.split('=').next().unwrap_or(word);
             if !is_classic(&name, flag) {
-                self.features.push(Feature { what: format!("{name} {flag}"), line, is_newer: flag == "--link" });
+                self.features.push(Feature { what: format!("{name} {flag}"), line, is_newer: flag == "--link", is_soft: false });
             }
         }
         if name == "ADD" && words.next().is_some_and(is_git) {
-            self.features.push(Feature { what: "ADD of a repository".to_owned(), line, is_newer: true });
+            self.features.push(Feature { what: "ADD of a repository".to_owned(), line, is_newer: true, is_soft: false });
         }
         let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        if let Some(variable) = text.split(|c| !is_part(c)).find(|word| PLATFORM.contains(word)) {
-            self.features.push(Feature { what: variable.to_owned(), line, is_newer: false });
+        for variable in PLATFORM.into_iter().filter(|name| text.split(|c| !is_part(c)).any(|word| word == *name)) {
+            self.features.push(Feature { what: variable.to_owned(), line, is_newer: false, is_soft: true });
         }
     }
 }
@@ -146,7 +166,7 @@ fn heredocs(instruction: &str) -> Vec<String> {
     if !matches!(name.as_str(), "RUN" | "COPY" | "ADD") {
         return Vec::new();
     }
-    let words = instruction.split_whitespace().filter_map(|word| {
+    let words = words(instruction).into_iter().filter_map(|word| {
         let (descriptor, rest) = word.split_once("<<")?;
         let end = rest.strip_prefix('-').unwrap_or(rest);
         let bare = end.trim_matches(['"', '\'']);
@@ -155,6 +175,23 @@ fn heredocs(instruction: &str) -> Vec<String> {
         (descriptor.chars().all(|c| c.is_ascii_digit()) && is_word).then(|| bare.to_owned())
     });
     words.collect()
+}
+
+/// The words of a shell, with their quotes.
+fn words(text: &str) -> Vec<&str> {
+    let (mut quote, mut is_escaped) = (None, false);
+    let is_between = move |c: char| {
+        match (quote, c) {
+            _ if is_escaped => is_escaped = false,
+            (None | Some('"'), '\\') => is_escaped = true,
+            (None, '"' | '\'') => quote = Some(c),
+            (Some(open), _) if open == c => quote = None,
+            (None, _) => return c.is_whitespace(),
+            (Some(_), _) => {}
+        }
+        false
+    };
+    text.split(is_between).filter(|word| !word.is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -173,6 +210,8 @@ mod tests {
         check("FROM --platform=linux/amd64 x AS a\nCOPY --from=a --chown=1:1 / /\nADD --chown=1 http://x/y.tar /\n", &[]);
         check("FROM x\n# RUN --mount=type=cache\nRUN echo --mount \\\n  --network\nHEALTHCHECK --interval=1s CMD x\n", &[]);
         check("FROM x\nRUN cat <<< text && echo $((1<<2)) && a <<1\nENV A=<<EOF\nRUN [\"a\", \"<<EOF\"]\n", &[]);
+        check("FROM x\nRUN echo \"a <<EOF b\" 'c <<EOF' d\\ \\\" \nEOF\n", &[]);
+        check("FROM x\nARG TARGETARCH=amd64\nRUN x $TARGETARCH\n", &[]);
         check("", &[]);
     }
 
@@ -194,6 +233,8 @@ mod tests {
             "FROM x\nRUN <<EOF\nRUN --mount\nEOF\nCOPY <<-'A' <<B /d/\n\tx\n\tA\ny\nB\nADD --checksum=x https://x/y /\n",
             &[("<<EOF", 2), ("<<A", 5), ("<<B", 5), ("ADD --checksum", 10)],
         );
+        check("FROM x\nRUN cat <<EOF\nRUN --mount=type=cache,target=/c x\n", &[("RUN --mount", 3)]);
+        check("FROM x\nARG A TARGETOS=linux\nRUN $TARGETOS $TARGETARCH\n", &[("TARGETARCH", 3)]);
         check("FROM x\nADD https://github.com/a/b.git#v1 /\n", &[("ADD of a repository", 2)]);
     }
 

@@ -73,7 +73,7 @@ use crossbeam_channel::Sender;
 use indexmap::IndexMap;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-pub use builder::Unbuildable;
+pub use builder::{Unbuildable, in_order};
 pub use connect::Endpoint;
 use connect::Link;
 pub use copy::CopyOptions;

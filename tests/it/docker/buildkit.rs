@@ -274,6 +274,7 @@ services:
     command: [sleep, '1000']
     init: true
     stop_grace_period: 0s
+  other: {image: IMAGE, command: [sleep, '1000'], init: true, stop_grace_period: 0s, depends_on: [web]}
 secrets:
   token: {environment: TOKEN}
 ";
@@ -291,6 +292,11 @@ fn what_cannot_be_built_is_refused_at_its_place_before_anything_is_begun() {
         }
         assert!(sandbox.engine().containers().is_empty());
     }
+    // What is not built is nobody's obstacle.
+    for line in [&["up", "-d", "--no-deps", "other"][..], &["scale", "--no-deps", "other=2"]] {
+        sandbox.ok(line);
+    }
+    assert_eq!(sandbox.run(&["up", "-d", "other"]).code, 3);
     sandbox.variable("DOCKER_BUILDKIT", None);
     let said = sandbox.run(&["build", "--memory", "64m"]);
     assert!(said.code == 3 && said.err.contains("limits no memory"), "{said:?}");

@@ -13,8 +13,10 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use hyper::header::{HeaderMap, HeaderValue};
 
+use sha2::{Digest, Sha256};
+
 use super::super::dockerignore::DockerIgnore;
-use super::grpc::{HungUp, Messages, Outbox, Refusal, code, percent_decoded};
+use super::grpc::{HungUp, Messages, Outbox, Refusal, code, query_decoded};
 use super::wire::{Packet, PacketKind, Stat};
 
 /// How much of a file is sent at once.
@@ -51,14 +53,7 @@ pub(super) struct Wanted {
 impl Wanted {
     /// What the headers of a call say.
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let all = |name: &str| {
-            let is_encoded = headers.contains_key(format!("{name}-encoded"));
-            let values = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
-            let text = |value: &[u8]| {
-                if is_encoded { percent_decoded(value) } else { String::from_utf8_lossy(value).into_owned() }
-            };
-            values.map(text).collect()
-        };
+        let all = |name| texts(headers, name);
         Self { followed: all("followpaths"), included: all("include-patterns"), excluded: all("exclude-patterns") }
     }
 
@@ -71,6 +66,14 @@ impl Wanted {
             (followed, included) => Some(followed.into_iter().chain(included).flatten().collect()),
         }
     }
+}
+
+/// The values of a header, which are escaped where one of them is not ASCII (`session/filesync/filesync.go`).
+pub(super) fn texts(headers: &HeaderMap, name: &str) -> Vec<String> {
+    let is_encoded = headers.contains_key(format!("{name}-encoded"));
+    let values = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+    let text = |value: &[u8]| if is_encoded { query_decoded(value) } else { String::from_utf8_lossy(value).into_owned() };
+    values.map(text).collect()
 }
 
 /// Answers a call for a directory until the builder has what it wants.
@@ -144,17 +147,24 @@ fn list(tree: &Tree, wanted: &Wanted, table: &Table, outbox: &Outbox) -> Result<
     };
     match tree {
         Tree::Directory(root) => {
-            let mut walk = Walk::new(root, wanted, |stat| tell(Some(stat)))?;
-            walk.directory(Path::new(""))?;
+            Walk::new(root, wanted, |stat| tell(Some(stat)))?.all()?;
         }
         Tree::File { name, content } => {
-            tell(Some(Stat { path: name.clone(), mode: 0o644, size: content.len() as i64, ..Stat::default() }))?;
+            let (path, size, modified) = (name.clone(), content.len() as i64, time_of(content));
+            tell(Some(Stat { path, mode: 0o644, size, modified, ..Stat::default() }))?;
         }
     }
     Ok(tell(None)?)
 }
 
-/// Sends the files that are asked for.
+/// A time for a file that lies nowhere: by name, size and time the builder knows whether it has it, so another text has another.
+fn time_of(content: &[u8]) -> i64 {
+    let digest = Sha256::digest(content);
+    let first = digest.iter().take(8).fold(0, |number: u64, byte| number << 8 | u64::from(*byte));
+    (first >> 1) as i64
+}
+
+/// Sends the files that are asked for. One that has vanished since it was told of is empty: no build waits for what changes under it.
 fn carry(tree: &Tree, queue: &mpsc::Receiver<u32>, table: &Table, outbox: &Outbox) -> Result<(), Failure> {
     for id in queue {
         let path = table.lock().unwrap_or_else(PoisonError::into_inner).get(id as usize).cloned();
@@ -162,13 +172,23 @@ fn carry(tree: &Tree, queue: &mpsc::Receiver<u32>, table: &Table, outbox: &Outbo
         match tree {
             Tree::Directory(root) => {
                 let full = root.join(path);
-                let file = File::open(&full).map_err(Failure::unread(&full))?;
-                carry_one(id, file, &full, outbox)?;
+                match found(File::open(&full), &full)? {
+                    Some(file) => carry_one(id, file, &full, outbox)?,
+                    None => carry_one(id, io::empty(), &full, outbox)?,
+                }
             }
             Tree::File { content, .. } => carry_one(id, content.as_slice(), &path, outbox)?,
         }
     }
     Ok(())
+}
+
+/// What was sought; none of what is not there any more.
+fn found<T>(result: io::Result<T>, path: &Path) -> Result<Option<T>, Failure> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some).map_err(Failure::unread(path)),
+    }
 }
 
 fn carry_one(id: u32, mut file: impl Read, path: &Path, outbox: &Outbox) -> Result<(), Failure> {
@@ -209,26 +229,35 @@ impl<'a, T: FnMut(Stat) -> Result<(), HungUp>> Walk<'a, T> {
         Ok(Self { root, excluded, included: included.transpose()?, pending: Vec::new(), tell })
     }
 
+    /// Tells of the whole directory, which must be there. What vanishes from it meanwhile is passed over.
+    fn all(&mut self) -> Result<(), Failure> {
+        fs::read_dir(self.root).map_err(Failure::unread(self.root))?;
+        self.directory(Path::new(""))
+    }
+
     fn directory(&mut self, directory: &Path) -> Result<(), Failure> {
         let full = self.root.join(directory);
         let names =
             fs::read_dir(&full).and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>());
-        let names: BTreeSet<_> = names.map_err(Failure::unread(&full))?;
-        for name in names {
+        let names: Option<BTreeSet<_>> = found(names, &full)?;
+        for name in names.into_iter().flatten() {
             let path = directory.join(name);
             let left_out = self.excluded.excludes(&path);
             let is_wanted = self.included.as_ref().is_none_or(|included| !included.excludes(&path));
             let full = self.root.join(&path);
-            let metadata = fs::symlink_metadata(&full).map_err(Failure::unread(&full))?;
-            let Some(stat) = stat(&path, &full, &metadata)? else { continue };
+            let Some(metadata) = found(fs::symlink_metadata(&full), &full)? else { continue };
             let is_sent = is_wanted && !left_out;
+            if !is_sent && !metadata.is_dir() {
+                continue;
+            }
+            let Some(stat) = stat(&path, &full, &metadata)? else { continue };
             let depth = self.pending.len();
             if is_sent {
                 for parent in self.pending.drain(..) {
                     (self.tell)(parent)?;
                 }
                 (self.tell)(stat)?;
-            } else if metadata.is_dir() && self.may_hold_wanted(&path, is_wanted, left_out) {
+            } else if self.may_hold_wanted(&path, is_wanted, left_out) {
                 self.pending.push(stat);
             } else {
                 continue;
@@ -259,7 +288,8 @@ fn stat(path: &Path, full: &Path, metadata: &Metadata) -> Result<Option<Stat>, F
     let (of_kind, link) = if kind.is_dir() {
         (DIRECTORY, String::new())
     } else if kind.is_symlink() {
-        (LINK, fs::read_link(full).map_err(Failure::unread(full))?.to_string_lossy().into_owned())
+        let Some(target) = found(fs::read_link(full), full)? else { return Ok(None) };
+        (LINK, target.to_string_lossy().into_owned())
     } else if kind.is_file() {
         (0, String::new())
     } else {
@@ -367,7 +397,7 @@ mod tests {
             told.push(stat);
             Ok(())
         });
-        walk.as_mut().unwrap().directory(Path::new("")).unwrap();
+        walk.as_mut().unwrap().all().unwrap();
         drop(walk);
         told
     }
@@ -411,6 +441,63 @@ mod tests {
         check(&files, (&["up/back/deep"], &[], &[]), "real real/deep real/deep/file up up/back");
         check(&files, (&["self"], &[], &[]), "self");
         check(&files, (&["a*"], &[], &[]), "abs real real/deep real/deep/file");
+    }
+
+    #[test]
+    fn what_vanishes_on_the_way_is_passed_over_but_not_the_directory_itself() {
+        let dir = directory(&["a", "b", "c/d", "e"]);
+        let mut told = Vec::new();
+        let wanted = Wanted::default();
+        let mut walk = Walk::new(dir.path(), &wanted, |stat| {
+            match stat.path.as_str() {
+                "a" => fs::remove_file(dir.path().join("b")).unwrap(),
+                "c" => fs::remove_dir_all(dir.path().join("c")).unwrap(),
+                _ => {}
+            }
+            told.push(stat.path);
+            Ok(())
+        });
+        walk.as_mut().unwrap().all().unwrap();
+        drop(walk);
+        assert_eq!(told, ["a", "c", "e"]);
+        let none = dir.path().join("none");
+        assert!(Walk::new(&none, &wanted, |_| Ok(())).unwrap().all().unwrap_err().to_string().contains("none"));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_has_vanished_since_it_was_told_is_empty() {
+        let dir = directory(&["there"]);
+        let (outbox, answer) = super::super::grpc::answers();
+        let (asked, queue) = mpsc::channel();
+        [0, 1].iter().for_each(|id| asked.send(*id).unwrap());
+        drop(asked);
+        let table = Mutex::new(vec![PathBuf::from("gone"), PathBuf::from("there")]);
+        let tree = Tree::Directory(dir.path().to_owned());
+        tokio::task::spawn_blocking(move || carry(&tree, &queue, &table, &outbox)).await.unwrap().unwrap();
+        let mut messages = Messages::of(answer.into_body());
+        let mut pieces = Vec::new();
+        while let Some(packet) = messages.next::<Packet>().await.unwrap() {
+            pieces.push((packet.id, String::from_utf8(packet.data).unwrap()));
+        }
+        assert_eq!(pieces, [(0, String::new()), (1, "there".to_owned()), (1, String::new())]);
+    }
+
+    #[test]
+    fn rules_that_are_escaped_are_read_as_they_were_meant() {
+        let mut headers = HeaderMap::new();
+        headers.append("exclude-patterns", HeaderValue::from_static("%C3%A4+b"));
+        headers.append("exclude-patterns", HeaderValue::from_static("a%2Bb"));
+        headers.append("include-patterns", HeaderValue::from_static("a+b"));
+        headers.insert("exclude-patterns-encoded", HeaderValue::from_static("1"));
+        let wanted = Wanted::of(&headers);
+        assert_eq!((wanted.excluded, wanted.included), (vec!["ä b".to_owned(), "a+b".to_owned()], vec!["a+b".to_owned()]));
+    }
+
+    #[test]
+    fn another_text_of_the_same_length_is_another_file() {
+        assert_eq!(time_of(b"FROM a"), time_of(b"FROM a"));
+        assert_ne!(time_of(b"FROM a"), time_of(b"FROM b"));
+        assert!(time_of(b"FROM a") >= 0);
     }
 
     #[test]

@@ -25,6 +25,10 @@ use super::wire::{AnyMessage, RpcStatus};
 /// The largest message that is taken, as in BuildKit.
 const LARGEST: usize = 16 << 20;
 
+/// How large the headers of a call, and those that end it, may be together: the rules of a `.dockerignore` come as headers, and the
+/// text of a Dockerfile in the details of an error. hyper takes 16 KB of its own accord.
+pub(super) const LARGEST_HEADERS: u32 = 16 << 20;
+
 /// How many messages may wait for the other side to read.
 const WAITING: usize = 8;
 
@@ -46,13 +50,15 @@ pub(super) mod code {
 pub(super) struct Refusal {
     pub(super) code: u32,
     pub(super) message: String,
+    /// There is no answer: the connection broke.
+    pub(super) is_lost: bool,
     /// `google.rpc.Status`, as it came.
     details: Vec<u8>,
 }
 
 impl Refusal {
     pub(super) fn new(code: u32, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: Vec::new() }
+        Self { code, message: message.into(), is_lost: false, details: Vec::new() }
     }
 
     /// What the other side says beside the message.
@@ -61,7 +67,13 @@ impl Refusal {
     }
 
     fn lost(error: &dyn std::fmt::Display) -> Self {
-        Self::new(code::UNAVAILABLE, format!("the connection to the builder broke: {error}"))
+        let message = format!("the connection to the builder broke: {error}");
+        Self { is_lost: true, ..Self::new(code::UNAVAILABLE, message) }
+    }
+
+    /// The other side is there, and says what is none of the protocol.
+    fn garbled(what: &dyn std::fmt::Display) -> Self {
+        Self::new(code::UNKNOWN, format!("the builder's answer is not understood: {what}"))
     }
 
     /// The verdict of headers or trailers, where they have one.
@@ -73,7 +85,7 @@ impl Refusal {
         }
         let message = percent_decoded(text("grpc-message").unwrap_or_default());
         let details = text("grpc-status-details-bin").and_then(base64_decoded).unwrap_or_default();
-        Some(Err(Refusal { code, message, details }))
+        Some(Err(Refusal { code, message, is_lost: false, details }))
     }
 }
 
@@ -108,7 +120,7 @@ where
     pub(super) async fn next<M: Message + Default>(&mut self) -> Result<Option<M>, Refusal> {
         loop {
             if let Some(message) = self.whole()? {
-                return M::decode(message).map(Some).map_err(|error| Refusal::lost(&error));
+                return M::decode(message).map(Some).map_err(|error| Refusal::garbled(&error));
             }
             match self.body.frame().await {
                 Some(Ok(frame)) => match frame.into_data() {
@@ -127,7 +139,7 @@ where
         let Some((prefix, rest)) = self.buffer.split_at_checked(PREFIX) else { return Ok(None) };
         let length = (&prefix[1..]).get_u32() as usize;
         if prefix[0] != 0 || length > LARGEST {
-            return Err(Refusal::lost(&format!("a message of {length} bytes, or a compressed one")));
+            return Err(Refusal::garbled(&format!("a message of {length} bytes, or a compressed one")));
         }
         if rest.len() < length {
             return Ok(None);
@@ -153,7 +165,7 @@ impl Drop for Client {
 
 impl Client {
     pub(super) async fn new(stream: Upgraded) -> Result<Self, Refusal> {
-        let handshake = http2::handshake(TokioExecutor::new(), stream).await;
+        let handshake = http2::Builder::new(TokioExecutor::new()).max_header_list_size(LARGEST_HEADERS).handshake(stream).await;
         let (sender, connection) = handshake.map_err(|error| Refusal::lost(&error))?;
         let (abort, registration) = AbortHandle::new_pair();
         tokio::spawn(Abortable::new(connection, registration));
@@ -166,19 +178,31 @@ impl Client {
         let message = answer.next().await?;
         // The verdict comes last.
         while answer.next::<M>().await?.is_some() {}
-        message.ok_or_else(|| Refusal::lost(&"an answer without a message"))
+        message.ok_or_else(|| Refusal::garbled(&"an answer without a message"))
     }
 
     /// A call that is answered with several.
     pub(super) async fn stream(&self, method: &str, request: &impl Message) -> Result<Messages, Refusal> {
-        let uri = format!("http://docker/{method}");
-        let request = Request::post(uri).header(CONTENT_TYPE, FRAME).header(TE, "trailers").body(Full::new(framed(request)));
-        let request = request.map_err(|error| Refusal::lost(&error))?;
+        self.stream_with(method, HeaderMap::new(), request).await
+    }
+
+    /// As [`stream`](Self::stream), with headers that belong to the call.
+    pub(super) async fn stream_with(
+        &self,
+        method: &str,
+        mut headers: HeaderMap,
+        request: &impl Message,
+    ) -> Result<Messages, Refusal> {
+        let request = Request::post(format!("http://docker/{method}")).body(Full::new(framed(request)));
+        let mut request = request.map_err(|error| Refusal::garbled(&error))?;
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(FRAME));
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        *request.headers_mut() = headers;
         let response = self.sender.clone().send_request(request).await.map_err(|error| Refusal::lost(&error))?;
         match Refusal::of(response.headers()) {
             Some(Err(refusal)) => Err(refusal),
             Some(Ok(())) | None if response.status().is_success() => Ok(Messages::of(response.into_body())),
-            Some(Ok(())) | None => Err(Refusal::lost(&response.status())),
+            Some(Ok(())) | None => Err(Refusal::garbled(&response.status())),
         }
     }
 }
@@ -260,7 +284,7 @@ fn percent_encoded(text: &str) -> String {
     text.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
-pub(super) fn percent_decoded(text: &[u8]) -> String {
+fn percent_decoded(text: &[u8]) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let [first, after @ ..] = rest {
@@ -277,6 +301,12 @@ pub(super) fn percent_decoded(text: &[u8]) -> String {
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A header as Go's `url.QueryEscape` writes it.
+pub(super) fn query_decoded(text: &[u8]) -> String {
+    let spaced: Vec<u8> = text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+    percent_decoded(&spaced)
 }
 
 /// Headers that end in `-bin` may be padded or not.
@@ -305,9 +335,9 @@ mod tests {
             assert_eq!(messages.next::<ById>().await, Ok(None));
         }
         let mut cut_short = Messages::of(body(&[&bytes[..7]]));
-        assert!(cut_short.next::<ById>().await.is_err());
+        assert!(cut_short.next::<ById>().await.unwrap_err().is_lost);
         let mut huge = Messages::of(body(&[&[0, 0xff, 0xff, 0xff, 0xff]]));
-        assert!(huge.next::<ById>().await.is_err(), "nobody keeps room for four gigabytes");
+        assert!(!huge.next::<ById>().await.unwrap_err().is_lost, "nobody keeps room for four gigabytes");
     }
 
     #[tokio::test]

@@ -57,9 +57,11 @@ impl KeyAgent {
         let child = quiet("ssh-agent").args([OsStr::new("-D"), OsStr::new("-a"), agent.socket.as_os_str()]).spawn();
         agent.child = Some(child.map_err(|error| failed("run `ssh-agent`", error))?);
         agent.await_socket()?;
-        // A passphrase is asked for by nobody: there may be no terminal.
+        // A passphrase is asked for by nobody: there may be no terminal, and where there is one it is not ours to ask on. `never` would
+        // ask there; what is forced to ask is a program that has no answer, which older ones run where there is a display.
         let mut adding = quiet("ssh-add");
-        adding.arg("-q").args(keys).env("SSH_AUTH_SOCK", &agent.socket).env("SSH_ASKPASS_REQUIRE", "never");
+        adding.arg("-q").args(keys).env("SSH_AUTH_SOCK", &agent.socket);
+        adding.env("SSH_ASKPASS", "false").env("SSH_ASKPASS_REQUIRE", "force").env("DISPLAY", "none");
         let added = adding.stderr(Stdio::piped()).output().map_err(|error| failed("run `ssh-add`", error))?;
         if !added.status.success() {
             let said = String::from_utf8_lossy(&added.stderr);

@@ -33,7 +33,7 @@ use wire::{Nothing, Status, StatusRequest};
 
 use super::progress::Reporter;
 use super::{Docker, dial, run};
-use crate::plan::action::Fault;
+use crate::plan::action::{Fault, FaultKind};
 
 const SOLVE: &str = "moby.buildkit.v1.Control/Solve";
 const STATUS: &str = "moby.buildkit.v1.Control/Status";
@@ -88,6 +88,28 @@ async fn gateway(control: &Client) -> Result<String, Fault> {
     })
 }
 
+/// What a refusal means. One that broke off is the engine's end, after which it is tried again, as with the classic builder.
 fn fault(refusal: &Refusal) -> Fault {
-    super::error::refusal(500, &refusal.message)
+    if refusal.is_lost {
+        return Fault { kind: FaultKind::EngineAway, message: refusal.message.clone() };
+    }
+    super::error::refusal(500, steps::plain(&refusal.message))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http_body_util::StreamBody;
+    use hyper::body::{Bytes, Frame};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_breaks_is_the_engines_end_and_a_refusal_is_none() {
+        let broken = stream::iter([Err::<Frame<Bytes>, _>("connection reset by peer")]);
+        let lost = grpc::Messages::of(StreamBody::new(broken)).next::<Nothing>().await.unwrap_err();
+        assert_eq!(fault(&lost).kind, FaultKind::EngineAway);
+        let refused = Refusal::new(grpc::code::UNKNOWN, "failed to solve: no such stage");
+        assert_eq!(fault(&refused), Fault::permanent("no such stage"));
+    }
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::super::Docker;
@@ -64,10 +65,7 @@ impl Order<'_> {
         let mut attrs = self.attributes(gateway);
         self.add_context(&mut trees, &mut attrs)?;
         self.add_named_contexts(&mut trees, &mut attrs)?;
-        let cache = CacheOptions {
-            exports: self.cache_exports(),
-            imports: self.build.cache_from.iter().map(|text| cache_entry(text)).collect(),
-        };
+        let cache = CacheOptions { exports: self.cache_exports() };
         let request = SolveRequest {
             reference: id.to_owned(),
             exporter: "moby".to_owned(),
@@ -85,10 +83,10 @@ impl Order<'_> {
 
     /// What needs no files.
     fn attributes(&self, gateway: Option<&str>) -> HashMap<String, String> {
-        let Build { target, args, no_cache, no_cache_filter, pull, network, extra_hosts, shm_size, ulimits, .. } = self.build;
+        let Build { target, args, no_cache, no_cache_filter, network, extra_hosts, shm_size, ulimits, .. } = self.build;
         let mut attrs = HashMap::new();
         let mut set = |name: &str, value: String| drop(attrs.insert(name.to_owned(), value));
-        set("image-resolve-mode", if *pull { "pull" } else { "local" }.to_owned());
+        set("image-resolve-mode", if self.is_pulled() { "pull" } else { "local" }.to_owned());
         if let Some(target) = target {
             set("target", target.clone());
         }
@@ -123,9 +121,15 @@ impl Order<'_> {
             let limits = ulimits.iter().map(|(name, limit)| format!("{name}={}:{}", limit.soft, limit.hard));
             set("ulimit", limits.collect::<Vec<_>>().join(","));
         }
+        if let Some(imports) = self.cache_imports() {
+            set("cache-imports", imports);
+        }
         for (name, said, plain) in [("provenance", &self.build.provenance, "mode=min"), ("sbom", &self.build.sbom, "")] {
             if let Some(said) = builder::attestation(said.as_deref()) {
-                set(&format!("attest:{name}"), if said == "true" { plain } else { said }.to_owned());
+                set(
+                    &format!("attest:{name}"),
+                    if matches!(said.to_ascii_lowercase().as_str(), "true" | "1" | "t") { plain } else { said }.to_owned(),
+                );
             }
         }
         attrs
@@ -155,8 +159,14 @@ impl Order<'_> {
                 let (Some(parent), Some(name), true) = (path.parent(), path.file_name(), path.is_file()) else {
                     return Err(Fault::permanent(format!("there is no Dockerfile `{}`", path.display())));
                 };
-                attrs.insert("filename".to_owned(), name.to_string_lossy().into_owned());
-                Tree::Directory(parent.to_owned())
+                let name = name.to_string_lossy().into_owned();
+                attrs.insert("filename".to_owned(), name.clone());
+                if leads_out(&path, parent) {
+                    let unread = |error| Fault::permanent(format!("read `{}`: {error}", path.display()));
+                    Tree::File { name, content: std::fs::read(&path).map_err(unread)? }
+                } else {
+                    Tree::Directory(parent.to_owned())
+                }
             }
         };
         if is_remote {
@@ -177,8 +187,9 @@ impl Order<'_> {
             } else if builder::is_remote(place) || place.contains("://") {
                 place.clone()
             } else {
-                trees.insert(name.clone(), directory(place)?);
-                format!("local:{name}")
+                let local = free_name(name, trees);
+                trees.insert(local.clone(), directory(place)?);
+                format!("local:{local}")
             };
             attrs.insert(format!("context:{name}"), value);
         }
@@ -187,6 +198,21 @@ impl Order<'_> {
             attrs.insert("frontend.caps".to_owned(), "moby.buildkit.frontend.contexts+forward".to_owned());
         }
         Ok(())
+    }
+
+    /// Whether base images are asked for at their registry. It is said for all of them, and those of services are in none.
+    fn is_pulled(&self) -> bool {
+        self.build.pull && !self.build.additional_contexts.values().any(|place| place.starts_with("service:"))
+    }
+
+    /// Where layers come from, as the frontend wants to be told.
+    fn cache_imports(&self) -> Option<String> {
+        let entry = |text: &String| {
+            let CacheRef { kind, attributes } = CacheRef::parse(text);
+            json!({"Type": kind, "Attrs": attributes})
+        };
+        let entries: Vec<_> = self.build.cache_from.iter().map(entry).collect();
+        (!entries.is_empty()).then(|| json!(entries).to_string())
     }
 
     /// Where layers are left. The argument is how files asked for it before there was an attribute, and still do.
@@ -233,7 +259,7 @@ impl Order<'_> {
                 let none = || Fault::permanent("`build.ssh` forwards your SSH agent, and none runs: SSH_AUTH_SOCK is not set");
                 PathBuf::from(socket.ok_or_else(none)?)
             } else {
-                let paths: Vec<PathBuf> = paths.split(',').map(|path| self.deployment.stack.directory.join(path)).collect();
+                let paths: Vec<PathBuf> = paths.split(',').map(|path| self.place_of(path)).collect();
                 match paths.as_slice() {
                     [socket] if std::fs::metadata(socket).is_ok_and(|found| found.file_type().is_socket()) => socket.clone(),
                     keys => {
@@ -248,6 +274,15 @@ impl Order<'_> {
         }
         Ok((agents, running))
     }
+
+    /// A path of `ssh`: from the stack's directory, or from the caller's home.
+    fn place_of(&self, path: &str) -> PathBuf {
+        let below_home = path.strip_prefix("~/").and_then(|rest| {
+            let home = self.deployment.caller.environment.get("HOME")?;
+            Some(Path::new(home).join(rest))
+        });
+        below_home.unwrap_or_else(|| self.deployment.stack.directory.join(path))
+    }
 }
 
 fn directory(path: &str) -> Result<Tree, Fault> {
@@ -257,6 +292,21 @@ fn directory(path: &str) -> Result<Tree, Fault> {
     Ok(Tree::Directory(path.into()))
 }
 
+/// Whether a file of a directory is a link to one that lies elsewhere, which the builder cannot follow.
+fn leads_out(file: &Path, directory: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    file.is_symlink() && real(file).zip(real(directory)).is_some_and(|(file, directory)| !file.starts_with(directory))
+}
+
+/// What the session calls a named context: its name, unless the build's own directories or another context are called so.
+fn free_name(name: &str, trees: &HashMap<String, Tree>) -> String {
+    let mut free = name.to_owned();
+    while [CONTEXT, DOCKERFILE].contains(&free.as_str()) || trees.contains_key(&free) {
+        free.insert(0, '_');
+    }
+    free
+}
+
 fn cache_entry(text: &str) -> CacheEntry {
     let CacheRef { kind, attributes } = CacheRef::parse(text);
     CacheEntry { kind, attrs: attributes.into_iter().collect() }
@@ -264,7 +314,7 @@ fn cache_entry(text: &str) -> CacheEntry {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     use super::*;
 
@@ -272,6 +322,7 @@ mod tests {
     async fn placed(build: Value, gateway: Option<&str>) -> Result<Placed, Fault> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("docker")).unwrap();
+        let _agent = std::os::unix::net::UnixListener::bind(dir.path().join("agent")).unwrap();
         for file in ["Dockerfile", "docker/app.Dockerfile"] {
             std::fs::write(dir.path().join(file), "FROM x\n").unwrap();
         }
@@ -283,7 +334,10 @@ mod tests {
         let deployment = Deployment {
             env: "e".parse().unwrap(),
             stack: serde_json::from_value(stack).unwrap(),
-            caller: crate::plan::desired::Caller::default(),
+            caller: crate::plan::desired::Caller {
+                environment: [("HOME".to_owned(), dir.path().display().to_string())].into_iter().collect(),
+                ..crate::plan::desired::Caller::default()
+            },
             places: crate::plan::desired::Places::default(),
         };
         let order = Order {
@@ -316,8 +370,17 @@ mod tests {
             (json!({"platforms": ["a/b", "c/d"]}), &[("platform", "a/b,c/d")]),
             (json!({"network": "none"}), &[("force-network-mode", "none")]),
             (json!({"extra_hosts": ["a=1.1.1.1", "b=host-gateway"]}), &[("add-hosts", "a=1.1.1.1,b=10.0.0.1")]),
+            (
+                json!({"cache_from": ["x:1", "type=gha,scope=y"]}),
+                &[("cache-imports", r#"[{"Type":"registry","Attrs":{"ref":"x:1"}},{"Type":"gha","Attrs":{"scope":"y"}}]"#)],
+            ),
+            (
+                json!({"pull": true, "additional_contexts": {"b": "service:base"}}),
+                &[("context:b", "docker-image://e-base"), ("frontend.caps", "moby.buildkit.frontend.contexts+forward")],
+            ),
             (json!({"shm_size": "64"}), &[("shm-size", "64")]),
             (json!({"ulimits": {"nofile": {"soft": 1, "hard": 2}}}), &[("ulimit", "nofile=1:2")]),
+            (json!({"provenance": "1"}), &[("attest:provenance", "mode=min")]),
             (json!({"provenance": "true", "sbom": "true"}), &[("attest:provenance", "mode=min"), ("attest:sbom", "")]),
             (json!({"provenance": "mode=max", "sbom": "false"}), &[("attest:provenance", "mode=max")]),
             (json!({"dockerfile": "docker/app.Dockerfile"}), &[("filename", "app.Dockerfile")]),
@@ -353,8 +416,48 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_named_context_is_never_one_of_the_builds_own_directories() {
+        let contexts = json!({"context": "DIR/docker", "_context": "DIR", "dockerfile": "DIR/docker"});
+        let Placed { request, served } = placed(json!({"context": "DIR", "additional_contexts": contexts}), None).await.unwrap();
+        for (name, local) in [("context", "local:_context"), ("_context", "local:__context"), ("dockerfile", "local:_dockerfile")]
+        {
+            assert_eq!(request.frontend_attrs[&format!("context:{name}")], local);
+        }
+        let directory = |name: &str| match &served.trees[name] {
+            Tree::Directory(path) => path.clone(),
+            file @ Tree::File { .. } => panic!("{file:?}"),
+        };
+        assert_eq!(directory("dockerfile"), directory("context"));
+        assert!(["_context", "_dockerfile"].iter().all(|name| directory(name) == directory("context").join("docker")));
+        assert_eq!(directory("__context"), directory("context"));
+    }
+
+    #[tokio::test]
+    async fn a_dockerfile_that_is_a_link_to_elsewhere_is_sent_by_its_text() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("elsewhere"), "FROM y").unwrap();
+        std::fs::create_dir(dir.path().join("context")).unwrap();
+        std::fs::write(dir.path().join("context/real"), "FROM z").unwrap();
+        for (name, target) in [("out", "../elsewhere"), ("within", "real")] {
+            std::os::unix::fs::symlink(target, dir.path().join("context").join(name)).unwrap();
+        }
+        let tree = async |file: &str| {
+            let build = json!({"context": dir.path().join("context"), "dockerfile": file});
+            placed(build, None).await.unwrap().served.trees.remove("dockerfile").unwrap()
+        };
+        assert_eq!(tree("out").await, Tree::File { name: "out".to_owned(), content: b"FROM y".to_vec() });
+        assert_eq!(tree("within").await, Tree::Directory(dir.path().join("context")));
+    }
+
+    #[tokio::test]
+    async fn a_socket_of_ssh_may_lie_below_the_home() {
+        let Placed { served, .. } = placed(json!({"context": "DIR", "ssh": ["a=~/agent", "b=DIR/agent"]}), None).await.unwrap();
+        assert!(served.agents["a"].is_absolute() && served.agents["a"] == served.agents["b"], "{:?}", served.agents);
+    }
+
+    #[tokio::test]
     async fn names_layers_entitlements_and_secrets_are_of_the_request() {
-        let build = json!({"context": "DIR", "cache_from": ["x:1"], "cache_to": ["type=registry,ref=y,mode=max"],
+        let build = json!({"context": "DIR", "cache_to": ["type=registry,ref=y,mode=max"],
             "args": {"BUILDKIT_INLINE_CACHE": "1"}, "privileged": true, "network": "host", "entitlements": ["network.host"],
             "secrets": [{"source": "f"}, {"source": "v", "target": "id"}]});
         let Placed { request, served } = placed(build, None).await.unwrap();
@@ -365,7 +468,6 @@ mod tests {
             entries.iter().map(|entry| (entry.kind.clone(), entry.attrs.get("ref").cloned())).collect::<Vec<_>>()
         };
         let text = |text: &str| Some(text.to_owned());
-        assert_eq!(kinds(&cache.imports), [("registry".to_owned(), text("x:1"))]);
         assert_eq!(kinds(&cache.exports), [("registry".to_owned(), text("y")), ("inline".to_owned(), None)]);
         assert!(served.secrets["f"] == Secret::File("/f".into()) && served.secrets["id"] == Secret::Value("x".to_owned()));
         for (build, expected) in [

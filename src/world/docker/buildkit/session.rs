@@ -84,7 +84,9 @@ impl Session {
             let served = Arc::clone(&served);
             async move { Ok::<_, Infallible>(served.answer(request).await) }
         });
-        let connection = http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service);
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .max_header_list_size(grpc::LARGEST_HEADERS)
+            .serve_connection(stream, service);
         let (abort, registration) = AbortHandle::new_pair();
         tokio::spawn(Abortable::new(connection, registration));
         Ok(Some(Session { connection: abort }))
@@ -108,7 +110,7 @@ impl Served {
     }
 
     fn files(&self, headers: &HeaderMap, requests: Messages) -> Result<Answer, Refusal> {
-        let name = text(headers, "dir-name");
+        let name = files::texts(headers, "dir-name").pop().unwrap_or_default();
         let tree = self.trees.get(&name).ok_or_else(|| not_served("directory", &name))?;
         let (outbox, answer) = grpc::answers();
         tokio::spawn(files::send(tree.clone(), Wanted::of(headers), requests, outbox));
@@ -215,6 +217,28 @@ mod tests {
         });
         let session = Session::open(&Endpoint::Unix(socket), "an-id", "key", served).await.unwrap().unwrap();
         (session, Client::new(upgrades.recv().await.unwrap().await.unwrap()).await.unwrap())
+    }
+
+    fn of_trees(trees: HashMap<String, Tree>) -> Served {
+        let docker = Docker::new(&indexmap::IndexMap::new());
+        Served { docker, trees, secrets: HashMap::new(), agents: HashMap::new(), keys: Vec::new() }
+    }
+
+    #[tokio::test]
+    async fn a_call_may_have_many_rules_and_end_with_many_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_session, engine) =
+            calls(dir.path(), of_trees([("ä b".to_owned(), Tree::Directory(dir.path().into()))].into())).await;
+        let mut headers = HeaderMap::new();
+        headers.insert("dir-name", "%C3%A4+b".parse().unwrap());
+        headers.insert("dir-name-encoded", "1".parse().unwrap());
+        for number in 0..1000 {
+            headers.append("exclude-patterns", format!("left-out-{number}").parse().unwrap());
+        }
+        assert!(engine.stream_with(&FILES[1..], headers, &Nothing {}).await.is_ok());
+        let id = "x".repeat(40_000);
+        let refusal = engine.call::<Data>(&SECRET[1..], &ById { id: id.clone() }).await.unwrap_err();
+        assert!(refusal.code == code::NOT_FOUND && refusal.message.contains(&id), "{refusal:?}");
     }
 
     #[tokio::test]

@@ -5,15 +5,16 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use prost::Message;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::super::builder;
 use super::super::classic::LAST_LINES;
-use super::super::error;
 use super::super::progress::Reporter;
-use super::Order;
+use super::super::registry::decode_base64;
 use super::grpc::Refusal;
-use super::wire::{ErrorSource, ErrorVertex, Log, Range, SourceInfo, Status, Timestamp, Transfer, Vertex, Warning};
+use super::wire::{AnyMessage, Log, SourceInfo, Status, Timestamp, Transfer, Vertex, Warning};
+use super::{Order, fault};
 use crate::plan::action::Fault;
 
 /// A step that took less is not worth a line about it.
@@ -26,7 +27,7 @@ pub(super) struct Steps {
     by_digest: HashMap<String, Step>,
     /// Whose name was said last.
     speaking: Option<String>,
-    /// The one that failed last.
+    /// The one that failed first.
     failed: Option<String>,
 }
 
@@ -71,8 +72,9 @@ impl Steps {
                 reporter.say(&format!("{name}: done in {:.1} s", took.as_secs_f64()));
             }
         }
-        if !error.is_empty() {
-            self.failed = Some(digest);
+        // When one fails, those beside it are broken off, and say so.
+        if !error.is_empty() && !error.ends_with("context canceled") {
+            self.failed.get_or_insert(digest);
         }
     }
 
@@ -111,19 +113,16 @@ impl Steps {
     /// Why it failed: the builder's words, the line of the Dockerfile, and what the step wrote last.
     pub(super) fn fault(&self, refusal: &Refusal, order: &Order<'_>) -> Fault {
         let details = refusal.details();
-        let of_kind =
-            |kind: &str| details.iter().find(|detail| detail.type_url.contains(kind)).map(|detail| detail.value.as_slice());
-        let digest = of_kind("errdefs.Vertex").and_then(|value| ErrorVertex::decode(value).ok()).map(|vertex| vertex.digest);
+        let digest = detail(&details, "errdefs.Vertex").map(|ErrorVertex { digest }| digest);
         let step = digest.or_else(|| self.failed.clone()).and_then(|digest| self.by_digest.get(&digest));
-        let source = of_kind("errdefs.Source").and_then(|value| ErrorSource::decode(value).ok());
         // Engines before 23 do not tell it.
-        let place = source.and_then(|source| place_words(source.info.as_ref()?, &source.ranges)).or_else(|| {
+        let place = detail(&details, "errdefs.Source").and_then(|source| place_words(&source)).or_else(|| {
             let (_, instruction) = step?.name.split_once("] ")?;
             let (line, text) = order.dockerfile.as_ref()?.line_of(instruction)?;
             Some(format!("{}:{line}: {text}", builder::file_of(order.build)))
         });
         let last = step.into_iter().flat_map(|step| step.last.iter().cloned());
-        let fault = error::refusal(500, plain(&refusal.message));
+        let fault = fault(refusal);
         let message =
             std::iter::once(fault.message).chain(place.into_iter().chain(last).map(|line| format!("\n  {line}"))).collect();
         Fault { kind: fault.kind, message }
@@ -148,17 +147,56 @@ fn warning_words(warning: &Warning) -> String {
     }
 }
 
+/// What an error says of its step and of the place in the Dockerfile (`util/grpcerrors` and `solver/errdefs` of moby/buildkit). It is
+/// JSON within protobuf: their types end in `+json`.
+#[derive(Debug, Deserialize)]
+struct ErrorVertex {
+    digest: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct ErrorSource {
+    info: ErrorFile,
+    ranges: Vec<ErrorRange>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ErrorFile {
+    #[serde(default)]
+    filename: String,
+    /// The text, in base64.
+    data: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct ErrorRange {
+    start: ErrorPosition,
+}
+
+#[derive(Debug, Deserialize)]
+struct ErrorPosition {
+    /// From 1.
+    line: usize,
+}
+
+/// The detail of a type; none when there is none that is understood.
+fn detail<T: DeserializeOwned>(details: &[AnyMessage], kind: &str) -> Option<T> {
+    let mut of_kind = details.iter().filter(|detail| detail.type_url.contains(kind));
+    of_kind.find_map(|detail| serde_json::from_slice(&detail.value).ok())
+}
+
 /// `Dockerfile:3: RUN false`.
-fn place_words(info: &SourceInfo, ranges: &[Range]) -> Option<String> {
-    let line = ranges.first()?.start.as_ref()?.line;
-    let text = String::from_utf8_lossy(&info.text);
-    let text = text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?;
+fn place_words(ErrorSource { info, ranges }: &ErrorSource) -> Option<String> {
+    let line = ranges.first()?.start.line;
+    let text = decode_base64(&info.data)?;
+    let text = String::from_utf8_lossy(&text);
+    let text = text.lines().nth(line.checked_sub(1)?)?;
     let file = if info.filename.is_empty() { "Dockerfile" } else { &info.filename };
     Some(format!("{file}:{line}: {}", text.trim()))
 }
 
 /// The builder's words without the way that they have come.
-fn plain(message: &str) -> &str {
+pub(super) fn plain(message: &str) -> &str {
     const WAYS: [&str; 5] = [
         "failed to solve: ",
         "failed to solve with frontend dockerfile.v0: ",
@@ -180,7 +218,10 @@ fn between(start: &Timestamp, end: &Timestamp) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::super::super::progress::testing::told;
+    use super::super::wire::Range;
     use super::*;
 
     fn vertex(name: &str, seconds: Option<(i64, i64)>) -> Vertex {
@@ -219,6 +260,37 @@ mod tests {
         let expected = "[1/3] FROM x: cached\n[2/3] RUN a\n[other 1/1] RUN b\n[2/3] RUN a\none\n[other 1/1] RUN b\n100 %\n\
             [2/3] RUN a\ntwo\nno end of line\n[2/3] RUN a: done in 3.0 s";
         assert_eq!(said.join("\n"), expected);
+    }
+
+    #[test]
+    fn the_place_of_an_error_is_read_from_its_details() {
+        let of = |kind: &str, value: serde_json::Value| AnyMessage {
+            type_url: format!("github.com/moby/buildkit/errdefs.{kind}+json"),
+            value: value.to_string().into_bytes(),
+        };
+        // `FROM x\n\nRUN false\n`
+        let info = json!({"filename": "a/Dockerfile", "data": "RlJPTSB4CgpSVU4gZmFsc2UK", "language": "Dockerfile"});
+        let ranges = json!([{"start": {"line": 3}, "end": {"line": 3, "character": 9}}]);
+        let details = [of("Vertex", json!({"digest": "sha256:1"})), of("Source", json!({"info": info, "ranges": ranges}))];
+        assert_eq!(detail::<ErrorVertex>(&details, "errdefs.Vertex").unwrap().digest, "sha256:1");
+        let source = detail::<ErrorSource>(&details, "errdefs.Source").unwrap();
+        assert_eq!(place_words(&source).as_deref(), Some("a/Dockerfile:3: RUN false"));
+        assert!(detail::<ErrorSource>(&details[..1], "errdefs.Source").is_none());
+    }
+
+    #[test]
+    fn the_step_that_failed_is_the_first_and_none_that_was_broken_off_for_it() {
+        let mut steps = Steps::default();
+        let failed = |name: &str, error: &str| Vertex { error: error.to_owned(), ..vertex(name, Some((1, 2))) };
+        told(|reporter| {
+            let vertexes = vec![
+                failed("[1/2] RUN a", "process did not complete: context canceled"),
+                failed("[2/2] RUN b", "exit code: 1"),
+                failed("[3/2] RUN c", "exit code: 2"),
+            ];
+            steps.take(Status { vertexes, ..Status::default() }, reporter);
+        });
+        assert_eq!(steps.failed.as_deref(), Some("d-[2/2] RUN b"));
     }
 
     #[test]

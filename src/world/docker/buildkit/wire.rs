@@ -31,12 +31,11 @@ pub(super) struct SolveRequest {
     pub(super) entitlements: Vec<String>,
 }
 
+/// Imports are an attribute of the frontend: those that stand here are not read where there is one.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct CacheOptions {
     #[prost(message, repeated, tag = "4")]
     pub(super) exports: Vec<CacheEntry>,
-    #[prost(message, repeated, tag = "5")]
-    pub(super) imports: Vec<CacheEntry>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -164,22 +163,6 @@ pub(super) struct AnyMessage {
     pub(super) type_url: String,
     #[prost(bytes = "vec", tag = "2")]
     pub(super) value: Vec<u8>,
-}
-
-/// `errdefs.Source`: the place in the Dockerfile.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct ErrorSource {
-    #[prost(message, optional, tag = "1")]
-    pub(super) info: Option<SourceInfo>,
-    #[prost(message, repeated, tag = "2")]
-    pub(super) ranges: Vec<Range>,
-}
-
-/// `errdefs.Vertex`: the step.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct ErrorVertex {
-    #[prost(string, tag = "1")]
-    pub(super) digest: String,
 }
 
 // ── what the engine asks us for while it builds ─────────────────────────────────────────────────────────────────────────────
