@@ -4,14 +4,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use baistack::plan::action::{Action, Fault, Outcome};
 use baistack::plan::desired::Deployment;
 use baistack::supervisor::event::Event;
 use futures_util::StreamExt;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::support::engine::{Corner, with_engine};
+use crate::support::engine::{Corner, build, told, with_engine};
 use crate::support::sandbox::{Sandbox, pids_of, until};
 
 fn files(dir: &Path, files: &[(&str, &str)]) {
@@ -27,19 +26,6 @@ fn deployment(corner: &Corner, dir: &Path, mut build: serde_json::Value, secrets
     build["context"] = json!(dir);
     let services = json!({"app": {"container": {"build": build}}});
     corner.stack(&json!({"services": services, "secrets": secrets}).to_string())
-}
-
-async fn build(corner: &Corner, deployment: &Arc<Deployment>) -> Result<String, Fault> {
-    let action = Action::Build { service: "app".parse().unwrap(), deployment: deployment.clone() };
-    match corner.act(action).await? {
-        Outcome::Image { id } => Ok(id),
-        other => panic!("{other:?}"),
-    }
-}
-
-/// What was told since the last look.
-fn told(corner: &Corner) -> Vec<String> {
-    corner.heard.try_iter().filter_map(|event| if let Event::Progress(_, text) = event { Some(text) } else { None }).collect()
 }
 
 /// Whether the engine's own frontend is of version 1.4 at least.

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use baistack::plan::action::{Action, Fault, FaultKind, Outcome};
+use baistack::plan::action::{Action, FaultKind, Outcome};
 use baistack::plan::desired::Deployment;
 use baistack::supervisor::event::Event;
 use baistack::world::docker::{Commit, RunSpec};
 use futures_util::StreamExt;
 
-use crate::support::engine::{Corner, spec, with_engine};
+use crate::support::engine::{Corner, build, spec, told, with_engine};
 
 fn files(dir: &Path, files: &[(&str, &str)]) {
     for (path, content) in files {
@@ -23,19 +23,6 @@ fn files(dir: &Path, files: &[(&str, &str)]) {
 fn with_build(corner: &Corner, dir: &Path, build: &str) -> Arc<Deployment> {
     let context = dir.display();
     corner.deployment(&format!(r#"{{"app": {{"container": {{"build": {{"context": "{context}"{build}}}}}}}}}"#))
-}
-
-async fn build(corner: &Corner, deployment: &Arc<Deployment>) -> Result<String, Fault> {
-    let action = Action::Build { service: "app".parse().unwrap(), deployment: deployment.clone() };
-    match corner.act(action).await? {
-        Outcome::Image { id } => Ok(id),
-        other => panic!("{other:?}"),
-    }
-}
-
-/// What was told since the last look.
-fn told(corner: &Corner) -> Vec<String> {
-    corner.heard.try_iter().filter_map(|event| if let Event::Progress(_, text) = event { Some(text) } else { None }).collect()
 }
 
 #[test]

@@ -255,3 +255,17 @@ impl Corner {
         }
     }
 }
+
+/// Builds the image of the service `app`.
+pub(crate) async fn build(corner: &Corner, deployment: &Arc<Deployment>) -> Result<String, Fault> {
+    let action = Action::Build { service: "app".parse().unwrap(), deployment: deployment.clone() };
+    match corner.act(action).await? {
+        Outcome::Image { id } => Ok(id),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What was told since the last look.
+pub(crate) fn told(corner: &Corner) -> Vec<String> {
+    corner.heard.try_iter().filter_map(|event| if let Event::Progress(_, text) = event { Some(text) } else { None }).collect()
+}
