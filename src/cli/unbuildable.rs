@@ -13,8 +13,8 @@ use crate::world::docker::Unbuildable;
 use crate::yaml::node::{Mapping, Node};
 
 impl Context {
-    /// Refuses what an `up` of these services, with what they depend on unless `no_deps`, would have to build and cannot. An image that is there, or may come from a registry, is
-    /// nobody's obstacle.
+    /// Refuses what an `up` of these services, with what they depend on unless `no_deps`, would have to build and cannot. An image that
+    /// is there, or may come from a registry, is nobody's obstacle.
     pub fn refuse_unbuildable(
         &self,
         ready: &Ready,
