@@ -231,7 +231,13 @@ impl Context {
             return Err(Self::not_running(env));
         }
         let only_looks = matches!(request, Request::Status | Request::Why { .. } | Request::Deployment);
-        let reply = if needs_daemon {
+        let idle = match &request {
+            Request::Up(up) if recorded => attach::answer_if_idle(&dir, self.engine()?, up, &mut tell).map_err(CliError::from)?,
+            _ => None,
+        };
+        let reply = if let Some(reply) = idle {
+            Ok(reply)
+        } else if needs_daemon {
             // A supervisor that had nothing left to do may end between our greeting and our wish; asking twice does no harm.
             let mut tries = 0;
             loop {
@@ -241,6 +247,8 @@ impl Context {
                     answer => break answer.map_err(|error| CliError::from(AttachError::from(error))),
                 }
             }
+        } else if only_looks {
+            attach::look(&dir, &self.caller, self.engine()?, request, tell).map_err(CliError::from)
         } else {
             attach::ask(&dir, &self.caller, request, tell).map_err(CliError::from)
         };

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
+use super::engine::Engine;
+use super::look;
 use super::run_loop::{HostError, run_once};
 use super::spawn::{SWEEP_GRACE, SpawnError, spawn};
 use crate::control::client::{Client, ClientError};
+use crate::model::service::Service;
 use crate::supervisor::notice::Notice;
-use crate::supervisor::request::{Reply, Request};
+use crate::supervisor::request::{Reply, Request, Up};
 use crate::world::clock;
 use crate::world::envdir::{EnvDir, LockError, StateError};
 use crate::world::native::sweep;
@@ -82,13 +85,17 @@ fn find(env_dir: &EnvDir) -> Result<Env, AttachError> {
     }
 }
 
+/// A supervisor that ended in order has left nothing, and says so in its lock.
 fn sweep_after_death(env_dir: &EnvDir) {
-    if !env_dir.exists() {
+    if !env_dir.was_abandoned() {
         return;
     }
     // Whoever else holds the lock by now sweeps for us.
-    if let Ok(_lock) = env_dir.try_lock() {
-        sweep::sweep(env_dir.id(), env_dir.path(), SWEEP_GRACE);
+    if let Ok(lock) = env_dir.try_lock()
+        && sweep::sweep(env_dir.id(), env_dir.path(), SWEEP_GRACE).left.is_empty()
+    {
+        // If it cannot be written, the next command looks again.
+        let _ = lock.settled();
     }
 }
 
@@ -118,6 +125,42 @@ pub fn open_or_spawn(env_dir: &EnvDir) -> Result<Client, AttachError> {
     }
 }
 
+/// Asks an environment for what somebody only wants to know: by its supervisor, or from outside when that is dead.
+pub fn look(
+    env_dir: &EnvDir,
+    environment: &IndexMap<String, String>,
+    engine: &Engine,
+    request: Request,
+    mut notice: impl FnMut(Notice) + Send + 'static,
+) -> Result<Reply, AttachError> {
+    if let Env::Alive(mut client) = open(env_dir)? {
+        match client.ask(request.clone(), &mut notice) {
+            Ok(reply) => return Ok(reply),
+            // It ended between our greeting and our question.
+            Err(ClientError::Gone(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match look::answer(env_dir, engine, request.clone(), &mut notice)? {
+        Some(reply) => Ok(reply),
+        None => ask(env_dir, environment, request, notice),
+    }
+}
+
+/// The answer to an `up` that finds nothing to do and needs nobody to look after anything; `None` when a supervisor has to see to it.
+pub fn answer_if_idle(
+    env_dir: &EnvDir,
+    engine: &Engine,
+    up: &Up,
+    notice: impl FnMut(Notice),
+) -> Result<Option<Reply>, AttachError> {
+    // A dead one that left something behind is a case for the next.
+    if env_dir.is_locked() || env_dir.was_abandoned() {
+        return Ok(None);
+    }
+    Ok(look::answer_if_idle(env_dir, engine, up, notice)?)
+}
+
 /// Asks an environment for something that needs no daemon afterwards: by its supervisor, or here when that is dead.
 pub fn ask(
     env_dir: &EnvDir,
@@ -133,11 +176,23 @@ pub fn ask(
             Err(error) => return Err(error.into()),
         }
     }
-    let _lock = match env_dir.try_lock() {
+    let lock = match env_dir.try_lock() {
         Ok(lock) => lock,
         Err(LockError::Held { .. }) => return ask(env_dir, environment, request, notice),
         Err(LockError::State(error)) => return Err(error.into()),
     };
-    sweep::sweep(env_dir.id(), env_dir.path(), SWEEP_GRACE);
-    Ok(run_once(env_dir.clone(), environment, request, notice)?)
+    // A supervisor that ended in order leaves nothing, but what runs beside one (`exec`, `run`) may have lost its command.
+    let has_processes =
+        || env_dir.deployment().ok().flatten().is_none_or(|it| it.stack.services.values().any(Service::is_process));
+    let is_swept = if lock.was_abandoned() || has_processes() {
+        sweep::sweep(env_dir.id(), env_dir.path(), SWEEP_GRACE).left.is_empty()
+    } else {
+        true
+    };
+    let reply = run_once(env_dir.clone(), environment, request, notice)?;
+    if is_swept {
+        // If it cannot be written, the next command looks again.
+        let _ = lock.settled();
+    }
+    Ok(reply)
 }

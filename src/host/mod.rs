@@ -4,5 +4,6 @@ pub mod attach;
 pub mod dispatch;
 pub mod engine;
 pub mod logs;
+pub mod look;
 pub mod run_loop;
 pub mod spawn;

@@ -217,7 +217,8 @@ fn is_answer(effect: &Effect) -> bool {
     matches!(effect, Effect::Reply(..))
 }
 
-fn recover(env_dir: &EnvDir) -> Result<Supervisor, HostError> {
+/// The machine as its last supervisor wrote it down; of processes nothing outlives one.
+pub(super) fn recover(env_dir: &EnvDir) -> Result<Supervisor, HostError> {
     let seed = clock::wall().duration_since(UNIX_EPOCH).map_or(1, |since| u64::from(since.subsec_nanos()) | 1);
     let fresh = || Supervisor::new(env_dir.id().clone(), seed);
     let age = env_dir.snapshot_age();

@@ -116,18 +116,21 @@ pub fn supervise(env_dir: &EnvDir, environment: &IndexMap<String, String>) -> Ex
             return Exit::Failure;
         }
     };
+    let abandoned = lock.was_abandoned();
     let code = guard::guard(lock, |mut lock| {
         if let Err(error) = lock.name_holder(std::process::id()) {
             tracing::warn!("the lock cannot name us: {error}");
         }
-        let code = match begin(env_dir, environment) {
+        let code = match begin(env_dir, environment, abandoned) {
             Ok(host) => {
                 if let Some(mut ready) = ready {
                     // Whoever started us may have gone away.
                     let _ = ready.write_all(b"\n");
                 }
                 host.run();
-                ExitCode::SUCCESS
+                // Nothing is left that anybody would have to look for; who cannot read that looks.
+                let _ = lock.settled();
+                return ExitCode::SUCCESS;
             }
             Err(error) => {
                 let source = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
@@ -141,8 +144,10 @@ pub fn supervise(env_dir: &EnvDir, environment: &IndexMap<String, String>) -> Ex
     if code == ExitCode::SUCCESS { Exit::Success } else { Exit::Failure }
 }
 
-fn begin(env_dir: &EnvDir, environment: &IndexMap<String, String>) -> Result<Host, HostError> {
-    sweep::sweep(env_dir.id(), env_dir.path(), SWEEP_GRACE);
+fn begin(env_dir: &EnvDir, environment: &IndexMap<String, String>, abandoned: bool) -> Result<Host, HostError> {
+    if abandoned {
+        sweep::sweep(env_dir.id(), env_dir.path(), SWEEP_GRACE);
+    }
     let mut host = Host::begin(env_dir.clone(), environment, Answers::default())?;
     host.listen()?;
     Ok(host)

@@ -143,6 +143,12 @@ pub struct Container {
 }
 
 impl Container {
+    /// Whether it has a namespace in common with another container.
+    pub fn shares_namespace(&self) -> bool {
+        let modes = [&self.network_mode, &self.pid, &self.ipc];
+        modes.into_iter().flatten().any(|mode| mode.starts_with("service:") || mode.starts_with("container:"))
+    }
+
     /// The services whose containers must be there before this one can be made: it shares a name space or mounts with them.
     pub fn partners(&self) -> impl Iterator<Item = &str> {
         let modes = [&self.network_mode, &self.pid, &self.ipc];

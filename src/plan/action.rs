@@ -158,6 +158,8 @@ pub enum Action {
         incarnation: Incarnation,
         /// A regular expression that is looked for in the log of this life; a match is told once by `LineMatched`.
         line: Option<String>,
+        /// For a container: its id, if known.
+        container: Option<String>,
         /// Beside another life of the unit, which goes on. Nothing that comes for the unit goes to it before `Effect::Lead`.
         beside: bool,
     },

@@ -18,6 +18,9 @@ pub struct Query {
     pub volumes: Vec<String>,
     /// Networks that are to be made anew, by the engine's name, with the subnets that they are to have: whether that can be.
     pub renewals: BTreeMap<String, Vec<String>>,
+    /// Containers by id whose present life was known to have begun so, for who is content with the age that a list gives: one that
+    /// it agrees with is not looked at more closely.
+    pub lives: BTreeMap<String, String>,
 }
 
 impl Query {
@@ -32,6 +35,7 @@ impl Query {
         join(&mut self.networks, more.networks);
         join(&mut self.volumes, more.volumes);
         self.renewals.extend(more.renewals);
+        self.lives.extend(more.lives);
     }
 }
 

@@ -379,7 +379,8 @@ impl Supervisor {
                 unit.incarnation = unit.next_incarnation();
                 (unit.hurry, unit.condemned) = (None, false);
                 let line = unit.probed().and_then(|check| check.log.clone());
-                Action::Start { spec: spec.clone(), incarnation: unit.incarnation, line, beside: false }
+                let container = unit.container.clone();
+                Action::Start { spec: spec.clone(), incarnation: unit.incarnation, line, container, beside: false }
             }
             Step::Table(next::Step::Stop) => {
                 let cause = match (unit.have, &unit.ending) {
@@ -663,7 +664,7 @@ impl Supervisor {
         let mut images: Vec<String> = self.images.values().map(|image| image.reference.clone()).collect();
         images.sort_unstable();
         images.dedup();
-        let query = Query { images, networks, volumes, renewals: self.renewals() };
+        let query = Query { images, networks, volumes, renewals: self.renewals(), ..Query::default() };
         self.effects.push(Effect::Observe(self.asked, query));
     }
 

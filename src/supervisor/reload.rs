@@ -279,7 +279,8 @@ impl Supervisor {
             reload: Some(reload),
         };
         let line = second.check().and_then(|check| check.log.clone());
-        let action = Action::Start { spec: second.spec.clone(), incarnation: second.incarnation, line, beside: true };
+        let (spec, incarnation) = (second.spec.clone(), second.incarnation);
+        let action = Action::Start { spec, incarnation, line, container: None, beside: true };
         let ticket = second.ticket(serial, unit);
         unit.second = Some(second);
         self.act(ticket, action);

@@ -190,6 +190,14 @@ impl Supervisor {
         }
     }
 
+    /// Which containers run, by id, and what tells their lives from others. One that shares another's namespaces has to be looked at
+    /// for whose they are.
+    pub fn lives(&self) -> BTreeMap<String, String> {
+        let running = self.units.values().filter(|unit| matches!(unit.have, Have::Running { .. }));
+        let alone = running.filter(|unit| unit.spec.service().container().is_some_and(|it| !it.shares_namespace()));
+        alone.filter_map(|unit| Some((unit.container.clone()?, unit.birth.clone()?))).collect()
+    }
+
     /// A machine as a snapshot has it. Nothing is wanted of processes whose supervisor is dead until somebody asks.
     pub fn recover(snapshot: Snapshot, processes: Processes, seed: u64) -> Result<Self, SnapshotError> {
         if snapshot.version != VERSION {

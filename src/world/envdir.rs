@@ -362,6 +362,11 @@ impl EnvDir {
         matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
     }
 
+    /// Whether who held the lock last has gone without a word, so that something may have been left behind.
+    pub fn was_abandoned(&self) -> bool {
+        !self.is_locked() && fs::metadata(self.path.join("lock")).is_ok_and(|file| file.len() > 0)
+    }
+
     /// The process id that the lock names: for people. None when nobody holds it.
     pub fn holder(&self) -> Option<u32> {
         self.is_locked().then(|| fs::read_to_string(self.path.join("lock")).ok()?.trim().parse().ok()).flatten()
@@ -374,7 +379,7 @@ impl EnvDir {
         let file = open_lock(&path)?;
         // Shared: several `up` of one environment may be under way at once.
         file.lock_shared().map_err(StateError::at("lock", &path))?;
-        Ok(FileLock { file })
+        Ok(FileLock { file, abandoned: false })
     }
 
     /// Whether the environment is in use: its supervisor lives, or an `up` is under way.
@@ -438,6 +443,7 @@ struct UnitOutline {
 #[derive(Debug)]
 pub struct FileLock {
     file: File,
+    abandoned: bool,
 }
 
 impl FileLock {
@@ -447,7 +453,8 @@ impl FileLock {
             let file = open_lock(path)?;
             match file.try_lock() {
                 Ok(()) if names(path, &file)? => {
-                    let mut lock = Self { file };
+                    let abandoned = file.metadata().map_err(StateError::at("look at", path))?.len() > 0;
+                    let mut lock = Self { file, abandoned };
                     lock.name_holder(std::process::id()).map_err(StateError::at("write", path))?;
                     return Ok(lock);
                 }
@@ -468,9 +475,19 @@ impl FileLock {
             let file = open_lock(path)?;
             file.lock().map_err(StateError::at("lock", path))?;
             if names(path, &file)? {
-                return Ok(Self { file });
+                return Ok(Self { file, abandoned: false });
             }
         }
+    }
+
+    /// Whether who held it before has gone without a word, so that something may have been left behind.
+    pub fn was_abandoned(&self) -> bool {
+        self.abandoned
+    }
+
+    /// What it guarded is in order: nobody has to look for what was left behind.
+    pub fn settled(self) -> io::Result<()> {
+        self.file.set_len(0)
     }
 
     /// Writes a process id into it, for people: the guard takes the lock, but the supervisor is who they look for.
@@ -620,6 +637,22 @@ mod tests {
         drop(lock);
         assert_eq!((env.holder(), env.is_in_use()), (None, false));
         env.try_lock().unwrap();
+    }
+
+    #[test]
+    fn who_goes_without_a_word_may_have_left_something_behind() {
+        let (_dir, state) = state();
+        let env = env(&state, "a");
+        assert!(!env.was_abandoned());
+        let lock = env.try_lock().unwrap();
+        assert!(!env.was_abandoned(), "it is held");
+        assert!(!lock.was_abandoned(), "nobody held it before");
+        drop(lock);
+        assert!(env.was_abandoned());
+        let lock = env.try_lock().unwrap();
+        assert!(lock.was_abandoned());
+        lock.settled().unwrap();
+        assert!(!env.was_abandoned() && !env.is_locked() && !env.try_lock().unwrap().was_abandoned());
     }
 
     #[test]

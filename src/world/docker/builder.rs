@@ -75,7 +75,7 @@ impl Docker {
     pub async fn unbuildable(&self, container: &Container, choice: Option<&str>) -> Result<Option<Unbuildable>, Fault> {
         let Some(build) = &container.build else { return Ok(None) };
         let link = self.link().await?;
-        let platforms = platforms(container, build, &link.platform);
+        let platforms = platforms(container, build, &link.platform().await?);
         let means = self.means(&link, build, &platforms).await?;
         // That it cannot be read is told by the build.
         let dockerfile = Dockerfile::of(build).unwrap_or_default();

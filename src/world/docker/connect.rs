@@ -13,8 +13,8 @@ use indexmap::IndexMap;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::error;
 use super::ssh::Tunnel;
+use super::{dial, error};
 use crate::plan::action::{Fault, FaultKind};
 use crate::plan::hash::hex;
 
@@ -181,6 +181,9 @@ fn host_of_context(config_dir: &Path, name: &str) -> Option<(String, Tls)> {
     Some((host, tls))
 }
 
+/// So long an engine may take to greet.
+const HELLO: Duration = Duration::from_secs(20);
+
 /// An engine's version of its interface, as `1.41`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ApiVersion {
@@ -215,8 +218,6 @@ pub(super) struct Link {
     pub(super) version: ApiVersion,
     /// What it calls itself, `20.10.24`.
     pub(super) release: String,
-    /// What it runs itself, `linux/amd64`.
-    pub(super) platform: String,
     /// It is Podman, which answers as an engine does.
     pub(super) is_podman: bool,
 }
@@ -224,7 +225,6 @@ pub(super) struct Link {
 impl Link {
     /// Asks the engine at this place for its version.
     pub(super) async fn open(endpoint: &Endpoint) -> Result<Link, Fault> {
-        const HELLO: Duration = Duration::from_secs(20);
         let seconds = 120;
         let version = bollard::API_DEFAULT_VERSION;
         let mut tunnel = None;
@@ -240,6 +240,16 @@ impl Link {
             Endpoint::Unusable(why) => return Err(away(why.clone())),
         };
         let api = api.map_err(|error| unreachable_engine(endpoint, &error))?;
+        // A tunnel is dug once.
+        if tunnel.is_none() {
+            let greeting = tokio::time::timeout(HELLO, dial::greet(endpoint)).await;
+            let greeting = greeting.map_err(|_| unreachable_engine(endpoint, &bollard::errors::Error::RequestTimeoutError))?;
+            if let Some(dial::Greeting { api_version, release, is_podman }) = greeting
+                && let Some(version) = ApiVersion::parse(&api_version)
+            {
+                return Ok(Link { api, version, release, is_podman });
+            }
+        }
         let hello = api.clone().with_timeout(HELLO);
         let version = match (hello.version().await, tunnel) {
             (Ok(version), _) => version,
@@ -250,9 +260,14 @@ impl Link {
         let Some(api_version) = api_version else {
             return Err(away(format!("what answers at `{}` is no Docker Engine", endpoint.shown())));
         };
-        let platform = format!("{}/{}", version.os.unwrap_or_default(), version.arch.unwrap_or_default());
         let is_podman = version.components.iter().flatten().any(|component| component.name.starts_with("Podman"));
-        Ok(Link { api, version: api_version, release: version.version.unwrap_or_default(), platform, is_podman })
+        Ok(Link { api, version: api_version, release: version.version.unwrap_or_default(), is_podman })
+    }
+
+    /// What the engine runs itself, `linux/amd64`.
+    pub(super) async fn platform(&self) -> Result<String, Fault> {
+        let version = self.api.version().await?;
+        Ok(format!("{}/{}", version.os.unwrap_or_default(), version.arch.unwrap_or_default()))
     }
 
     /// For answers that take as long as they take: pulls, builds, logs, events.

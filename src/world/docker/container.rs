@@ -175,16 +175,11 @@ impl Docker {
         tokio::task::spawn_blocking(move || registry::config_for_container(&directory)).await.ok()
     }
 
-    pub(super) async fn start(
-        &self,
-        spec: &UnitSpec,
-        incarnation: Incarnation,
-        line: Option<&str>,
-        ticket: &Ticket,
-        events: &Sender<Event>,
-    ) -> Result<Outcome, Fault> {
+    pub(super) async fn start(&self, life: Beginning<'_>, ticket: &Ticket, events: &Sender<Event>) -> Result<Outcome, Fault> {
+        let Beginning { spec, incarnation, line, container } = life;
         let link = self.link().await?;
-        let id = must_find(&link, spec).await?;
+        let gone = || format!("the container `{}` is gone", spec.deployment.container_name(&spec.unit));
+        let id = known_or_found(&link, spec, container).await?.ok_or_else(|| Fault::permanent(gone()))?;
         let turn = self.before_start(&link, spec, &id, ticket, events).await?;
         // Both times are the engine's, so its clock may differ from ours.
         let last_end = match line {
@@ -194,11 +189,16 @@ impl Docker {
         {
             let _slot = self.slot().await;
             // An engine answers 304 when the container already runs; for us that is success (moby `api/swagger.yaml`).
-            link.api.start_container(&id, None).await?;
+            match link.api.start_container(&id, None).await {
+                // Somebody else made it anew: a look shows that.
+                Err(error) if error::is_not_found(&error) && container.is_some() && !exists(&link, &id).await? => {
+                    return Err(Fault::temporary(gone()));
+                }
+                started => started?,
+            }
         }
         drop(turn);
-        self.0.births.forget(&id);
-        let birth = state_of(&link, &id).await?.started_at.unwrap_or_default();
+        let birth = self.begun(&link, &id).await?;
         if let Some(pattern) = line {
             let life = Life { container: id.clone(), birth: birth.clone() };
             self.watch_for_line(life, last_end, pattern, spec.unit.clone(), incarnation, events.clone())?;
@@ -306,6 +306,18 @@ impl Docker {
     }
 }
 
+/// A life of a container that is to begin.
+pub(super) struct Beginning<'a> {
+    /// Whose.
+    pub(super) spec: &'a UnitSpec,
+    /// Which.
+    pub(super) incarnation: Incarnation,
+    /// What is looked for in its log.
+    pub(super) line: Option<&'a str>,
+    /// The container's id, if known.
+    pub(super) container: Option<&'a str>,
+}
+
 /// How a container is removed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Removal {
@@ -407,9 +419,13 @@ async fn known_or_found(link: &Link, spec: &UnitSpec, container: Option<&str>) -
     }
 }
 
-async fn must_find(link: &Link, spec: &UnitSpec) -> Result<String, Fault> {
-    let found = find_unit(link, &spec.deployment.env, &spec.unit).await?;
-    found.ok_or_else(|| Fault::permanent(format!("the container `{}` is gone", spec.deployment.container_name(&spec.unit))))
+/// An engine also answers 404 when something is missing that a container needs for its start.
+async fn exists(link: &Link, id: &str) -> Result<bool, Fault> {
+    match link.api.inspect_container(id, None).await {
+        Ok(_) => Ok(true),
+        Err(error) if error::is_not_found(&error) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn state_of(link: &Link, id: &str) -> Result<ContainerState, Fault> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http_body_util::Empty;
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, HOST, UPGRADE};
+use hyper::header::{CONNECTION, HOST, HeaderMap, UPGRADE};
 use hyper::upgrade::Upgraded;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -45,6 +45,39 @@ pub(super) async fn dial(endpoint: &Endpoint) -> Result<Box<dyn Wire>, Fault> {
     })
 }
 
+/// What an engine says of itself in the head of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Greeting {
+    /// The newest version of its interface, `1.41`.
+    pub(super) api_version: String,
+    /// Its release, `20.10.24`.
+    pub(super) release: String,
+    /// It is Podman.
+    pub(super) is_podman: bool,
+}
+
+/// Greets the engine with `/_ping`, as Docker's command line does: `/version` has an engine run `runc` and `docker-init` for their
+/// versions, which takes it longer than everything else that a command asks. `None` where nobody answers, or not as engines do.
+pub(super) async fn greet(endpoint: &Endpoint) -> Option<Greeting> {
+    let stream = dial(endpoint).await.ok()?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+    tokio::spawn(connection);
+    let request = Request::get("/_ping").header(HOST, "docker").body(Empty::<Bytes>::new()).ok()?;
+    let response = sender.send_request(request).await.ok()?;
+    greeting(response.headers()).filter(|_| response.status().is_success())
+}
+
+fn greeting(head: &HeaderMap) -> Option<Greeting> {
+    let said = |name: &str| head.get(name).and_then(|value| value.to_str().ok());
+    // `Docker/20.10.24+dfsg1 (linux)`, `Libpod/4.3.1 (linux)`.
+    let release = said("server")?.split_once('/')?.1.split_ascii_whitespace().next()?;
+    Some(Greeting {
+        api_version: said("api-version")?.to_owned(),
+        release: release.to_owned(),
+        is_podman: head.contains_key("libpod-api-version"),
+    })
+}
+
 /// Has the engine speak HTTP/2 on a connection of its own from here on: `POST`, and an upgrade to `h2c`. `None` when it knows no
 /// such path.
 pub(super) async fn upgraded(endpoint: &Endpoint, path: &str, headers: &[(&str, &str)]) -> Result<Option<Upgraded>, Fault> {
@@ -80,4 +113,26 @@ fn verified(certificates: &Certificates) -> Result<ClientConfig, String> {
 
 fn away(error: &dyn std::error::Error) -> Fault {
     Fault { kind: FaultKind::EngineAway, message: format!("the Docker Engine does not answer: {error}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn an_engine_is_known_by_the_head_of_its_answer() {
+        let check = |head: &[(&'static str, &'static str)], expected: Option<(&str, &str, bool)>| {
+            let pairs = head.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            let found = greeting(&pairs.collect());
+            let found = found.as_ref().map(|it| (it.api_version.as_str(), it.release.as_str(), it.is_podman));
+            assert_eq!(found, expected, "{head:?}");
+        };
+        check(&[("api-version", "1.41"), ("server", "Docker/20.10.24+dfsg1 (linux)")], Some(("1.41", "20.10.24+dfsg1", false)));
+        let podman = [("api-version", "1.41"), ("libpod-api-version", "4.3.1"), ("server", "Libpod/4.3.1 (linux)")];
+        check(&podman, Some(("1.41", "4.3.1", true)));
+        check(&[("server", "nginx/1.2")], None);
+        check(&[("api-version", "1.41")], None);
+    }
 }

@@ -21,6 +21,8 @@ use crate::world::clock;
 
 /// Events come in handfuls; a look is worth it once for all of them.
 const HANDFUL: Duration = Duration::from_millis(5);
+/// What we are about ourselves is told by the answers to what we ask for; that others made or started something can wait for this long.
+const NO_HURRY: Duration = Duration::from_millis(100);
 /// The engine may not yet have been listening for us at the first look; the second one closes that gap.
 const SECOND_LOOK: Duration = Duration::from_millis(500);
 /// A look is due after so much silence: what an engine did not tell is found then.
@@ -114,10 +116,7 @@ impl Watching<'_> {
                     }
                 }
                 Ok(Some(Ok(message))) => {
-                    if let Some(id) = message.actor.and_then(|actor| actor.id) {
-                        self.docker.0.births.forget(&id);
-                    }
-                    look_at = look_at.min(Instant::now() + HANDFUL);
+                    look_at = look_at.min(Instant::now() + self.take(message));
                 }
                 Ok(Some(Err(error))) => return Err(error.into()),
                 Ok(None) => return Err(Fault::temporary("the Docker Engine has gone away")),
@@ -130,6 +129,20 @@ impl Watching<'_> {
                 }
             }
         }
+    }
+
+    /// Notes what an event says of a container's lives. Answers with how soon it is worth a look.
+    fn take(&self, message: EventMessage) -> Duration {
+        let action = message.action.unwrap_or_default();
+        let id = message.actor.and_then(|actor| actor.id).unwrap_or_default();
+        match action.as_str() {
+            "start" => self.docker.0.births.started(&id, message.time_nano),
+            "die" => self.docker.0.births.ended(&id),
+            _ => {}
+        }
+        let is_ours_to_do =
+            matches!(action.as_str(), "create" | "start" | "restart" | "kill" | "rename" | "update" | "connect" | "disconnect");
+        if is_ours_to_do { NO_HURRY } else { HANDFUL }
     }
 
     /// The references under which an image has arrived.

@@ -114,7 +114,7 @@ impl Docker {
         let (Some((container, build)), Some(image)) = (build, deployment.image_of(service)) else {
             return Err(Fault::permanent(format!("`{service}` has no `build`")));
         };
-        let platforms = builder::platforms(container, build, &link.platform);
+        let platforms = builder::platforms(container, build, &link.platform().await?);
         let mut labels: BTreeMap<String, String> = build.labels.clone().into_iter().collect();
         labels.insert(labels::PROJECT.to_owned(), deployment.env.to_string());
         labels.insert(labels::SERVICE.to_owned(), service.to_string());

@@ -183,8 +183,14 @@ impl Docker {
             }
             Action::TakeOver { container, name, .. } => self.take_over(container, name).await,
             Action::Discard { container, volumes, .. } => self.discard_successor(container, *volumes).await,
-            Action::Start { spec, incarnation, line, .. } => {
-                self.start(spec, *incarnation, line.as_deref(), ticket, events).await
+            Action::Start { spec, incarnation, line, container, .. } => {
+                let life = container::Beginning {
+                    spec,
+                    incarnation: *incarnation,
+                    line: line.as_deref(),
+                    container: container.as_deref(),
+                };
+                self.start(life, ticket, events).await
             }
             Action::Stop { spec, grace, container, .. } => self.stop(spec, container.as_deref(), *grace).await,
             Action::Kill { spec, signal, container, .. } => self.kill(spec, container.as_deref(), signal).await,

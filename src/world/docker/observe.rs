@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bollard::models::{
     ContainerState, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum, EndpointSettings, HealthStatusEnum,
@@ -52,6 +52,8 @@ struct Life {
     birth: String,
     /// The ids of the containers whose namespaces it shares.
     shares: BTreeSet<String>,
+    /// It is over.
+    ended: bool,
 }
 
 impl Births {
@@ -67,11 +69,22 @@ impl Births {
         known.births.clear();
     }
 
-    /// A container was started.
-    pub(super) fn forget(&self, id: &str) {
+    /// A container was started at this time of the engine's, in nanoseconds since 1970. The life that is known may be that one: whoever
+    /// starts a container looks at it before the event comes.
+    pub(super) fn started(&self, id: &str, at: Option<i64>) {
         let mut known = self.known();
+        if known.births.get(id).is_some_and(|life| !life.ended && at.is_some_and(|at| began_at(&life.birth, at))) {
+            return;
+        }
         known.turn += 1;
         known.births.remove(id);
+    }
+
+    /// A container has ended; until it is started again, when its last life began stays true.
+    pub(super) fn ended(&self, id: &str) {
+        if let Some(life) = self.known().births.get_mut(id) {
+            life.ended = true;
+        }
     }
 
     fn turn(&self) -> u64 {
@@ -104,10 +117,24 @@ impl Docker {
         }
     }
 
+    /// When the life of a container that has just been started began, in the engine's words.
+    pub(super) async fn begun(&self, link: &Link, id: &str) -> Result<String, Fault> {
+        let turn = self.0.births.turn();
+        let container = link.api.inspect_container(id, None).await?;
+        let state = container.state.unwrap_or_default();
+        let birth = state.started_at.clone().unwrap_or_default();
+        let is_told = !link.is_podman && matches!(state.status, Some(ContainerStateStatusEnum::RUNNING));
+        if is_told && !birth.is_empty() {
+            let shares = container.host_config.as_ref().map(shares).unwrap_or_default();
+            self.0.births.keep(turn, id, &Life { birth: birth.clone(), shares, ended: false });
+        }
+        Ok(birth)
+    }
+
     async fn look(&self, env: &EnvId, query: &Query) -> Result<Actual, Fault> {
         let link = self.link().await?;
         let (containers, networks, volumes, (images, tagged)) = tokio::try_join!(
-            self.seen_containers(&link, env),
+            self.seen_containers(&link, env, &query.lives),
             seen_networks(&link, env, &query.networks, &query.renewals),
             seen_volumes(&link, env, &query.volumes),
             seen_images(&link, &query.images),
@@ -115,25 +142,39 @@ impl Docker {
         Ok(Actual { containers, networks, volumes, images, tagged })
     }
 
-    async fn seen_containers(&self, link: &Link, env: &EnvId) -> Result<Vec<SeenContainer>, Fault> {
+    async fn seen_containers(
+        &self,
+        link: &Link,
+        env: &EnvId,
+        lives: &BTreeMap<String, String>,
+    ) -> Result<Vec<SeenContainer>, Fault> {
         let turn = self.0.births.turn();
         let list = list_containers(link, &[("label", labels::of_env(env))]).await?;
         let ours = list.into_iter().filter(|summary| labels::is_of_service(summary.labels.as_ref()));
-        let looks: Vec<_> = ours.map(|summary| self.seen_container(link, summary, turn)).collect();
+        let looks: Vec<_> = ours.map(|summary| self.seen_container(link, summary, turn, lives)).collect();
         let seen: Vec<Option<SeenContainer>> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
         Ok(seen.into_iter().flatten().collect())
     }
 
     /// A listed container; none if it has gone in the meantime.
-    async fn seen_container(&self, link: &Link, summary: ContainerSummary, turn: u64) -> Result<Option<SeenContainer>, Fault> {
+    async fn seen_container(
+        &self,
+        link: &Link,
+        summary: ContainerSummary,
+        turn: u64,
+        lives: &BTreeMap<String, String>,
+    ) -> Result<Option<SeenContainer>, Fault> {
         let id = summary.id.clone().unwrap_or_default();
         let status = summary.status.as_deref().unwrap_or_default();
         if summary.state == Some(ContainerSummaryStateEnum::CREATED) {
             return Ok(Some(seen(&summary, SeenState::Created, None, None)));
         }
-        if let Some(Life { birth, shares }) = self.0.births.get(&id) {
+        if let Some(Life { birth, shares, .. }) = self.0.births.get(&id) {
             let seen = seen(&summary, state_of_list(&summary, birth), None, health_of_status(status));
             return Ok(Some(SeenContainer { shares, ..seen }));
+        }
+        if let Some(birth) = lives.get(&id).filter(|birth| !link.is_podman && is_as_old_as(status, birth)) {
+            return Ok(Some(seen(&summary, state_of_list(&summary, birth.clone()), None, health_of_status(status))));
         }
         let container = match link.api.inspect_container(&id, None).await {
             Ok(container) => container,
@@ -145,12 +186,22 @@ impl Docker {
         // Where the list does not tell the health, each look asks for it.
         let is_listed = !link.is_podman || state.health.is_none();
         if let Some(birth) = state.started_at.as_ref().filter(|_| is_listed) {
-            self.0.births.keep(turn, &id, &Life { birth: birth.clone(), shares: shares.clone() });
+            let ended = !matches!(state.status, Some(ContainerStateStatusEnum::RUNNING | ContainerStateStatusEnum::PAUSED));
+            self.0.births.keep(turn, &id, &Life { birth: birth.clone(), shares: shares.clone(), ended });
         }
         let health = state.health.as_ref().and_then(|health| health_of(health.status?));
         let seen = seen(&summary, state_of_inspect(&state), state.finished_at.as_deref(), health);
         Ok(Some(SeenContainer { shares, ..seen }))
     }
+}
+
+/// Whether an event that a container was started tells of the life that the engine says began then: it notes the one right after the
+/// other.
+fn began_at(birth: &str, event: i64) -> bool {
+    const APART: Duration = Duration::from_secs(2);
+    let event = u64::try_from(event).ok().map(Duration::from_nanos);
+    let gap = time::moment(birth).and_then(|birth| birth.duration_since(SystemTime::UNIX_EPOCH).ok()).zip(event);
+    gap.and_then(|(birth, event)| event.checked_sub(birth)).is_some_and(|gap| gap < APART)
 }
 
 /// The ids of the containers whose namespaces one shares.
@@ -263,6 +314,12 @@ fn health_of(status: HealthStatusEnum) -> Option<SeenHealth> {
         HealthStatusEnum::UNHEALTHY => Some(SeenHealth::Unhealthy),
         HealthStatusEnum::NONE | HealthStatusEnum::EMPTY => None,
     }
+}
+
+/// Whether a container that is listed with `Up 5 minutes (healthy)` can have been started then.
+fn is_as_old_as(status: &str, birth: &str) -> bool {
+    let listed = status.strip_prefix("Up ").map(|rest| rest.split_once(" (").map_or(rest, |(age, _)| age));
+    listed.is_some_and(|listed| time::age(birth).is_some_and(|age| time::spoken(age) == listed))
 }
 
 /// The verdict in `Up 5 seconds (health: starting)`.
@@ -398,6 +455,26 @@ mod tests {
     }
 
     #[test]
+    fn a_list_tells_of_a_life_that_it_is_younger() {
+        let born = |ago: u64| {
+            let birth = std::time::SystemTime::now() - Duration::from_secs(ago);
+            humantime::format_rfc3339_nanos(birth).to_string()
+        };
+        for (status, ago, expected) in [
+            ("Up 2 minutes (healthy)", 150, true),
+            ("Up 2 minutes", 150, true),
+            ("Up 2 minutes (Paused)", 150, true),
+            ("Up 4 seconds", 150, false),
+            ("Exited (0) 2 minutes ago", 150, false),
+            ("Up 2 hours", 2 * 3600, true),
+            ("Up About a minute (health: starting)", 90, true),
+        ] {
+            assert_eq!(is_as_old_as(status, &born(ago)), expected, "{status} {ago}");
+        }
+        assert!(!is_as_old_as("Up 2 minutes", ""));
+    }
+
+    #[test]
     fn a_successor_is_known_by_its_name() {
         let id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
         assert_eq!(successor_name(id, "env-web-1"), "0123456789ab_env-web-1");
@@ -423,12 +500,35 @@ mod tests {
         births.keep(births.turn(), "c", &life("1"));
         assert_eq!(births.get("c"), Some(life("1")));
         let before_the_event = births.turn();
-        births.forget("c");
+        births.started("c", None);
         births.keep(before_the_event, "c", &life("1"));
         assert_eq!(births.get("c"), None, "the answer was overtaken by the event");
         births.keep(births.turn(), "c", &life("2"));
         births.set_live(false);
         assert_eq!(births.get("c"), None);
+    }
+
+    #[test]
+    fn a_birth_that_is_known_is_not_forgotten_when_the_engine_tells_of_it() {
+        const BIRTH: &str = "2026-11-30T12:00:00.5Z";
+        const AT: i64 = 1_796_040_000_500_000_000;
+        let births = Births::default();
+        births.set_live(true);
+        let keep = || births.keep(births.turn(), "c", &Life { birth: BIRTH.to_owned(), ..Life::default() });
+        let is_known = || births.get("c").is_some();
+        keep();
+        births.started("c", Some(AT + 3_000_000));
+        assert!(is_known());
+        for (at, why) in [(AT - 1, "it began after the event"), (AT + 2_000_000_000, "long before it")] {
+            keep();
+            births.started("c", Some(at));
+            assert!(!is_known(), "{why}");
+        }
+        keep();
+        births.ended("c");
+        assert!(is_known());
+        births.started("c", Some(AT + 3_000_000));
+        assert!(!is_known(), "what has ended does not begin");
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl Native {
     pub fn act(&mut self, ticket: &Ticket, action: &Action) -> Option<Result<Outcome, Fault>> {
         match action {
             Action::Create { spec, .. } => Some(files::create(spec).map(|()| Outcome::Done)),
-            Action::Start { spec, incarnation, line, beside } => {
+            Action::Start { spec, incarnation, line, beside, .. } => {
                 let started = self.start(spec, *incarnation, line.as_deref(), *beside);
                 let hooks = &spec.service().common.post_start;
                 match started {

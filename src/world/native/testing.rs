@@ -94,8 +94,8 @@ impl World {
     }
 
     pub(super) fn start_for_line(&mut self, spec: &UnitSpec, line: Option<&str>) -> Result<i32, String> {
-        let action =
-            Action::Start { spec: spec.clone(), incarnation: Incarnation(1), line: line.map(str::to_owned), beside: false };
+        let (spec_of_it, line) = (spec.clone(), line.map(str::to_owned));
+        let action = Action::Start { spec: spec_of_it, incarnation: Incarnation(1), line, container: None, beside: false };
         match self.act(spec, &action) {
             Some(Ok(Outcome::Started { pid: Some(pid), .. })) => Ok(pid),
             Some(Err(fault)) => Err(fault.message),

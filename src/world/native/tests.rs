@@ -269,7 +269,7 @@ fn hooks_run_inside_of_the_service_and_are_waited_for() {
         common.post_start = hook("until [ -e up ]; do :; done; echo after start in $BAISTACK_SERVICE");
         common.pre_stop = hook("echo before stop; exit 1");
     });
-    let start = Action::Start { spec: spec.clone(), incarnation: Incarnation(1), line: None, beside: false };
+    let start = Action::Start { spec: spec.clone(), incarnation: Incarnation(1), line: None, container: None, beside: false };
     assert_eq!(world.act(&spec, &start), None);
     let answer = |event: &Event| if let Event::Acted(_, answer) = event { Some(answer.clone()) } else { None };
     assert!(matches!(world.wait(answer), Ok(Outcome::Started { .. })));
@@ -286,7 +286,7 @@ fn hooks_run_inside_of_the_service_and_are_waited_for() {
 fn a_start_whose_hook_fails_is_none() {
     let mut world = World::new("badhook");
     let spec = world.unit("a", "exec sleep 1000", |common, _| common.post_start = hook("exit 4"));
-    let start = Action::Start { spec: spec.clone(), incarnation: Incarnation(1), line: None, beside: false };
+    let start = Action::Start { spec: spec.clone(), incarnation: Incarnation(1), line: None, container: None, beside: false };
     assert_eq!(world.act(&spec, &start), None);
     let fault = world.wait(|event| if let Event::Acted(_, Err(fault)) = event { Some(fault.message.clone()) } else { None });
     assert_eq!(fault, "post_start: `/bin/sh -c exit 4` ended with exit code 4");

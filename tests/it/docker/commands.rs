@@ -61,7 +61,7 @@ fn the_line_that_a_start_asks_for_is_told_once_it_appears() {
         let spec = spec(&deployment, "web:1");
         corner.create(&spec).await.unwrap();
         let line = Some("listening on [0-9]+".to_owned());
-        corner.act(Action::Start { spec, incarnation: Incarnation(7), line, beside: false }).await.unwrap();
+        corner.act(Action::Start { spec, incarnation: Incarnation(7), line, container: None, beside: false }).await.unwrap();
         let matched = corner.hear(|event| if let Event::LineMatched(unit, life) = event { Some((unit, life)) } else { None });
         assert_eq!(matched.await, ("web:1".parse().unwrap(), Incarnation(7)));
     });

@@ -202,7 +202,10 @@ impl Corner {
     }
 
     pub(crate) async fn start(&self, spec: &UnitSpec) -> Result<String, Fault> {
-        match self.act(Action::Start { spec: spec.clone(), incarnation: Incarnation(1), line: None, beside: false }).await? {
+        match self
+            .act(Action::Start { spec: spec.clone(), incarnation: Incarnation(1), line: None, container: None, beside: false })
+            .await?
+        {
             Outcome::Started { birth, .. } => Ok(birth),
             other => panic!("{other:?}"),
         }
