@@ -129,6 +129,27 @@ pub mod optional {
     }
 }
 
+/// A duration as `docker ps` says it: `Less than a second`, `5 minutes`, `About an hour`, `2 days`.
+///
+/// The steps are those of docker/go-units `HumanDuration`.
+pub fn human(age: Duration) -> String {
+    let seconds = age.as_secs();
+    let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
+    match (seconds, minutes, hours) {
+        (0, _, _) => "Less than a second".to_owned(),
+        (1, _, _) => "1 second".to_owned(),
+        (2..60, _, _) => format!("{seconds} seconds"),
+        (_, 1, _) => "About a minute".to_owned(),
+        (_, 2..60, _) => format!("{minutes} minutes"),
+        (_, _, 1) => "About an hour".to_owned(),
+        (_, _, 2..48) => format!("{hours} hours"),
+        (_, _, 48..336) => format!("{} days", hours / 24),
+        (_, _, 336..1440) => format!("{} weeks", hours / 24 / 7),
+        (_, _, 1440..17520) => format!("{} months", hours / 24 / 30),
+        _ => format!("{} years", hours / 24 / 365),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +170,23 @@ mod tests {
         }
         for text in ["", "5", "s", "1x", "-1s", "1 s", "1..5s", "99999999999999999999999999999999999999999h"] {
             assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn ages_are_said_as_docker_says_them() {
+        for (seconds, expected) in [
+            (0, "Less than a second"),
+            (1, "1 second"),
+            (59, "59 seconds"),
+            (61, "About a minute"),
+            (300, "5 minutes"),
+            (3600, "About an hour"),
+            (7200, "2 hours"),
+            (3 * 86400, "3 days"),
+            (20 * 86400, "2 weeks"),
+        ] {
+            assert_eq!(human(Duration::from_secs(seconds)), expected);
         }
     }
 }

@@ -7,10 +7,11 @@ use serde_json::json;
 use super::CliError;
 use super::context::Context;
 use super::targets::of_engine;
+use crate::base::duration;
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
 use crate::view::table::{Table, shortened};
-use crate::view::{json, measures, states};
+use crate::view::{json, measures};
 use crate::world::clock;
 use crate::world::docker::{ImageFacts, Listed};
 
@@ -105,7 +106,7 @@ fn name_of(container: &Listed, facts: &ImageFacts) -> (String, String) {
 
 fn ago(created: &str) -> String {
     let Some(created) = humantime::parse_rfc3339(created).ok() else { return String::new() };
-    format!("{} ago", states::human(clock::wall().duration_since(created).unwrap_or_default()))
+    format!("{} ago", duration::human(clock::wall().duration_since(created).unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::CliError;
 use super::context::Context;
 use super::environments::{self, Environment};
+use crate::base::duration;
 use crate::base::exit::Exit;
 use crate::view::table::Table;
-use crate::view::{json, measures, states, term};
+use crate::view::{json, measures, term};
 
 /// So many named ports of an environment are listed where there is a screen to be filled; `port -p ENVID` lists them all.
 const PORTS_ON_A_SCREEN: usize = 3;
@@ -69,7 +70,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
             let supervisor = env.supervisor.map_or_else(|| "-".to_owned(), |pid| format!("pid {pid}"));
             let owned = if env.owned == 0 { String::new() } else { env.owned.to_string() };
             let memory = env.memory.map_or_else(|| "-".to_owned(), measures::binary);
-            let age = env.age.map_or_else(|| "-".to_owned(), |age| states::human(Duration::from_secs(age)));
+            let age = env.age.map_or_else(|| "-".to_owned(), |age| duration::human(Duration::from_secs(age)));
             let mut ports: Vec<String> = env.ports.iter().map(|(name, numbers)| format!("{name}={numbers}")).collect();
             if term::stdout_is_terminal() && ports.len() > PORTS_ON_A_SCREEN {
                 let more = ports.split_off(PORTS_ON_A_SCREEN).len();

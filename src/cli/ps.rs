@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::CliError;
 use super::context::{Context, Missing};
 use super::mask::Mask;
+use crate::base::duration;
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
 use crate::model::port::PublishedPort;
@@ -224,7 +225,7 @@ impl<'a> Row<'a> {
     /// `5 minutes ago`, as Docker says how old a container is.
     fn running_for(&self) -> String {
         let age = self.created.map(|created| clock::wall().duration_since(created).unwrap_or_default());
-        age.map(|age| format!("{} ago", states::human(age))).unwrap_or_default()
+        age.map(|age| format!("{} ago", duration::human(age))).unwrap_or_default()
     }
 
     /// Compose's fields first, ours at the end.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::style::Paint;
+use crate::base::duration;
 use crate::supervisor::status::{Health, UnitKind, UnitState, UnitStatus};
 
 /// How a state is to be taken.
@@ -101,7 +102,7 @@ pub fn docker_word(unit: &UnitStatus) -> &'static str {
 
 /// The line of `docker ps` for a state: `Up 5 minutes (healthy)`, `Exited (0) 2 hours ago`.
 pub fn docker_status(unit: &UnitStatus) -> String {
-    let age = unit.since_ms.map(|ms| human(Duration::from_millis(ms)));
+    let age = unit.since_ms.map(|ms| duration::human(Duration::from_millis(ms)));
     let up = |health: Option<Health>| {
         let age = age.as_ref().map(|age| format!(" {age}")).unwrap_or_default();
         match health {
@@ -161,27 +162,6 @@ pub fn in_mood(text: &str, mood: Mood, paint: Paint) -> String {
     }
 }
 
-/// A duration as `docker ps` says it: `Less than a second`, `5 minutes`, `About an hour`, `2 days`.
-///
-/// The steps are those of docker/go-units `HumanDuration`.
-pub fn human(age: Duration) -> String {
-    let seconds = age.as_secs();
-    let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
-    match (seconds, minutes, hours) {
-        (0, _, _) => "Less than a second".to_owned(),
-        (1, _, _) => "1 second".to_owned(),
-        (2..60, _, _) => format!("{seconds} seconds"),
-        (_, 1, _) => "About a minute".to_owned(),
-        (_, 2..60, _) => format!("{minutes} minutes"),
-        (_, _, 1) => "About an hour".to_owned(),
-        (_, _, 2..48) => format!("{hours} hours"),
-        (_, _, 48..336) => format!("{} days", hours / 24),
-        (_, _, 336..1440) => format!("{} weeks", hours / 24 / 7),
-        (_, _, 1440..17520) => format!("{} months", hours / 24 / 30),
-        _ => format!("{} years", hours / 24 / 365),
-    }
-}
-
 /// A short duration: `0.4 s`, `4 s`, `3 min`.
 pub fn rounded(time: Duration) -> String {
     match time.as_millis() {
@@ -213,23 +193,6 @@ pub(crate) mod tests {
             last_exit: None,
             watch: None,
             schedule: None,
-        }
-    }
-
-    #[test]
-    fn ages_are_said_as_docker_says_them() {
-        for (seconds, expected) in [
-            (0, "Less than a second"),
-            (1, "1 second"),
-            (59, "59 seconds"),
-            (61, "About a minute"),
-            (300, "5 minutes"),
-            (3600, "About an hour"),
-            (7200, "2 hours"),
-            (3 * 86400, "3 days"),
-            (20 * 86400, "2 weeks"),
-        ] {
-            assert_eq!(human(Duration::from_secs(seconds)), expected);
         }
     }
 

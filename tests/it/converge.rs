@@ -221,3 +221,57 @@ fn what_shares_with_a_container_waits_until_that_is_built_and_made() {
     assert_eq!(said.code, 0, "{said:?}");
     assert!(!said.err.contains("backing off"), "{said:?}");
 }
+
+/// What a supervisor, or a command in its place, would write.
+fn written(sandbox: &Sandbox) -> Vec<std::time::SystemTime> {
+    let names = ["snapshot.json", "stack.json", "supervisor.log"];
+    names.map(|name| std::fs::metadata(sandbox.env_dir().join(name)).unwrap().modified().unwrap()).to_vec()
+}
+
+#[test]
+fn where_nothing_is_to_be_done_and_for_who_only_looks_no_supervisor_is_started() {
+    let Some(mut sandbox) = Sandbox::with_engine("idle", &version(1, "    healthcheck: {test: [CMD, 'true'], interval: 1s}\n")) else { return };
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let (id, before) = (sandbox.engine().id("web-1"), written(&sandbox));
+    // A supervisor says in its lock that it has ended in order.
+    let lock = sandbox.env_dir().join("lock");
+    until("the supervisor has gone", || std::fs::read(&lock).is_ok_and(|text| text.is_empty()));
+    // What only processes would inherit changes nothing.
+    sandbox.variable("SOMETHING_ELSE", Some("1"));
+    let engine = sandbox.engine();
+    let said = sandbox.run(&["up", "-d", "--wait"]);
+    assert_eq!((said.code, said.err.contains("nothing to do")), (0, true), "{said:?}");
+    let listed = sandbox.ok(&["ps", "--format", "json"]);
+    assert!(listed.contains(r#""State":"running""#) && listed.contains(r#""Health":"healthy""#), "{listed}");
+    sandbox.ok(&["why", "web"]);
+    assert_eq!((engine.id("web-1"), written(&sandbox)), (id.clone(), before.clone()));
+    // What does not run any more is something to be done.
+    let stop = bollard::query_parameters::StopContainerOptionsBuilder::default().t(0).build();
+    engine.ask(async |api| api.stop_container(&id.clone().unwrap(), Some(stop)).await).unwrap();
+    let listed = sandbox.ok(&["ps", "--format", "json"]);
+    assert!(listed.contains(r#""State":"exited""#), "{listed}");
+    let said = sandbox.run(&["up", "-d", "--wait"]);
+    assert_eq!((said.code, said.err.contains("nothing to do")), (0, false), "{said:?}");
+    assert!(engine.is_running("web-1") && engine.id("web-1") == id && written(&sandbox) != before);
+    // And so is another definition.
+    sandbox.write("stack.yaml", &version(2, "").replace("IMAGE", &engine.image()));
+    sandbox.ok(&["up", "-d"]);
+    assert_ne!(engine.id("web-1"), id);
+}
+
+#[test]
+fn a_container_that_was_started_anew_meanwhile_is_seen_to_be_younger() {
+    let Some(sandbox) = Sandbox::with_engine("younger", &version(1, "")) else { return };
+    sandbox.ok(&["up", "-d"]);
+    let engine = sandbox.engine();
+    let id = engine.id("web-1").unwrap();
+    let uptime = || {
+        let listed: serde_json::Value = serde_json::from_str(&sandbox.ok(&["ps", "--format", "json"])).unwrap();
+        listed["Status"].as_str().unwrap().to_owned()
+    };
+    until("it has an age", || ["Up 3 seconds", "Up 4 seconds", "Up 5 seconds"].contains(&uptime().as_str()));
+    let restart = bollard::query_parameters::RestartContainerOptionsBuilder::default().t(0).build();
+    engine.ask(async |api| api.restart_container(&id, Some(restart)).await).unwrap();
+    let now = uptime();
+    assert!(["Up Less than a second", "Up 1 second"].contains(&now.as_str()), "{now}");
+}

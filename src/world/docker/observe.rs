@@ -20,6 +20,7 @@ use tokio::time::sleep;
 use super::connect::Link;
 use super::labels::{self, Labels};
 use super::{AT_ONCE, Docker, error, network, time};
+use crate::base::duration;
 use crate::base::name::EnvId;
 use crate::plan::action::{Exit, Fault, FaultKind};
 use crate::plan::actual::{Actual, Query, SeenContainer, SeenHealth, SeenResource, SeenState};
@@ -319,7 +320,7 @@ fn health_of(status: HealthStatusEnum) -> Option<SeenHealth> {
 /// Whether a container that is listed with `Up 5 minutes (healthy)` can have been started then.
 fn is_as_old_as(status: &str, birth: &str) -> bool {
     let listed = status.strip_prefix("Up ").map(|rest| rest.split_once(" (").map_or(rest, |(age, _)| age));
-    listed.is_some_and(|listed| time::age(birth).is_some_and(|age| time::spoken(age) == listed))
+    listed.is_some_and(|listed| time::age(birth).is_some_and(|age| duration::human(age) == listed))
 }
 
 /// The verdict in `Up 5 seconds (health: starting)`.
