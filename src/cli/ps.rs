@@ -62,8 +62,8 @@ pub struct Args {
 /// As wide as docker/cli shows a command, and a mount.
 const COMMAND_WIDTH: usize = 20;
 const MOUNT_WIDTH: usize = 15;
-/// A reason is for `why`; beside the columns before it there is room for its beginning.
-const STATE_WIDTH: usize = 40;
+/// A reason is for `why`: where the line of a terminal has no room for all of it, its beginning is shown, and so much in any case.
+const LEAST_STATE: usize = 16;
 
 const STATES: [&str; 7] = ["created", "dead", "exited", "paused", "removing", "restarting", "running"];
 
@@ -348,8 +348,6 @@ fn table(rows: &[Row<'_>], full: bool, context: &Context) -> String {
     let mut table = Table::new([
         "NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS", "KIND", "STATE", "HEALTH", "PID/ID", "RESTARTS",
     ]);
-    // Only a line on a screen has an end.
-    let whole_states = full || !term::stdout_is_terminal();
     for row in rows {
         let unit = row.status;
         let (state, mood) = row.state();
@@ -375,6 +373,10 @@ fn table(rows: &[Row<'_>], full: bool, context: &Context) -> String {
             id,
             unit.restarts.to_string(),
         ]);
+    }
+    // Only a line on a screen has an end.
+    if let Some((columns, _)) = term::stdout_size().filter(|_| !full) {
+        table.fit("STATE", columns.into(), LEAST_STATE);
     }
     table.render()
 }
