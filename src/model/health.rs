@@ -68,6 +68,9 @@ pub struct GrpcProbe {
     /// Which service is asked about; the server as a whole when empty.
     #[serde(default)]
     pub service: String,
+    /// Over TLS.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
 }
 
 impl HealthCheck {
