@@ -2,11 +2,12 @@
 //!
 //! Two things may be asked at once; the last word on a service wins.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::RequestId;
+use super::gate::Gate;
 use super::machine::{Images, Owned, Signals, Supervisor};
 use super::notice::{Level, Notice, does_not_answer};
 use super::request::{Abort, Down, Kill, Recreate, Remove, Reply, Request, Restart, Select, Stop, Up};
@@ -382,12 +383,16 @@ impl Supervisor {
         if restart.services.is_empty() {
             units.retain(|unit| self.units[unit].kind != UnitKind::Task || !self.units[unit].is_done());
         }
-        self.hurry(&units, restart.timeout);
         let all: BTreeSet<UnitId> = units.iter().cloned().collect();
         let looks = self.asked;
         for unit in &units {
             let state = self.units.get_mut(unit).expect("just chosen");
             state.goal = Goal::Up;
+        let reasons = self.not_to_come_back(&all, restart.no_deps);
+        if !reasons.is_empty() {
+            return self.reply(id, Reply::Failed { reasons });
+        }
+        self.hurry(&units, restart.timeout);
             state.sought = true;
             state.ours_again(looks);
             state.forgive();
@@ -407,6 +412,45 @@ impl Supervisor {
     fn kill(&mut self, id: RequestId, kill: &Kill) {
         self.mention_missing(&kill.services);
         let units = self.chosen(&kill.services);
+    /// Why what runs of these, or would be restarted with them, could not come up again once it is stopped, one sentence for each
+    /// service. What is restarted beside it does not stand in its way as it is now, but may have somebody in its own.
+    fn not_to_come_back(&self, units: &BTreeSet<UnitId>, no_deps: bool) -> Vec<String> {
+        let Some(deployment) = &self.deployment else { return Vec::new() };
+        let mut restarted: BTreeSet<ServiceName> = units.iter().map(|unit| unit.service.clone()).collect();
+        let mut queue: Vec<ServiceName> = if no_deps { Vec::new() } else { restarted.iter().cloned().collect() };
+        while let Some(name) = queue.pop() {
+            let followers = self.followers(&name, units).into_iter().map(|unit| unit.service);
+            queue.extend(followers.filter(|name| restarted.insert(name.clone())));
+        }
+        let blocked = self.blocked();
+        let mut stuck: BTreeMap<&ServiceName, (ServiceName, String)> = BTreeMap::new();
+        let mut reasons = Vec::new();
+        // The loader has put dependencies first.
+        for (name, service) in deployment.stack.services.iter().filter(|(name, _)| restarted.contains(*name)) {
+            if self.units_of(name).all(|unit| unit.no_deps) {
+                continue;
+            }
+            let hindrance = service.common.depends_on.iter().find_map(|(on, dependency)| {
+                if restarted.contains(on) {
+                    return stuck.get(on).filter(|_| dependency.required).cloned();
+                }
+                match self.satisfied(on, dependency, &blocked) {
+                    Gate::Blocked(root, reason) => Some((root, reason)),
+                    Gate::Open | Gate::Waiting(_) => None,
+                }
+            });
+            let Some((root, reason)) = hindrance else { continue };
+            if self.units_of(name).any(Unit::is_alive) {
+                let reason = reason.lines().next().unwrap_or_default();
+                let is_named = units.iter().any(|unit| unit.service == *name);
+                let way_out = if is_named { "" } else { "; `--no-deps` leaves it alone" };
+                reasons.push(format!("{name} is not restarted: it could not start again, because of {root}: {reason}{way_out}"));
+            }
+            stuck.insert(name, (root, reason));
+        }
+        reasons
+    }
+
         let signal = if kill.signal.is_empty() { "SIGKILL".to_owned() } else { kill.signal.to_ascii_uppercase() };
         let deadly = matches!(signal.trim_start_matches("SIG"), "KILL" | "9");
         let is_meant = |unit: &UnitId| kill.units.is_empty() || kill.units.contains(unit);

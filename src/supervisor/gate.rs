@@ -173,7 +173,7 @@ impl Supervisor {
         has_joined && unit.have != Have::Absent && network.blind_until >= self.seen
     }
 
-    fn satisfied(&self, name: &ServiceName, dependency: &Dependency, blocked: &Blocked) -> Gate {
+    pub(super) fn satisfied(&self, name: &ServiceName, dependency: &Dependency, blocked: &Blocked) -> Gate {
         let gate = self.condition(name, dependency.condition, blocked);
         if matches!(gate, Gate::Blocked(..)) && !dependency.required { Gate::Open } else { gate }
     }

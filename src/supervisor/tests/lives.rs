@@ -518,6 +518,81 @@ fn an_up_of_what_is_paused_is_told_so_and_a_restart_takes_it_into_its_next_life(
     assert_eq!((bench.verbs(), bench.replies()), (vec!["unpause a:1".to_owned(), "stop a:1".to_owned()], Vec::new()));
 }
 
+/// Pauses a service, or lets it go on, and answers that with success.
+fn pause(bench: &mut Bench, id: u64, service: &str, paused: bool) {
+    let services = vec![service.parse().unwrap()];
+    bench.ask(id, Request::Pause(crate::supervisor::request::Pause { services, paused }));
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Freeze { .. }));
+    bench.answer(ticket, Outcome::Signalled);
+}
+
+/// The probe that was asked for first since the last one that was taken.
+fn take_probe(bench: &mut Bench) -> Ticket {
+    let at = bench.effects.iter().position(|effect| matches!(effect, Effect::Probe(..))).expect("it is not probed");
+    let Effect::Probe(ticket, _) = bench.effects.remove(at) else { unreachable!() };
+    ticket
+}
+
+/// Answers all that is asked of processes with success, and keeps what is asked of probes.
+fn settle(bench: &mut Bench) {
+    while let Some(at) = bench.effects.iter().position(|effect| matches!(effect, Effect::Act(..))) {
+        let Effect::Act(ticket, action) = bench.effects.remove(at) else { unreachable!() };
+        bench.answer(ticket, good(&action));
+    }
+}
+
+fn probed(bench: &mut Bench, ticket: Ticket, healthy: bool) {
+    bench.tell(Event::Probed(ticket, crate::supervisor::event::ProbeResult { healthy, output: String::new() }));
+}
+
+#[test]
+fn a_restart_stops_nothing_that_a_paused_dependency_would_keep_from_coming_up_again() {
+    let check = json!({"healthcheck": {"test": ["CMD", "true"], "interval": "5s", "retries": 1}});
+    let follows = json!({"depends_on": {"b": {"condition": "service_started", "restart": true, "required": true}}});
+    let stack = |edge: Value| {
+        let c = process(json!({"depends_on": {"b": follows["depends_on"]["b"].clone()}}));
+        deployment(json!({"a": process(check.clone()), "b": process(edge), "c": c}))
+    };
+    let reason = |name: &str| {
+        let way_out = if name == "c" { "; `--no-deps` leaves it alone" } else { "" };
+        let why = "because of a: it is paused; `baistack unpause a` lets it go on";
+        format!("{name} is not restarted: it could not start again, {why}{way_out}")
+    };
+    let needed = after("a", "service_healthy");
+    let mut optional = needed.clone();
+    optional["depends_on"]["a"]["required"] = json!(false);
+    for (edge, services, stopped, refused) in [
+        (needed.clone(), &["b"][..], &[][..], &["b", "c"][..]),
+        (needed.clone(), &["c"], &["stop c:1"], &[]),
+        // In its next life it does not stand still.
+        (needed.clone(), &["a", "b"], &["stop c:1"], &[]),
+        (optional, &["b"], &["stop c:1"], &[]),
+        (after("a", "service_started"), &["b"], &["stop c:1"], &[]),
+    ] {
+        let mut bench = Bench::new();
+        bench.up(&stack(edge.clone()), |_| ());
+        settle(&mut bench);
+        let probe = take_probe(&mut bench);
+        probed(&mut bench, probe, true);
+        settle(&mut bench);
+        bench.now += 60_000;
+        bench.tell(Event::Tick);
+        // So that its last verdict is a bad one.
+        let probe = take_probe(&mut bench);
+        probed(&mut bench, probe, false);
+        pause(&mut bench, 2, "a", true);
+        bench.effects.clear();
+        let services: Vec<_> = services.iter().map(|name| name.parse().unwrap()).collect();
+        bench.ask(3, Request::Restart(Restart { services, ..Restart::default() }));
+        let expected: Vec<String> = refused.iter().map(|name| reason(name)).collect();
+        let told = match &bench.replies()[..] {
+            [Reply::Failed { reasons }] => reasons.clone(),
+            _ => Vec::new(),
+        };
+        assert_eq!((bench.verbs(), told), (stopped.iter().map(|&verb| verb.to_owned()).collect(), expected), "{edge}");
+    }
+}
+
 #[test]
 fn a_stop_of_what_kept_ending_is_answered_when_it_has_ended() {
     let deployment = deployment(json!({"a": process(json!({"restart": "always"}))}));
