@@ -116,6 +116,7 @@ impl Supervisor {
         let mut units = Vec::new();
         // Of these it is awaited that they are gone.
         let mut leaving = Vec::new();
+        let mut idle = Vec::new();
         let mut warnings = Vec::new();
         for name in &selected {
             let service = &deployment.stack.services[name];
@@ -133,6 +134,9 @@ impl Supervisor {
             let scaled = up.scale.get(name).copied().filter(|_| service.provider().is_none());
             let replicas = scaled.unwrap_or(usual);
             self.need(&deployment, service, name, Some(&up).filter(|_| named));
+            if replicas == 0 && service.needs_engine() {
+                idle.push(name.clone());
+            }
             let first = UnitId::new(name.clone(), 1);
             // One definition, however many replicas: its hash is no small matter.
             let spec = Self::spec_of(&deployment, &first).expect("a selected service is part of its deployment");
@@ -182,7 +186,7 @@ impl Supervisor {
             (false, false) => Aim::Started,
         };
         leaving.extend(units.iter().cloned());
-        self.wish(id, Wish { give_up_at, warnings, patient: true, sweeps: true, ..Wish::of(aim, leaving) });
+        self.wish(id, Wish { give_up_at, warnings, patient: true, sweeps: true, idle, ..Wish::of(aim, leaving) });
         if up.attached {
             self.leases.insert(id, Lease { units, started, look: self.look_first, abort: up.abort, first_end: None });
         }

@@ -594,6 +594,32 @@ fn a_restart_stops_nothing_that_a_paused_dependency_would_keep_from_coming_up_ag
 }
 
 #[test]
+fn an_up_of_what_has_no_replicas_is_over_when_all_is_there_that_one_would_be_made_with() {
+    let deployment = deployment(json!({"a": container(json!({"scale": 0}))}));
+    let pulled = Ok(Outcome::Image { id: "sha256:1".to_owned() });
+    for (answer, failed) in [(pulled, None), (Err(Fault::permanent("no such image")), Some("a: pull of image: no such image"))] {
+        let mut bench = Bench::new();
+        bench.up(&deployment, |_| ());
+        assert_eq!(bench.replies(), []);
+        bench.look_at(Actual::default());
+        assert_eq!(bench.replies(), []);
+        let (ticket, _) = bench.take_act(|action| matches!(action, Action::Pull { .. }));
+        bench.tell(Event::Acted(ticket, answer));
+        match (&bench.replies()[..], failed) {
+            ([Reply::Done { changed: true, .. }], None) => {}
+            ([Reply::Failed { reasons }], Some(failed)) => assert_eq!(reasons[..], [failed]),
+            other => panic!("{other:?}"),
+        }
+    }
+    // Whoever takes it down has the last word.
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    bench.look_at(Actual::default());
+    bench.ask(2, Request::Down(Down::default()));
+    assert!(matches!(&bench.replies()[..], [Reply::Failed { reasons }, ..] if reasons[0].contains("a later `down`")));
+}
+
+#[test]
 fn a_stop_of_what_kept_ending_is_answered_when_it_has_ended() {
     let deployment = deployment(json!({"a": process(json!({"restart": "always"}))}));
     let mut bench = Bench::new();
