@@ -620,6 +620,19 @@ fn an_up_of_what_has_no_replicas_is_over_when_all_is_there_that_one_would_be_mad
 }
 
 #[test]
+fn of_what_nobody_asks_for_an_up_tells_nothing_that_was_so_before() {
+    let deployment = deployment(json!({"a": container(json!({})), "b": container(json!({})), "c": process(json!({}))}));
+    let mut bench = Bench::recovered(&deployment, &[running(&deployment, "a:1"), running(&deployment, "b:1")]);
+    bench.up(&deployment, |up| up.services = vec!["a".parse().unwrap()]);
+    bench.look(&[running(&deployment, "a:1")]);
+    let told = |effect: &Effect| match effect {
+        Effect::Tell(Notice::Unit(unit)) => Some(unit.unit.to_string()),
+        _ => None,
+    };
+    assert_eq!(bench.effects.iter().filter_map(told).collect::<Vec<_>>(), Vec::<String>::new());
+}
+
+#[test]
 fn a_stop_of_what_kept_ending_is_answered_when_it_has_ended() {
     let deployment = deployment(json!({"a": process(json!({"restart": "always"}))}));
     let mut bench = Bench::new();
