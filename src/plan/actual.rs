@@ -99,6 +99,8 @@ pub struct SeenContainer {
     pub paused: bool,
     /// The engine's verdict, where the container has a health check.
     pub health: Option<SeenHealth>,
+    /// How long ago the last probe began of one that is unhealthy.
+    pub probed: Option<Duration>,
 }
 
 /// What a container does.

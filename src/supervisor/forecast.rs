@@ -316,6 +316,7 @@ impl<'a> GoodWorld<'a> {
             state: SeenState::Created,
             paused: false,
             health: None,
+            probed: None,
         }
     }
 

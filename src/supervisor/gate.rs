@@ -360,7 +360,7 @@ fn unit_satisfies(unit: &Unit, condition: Condition) -> Gate {
             Have::Exited { exit, .. } if exit.is_success() && is_at_its_end(unit) && !unit.stopped => Gate::Open,
             Have::Running { .. } | Have::Exited { .. } | Have::Absent | Have::Created => Gate::Waiting(format!("{name} running")),
         },
-        Condition::Healthy => match (unit.is_current(), unit.health.verdict) {
+        Condition::Healthy => match (unit.is_current(), unit.verdict()) {
             (true, Some(Health::Healthy)) => Gate::Open,
             (true, Some(Health::Unhealthy)) if !unit.restarts_when_unhealthy() => {
                 let output = unit.health.output.as_deref().unwrap_or_default().trim();

@@ -181,6 +181,22 @@ pub struct Done {
     pub lives: BTreeMap<ServiceName, String>,
 }
 
+/// When a unit went on that had stood still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WentOn {
+    /// The moment that we know it since.
+    pub at: Moment,
+    /// How long before that it was: another supervisor may have seen to it.
+    pub before: Duration,
+}
+
+impl WentOn {
+    /// How long ago that was.
+    pub fn ago(self, now: Moment) -> Duration {
+        now.since(self.at) + self.before
+    }
+}
+
 /// A container that is made to take the place of another, and waits beside it.
 #[derive(Debug, Clone)]
 pub struct Successor {
@@ -301,6 +317,8 @@ pub struct Unit {
     pub condemned: bool,
     /// It stands still.
     pub paused: bool,
+    /// When it went on after that, until a probe has begun since.
+    pub went_on: Option<WentOn>,
     /// The last life was ended by request.
     pub stopped: bool,
     /// The last life had to be killed.
@@ -386,6 +404,7 @@ impl Unit {
             between_lives: false,
             condemned: false,
             paused: false,
+            went_on: None,
             stopped: false,
             killed: false,
             failures: 0,
@@ -528,6 +547,25 @@ impl Unit {
             .then(|| format!("it is paused; `baistack unpause {}` lets it go on", self.id.service))
     }
 
+    /// It stands still from now on, or goes on: what a probe says that began before, and what was said of it meanwhile, is no ground
+    /// to give it up.
+    pub fn stand_still(&mut self, paused: bool, now: Moment) {
+        if self.paused == paused {
+            return;
+        }
+        self.paused = paused;
+        self.went_on = (!paused).then_some(WentOn { at: now, before: Duration::ZERO });
+        self.health.stirred(paused, now);
+    }
+
+    /// The verdict on its health that counts: that it was unhealthy before it went on says nothing of how it is.
+    pub fn verdict(&self) -> Option<Health> {
+        match (self.health.verdict, self.went_on) {
+            (Some(Health::Unhealthy), Some(_)) => Some(Health::Starting),
+            (verdict, _) => verdict,
+        }
+    }
+
     /// Whether readiness means more than running.
     pub fn has_health(&self) -> bool {
         self.probed().is_some() || self.health.verdict.is_some()
@@ -535,7 +573,7 @@ impl Unit {
 
     /// Whether its last probe succeeded, or it has none and runs.
     pub fn is_ready(&self) -> bool {
-        match self.health.verdict {
+        match self.verdict() {
             Some(verdict) => verdict == Health::Healthy,
             None => self.probed().is_none(),
         }

@@ -281,7 +281,7 @@ impl Supervisor {
             Have::Exited { .. } if aim == Aim::Made && unit.definition() != Definition::Different => Reach::There,
             Have::Running { .. } if !unit.is_current() => Reach::NotYet,
             Have::Running { .. } if aim == Aim::Started => Reach::There,
-            Have::Running { .. } => match unit.health.verdict {
+            Have::Running { .. } => match unit.verdict() {
                 Some(Health::Healthy) => Reach::There,
                 Some(Health::Unhealthy) if !unit.restarts_when_unhealthy() => {
                     let output = unit.health.output.as_deref().unwrap_or_default().trim();

@@ -411,6 +411,7 @@ impl World {
                 image: "sha".to_owned(),
                 state: it.state.clone(),
                 paused: false,
+                probed: None,
                 health: self.has_health(&it.unit).then_some(if it.healthy { SeenHealth::Healthy } else { SeenHealth::Starting }),
             });
         }

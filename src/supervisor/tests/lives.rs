@@ -594,6 +594,89 @@ fn a_restart_stops_nothing_that_a_paused_dependency_would_keep_from_coming_up_ag
 }
 
 #[test]
+fn what_a_probe_found_while_it_stood_still_is_no_verdict_on_a_process_that_goes_on() {
+    let check = json!({"healthcheck": {"test": ["CMD", "true"], "interval": "5s", "retries": 1}});
+    let deployment = deployment(json!({"a": process(check)}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    bench.go_on();
+    let probe = take_probe(&mut bench);
+    probed(&mut bench, probe, true);
+    bench.now += 60_000;
+    bench.tell(Event::Tick);
+    let probe = take_probe(&mut bench);
+    pause(&mut bench, 2, "a", true);
+    probed(&mut bench, probe, false);
+    assert_eq!(bench.machine.status().units[0].health, Some(Health::Healthy), "it could not answer");
+
+    // One that was unhealthy before is asked at once how it is now.
+    pause(&mut bench, 3, "a", false);
+    let probe = take_probe(&mut bench);
+    probed(&mut bench, probe, false);
+    pause(&mut bench, 4, "a", true);
+    pause(&mut bench, 5, "a", false);
+    bench.effects.retain(|effect| matches!(effect, Effect::Probe(..)));
+    bench.up(&deployment, |up| up.wait = true);
+    assert_eq!(bench.replies(), [], "nobody knows yet");
+    let probe = take_probe(&mut bench);
+    probed(&mut bench, probe, true);
+    assert!(matches!(bench.replies()[..], [Reply::Done { .. }]));
+}
+
+#[test]
+fn a_look_from_before_a_pause_does_not_take_it_back() {
+    let deployment = deployment(json!({"a": container(json!({}))}));
+    let shown = |paused| SeenContainer { paused, ..running(&deployment, "a:1") };
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    bench.look(&[shown(false)]);
+    bench.tell(Event::EngineStirred);
+    pause(&mut bench, 2, "a", true);
+    // The one that is under way.
+    bench.tell(Event::Observed(bench.machine.asked, Ok(Actual { containers: vec![shown(false)], ..Actual::default() })));
+    assert_eq!(bench.status_of("a:1"), UnitState::Paused);
+    bench.tell(Event::EngineStirred);
+    bench.look(&[shown(true)]);
+    assert_eq!(bench.status_of("a:1"), UnitState::Paused);
+    bench.tell(Event::EngineStirred);
+    bench.look(&[shown(false)]);
+    assert_eq!(bench.status_of("a:1"), UnitState::Running, "somebody else has let it go on");
+}
+
+#[test]
+fn the_engines_verdict_on_what_goes_on_counts_once_it_has_probed_since() {
+    use crate::plan::actual::SeenHealth;
+    let deployment = deployment(json!({"a": container(json!({"healthcheck": {"test": ["CMD", "true"]}}))}));
+    let shown = |paused, health, probed: Option<u64>| SeenContainer {
+        paused,
+        health,
+        probed: probed.map(Duration::from_secs),
+        ..running(&deployment, "a:1")
+    };
+    let (good, bad) = (Some(SeenHealth::Healthy), Some(SeenHealth::Unhealthy));
+    for (later, is_done) in [(shown(false, good, None), true), (shown(false, bad, Some(5)), false)] {
+        // Each command has a supervisor of its own: nothing else needs one.
+        let mut bench = Bench::recovered(&deployment, &[shown(true, None, None)]);
+        bench.ask(2, Request::Pause(crate::supervisor::request::Pause { services: Vec::new(), paused: false }));
+        bench.look(&[shown(true, None, None)]);
+        let (ticket, _) = bench.take_act(|action| matches!(action, Action::Freeze { frozen: false, .. }));
+        bench.answer(ticket, Outcome::Signalled);
+        bench.machine = Supervisor::recover(bench.machine.snapshot().aged(Duration::from_secs(10)), Processes::Gone, 0).unwrap();
+        bench.effects.clear();
+        bench.up(&deployment, |up| up.wait = true);
+        bench.look(&[shown(false, bad, Some(3600))]);
+        assert_eq!(bench.replies(), [], "that was said before");
+        bench.tell(Event::EngineStirred);
+        bench.look(&[later]);
+        match &bench.replies()[..] {
+            [Reply::Done { .. }] if is_done => {}
+            [Reply::Failed { reasons }] if !is_done => assert_eq!(reasons[..], ["a:1 is unhealthy"]),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn an_up_of_what_has_no_replicas_is_over_when_all_is_there_that_one_would_be_made_with() {
     let deployment = deployment(json!({"a": container(json!({"scale": 0}))}));
     let pulled = Ok(Outcome::Image { id: "sha256:1".to_owned() });

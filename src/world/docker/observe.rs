@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bollard::models::{
-    ContainerState, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum, EndpointSettings, HealthStatusEnum,
-    HostConfig, ImageInspect,
+    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum,
+    EndpointSettings, HealthStatusEnum, HostConfig, ImageInspect,
 };
 use bollard::query_parameters::{
     InspectNetworkOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
@@ -133,13 +133,13 @@ impl Docker {
         }
         if let Some(Life { birth, shares }) = self.0.births.get(&id) {
             let seen = seen(&summary, state_of_list(&summary, birth), None, health_of_status(status));
-            return Ok(Some(SeenContainer { shares, ..seen }));
+            let probed = match seen.health {
+                Some(SeenHealth::Unhealthy) => inspect(link, &id).await?.and_then(|container| probed(&container.state?)),
+                Some(SeenHealth::Starting | SeenHealth::Healthy) | None => None,
+            };
+            return Ok(Some(SeenContainer { shares, probed, ..seen }));
         }
-        let container = match link.api.inspect_container(&id, None).await {
-            Ok(container) => container,
-            Err(error) if error::is_not_found(&error) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
+        let Some(container) = inspect(link, &id).await? else { return Ok(None) };
         let state = container.state.unwrap_or_default();
         let shares = container.host_config.as_ref().map(shares).unwrap_or_default();
         // Where the list does not tell the health, each look asks for it.
@@ -149,8 +149,23 @@ impl Docker {
         }
         let health = state.health.as_ref().and_then(|health| health_of(health.status?));
         let seen = seen(&summary, state_of_inspect(&state), state.finished_at.as_deref(), health);
-        Ok(Some(SeenContainer { shares, ..seen }))
+        let probed = probed(&state).filter(|_| seen.health == Some(SeenHealth::Unhealthy));
+        Ok(Some(SeenContainer { shares, probed, ..seen }))
     }
+}
+
+/// What the engine tells of a container; none if it has gone.
+async fn inspect(link: &Link, id: &str) -> Result<Option<ContainerInspectResponse>, Fault> {
+    match link.api.inspect_container(id, None).await {
+        Ok(container) => Ok(Some(container)),
+        Err(error) if error::is_not_found(&error) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// How long ago the last probe began that has ended.
+fn probed(state: &ContainerState) -> Option<Duration> {
+    time::age(state.health.as_ref()?.log.as_ref()?.last()?.start.as_deref()?)
 }
 
 /// The ids of the containers whose namespaces one shares.
@@ -214,6 +229,7 @@ fn seen(summary: &ContainerSummary, state: SeenState, ended: Option<&str>, healt
         state,
         paused: summary.state == Some(ContainerSummaryStateEnum::PAUSED),
         health: health.filter(|_| running),
+        probed: None,
     }
 }
 
