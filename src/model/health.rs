@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::duration;
 
 /// When and how health is probed.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HealthCheck {
     /// `["CMD", …]`, `["CMD-SHELL", text]` or `["NONE"]`; empty when another probe is given.

@@ -388,15 +388,15 @@ impl Supervisor {
             units.retain(|unit| self.units[unit].kind != UnitKind::Task || !self.units[unit].is_done());
         }
         let all: BTreeSet<UnitId> = units.iter().cloned().collect();
-        let looks = self.asked;
-        for unit in &units {
-            let state = self.units.get_mut(unit).expect("just chosen");
-            state.goal = Goal::Up;
         let reasons = self.not_to_come_back(&all, restart.no_deps);
         if !reasons.is_empty() {
             return self.reply(id, Reply::Failed { reasons });
         }
         self.hurry(&units, restart.timeout);
+        let looks = self.asked;
+        for unit in &units {
+            let state = self.units.get_mut(unit).expect("just chosen");
+            state.goal = Goal::Up;
             state.sought = true;
             state.ours_again(looks);
             state.forgive();
@@ -412,10 +412,6 @@ impl Supervisor {
         self.wish(id, Wish::of(Aim::Started, units));
     }
 
-    /// Sends a signal, and nothing else: no hook, no `stop_signal`, no order. What `SIGKILL` ends stays ended.
-    fn kill(&mut self, id: RequestId, kill: &Kill) {
-        self.mention_missing(&kill.services);
-        let units = self.chosen(&kill.services);
     /// Why what runs of these, or would be restarted with them, could not come up again once it is stopped, one sentence for each
     /// service. What is restarted beside it does not stand in its way as it is now, but may have somebody in its own.
     fn not_to_come_back(&self, units: &BTreeSet<UnitId>, no_deps: bool) -> Vec<String> {
@@ -455,6 +451,10 @@ impl Supervisor {
         reasons
     }
 
+    /// Sends a signal, and nothing else: no hook, no `stop_signal`, no order. What `SIGKILL` ends stays ended.
+    fn kill(&mut self, id: RequestId, kill: &Kill) {
+        self.mention_missing(&kill.services);
+        let units = self.chosen(&kill.services);
         let signal = if kill.signal.is_empty() { "SIGKILL".to_owned() } else { kill.signal.to_ascii_uppercase() };
         let deadly = matches!(signal.trim_start_matches("SIG"), "KILL" | "9");
         let is_meant = |unit: &UnitId| kill.units.is_empty() || kill.units.contains(unit);

@@ -317,6 +317,7 @@ impl<'a> GoodWorld<'a> {
             paused: false,
             health: None,
             probed: None,
+            unprobed: None,
         }
     }
 

@@ -229,6 +229,7 @@ impl Supervisor {
                     unit.made_image = unit.image.clone();
                     (unit.recreate, unit.renew_volumes, unit.in_place) = (false, false, false);
                     unit.anonymous.clear();
+                    unit.unprobed = None;
                     if let Outcome::Created { container } = outcome {
                         unit.container = Some(container);
                     }

@@ -331,6 +331,11 @@ impl Supervisor {
                 // The signal came before there was anything to be killed.
                 unit.condemned = false;
                 unit.stand_still(container.paused, now);
+                if unit.unprobed.as_deref() != container.unprobed.as_ref() {
+                    // From now on we do, or the engine does.
+                    unit.unprobed = container.unprobed.clone().map(Box::new);
+                    unit.health = unit.probed().map_or_else(HealthState::default, |check| HealthState::begin(check, now));
+                }
                 // Of what is paused the list tells none: the last one stands.
                 let is_told = !container.paused || container.health.is_some();
                 if unit.probed().is_none() && is_told {

@@ -62,6 +62,7 @@ fn seen(deployment: &Deployment, name: &str, state: SeenState) -> SeenContainer 
         paused: false,
         health: None,
         probed: None,
+        unprobed: None,
     }
 }
 

@@ -335,6 +335,8 @@ pub struct Unit {
     pub given_up: bool,
     /// Health of the life it has.
     pub health: HealthState,
+    /// The check of a container that its engine does not run.
+    pub unprobed: Option<Box<HealthCheck>>,
     /// The life in whose log the line of its health check was seen last.
     pub line_of: Option<Incarnation>,
     /// This life has been ready.
@@ -413,6 +415,7 @@ impl Unit {
             failure: None,
             given_up: false,
             health: HealthState::default(),
+            unprobed: None,
             line_of: None,
             was_ready: false,
             inspected: false,
@@ -530,14 +533,14 @@ impl Unit {
             }
     }
 
-    /// The health check that we probe ourselves: a process's, and of a container the probes that are ours.
+    /// The health check that we probe ourselves: a process's, and of a container the probes that are ours, or what its engine does not
+    /// run.
     pub fn probed(&self) -> Option<&HealthCheck> {
-        let check = self.spec.service().common.healthcheck.as_ref()?;
-        let ours = match self.kind {
+        let is_ours = |check: &&HealthCheck| match self.kind {
             UnitKind::Process | UnitKind::Task => check.is_on(),
             UnitKind::Container => !check.disable && check.has_own_probe(),
         };
-        ours.then_some(check)
+        self.spec.service().common.healthcheck.as_ref().filter(is_ours).or(self.unprobed.as_deref())
     }
 
     /// Why it gets nowhere, though nothing is wrong with it: somebody has paused it. Nobody but whoever did that lets it go on.
@@ -719,6 +722,7 @@ impl Unit {
         (self.made, self.made_spec, self.made_image) = (successor.hash, successor.spec, successor.image);
         self.container = Some(successor.container);
         (self.recreate, self.renew_volumes, self.in_place) = (false, false, false);
+        self.unprobed = None;
         (self.networks, self.volumes, self.shares) = Default::default();
         self.anonymous.clear();
     }

@@ -412,6 +412,7 @@ impl World {
                 state: it.state.clone(),
                 paused: false,
                 probed: None,
+                unprobed: None,
                 health: self.has_health(&it.unit).then_some(if it.healthy { SeenHealth::Healthy } else { SeenHealth::Starting }),
             });
         }

@@ -716,6 +716,48 @@ fn of_what_nobody_asks_for_an_up_tells_nothing_that_was_so_before() {
 }
 
 #[test]
+fn a_check_that_the_engine_does_not_run_is_run_by_us_until_it_does() {
+    use crate::model::health::HealthCheck;
+    use crate::plan::actual::SeenHealth;
+    let test = ["CMD", "true"].map(str::to_owned).to_vec();
+    let check = HealthCheck { test, interval: Some(Duration::from_secs(5)), retries: Some(1), ..HealthCheck::default() };
+    // Whether the file has it, or the image alone.
+    for common in [json!({"healthcheck": {"test": ["CMD", "true"]}}), json!({})] {
+        let deployment = deployment(json!({"a": container(common)}));
+        let shown = |health, unprobed: Option<&HealthCheck>| SeenContainer {
+            health: Some(health),
+            unprobed: unprobed.cloned(),
+            ..running(&deployment, "a:1")
+        };
+        let silent = || shown(SeenHealth::Starting, Some(&check));
+        let mut bench = Bench::new();
+        bench.up(&deployment, |up| up.wait = true);
+        bench.look(&[silent()]);
+        assert_eq!(bench.replies(), []);
+        let probe = take_probe(&mut bench);
+        probed(&mut bench, probe, true);
+        assert!(matches!(bench.replies()[..], [Reply::Done { .. }]));
+        assert_eq!(bench.machine.status().units[0].health, Some(Health::Healthy));
+        // Later too, and what the engine goes on to say is no verdict.
+        let look = |bench: &mut Bench, shown| {
+            bench.tell(Event::EngineStirred);
+            bench.look(&[shown]);
+            bench.machine.status().units[0].health
+        };
+        assert_eq!(look(&mut bench, silent()), Some(Health::Healthy));
+        bench.now += 5000;
+        bench.tell(Event::Tick);
+        let probe = take_probe(&mut bench);
+        probed(&mut bench, probe, false);
+        assert_eq!(look(&mut bench, silent()), Some(Health::Unhealthy));
+        assert_eq!(look(&mut bench, shown(SeenHealth::Healthy, None)), Some(Health::Healthy));
+        bench.now += 60_000;
+        bench.tell(Event::Tick);
+        assert!(!bench.effects.iter().any(|effect| matches!(effect, Effect::Probe(..))), "the engine does");
+    }
+}
+
+#[test]
 fn a_stop_of_what_kept_ending_is_answered_when_it_has_ended() {
     let deployment = deployment(json!({"a": process(json!({"restart": "always"}))}));
     let mut bench = Bench::new();

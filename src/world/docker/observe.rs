@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bollard::models::{
     ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum,
-    EndpointSettings, HealthStatusEnum, HostConfig, ImageInspect,
+    EndpointSettings, HealthConfig, HealthStatusEnum, HostConfig, ImageInspect,
 };
 use bollard::query_parameters::{
     InspectNetworkOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
@@ -21,6 +21,7 @@ use super::connect::Link;
 use super::labels::{self, Labels};
 use super::{AT_ONCE, Docker, error, network, time};
 use crate::base::name::EnvId;
+use crate::model::health::HealthCheck;
 use crate::plan::action::{Exit, Fault, FaultKind};
 use crate::plan::actual::{Actual, Query, SeenContainer, SeenHealth, SeenResource, SeenState};
 use crate::world::clock;
@@ -149,8 +150,10 @@ impl Docker {
         }
         let health = state.health.as_ref().and_then(|health| health_of(health.status?));
         let seen = seen(&summary, state_of_inspect(&state), state.finished_at.as_deref(), health);
+        let check = container.config.and_then(|config| config.healthcheck).filter(|_| link.is_podman);
+        let unprobed = check.and_then(|check| unprobed(&check, &state)).filter(|_| seen.health.is_some());
         let probed = probed(&state).filter(|_| seen.health == Some(SeenHealth::Unhealthy));
-        Ok(Some(SeenContainer { shares, probed, ..seen }))
+        Ok(Some(SeenContainer { shares, probed, unprobed, ..seen }))
     }
 }
 
@@ -161,6 +164,24 @@ async fn inspect(link: &Link, id: &str) -> Result<Option<ContainerInspectRespons
         Err(error) if error::is_not_found(&error) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// A check by which nothing has been probed for longer than that takes. Podman has systemd run its checks: where there is none, nobody
+/// does.
+fn unprobed(check: &HealthConfig, state: &ContainerState) -> Option<HealthCheck> {
+    let nanos = |nanos: Option<i64>| nanos.and_then(|nanos| u64::try_from(nanos).ok()).map(Duration::from_nanos);
+    let check = HealthCheck {
+        test: check.test.clone().unwrap_or_default(),
+        interval: nanos(check.interval),
+        timeout: nanos(check.timeout),
+        retries: check.retries.and_then(|retries| u32::try_from(retries).ok()),
+        start_period: nanos(check.start_period),
+        start_interval: nanos(check.start_interval),
+        ..HealthCheck::default()
+    };
+    let usual = (check.interval() + check.timeout()).saturating_mul(2);
+    let is_silent = probed(state).is_none_or(|age| age > usual);
+    (check.is_on() && is_silent).then_some(check)
 }
 
 /// How long ago the last probe began that has ended.
@@ -230,6 +251,7 @@ fn seen(summary: &ContainerSummary, state: SeenState, ended: Option<&str>, healt
         paused: summary.state == Some(ContainerSummaryStateEnum::PAUSED),
         health: health.filter(|_| running),
         probed: None,
+        unprobed: None,
     }
 }
 
@@ -411,6 +433,32 @@ mod tests {
         ] {
             assert_eq!((exit_of_status(status), health_of_status(status)), (exit, health), "{status}");
         }
+    }
+
+    #[test]
+    fn a_check_that_nobody_runs_is_known_by_what_it_has_not_found() {
+        let check: HealthConfig = serde_json::from_str(
+            r#"{"Test": ["CMD-SHELL", "true"], "Interval": 1000000000, "Timeout": 2000000000, "Retries": 2}"#,
+        )
+        .unwrap();
+        let ours = HealthCheck {
+            test: ["CMD-SHELL", "true"].map(str::to_owned).to_vec(),
+            interval: Some(Duration::from_secs(1)),
+            timeout: Some(Duration::from_secs(2)),
+            retries: Some(2),
+            ..HealthCheck::default()
+        };
+        let ago = |seconds| humantime::format_rfc3339(clock::wall() - Duration::from_secs(seconds)).to_string();
+        for (log, expected) in [
+            (String::new(), Some(&ours)),
+            (format!(r#"{{"Start": "{}"}}"#, ago(60)), Some(&ours)),
+            (format!(r#"{{"Start": "{}"}}, {{"Start": "{}"}}"#, ago(60), ago(1)), None),
+        ] {
+            let state = serde_json::from_str(&format!(r#"{{"Health": {{"Status": "starting", "Log": [{log}]}}}}"#)).unwrap();
+            assert_eq!(unprobed(&check, &state).as_ref(), expected, "{log}");
+        }
+        let off = HealthConfig { test: Some(vec!["NONE".to_owned()]), ..check };
+        assert_eq!(unprobed(&off, &ContainerState::default()), None);
     }
 
     #[test]
