@@ -7,7 +7,9 @@ use indexmap::IndexMap;
 
 use super::CliError;
 use super::context::{Context, Ready};
+use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::name::{EnvId, ServiceName, UnitId};
+use crate::base::source::Span;
 use crate::model::depends::Dependency;
 use crate::model::requires::Need;
 use crate::model::service::Service;
@@ -16,15 +18,16 @@ use crate::plan::desired::{Deployment, UnitSpec};
 use crate::plan::hash::ConfigHash;
 use crate::supervisor;
 use crate::view::term;
-use crate::world::facts::{self, Holders};
+use crate::world::facts::{self, Holders, Unavailable};
 use crate::world::native::capabilities::{self, Missing, Verdict};
 use crate::world::native::cgroup;
+use crate::yaml::node::Node;
 
 impl Context {
     /// Checks `requires`, ports that are fixed in the files, limits, capabilities and the engine, for these services and what they
     /// depend on.
     pub fn check_host(&self, ready: &Ready, services: &[ServiceName], setcap: bool) -> Result<(), CliError> {
-        self.check(&ready.deployment, services, setcap, true)
+        self.check(&ready.deployment, Some(ready), services, setcap, true)
     }
 
     /// As [`Context::check_host`], with so many replicas of some.
@@ -35,45 +38,78 @@ impl Context {
         setcap: bool,
         scale: &IndexMap<ServiceName, u32>,
     ) -> Result<(), CliError> {
-        self.check(&scaled(&ready.deployment, scale), services, setcap, true)
+        self.check(&scaled(&ready.deployment, scale), Some(ready), services, setcap, true)
     }
 
     /// As [`Context::check_host`], for what is only made: who holds a port does not matter yet.
     pub fn check_host_to_create(&self, ready: &Ready, services: &[ServiceName]) -> Result<(), CliError> {
-        self.check(&ready.deployment, services, false, false)
+        self.check(&ready.deployment, Some(ready), services, false, false)
     }
 
     /// As [`Context::check_host`], for all of what was started before and is to be started again; without the ports, while those
     /// who hold them are still to be stopped.
     pub fn check_host_again(&self, deployment: &Deployment, ports: bool) -> Result<(), CliError> {
-        self.check(deployment, &[], false, ports)
+        self.check(deployment, None, &[], false, ports)
     }
 
-    /// What would keep an `up` of these services from beginning, one sentence each. Containers that it would leave out for want of
-    /// an engine are taken out of the stack, as it does.
-    pub fn obstacles(&self, ready: &mut Ready, services: &[ServiceName], ports: bool) -> Result<Vec<String>, CliError> {
+    /// What would keep an `up` of these services, with so many replicas of some, from beginning, one sentence each. Containers that
+    /// it would leave out for want of an engine are taken out of the stack, as it does.
+    pub fn obstacles(
+        &self,
+        ready: &mut Ready,
+        services: &[ServiceName],
+        scale: &IndexMap<ServiceName, u32>,
+        ports: bool,
+    ) -> Result<Vec<String>, CliError> {
         // A named port that is taken is replaced, which only an `up` does.
-        let ports = ports && ready.ports.is_empty();
-        let mut deployment = ready.deployment.clone();
+        let ports = match (ports, ready.ports.is_empty()) {
+            (true, true) => Ports::All,
+            (true, false) => Ports::Numbers,
+            (false, _) => Ports::None,
+        };
+        let mut deployment = scaled(&ready.deployment, scale);
         // Whoever only looks runs none of the user's commands.
         deployment.stack.requires.retain(|required| !matches!(required.what, Need::Command(_)));
-        let (problems, engine) = self.problems(&Arc::new(deployment), services, false, ports)?;
+        let Problems { mut others, ports, engine } = self.problems(&Arc::new(deployment), services, false, ports)?;
+        others.extend(ports.into_iter().map(in_a_line));
         // That it does not answer is told where the containers are planned.
         if engine.is_none() {
             self.leave_out_containers(ready)?;
         }
-        Ok(problems)
+        Ok(others)
     }
 
-    fn check(&self, deployment: &Deployment, services: &[ServiceName], setcap: bool, ports: bool) -> Result<(), CliError> {
-        let (mut problems, engine) = self.problems(&Arc::new(deployment.clone()), services, setcap, ports)?;
-        match (problems.is_empty(), engine) {
+    /// The same in earnest. What has a place in the files is shown there, where these are at hand.
+    fn check(
+        &self,
+        deployment: &Deployment,
+        files: Option<&Ready>,
+        services: &[ServiceName],
+        setcap: bool,
+        ports: bool,
+    ) -> Result<(), CliError> {
+        let ports = if ports { Ports::All } else { Ports::None };
+        let Problems { mut others, ports, engine } = self.problems(&Arc::new(deployment.clone()), services, setcap, ports)?;
+        let mut shown = Diagnostics::default();
+        for port in ports {
+            match files.and_then(|files| place(&files.tree, &port)) {
+                Some(span) => shown.push(Diagnostic::error("unfit-host", port.why).at(span, "").help(port.help)),
+                None => others.push(in_a_line(port)),
+            }
+        }
+        if let Some(files) = files.filter(|_| shown.has_errors()) {
+            self.show(&shown, &files.sources);
+            if others.is_empty() {
+                others.push("nothing was begun: a port of the stack file cannot be had".to_owned());
+            }
+        }
+        match (others.is_empty(), engine) {
             (true, None) => Ok(()),
             (true, Some(away)) => Err(CliError::Engine(away)),
-            (false, None) => Err(CliError::Several(problems)),
+            (false, None) => Err(CliError::Several(others)),
             (false, Some(away)) => {
-                problems.push(away);
-                Err(CliError::EngineAmongOthers(problems))
+                others.push(away);
+                Err(CliError::EngineAmongOthers(others))
             }
         }
     }
@@ -101,33 +137,36 @@ impl Context {
         Err(CliError::Failed(format!("{fault}; nothing was done")))
     }
 
-    /// All that is wrong with the host, and what is wrong with the engine.
+    /// All that is wrong with the host.
     fn problems(
         &self,
         deployment: &Arc<Deployment>,
         services: &[ServiceName],
         setcap: bool,
-        ports: bool,
-    ) -> Result<(Vec<String>, Option<String>), CliError> {
+        ports: Ports,
+    ) -> Result<Problems, CliError> {
         let selected = supervisor::select(&deployment.stack, services, false);
         let release = || self.engine().map_err(|error| error.to_string())?.release().map_err(|fault| fault.message);
-        let mut problems = facts::missing(deployment, &self.caller, &release);
-        if ports {
-            problems.extend(facts::crowded_ports(deployment, &selected));
+        let mut others = facts::missing(deployment, &self.caller, &release);
+        let mut unavailable = Vec::new();
+        if ports != Ports::None {
+            unavailable.extend(facts::crowded_ports(deployment, &selected));
+        }
+        if ports == Ports::All {
             let containers = || self.ports_of_containers(&deployment.env);
             let holders =
                 Holders::look(&self.state()?, &self.env_dir(&deployment.env)?, &containers).map_err(CliError::failed)?;
-            problems.extend(facts::taken_ports(deployment, &selected, &holders));
+            unavailable.extend(facts::taken_ports(deployment, &selected, &holders));
         }
         let limits =
             processes(deployment, &selected).filter_map(|spec| Some((spec.unit.service.clone(), cgroup::check(&spec).err()?)));
-        problems.extend(limits.map(|(name, fault)| format!("`{name}`: {fault}")));
-        problems.extend(self.capabilities(deployment, &selected, setcap)?);
+        others.extend(limits.map(|(name, fault)| format!("`{name}`: {fault}")));
+        others.extend(self.capabilities(deployment, &selected, setcap)?);
         let engine = self.engine_problem(deployment, &selected)?;
         if engine.is_none() {
-            problems.extend(self.too_old_for(deployment, &selected)?);
+            others.extend(self.too_old_for(deployment, &selected)?);
         }
-        Ok((problems, engine))
+        Ok(Problems { others, ports: unavailable, engine })
     }
 
     /// Takes containers out of a stack when no engine answers; [`Context::check_host`] has seen to it that nobody insists on
@@ -250,6 +289,40 @@ impl Context {
             Err(error) => Err(CliError::Failed(format!("`{shown}`: {error}"))),
         }
     }
+}
+
+/// Which of a stack's fixed ports are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ports {
+    /// Whether there are enough of them, and who holds them.
+    All,
+    /// Whether there are enough of them.
+    Numbers,
+    /// None.
+    None,
+}
+
+/// What keeps a start from beginning.
+struct Problems {
+    /// One sentence each.
+    others: Vec<String>,
+    ports: Vec<Unavailable>,
+    /// What is wrong with the engine, if a container needs one.
+    engine: Option<String>,
+}
+
+/// A port that cannot be had, without its place.
+fn in_a_line(port: Unavailable) -> String {
+    format!("{}; {}", port.why, port.help)
+}
+
+/// Where a service asks for a port: an item of its list, as far as that still has the items of the file.
+fn place(tree: &Node, port: &Unavailable) -> Option<Span> {
+    let (attribute, index) = port.attribute;
+    let service = ["services", "processes"].iter().find_map(|kind| tree.get(kind)?.as_mapping()?.entry(port.service.as_str()))?;
+    let list = service.node.as_mapping()?.entry(attribute)?;
+    let item = list.node.as_sequence().and_then(|items| items.get(index));
+    Some(item.map_or(list.key_span, |item| item.span))
 }
 
 /// The processes among these services, by their first replica.

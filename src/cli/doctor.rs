@@ -201,7 +201,7 @@ fn of_stack(
     let selected: Vec<ServiceName> = deployment.stack.services.keys().cloned().collect();
     let containers = || context.ports_of_containers(&deployment.env);
     let holders = Holders::look(&context.state()?, &context.env_dir(&deployment.env)?, &containers).map_err(CliError::failed)?;
-    let taken = facts::taken_ports(deployment, &selected, &holders);
+    let taken = facts::taken_ports(deployment, &selected, &holders).into_iter().map(|port| port.why).collect();
     tell(
         checks,
         "ports",

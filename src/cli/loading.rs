@@ -2,7 +2,7 @@
 //!
 //! Whoever only reads records nothing: it sees the environment that is recorded, or the name that Compose would give.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -78,6 +78,8 @@ pub struct Ready {
     pub stand_ins: IndexMap<String, String>,
     /// None for what is only looked at.
     claim: Option<Claim>,
+    /// What of the named ports is to be said once it begins: what is refused before leaves no numbers behind.
+    moved: RefCell<Vec<String>>,
 }
 
 impl Ready {
@@ -86,6 +88,7 @@ impl Ready {
         if let Some(claim) = &self.claim {
             claim.begins(&self.deployment.env, &context.printer);
         }
+        self.moved.take().into_iter().for_each(|moved| context.printer.say(moved));
     }
 }
 
@@ -153,17 +156,24 @@ impl Context {
         };
         let program = std::env::current_exe().map_err(|error| CliError::Failed(format!("find our own program: {error}")))?;
         let places = dir.places(&head.directory, &self.caller, program);
-        let (numbers, generated) = match purpose {
+        let (numbers, moved, generated) = match purpose {
             Purpose::Read | Purpose::Forecast => {
-                (dir.ports().map_err(CliError::failed)?, dir.values().map_err(CliError::failed)?)
+                (dir.ports().map_err(CliError::failed)?, Vec::new(), dir.values().map_err(CliError::failed)?)
             }
             Purpose::Build | Purpose::Start { .. } => {
                 let strict_ports = purpose == Purpose::Start { strict_ports: true };
-                let numbers = self.allot_ports(&head, &state, &dir, strict_ports)?;
-                (numbers, dir.make_values(&head.generate).map_err(CliError::failed)?)
+                let (numbers, moved) = self.allot_ports(&head, &state, &dir, strict_ports)?;
+                (numbers, moved, dir.make_values(&head.generate).map_err(CliError::failed)?)
             }
         };
         drop(host_lock);
+        let moved = if known.contains(&dir) {
+            // They are kept from now on, whatever becomes of this.
+            moved.into_iter().for_each(|moved| self.printer.say(moved));
+            Vec::new()
+        } else {
+            moved
+        };
         let stand_ins = stand_ins(&generated, &head);
         let values = Values {
             env_id: env.clone(),
@@ -210,6 +220,7 @@ impl Context {
             variables,
             stand_ins,
             claim,
+            moved: RefCell::new(moved),
         })
     }
 
@@ -454,14 +465,14 @@ impl Context {
         })
     }
 
-    /// Numbers for the named ports, recorded; a replacement is said in one line.
+    /// Numbers for the named ports, recorded, and what is to be said of replacements, one line for each holder.
     fn allot_ports(
         &self,
         head: &Head,
         state: &StateDir,
         dir: &EnvDir,
         strict: bool,
-    ) -> Result<BTreeMap<String, Numbers>, CliError> {
+    ) -> Result<(BTreeMap<String, Numbers>, Vec<String>), CliError> {
         let kept = dir.ports().map_err(CliError::failed)?;
         let containers = || self.ports_of_containers(dir.id());
         let holders = Holders::look(state, dir, &containers).map_err(CliError::failed)?;
@@ -489,14 +500,14 @@ impl Context {
         if strict && !held.is_empty() {
             return Err(CliError::Several(told.map(|(held, _)| held).collect()));
         }
-        told.for_each(|(held, instead)| self.printer.say(format!("{held}; {instead} instead")));
+        let moved = told.map(|(held, instead)| format!("{held}; {instead} instead")).collect();
         let numbers: BTreeMap<String, Numbers> = allotted.into_iter().map(|(name, port)| (name, port.numbers)).collect();
         // Numbers of names that the file has no longer stay: it may have them again.
         let mut recorded = kept;
         recorded.extend(numbers.clone());
         dir.set_ports(&recorded).map_err(CliError::failed)?;
         dir.set_given_ports(&given).map_err(CliError::failed)?;
-        Ok(numbers)
+        Ok((numbers, moved))
     }
 
     /// The ports that containers hold. What the environment owns is known from its last `up`; none when the engine does not answer

@@ -52,7 +52,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
 pub fn show(up: impl FnOnce(Deployment) -> Up, mut ready: Ready, format: Format, context: &Context) -> Result<Exit, CliError> {
     let up = up(ready.deployment.clone());
     let no_start = up.no_start;
-    for problem in context.obstacles(&mut ready, &up.services, !no_start)? {
+    for problem in context.obstacles(&mut ready, &up.services, &up.scale, !no_start)? {
         context.printer.warning(format!("`up` would not begin: {problem}"));
     }
     let up = Up { deployment: ready.deployment.clone(), attached: false, abort: Abort::Never, ..up };

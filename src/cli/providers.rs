@@ -204,14 +204,24 @@ impl Context {
 
     /// Stops what providers look after, as far as these can: that of the services named, or all.
     pub fn stop_provided(&self, env: &EnvId, services: &[ServiceName]) -> Result<(), CliError> {
-        let failed = self.take(env, services, Wanted::Stop)?;
+        let failed = self.take(env, Wanted::Stop, |name, _| services.is_empty() || services.contains(name))?;
+        if failed.is_empty() { Ok(()) } else { Err(CliError::Several(failed)) }
+    }
+
+    /// The same of what runs and is to be brought up again: that of the services named, or of all that are in force.
+    pub fn stop_provided_to_restart(&self, env: &EnvId, services: &[ServiceName]) -> Result<(), CliError> {
+        let Some(deployment) = self.deployment(env)? else { return Ok(()) };
+        let is_meant = |name: &ServiceName| {
+            if services.is_empty() { deployment.stack.services.contains_key(name) } else { services.contains(name) }
+        };
+        let failed = self.take(env, Wanted::Stop, |name, provided| provided.runs && is_meant(name))?;
         if failed.is_empty() { Ok(()) } else { Err(CliError::Several(failed)) }
     }
 
     /// Has providers take away what they look after: that of the services named, or all. Answers with what is left, and why, one
     /// sentence each; that is still known then.
     pub fn remove_provided(&self, env: &EnvId, services: &[ServiceName]) -> Result<Vec<String>, CliError> {
-        let left = self.take(env, services, Wanted::Down)?;
+        let left = self.take(env, Wanted::Down, |name, _| services.is_empty() || services.contains(name))?;
         let remedy = format!("once its provider works, `baistack down -p {env}` takes it away; `purge --force` forgets it");
         Ok(left.into_iter().map(|why| format!("{why}; {remedy}")).collect())
     }
@@ -222,14 +232,19 @@ impl Context {
     }
 
     /// Dependents first: what was brought up last. Answers with what failed.
-    fn take(&self, env: &EnvId, services: &[ServiceName], wanted: Wanted) -> Result<Vec<String>, CliError> {
+    fn take(
+        &self,
+        env: &EnvId,
+        wanted: Wanted,
+        is_meant: impl Fn(&ServiceName, &Provided) -> bool,
+    ) -> Result<Vec<String>, CliError> {
         let mut failed = Vec::new();
         if self.global.dry_run {
             return Ok(failed);
         }
         let dir = self.env_dir(env)?;
         let known = dir.provided().map_err(CliError::failed)?;
-        for (name, provided) in known.iter().rev().filter(|(name, _)| services.is_empty() || services.contains(name)) {
+        for (name, provided) in known.iter().rev().filter(|(name, provided)| is_meant(name, provided)) {
             for (name, answer) in self.call(env, &[(name, provided)], wanted) {
                 match answer {
                     Ok(_) if wanted == Wanted::Down => self.note(&dir, |known| drop(known.shift_remove(&name)))?,

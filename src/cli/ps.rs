@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use super::CliError;
 use super::context::{Context, Missing};
 use super::mask::Mask;
+use super::providers;
 use crate::base::duration;
 use crate::base::exit::Exit;
-use crate::base::name::ServiceName;
+use crate::base::name::{ServiceName, UnitId};
 use crate::model::port::PublishedPort;
 use crate::plan::desired::Deployment;
 use crate::supervisor::request::{Reply, Request};
@@ -21,6 +22,7 @@ use crate::view::table::{Table, shortened};
 use crate::view::{json, ports, term};
 use crate::world::clock;
 use crate::world::docker::Listed;
+use crate::world::provider::Provided;
 
 /// Flags of `ps`.
 #[derive(Debug, clap::Args)]
@@ -61,8 +63,8 @@ pub struct Args {
 /// As wide as docker/cli shows a command, and a mount.
 const COMMAND_WIDTH: usize = 20;
 const MOUNT_WIDTH: usize = 15;
-/// A reason is for `why`; beside the columns before it there is room for its beginning.
-const STATE_WIDTH: usize = 40;
+/// A reason is for `why`: where the line of a terminal has no room for all of it, its beginning is shown, and so much in any case.
+const LEAST_STATE: usize = 16;
 
 const STATES: [&str; 7] = ["created", "dead", "exited", "paused", "removing", "restarting", "running"];
 
@@ -90,16 +92,25 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     let listed = listed(&status, context)?;
     let is_one_off = |id: &String| listed.iter().any(|container| container.one_off && container.id == *id);
     let mask = context.mask(&env)?;
-    let rows: Vec<Row<'_>> = (status.units.iter())
-        .filter(|unit| args.services.is_empty() || args.services.contains(&unit.unit.service))
-        .filter(|unit| args.all || unit.removed || unit.state != UnitState::Absent)
-        .filter(|unit| args.orphans || known(&unit.unit.service))
-        .filter(|unit| args.all || !unit.container.as_ref().is_some_and(is_one_off))
-        .filter(|unit| {
+    let provided = context.env_dir(&env)?.provided().map_err(CliError::failed)?;
+    let provided: Vec<(UnitStatus, &Provided)> =
+        provided.iter().map(|(name, provided)| (of_provider(name, provided), provided)).collect();
+    let mut units: Vec<(&UnitStatus, Option<&Provided>)> = status.units.iter().map(|unit| (unit, None)).collect();
+    units.extend(provided.iter().map(|(unit, provided)| (unit, Some(*provided))));
+    units.sort_by(|(a, _), (b, _)| a.unit.cmp(&b.unit));
+    let rows: Vec<Row<'_>> = (units.into_iter())
+        .filter(|(unit, _)| args.services.is_empty() || args.services.contains(&unit.unit.service))
+        .filter(|(unit, _)| args.all || unit.removed || unit.state != UnitState::Absent)
+        .filter(|(unit, _)| args.orphans || known(&unit.unit.service))
+        .filter(|(unit, _)| args.all || !unit.container.as_ref().is_some_and(is_one_off))
+        .filter(|(unit, _)| {
             let mut wanted = args.status.iter().chain(&args.filter).peekable();
             wanted.peek().is_none() || wanted.any(|state| state == states::docker_word(unit))
         })
-        .map(|unit| {
+        .map(|(unit, provided)| {
+            if let Some(provided) = provided {
+                return Row::new(unit, deployment.as_ref(), &status, &mask).looked_after(provided);
+            }
             let container = listed.iter().find(|container| Some(&container.id) == unit.container.as_ref());
             let row = Row::new(unit, deployment.as_ref(), &status, &mask).made_of(container, &mask);
             row.called(container.filter(|_| !known(&unit.unit.service)))
@@ -110,7 +121,8 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         names.dedup();
         names.iter().try_for_each(|name| context.printer.line(name))?;
     } else if args.quiet {
-        let there = rows.iter().filter(|row| !row.status.removed);
+        // There is nothing of what a provider looks after that such a name would stand for.
+        let there = rows.iter().filter(|row| !row.status.removed && row.provided.is_none());
         there.map(|row| row.status.container.as_ref().unwrap_or(&row.name)).try_for_each(|id| context.printer.line(id))?;
     } else if args.format == "json" {
         context.printer.data(rows.iter().map(|row| json::line(&row.object(&mask, args.no_trunc))).collect::<String>())?;
@@ -118,6 +130,27 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         context.printer.data(table(&rows, args.no_trunc, context))?;
     }
     Ok(Exit::Success)
+}
+
+/// How a service is that a provider looks after, as far as is known here.
+fn of_provider(name: &ServiceName, provided: &Provided) -> UnitStatus {
+    UnitStatus {
+        unit: UnitId::new(name.clone(), 1),
+        kind: UnitKind::Container,
+        state: if provided.runs { UnitState::Running } else { UnitState::Stopped { code: 0, killed: false } },
+        since_ms: None,
+        health: None,
+        probe_output: None,
+        pid: None,
+        container: None,
+        removed: false,
+        one_off: false,
+        restarts: 0,
+        last_exit: None,
+        reload: None,
+        watch: None,
+        schedule: None,
+    }
 }
 
 /// Containers as their engine knows them: only it knows what they are made of, and what those are called that no service of the
@@ -132,6 +165,8 @@ fn listed(status: &Status, context: &Context) -> Result<Vec<Listed>, CliError> {
 
 struct Row<'a> {
     status: &'a UnitStatus,
+    /// What is there of one that a provider looks after.
+    provided: Option<&'static str>,
     project: &'a str,
     name: String,
     service: String,
@@ -175,6 +210,7 @@ impl<'a> Row<'a> {
         });
         Self {
             status: unit,
+            provided: None,
             project: status.env.as_str(),
             name,
             service: id.service.to_string(),
@@ -206,6 +242,22 @@ impl<'a> Row<'a> {
             self.created = created.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
         }
         self
+    }
+
+    /// Of one that a provider looks after: whatever it is, it is no container.
+    fn looked_after(mut self, provided: &Provided) -> Self {
+        self.command.clone_from(&provided.provider.program);
+        self.provided = Some(providers::state(Some(provided)).0);
+        self
+    }
+
+    fn kind(&self) -> &'static str {
+        if self.provided.is_some() { "provider" } else { states::kind_word(self.status.kind) }
+    }
+
+    fn state(&self) -> (String, Mood) {
+        let (text, mood) = states::state(self.status);
+        (self.provided.map_or(text, str::to_owned), mood)
     }
 
     /// Of a container that no service explains, only its engine knows what it is called. Those that `run` made are no replicas, and
@@ -268,9 +320,9 @@ impl<'a> Row<'a> {
             "Size": "0B",
             "State": states::docker_word(unit),
             "Status": states::docker_status(unit),
-            "Kind": states::kind_word(unit.kind),
+            "Kind": self.kind(),
             "Replica": unit.unit.replica,
-            "Detail": states::state(unit).0,
+            "Detail": self.state().0,
             "Is": unit.state,
             "SinceMs": unit.since_ms,
             "Pid": unit.pid,
@@ -297,11 +349,9 @@ fn table(rows: &[Row<'_>], full: bool, context: &Context) -> String {
     let mut table = Table::new([
         "NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS", "KIND", "STATE", "HEALTH", "PID/ID", "RESTARTS",
     ]);
-    // Only a line on a screen has an end.
-    let whole_states = full || !term::stdout_is_terminal();
     for row in rows {
         let unit = row.status;
-        let (state, mood) = states::state(unit);
+        let (state, mood) = row.state();
         let mood = if unit.health == Some(crate::supervisor::status::Health::Unhealthy) { Mood::Warning } else { mood };
         let short = |text: &str, width| if full { text.to_owned() } else { shortened(text, width) };
         let id = match (&unit.container, unit.pid) {
@@ -318,12 +368,16 @@ fn table(rows: &[Row<'_>], full: bool, context: &Context) -> String {
             row.running_for(),
             states::docker_status(unit),
             ports::listed(&row.ports, unit.kind),
-            states::kind_word(unit.kind).to_owned(),
-            states::in_mood(&if whole_states { state } else { shortened(&state, STATE_WIDTH) }, mood, paint),
+            row.kind().to_owned(),
+            states::in_mood(&state, mood, paint),
             unit.health.map(states::health_word).unwrap_or_default().to_owned(),
             id,
             unit.restarts.to_string(),
         ]);
+    }
+    // Only a line on a screen has an end.
+    if let Some((columns, _)) = term::stdout_size().filter(|_| !full) {
+        table.fit("STATE", columns.into(), LEAST_STATE);
     }
     table.render()
 }

@@ -32,9 +32,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     context.check_place(&env, &args.services)?;
     context.mention_changed_files(&env)?;
     let beside = context.beside_provided(&env, &args.services)?;
-    if !args.services.is_empty() {
-        context.stop_provided(&env, &args.services)?;
-    }
+    context.stop_provided_to_restart(&env, &args.services)?;
     context.provide_stopped(&env, &args.services, args.no_deps)?;
     let Some(services) = beside else { return Ok(Exit::Success) };
     let restart = Restart { services, no_deps: args.no_deps, timeout: values::seconds(args.timeout) };

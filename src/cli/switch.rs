@@ -7,7 +7,7 @@ use crate::base::exit::Exit;
 use crate::base::name::EnvId;
 use crate::plan::desired::ONE_OFF;
 use crate::supervisor::request::{Reply, Request, Select, Stop, Up};
-use crate::supervisor::status::UnitState;
+use crate::supervisor::status::{UnitState, UnitStatus};
 
 /// Flags of `switch`.
 #[derive(Debug, clap::Args)]
@@ -36,20 +36,24 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     // What was run once has been run.
     deployment.stack.services.retain(|_, service| !service.common.labels.contains_key(ONE_OFF));
     context.check_place(&args.to, &[])?;
-    let is_down = is_down(&args.to, context)?;
+    let found = found(&args.to, context)?;
+    let is_down = found == Found::Down;
     if is_down {
         context.check_host_again(&deployment, false)?;
     }
     let from = from(args, context)?;
     if let Some(from) = &from {
-        context.printer.say(format!("stopping {}", context.printer.paint_talk.strong(from.as_str())));
+        if has_to_be_stopped(from, context)? {
+            context.printer.say(format!("stopping {}", context.printer.paint_talk.strong(from.as_str())));
+        }
         let exit = context.ask(from, Request::Stop(Stop::default()), Missing::IsFine)?;
         if exit != Exit::Success {
             return Ok(exit);
         }
         context.stop_provided(from, &[])?;
     }
-    context.printer.say(format!("starting {}", context.printer.paint_talk.strong(args.to.as_str())));
+    let name = context.printer.paint_talk.strong(args.to.as_str());
+    context.printer.say(if found == Found::Up { format!("{name} runs already") } else { format!("starting {name}") });
     if !is_down {
         context.provide_stopped(&args.to, &[], false)?;
         let start = Select { wait: args.wait, ..Select::default() };
@@ -70,12 +74,68 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     context.ask(&args.to, Request::Up(Box::new(up)), Missing::IsStarted)
 }
 
-/// Whether there is nothing of an environment that could be started: it was taken down.
-fn is_down(env: &EnvId, context: &Context) -> Result<bool, CliError> {
-    match context.answer(env, Request::Status, Missing::IsAnError)? {
-        Some(Reply::Status(status)) => Ok(status.units.iter().all(|unit| unit.state == UnitState::Absent)),
-        other => Err(Context::unexpected(other.as_ref())),
-    }
+/// What there is of an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// Nothing that could be started: it was taken down.
+    Down,
+    /// Something that does not run.
+    Stopped,
+    /// All of it runs, or is done.
+    Up,
+}
+
+/// Whether a stop would find anything to do, as far as that can be known.
+fn has_to_be_stopped(env: &EnvId, context: &Context) -> Result<bool, CliError> {
+    let is_over = |unit: &UnitStatus| {
+        matches!(
+            unit.state,
+            UnitState::Absent
+                | UnitState::Created
+                | UnitState::Exited { .. }
+                | UnitState::Stopped { .. }
+                | UnitState::UpToDate
+                | UnitState::Succeeded
+                | UnitState::Failed { .. }
+        )
+    };
+    Ok(match context.answer(env, Request::Status, Missing::IsFine)? {
+        Some(Reply::Status(status)) => !status.units.iter().all(is_over),
+        Some(_) | None => false,
+    })
+}
+
+fn found(env: &EnvId, context: &Context) -> Result<Found, CliError> {
+    let status = match context.answer(env, Request::Status, Missing::IsAnError)? {
+        Some(Reply::Status(status)) => *status,
+        other => return Err(Context::unexpected(other.as_ref())),
+    };
+    let provided = context.env_dir(env)?.provided().map_err(CliError::failed)?;
+    let runs = |unit: &UnitStatus| match unit.state {
+        UnitState::Running | UnitState::Scheduled | UnitState::UpToDate | UnitState::Succeeded => true,
+        UnitState::Absent
+        | UnitState::Waiting { .. }
+        | UnitState::Preparing
+        | UnitState::Removing
+        | UnitState::Created
+        | UnitState::Checking
+        | UnitState::Starting
+        | UnitState::Paused
+        | UnitState::Stopping
+        | UnitState::Exited { .. }
+        | UnitState::Stopped { .. }
+        | UnitState::BackingOff { .. }
+        | UnitState::Failed { .. }
+        | UnitState::Blocked { .. }
+        | UnitState::Unknown => false,
+    };
+    Ok(if status.units.iter().all(|unit| unit.state == UnitState::Absent) {
+        Found::Down
+    } else if status.units.iter().filter(|unit| !unit.one_off).all(runs) && provided.values().all(|provided| provided.runs) {
+        Found::Up
+    } else {
+        Found::Stopped
+    })
 }
 
 /// The environment that is to be stopped, if any.

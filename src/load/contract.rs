@@ -118,6 +118,7 @@ fn processes_have_them_too() {
         ("ports: [80]", r#"[{"mode":"ingress","protocol":"tcp","published":"80","target":80}]"#),
         ("healthcheck: {http: 'http://127.0.0.1:80/'}", r#"{"http":{"url":"http://127.0.0.1:80/"}}"#),
         ("healthcheck: {grpc: '127.0.0.1:80'}", r#"{"grpc":{"address":"127.0.0.1:80"}}"#),
+        ("healthcheck: {grpc: {address: '127.0.0.1:80', tls: true}}", r#"{"grpc":{"address":"127.0.0.1:80","tls":true}}"#),
         ("healthcheck: {file: ready}", r#"{"file":"/app/ready"}"#),
         ("working_dir: src", r#""/app/src""#),
         ("inherit_env: false", "false"),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::duration;
 
 /// When and how health is probed.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HealthCheck {
     /// `["CMD", …]`, `["CMD-SHELL", text]` or `["NONE"]`; empty when another probe is given.
@@ -68,6 +68,9 @@ pub struct GrpcProbe {
     /// Which service is asked about; the server as a whole when empty.
     #[serde(default)]
     pub service: String,
+    /// Over TLS.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
 }
 
 impl HealthCheck {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::action::Exit;
 use super::hash::ConfigHash;
 use crate::base::name::UnitId;
+use crate::model::health::HealthCheck;
 
 /// What to look at beside everything that carries the environment's label.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,6 +104,10 @@ pub struct SeenContainer {
     pub paused: bool,
     /// The engine's verdict, where the container has a health check.
     pub health: Option<SeenHealth>,
+    /// How long ago the last probe began of one that is unhealthy.
+    pub probed: Option<Duration>,
+    /// A check that the engine holds and does not run: nobody comes to a verdict by it.
+    pub unprobed: Option<HealthCheck>,
 }
 
 /// What a container does.

@@ -2,11 +2,12 @@
 //!
 //! Two things may be asked at once; the last word on a service wins.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::RequestId;
+use super::gate::Gate;
 use super::machine::{Images, Owned, Signals, Supervisor};
 use super::notice::{Level, Notice, does_not_answer};
 use super::request::{Abort, Down, Kill, Recreate, Remove, Reply, Request, Restart, Select, Stop, Up};
@@ -115,6 +116,7 @@ impl Supervisor {
         let mut units = Vec::new();
         // Of these it is awaited that they are gone.
         let mut leaving = Vec::new();
+        let mut idle = Vec::new();
         let mut warnings = Vec::new();
         for name in &selected {
             let service = &deployment.stack.services[name];
@@ -132,6 +134,9 @@ impl Supervisor {
             let scaled = up.scale.get(name).copied().filter(|_| service.provider().is_none());
             let replicas = scaled.unwrap_or(usual);
             self.need(&deployment, service, name, Some(&up).filter(|_| named));
+            if replicas == 0 && service.needs_engine() {
+                idle.push(name.clone());
+            }
             let first = UnitId::new(name.clone(), 1);
             // One definition, however many replicas: its hash is no small matter.
             let spec = Self::spec_of(&deployment, &first).expect("a selected service is part of its deployment");
@@ -181,7 +186,7 @@ impl Supervisor {
             (false, false) => Aim::Started,
         };
         leaving.extend(units.iter().cloned());
-        self.wish(id, Wish { give_up_at, warnings, patient: true, sweeps: true, ..Wish::of(aim, leaving) });
+        self.wish(id, Wish { give_up_at, warnings, patient: true, sweeps: true, idle, ..Wish::of(aim, leaving) });
         if up.attached {
             self.leases.insert(id, Lease { units, started, look: self.look_first, abort: up.abort, first_end: None });
         }
@@ -382,8 +387,12 @@ impl Supervisor {
         if restart.services.is_empty() {
             units.retain(|unit| self.units[unit].kind != UnitKind::Task || !self.units[unit].is_done());
         }
-        self.hurry(&units, restart.timeout);
         let all: BTreeSet<UnitId> = units.iter().cloned().collect();
+        let reasons = self.not_to_come_back(&all, restart.no_deps);
+        if !reasons.is_empty() {
+            return self.reply(id, Reply::Failed { reasons });
+        }
+        self.hurry(&units, restart.timeout);
         let looks = self.asked;
         for unit in &units {
             let state = self.units.get_mut(unit).expect("just chosen");
@@ -401,6 +410,45 @@ impl Supervisor {
         self.need_again(&units);
         self.overrule(id, &units, "restart", &[Aim::Down]);
         self.wish(id, Wish::of(Aim::Started, units));
+    }
+
+    /// Why what runs of these, or would be restarted with them, could not come up again once it is stopped, one sentence for each
+    /// service. What is restarted beside it does not stand in its way as it is now, but may have somebody in its own.
+    fn not_to_come_back(&self, units: &BTreeSet<UnitId>, no_deps: bool) -> Vec<String> {
+        let Some(deployment) = &self.deployment else { return Vec::new() };
+        let mut restarted: BTreeSet<ServiceName> = units.iter().map(|unit| unit.service.clone()).collect();
+        let mut queue: Vec<ServiceName> = if no_deps { Vec::new() } else { restarted.iter().cloned().collect() };
+        while let Some(name) = queue.pop() {
+            let followers = self.followers(&name, units).into_iter().map(|unit| unit.service);
+            queue.extend(followers.filter(|name| restarted.insert(name.clone())));
+        }
+        let blocked = self.blocked();
+        let mut stuck: BTreeMap<&ServiceName, (ServiceName, String)> = BTreeMap::new();
+        let mut reasons = Vec::new();
+        // The loader has put dependencies first.
+        for (name, service) in deployment.stack.services.iter().filter(|(name, _)| restarted.contains(*name)) {
+            if self.units_of(name).all(|unit| unit.no_deps) {
+                continue;
+            }
+            let hindrance = service.common.depends_on.iter().find_map(|(on, dependency)| {
+                if restarted.contains(on) {
+                    return stuck.get(on).filter(|_| dependency.required).cloned();
+                }
+                match self.satisfied(on, dependency, &blocked) {
+                    Gate::Blocked(root, reason) => Some((root, reason)),
+                    Gate::Open | Gate::Waiting(_) => None,
+                }
+            });
+            let Some((root, reason)) = hindrance else { continue };
+            if self.units_of(name).any(Unit::is_alive) {
+                let reason = reason.lines().next().unwrap_or_default();
+                let is_named = units.iter().any(|unit| unit.service == *name);
+                let way_out = if is_named { "" } else { "; `--no-deps` leaves it alone" };
+                reasons.push(format!("{name} is not restarted: it could not start again, because of {root}: {reason}{way_out}"));
+            }
+            stuck.insert(name, (root, reason));
+        }
+        reasons
     }
 
     /// Sends a signal, and nothing else: no hook, no `stop_signal`, no order. What `SIGKILL` ends stays ended.

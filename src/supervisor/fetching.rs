@@ -40,6 +40,15 @@ impl Supervisor {
             | ResourceId::Owned
             | ResourceId::Images => return self.units.values().any(is_to_be),
         };
-        if own.peek().is_some() { own.any(is_to_be) } else { self.units.values().any(is_to_be) }
+        let is_asked_for = || match id {
+            ResourceId::Image(service) => self.wishes.values().any(|wish| wish.idle.contains(service)),
+            ResourceId::Prefetch(_)
+            | ResourceId::Network(_)
+            | ResourceId::Volume(_)
+            | ResourceId::Unit(_)
+            | ResourceId::Owned
+            | ResourceId::Images => false,
+        };
+        if own.peek().is_some() { own.any(is_to_be) } else { self.units.values().any(is_to_be) || is_asked_for() }
     }
 }

@@ -316,6 +316,8 @@ impl<'a> GoodWorld<'a> {
             state: SeenState::Created,
             paused: false,
             health: None,
+            probed: None,
+            unprobed: None,
         }
     }
 

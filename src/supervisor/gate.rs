@@ -12,8 +12,10 @@ use super::status::{Health, UnitKind};
 use super::unit::{Cause, Have, Phase, Step, Unit};
 use super::wishes::engine_restarts;
 use crate::base::name::{ServiceName, UnitId};
+use crate::model::container::Container;
 use crate::model::depends::{Condition, Dependency};
 use crate::model::service::Service;
+use crate::model::stack::Stack;
 use crate::plan::action::{Exit, ResourceId};
 use crate::plan::next::{self, Goal};
 
@@ -105,7 +107,20 @@ impl Supervisor {
     /// What a container needs before it can be made.
     pub(super) fn create_gate(&self, unit: &Unit) -> Gate {
         let Some(container) = unit.spec.service().container() else { return Gate::Open };
-        let service = &unit.id.service;
+        match self.material_gate(&unit.id.service, container, &unit.spec.deployment.stack) {
+            Gate::Open => {}
+            closed @ (Gate::Waiting(_) | Gate::Blocked(..)) => return closed,
+        }
+        // Without its dependencies it is made with what there is, or not at all.
+        let is_missing = |name: &&str| {
+            let mut units = self.units.values().filter(|other| other.id.service.as_str() == *name);
+            !unit.no_deps && units.all(|other| other.have == Have::Absent)
+        };
+        container.partners().find(is_missing).map_or(Gate::Open, |name| Gate::Waiting(format!("the container of {name}")))
+    }
+
+    /// The image, networks and volumes that the containers of a service are made with.
+    pub(super) fn material_gate(&self, service: &ServiceName, container: &Container, declared: &Stack) -> Gate {
         match self.images.get(&ResourceId::Image(service.clone())) {
             Some(image) if image.is_ready() => {}
             Some(image) => match &image.failed {
@@ -114,7 +129,6 @@ impl Supervisor {
             },
             None => return Gate::Waiting("its image".to_owned()),
         }
-        let declared = &unit.spec.deployment.stack;
         let networks = container.networks.keys().map(|key| ("network", key, self.networks.get(key)));
         let volumes = (container.volumes.iter().filter_map(|mount| mount.source.as_ref()))
             .filter(|key| declared.volumes.contains_key(*key))
@@ -128,20 +142,26 @@ impl Supervisor {
                 Some(_) | None => return Gate::Waiting(format!("{what} {key}")),
             }
         }
-        // Without its dependencies it is made with what there is, or not at all.
-        let is_missing = |name: &&str| {
-            let mut units = self.units.values().filter(|other| other.id.service.as_str() == *name);
-            !unit.no_deps && units.all(|other| other.have == Have::Absent)
-        };
-        container.partners().find(is_missing).map_or(Gate::Open, |name| Gate::Waiting(format!("the container of {name}")))
+        Gate::Open
     }
 
     /// Whether the image of a service may be built: the tasks that it depends on are done.
     pub(super) fn build_may_start(&self, service: &ServiceName) -> bool {
-        let Some(definition) = self.definition_of(service) else { return true };
-        (definition.common.depends_on.iter())
-            .filter(|(_, dependency)| dependency.condition == Condition::Completed)
-            .all(|(name, dependency)| self.satisfied(name, dependency, &Blocked::new()) == Gate::Open)
+        self.definition_of(service).is_none_or(|definition| self.build_gate(definition, &Blocked::new()) == Gate::Open)
+    }
+
+    /// What a build waits for.
+    pub(super) fn build_gate(&self, definition: &Service, blocked: &Blocked) -> Gate {
+        let tasks = definition.common.depends_on.iter().filter(|(_, dependency)| dependency.condition == Condition::Completed);
+        let mut all = Gate::Open;
+        for (name, dependency) in tasks {
+            match self.satisfied(name, dependency, blocked) {
+                Gate::Open => {}
+                waiting @ Gate::Waiting(_) => all = waiting,
+                blocked @ Gate::Blocked(..) => return blocked,
+            }
+        }
+        all
     }
 
     /// What a start waits for.
@@ -173,7 +193,7 @@ impl Supervisor {
         has_joined && unit.have != Have::Absent && network.blind_until >= self.seen
     }
 
-    fn satisfied(&self, name: &ServiceName, dependency: &Dependency, blocked: &Blocked) -> Gate {
+    pub(super) fn satisfied(&self, name: &ServiceName, dependency: &Dependency, blocked: &Blocked) -> Gate {
         let gate = self.condition(name, dependency.condition, blocked);
         if matches!(gate, Gate::Blocked(..)) && !dependency.required { Gate::Open } else { gate }
     }
@@ -340,7 +360,7 @@ fn unit_satisfies(unit: &Unit, condition: Condition) -> Gate {
             Have::Exited { exit, .. } if exit.is_success() && is_at_its_end(unit) && !unit.stopped => Gate::Open,
             Have::Running { .. } | Have::Exited { .. } | Have::Absent | Have::Created => Gate::Waiting(format!("{name} running")),
         },
-        Condition::Healthy => match (unit.is_current(), unit.health.verdict) {
+        Condition::Healthy => match (unit.is_current(), unit.verdict()) {
             (true, Some(Health::Healthy)) => Gate::Open,
             (true, Some(Health::Unhealthy)) if !unit.restarts_when_unhealthy() => {
                 let output = unit.health.output.as_deref().unwrap_or_default().trim();

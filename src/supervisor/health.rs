@@ -25,6 +25,8 @@ pub struct HealthState {
     pub in_flight: Option<u64>,
     /// When the next is due; none while one is in flight or nothing is to be probed.
     pub next: Option<Moment>,
+    /// It stood still, or went on, while the probe in flight was asking.
+    disturbed: bool,
     started: Moment,
     regular: Moment,
     gap: Duration,
@@ -50,6 +52,24 @@ impl HealthState {
         if self.in_flight.is_none() && self.next.is_some() {
             self.next = Some(now);
         }
+    }
+
+    /// Its unit stands still from now on, or goes on. What the probe in flight does not get then says nothing; what is to be probed is
+    /// probed at once.
+    pub fn stirred(&mut self, paused: bool, now: Moment) {
+        self.disturbed = self.in_flight.is_some();
+        if !paused && self.next.is_some() {
+            self.next = Some(now);
+        }
+    }
+
+    /// Whether the answer of the probe in flight is to be passed over; the next one is due then.
+    pub fn passes_over(&mut self, healthy: bool, now: Moment) -> bool {
+        let passed = std::mem::take(&mut self.disturbed) && !healthy;
+        if passed {
+            (self.in_flight, self.next) = (None, Some(now));
+        }
+        passed
     }
 
     /// What is known without asking anybody: as long as the line of the log is missing, and where that is all.

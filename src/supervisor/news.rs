@@ -229,6 +229,7 @@ impl Supervisor {
                     unit.made_image = unit.image.clone();
                     (unit.recreate, unit.renew_volumes, unit.in_place) = (false, false, false);
                     unit.anonymous.clear();
+                    unit.unprobed = None;
                     if let Outcome::Created { container } = outcome {
                         unit.container = Some(container);
                     }
@@ -580,8 +581,12 @@ impl Supervisor {
         if self.second_probed(id, ticket, result.healthy, &result.output) {
             return;
         }
-        let Some(unit) = self.units.get(id) else { return };
+        let now = self.now;
+        let Some(unit) = self.units.get_mut(id) else { return };
         if unit.incarnation != ticket.incarnation || unit.health.in_flight != Some(ticket.serial) {
+            return;
+        }
+        if unit.health.passes_over(result.healthy, now) {
             return;
         }
         self.judged(id, result.healthy, result.output);
@@ -593,6 +598,7 @@ impl Supervisor {
         let Some(check) = unit.probed().cloned() else { return };
         let words = output.clone();
         let changed = unit.health.judge(&check, healthy, output, now);
+        unit.went_on = None;
         unit.was_ready |= healthy;
         self.persist |= changed;
         if changed && unit.health.verdict == Some(Health::Unhealthy) && unit.restarts_when_unhealthy() {
@@ -706,7 +712,7 @@ pub(super) fn begin_life(unit: &mut Unit, now: crate::base::moment::Moment) {
     unit.before = Duration::ZERO;
     unit.inspected = unit.kind != UnitKind::Container;
     unit.again = false;
-    unit.paused = false;
+    (unit.paused, unit.went_on) = (false, None);
     unit.stopped = false;
     unit.killed = false;
     unit.ending = None;

@@ -1,7 +1,7 @@
 //! `pause` and `unpause`: what runs stands still, and goes on. Neither changes what is wanted.
 //!
 //! A container is the engine's to freeze, and looks tell whether it is frozen; of a process nobody but we know. What stands
-//! still is not probed, so its last verdict stands.
+//! still is not probed, so its last verdict stands. Once it goes on, a bad one counts no more: a probe has to say so anew.
 
 use super::event::RequestId;
 use super::machine::{Signals, Supervisor};
@@ -63,9 +63,13 @@ impl Supervisor {
     /// A unit stands still, or goes on, if it is still the life that was meant.
     pub(super) fn frozen(&mut self, ticket: &Ticket, frozen: bool) {
         let ResourceId::Unit(id) = &ticket.resource else { return };
+        let (asked, now) = (self.asked, self.now);
         let Some(unit) = self.units.get_mut(id) else { return };
         if unit.incarnation == ticket.incarnation && matches!(unit.have, Have::Running { .. }) {
-            unit.paused = frozen;
+            unit.stand_still(frozen, now);
+            // What was asked before may show it as it was.
+            unit.blind_until = asked;
+            self.persist = true;
         }
     }
 }

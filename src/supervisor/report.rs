@@ -187,8 +187,9 @@ impl Supervisor {
             }
             let status = self.status_of(unit, blocked);
             if told.is_none_or(|told| !same_news(told, &status)) {
-                // What nobody has been told of yet, and is there, and is not being worked on, was so before.
-                let is_found = told.is_none() && unit.have != Have::Absent && unit.busy.is_none();
+                // What nobody has been told of yet, and is there, or is not and nobody wants it, and is not being worked on, was so before.
+                let is_settled = unit.have != Have::Absent || status.state == UnitState::Absent;
+                let is_found = told.is_none() && is_settled && unit.busy.is_none();
                 news.push(if is_found { Notice::Found(Box::new(status)) } else { Notice::Unit(Box::new(status)) });
             }
         }

@@ -11,7 +11,7 @@ use super::machine::{Kind, Supervisor};
 use super::news::begin_life;
 use super::notice::{Level, does_not_answer};
 use super::status::{Health, UnitKind};
-use super::unit::{Have, Successor, Unit};
+use super::unit::{Have, Successor, Unit, WentOn};
 use crate::base::name::UnitId;
 use crate::model::container::Container;
 use crate::model::service::{Common, Service};
@@ -330,7 +330,12 @@ impl Supervisor {
                 unit.inspected = true;
                 // The signal came before there was anything to be killed.
                 unit.condemned = false;
-                unit.paused = container.paused;
+                unit.stand_still(container.paused, now);
+                if unit.unprobed.as_deref() != container.unprobed.as_ref() {
+                    // From now on we do, or the engine does.
+                    unit.unprobed = container.unprobed.clone().map(Box::new);
+                    unit.health = unit.probed().map_or_else(HealthState::default, |check| HealthState::begin(check, now));
+                }
                 // Of what is paused the list tells none: the last one stands.
                 let is_told = !container.paused || container.health.is_some();
                 if unit.probed().is_none() && is_told {
@@ -340,6 +345,9 @@ impl Supervisor {
                         SeenHealth::Unhealthy => Health::Unhealthy,
                     });
                     unit.was_ready |= unit.health.verdict == Some(Health::Healthy);
+                    let is_younger = |went_on: WentOn| container.probed.is_some_and(|age| age < went_on.ago(now));
+                    let is_told_anew = unit.health.verdict != Some(Health::Unhealthy) || unit.went_on.is_some_and(is_younger);
+                    unit.went_on = unit.went_on.filter(|_| !is_told_anew);
                 }
                 for lease in self.leases.values_mut().filter(|lease| lease.look == number) {
                     lease.started.remove(id);

@@ -14,7 +14,7 @@ use super::machine::Supervisor;
 use super::news::begin_life;
 use super::resource::{Resource, Want};
 use super::status::UnitKind;
-use super::unit::{Done, Have, Phase, Unit};
+use super::unit::{Done, Have, Phase, Unit, WentOn};
 use crate::base::moment::Moment;
 use crate::base::name::{EnvId, ServiceName, UnitId};
 use crate::plan::action::{Exit, Generation, Incarnation};
@@ -91,6 +91,12 @@ pub struct UnitRecord {
     /// The life that it has has been ready.
     #[serde(default)]
     pub ready: bool,
+    /// It stood still.
+    #[serde(default)]
+    pub paused: bool,
+    /// It had gone on so many milliseconds ago, and was not probed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub went_on: Option<u64>,
 }
 
 /// What is there of a unit.
@@ -137,6 +143,7 @@ impl Snapshot {
                 HaveRecord::Running(age) | HaveRecord::Exited(_, age) => *age = age.saturating_add(by),
                 HaveRecord::Absent | HaveRecord::Created => {}
             }
+            record.went_on = record.went_on.map(|ago| ago.saturating_add(by));
         }
         self
     }
@@ -145,7 +152,8 @@ impl Snapshot {
 impl Supervisor {
     /// What is kept of this machine.
     pub fn snapshot(&self) -> Snapshot {
-        let age = |unit: &Unit| u64::try_from(unit.lasts(self.now).unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
+        let millis = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        let age = |unit: &Unit| millis(unit.lasts(self.now).unwrap_or_default());
         let units = (self.units.values())
             .filter(|unit| !unit.ghost)
             .map(|unit| UnitRecord {
@@ -172,6 +180,8 @@ impl Supervisor {
                 given_up: unit.given_up,
                 stopped: unit.stopped,
                 ready: unit.was_ready,
+                paused: unit.paused,
+                went_on: unit.went_on.map(|went_on| millis(went_on.ago(self.now))),
             })
             .collect();
         let names = |resources: &BTreeMap<String, Resource>| {
@@ -236,6 +246,8 @@ impl Supervisor {
                 // Its health is probed anew, but the line of its log is not written again.
                 unit.line_of = record.ready.then_some(unit.incarnation);
                 begin_life(&mut unit, Moment(0));
+                unit.paused = record.paused;
+                unit.went_on = record.went_on.map(|ago| WentOn { at: Moment(0), before: Duration::from_millis(ago) });
             }
             if let (HaveRecord::Running(age), false) | (HaveRecord::Exited(_, age), _) = (record.have, lost) {
                 unit.before = Duration::from_millis(age);

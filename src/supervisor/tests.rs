@@ -61,6 +61,8 @@ fn seen(deployment: &Deployment, name: &str, state: SeenState) -> SeenContainer 
         state,
         paused: false,
         health: None,
+        probed: None,
+        unprobed: None,
     }
 }
 

@@ -181,6 +181,22 @@ pub struct Done {
     pub lives: BTreeMap<ServiceName, String>,
 }
 
+/// When a unit went on that had stood still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WentOn {
+    /// The moment that we know it since.
+    pub at: Moment,
+    /// How long before that it was: another supervisor may have seen to it.
+    pub before: Duration,
+}
+
+impl WentOn {
+    /// How long ago that was.
+    pub fn ago(self, now: Moment) -> Duration {
+        now.since(self.at) + self.before
+    }
+}
+
 /// A container that is made to take the place of another, and waits beside it.
 #[derive(Debug, Clone)]
 pub struct Successor {
@@ -301,6 +317,8 @@ pub struct Unit {
     pub condemned: bool,
     /// It stands still.
     pub paused: bool,
+    /// When it went on after that, until a probe has begun since.
+    pub went_on: Option<WentOn>,
     /// The last life was ended by request.
     pub stopped: bool,
     /// The last life had to be killed.
@@ -317,6 +335,8 @@ pub struct Unit {
     pub given_up: bool,
     /// Health of the life it has.
     pub health: HealthState,
+    /// The check of a container that its engine does not run.
+    pub unprobed: Option<Box<HealthCheck>>,
     /// The life in whose log the line of its health check was seen last.
     pub line_of: Option<Incarnation>,
     /// This life has been ready.
@@ -386,6 +406,7 @@ impl Unit {
             between_lives: false,
             condemned: false,
             paused: false,
+            went_on: None,
             stopped: false,
             killed: false,
             failures: 0,
@@ -394,6 +415,7 @@ impl Unit {
             failure: None,
             given_up: false,
             health: HealthState::default(),
+            unprobed: None,
             line_of: None,
             was_ready: false,
             inspected: false,
@@ -511,14 +533,14 @@ impl Unit {
             }
     }
 
-    /// The health check that we probe ourselves: a process's, and of a container the probes that are ours.
+    /// The health check that we probe ourselves: a process's, and of a container the probes that are ours, or what its engine does not
+    /// run.
     pub fn probed(&self) -> Option<&HealthCheck> {
-        let check = self.spec.service().common.healthcheck.as_ref()?;
-        let ours = match self.kind {
+        let is_ours = |check: &&HealthCheck| match self.kind {
             UnitKind::Process | UnitKind::Task => check.is_on(),
             UnitKind::Container => !check.disable && check.has_own_probe(),
         };
-        ours.then_some(check)
+        self.spec.service().common.healthcheck.as_ref().filter(is_ours).or(self.unprobed.as_deref())
     }
 
     /// Why it gets nowhere, though nothing is wrong with it: somebody has paused it. Nobody but whoever did that lets it go on.
@@ -528,6 +550,25 @@ impl Unit {
             .then(|| format!("it is paused; `baistack unpause {}` lets it go on", self.id.service))
     }
 
+    /// It stands still from now on, or goes on: what a probe says that began before, and what was said of it meanwhile, is no ground
+    /// to give it up.
+    pub fn stand_still(&mut self, paused: bool, now: Moment) {
+        if self.paused == paused {
+            return;
+        }
+        self.paused = paused;
+        self.went_on = (!paused).then_some(WentOn { at: now, before: Duration::ZERO });
+        self.health.stirred(paused, now);
+    }
+
+    /// The verdict on its health that counts: that it was unhealthy before it went on says nothing of how it is.
+    pub fn verdict(&self) -> Option<Health> {
+        match (self.health.verdict, self.went_on) {
+            (Some(Health::Unhealthy), Some(_)) => Some(Health::Starting),
+            (verdict, _) => verdict,
+        }
+    }
+
     /// Whether readiness means more than running.
     pub fn has_health(&self) -> bool {
         self.probed().is_some() || self.health.verdict.is_some()
@@ -535,7 +576,7 @@ impl Unit {
 
     /// Whether its last probe succeeded, or it has none and runs.
     pub fn is_ready(&self) -> bool {
-        match self.health.verdict {
+        match self.verdict() {
             Some(verdict) => verdict == Health::Healthy,
             None => self.probed().is_none(),
         }
@@ -681,6 +722,7 @@ impl Unit {
         (self.made, self.made_spec, self.made_image) = (successor.hash, successor.spec, successor.image);
         self.container = Some(successor.container);
         (self.recreate, self.renew_volumes, self.in_place) = (false, false, false);
+        self.unprobed = None;
         (self.networks, self.volumes, self.shares) = Default::default();
         self.anonymous.clear();
     }

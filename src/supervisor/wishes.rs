@@ -12,7 +12,7 @@ use super::resource::Want;
 use super::status::{Health, UnitKind};
 use super::unit::{Have, Phase, Unit};
 use crate::base::moment::Moment;
-use crate::base::name::UnitId;
+use crate::base::name::{ServiceName, UnitId};
 use crate::model::restart::RestartPolicy;
 use crate::plan::next::{Definition, Goal};
 
@@ -54,6 +54,8 @@ pub(super) struct Wish {
     pub unseen: bool,
     /// What its first look finds to be taken away has to be gone too.
     pub sweeps: bool,
+    /// Services of which there is to be no container: all that these would be made with has to be there.
+    pub idle: Vec<ServiceName>,
 }
 
 impl Wish {
@@ -71,6 +73,7 @@ impl Wish {
             look: 0,
             unseen: false,
             sweeps: false,
+            idle: Vec::new(),
         }
     }
 }
@@ -148,6 +151,13 @@ impl Supervisor {
                     Reach::There if !is_doubtful || wish.aim == Aim::Down => {}
                     Reach::There | Reach::NotYet if is_doubtful && is_away => out_of_reach.clone_from(&self.engine_away),
                     Reach::There | Reach::NotYet => waiting.push(unit.to_string()),
+                    Reach::Failed(reason) => failed.push(reason),
+                }
+            }
+            for name in &wish.idle {
+                match self.reach_of_material(name, blocked) {
+                    Reach::There => {}
+                    Reach::NotYet => waiting.push(name.to_string()),
                     Reach::Failed(reason) => failed.push(reason),
                 }
             }
@@ -271,7 +281,7 @@ impl Supervisor {
             Have::Exited { .. } if aim == Aim::Made && unit.definition() != Definition::Different => Reach::There,
             Have::Running { .. } if !unit.is_current() => Reach::NotYet,
             Have::Running { .. } if aim == Aim::Started => Reach::There,
-            Have::Running { .. } => match unit.health.verdict {
+            Have::Running { .. } => match unit.verdict() {
                 Some(Health::Healthy) => Reach::There,
                 Some(Health::Unhealthy) if !unit.restarts_when_unhealthy() => {
                     let output = unit.health.output.as_deref().unwrap_or_default().trim();
@@ -286,6 +296,35 @@ impl Supervisor {
                 None => Reach::NotYet,
             },
             Have::Exited { exit, .. } => ended(unit, exit.is_success(), id),
+        }
+    }
+
+    /// How far what the containers of a service would be made with is on its way.
+    fn reach_of_material(&self, name: &ServiceName, blocked: &Blocked) -> Reach {
+        let Some(deployment) = &self.deployment else { return Reach::There };
+        let Some(service) = deployment.service(name) else { return Reach::There };
+        let Some(container) = service.container() else { return Reach::There };
+        if self.going_down {
+            return Reach::Failed(format!("{name}: overruled by a later `down`"));
+        }
+        if self.units_of(name).any(|unit| unit.goal != Goal::Gone) {
+            // Wanted after all.
+            return Reach::There;
+        }
+        if !self.may_touch_engine() {
+            return Reach::NotYet;
+        }
+        match self.material_gate(name, container, &deployment.stack) {
+            Gate::Open => Reach::There,
+            Gate::Blocked(_, reason) => Reach::Failed(format!("{name}: {reason}")),
+            // What is built waits for tasks.
+            Gate::Waiting(_) => match self.build_gate(service, blocked) {
+                Gate::Blocked(root, reason) => {
+                    let reason = reason.lines().next().unwrap_or_default();
+                    Reach::Failed(format!("{name} cannot be built, because of {root}: {reason}"))
+                }
+                Gate::Open | Gate::Waiting(_) => Reach::NotYet,
+            },
         }
     }
 

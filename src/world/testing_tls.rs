@@ -26,6 +26,21 @@ pub(crate) enum Clients {
 
 /// Answers each request with this, for as long as the listener lives.
 pub(crate) async fn serve(listener: TcpListener, clients: Clients, answer: &str) {
+    let acceptor = acceptor(clients, &[]);
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        // Whoever does not like us, or is not liked, is gone.
+        let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+        let mut request = vec![0; 4096];
+        if matches!(stream.read(&mut request).await, Ok(1..)) {
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            let _ = stream.shutdown().await;
+        }
+    }
+}
+
+/// The server's side of handshakes, with those who name one of these protocols if there are any.
+pub(crate) fn acceptor(clients: Clients, protocols: &[&[u8]]) -> TlsAcceptor {
     let file = |name: &str| directory().join(name);
     let certificate = |name| CertificateDer::from_pem_file(file(name)).unwrap();
     let provider = Arc::new(ring::default_provider());
@@ -40,15 +55,7 @@ pub(crate) async fn serve(listener: TcpListener, clients: Clients, answer: &str)
         }
     };
     let key = PrivateKeyDer::from_pem_file(file("key.pem")).unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config.with_single_cert(vec![certificate("cert.pem")], key).unwrap()));
-    loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        // Whoever does not like us, or is not liked, is gone.
-        let Ok(mut stream) = acceptor.accept(stream).await else { continue };
-        let mut request = vec![0; 4096];
-        if matches!(stream.read(&mut request).await, Ok(1..)) {
-            stream.write_all(answer.as_bytes()).await.unwrap();
-            let _ = stream.shutdown().await;
-        }
-    }
+    let mut config = config.with_single_cert(vec![certificate("cert.pem")], key).unwrap();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
 }

@@ -272,12 +272,26 @@ fn replicas_that_cannot_share_a_port_are_refused_before_anything_starts() {
     let (address, port) = own_address();
     let stack = format!("services: {{web: {{SLEEPS, ports: ['{address}:{port}:80']}}, other: {{SLEEPS}}}}");
     let Some(sandbox) = with("crowded", &stack) else { return };
+    let refused = format!("`services.web.ports`: 2 replicas cannot share port {port} of the host");
     for line in [vec!["up", "-d", "--scale", "web=2"], vec!["scale", "web=2"]] {
         let said = sandbox.run(&line);
-        assert!(said.code == 1 && said.err.contains("services.web.ports"), "{said:?}");
-        assert!(said.err.contains(&port.to_string()), "{said:?}");
+        assert!(said.code == 1 && said.err.contains(&refused), "{said:?}");
+        assert!(said.err.contains("stack.yaml:1:") && said.err.contains("^^^") && said.err.contains("a range of 2"), "{said:?}");
         assert!(sandbox.engine().containers().is_empty());
     }
+    for line in [vec!["up", "--dry-run", "--scale", "web=2"], vec!["scale", "--dry-run", "web=2"]] {
+        let said = sandbox.run(&line);
+        assert!(said.err.contains(&format!("`up` would not begin: {refused}")), "{said:?}");
+    }
+    let said = sandbox.run(&["plan"]);
+    assert!(said.code == 10 && !said.err.contains("would not begin"), "{said:?}");
+    // One that somebody else has is told where it stands.
+    let holder = std::net::TcpListener::bind((address.as_str(), port)).unwrap();
+    let said = sandbox.run(&["up", "-d"]);
+    assert!(said.code == 1 && said.err.contains(&format!("`web` needs port {port}, which is held by process")), "{said:?}");
+    assert!(said.err.contains("stack.yaml:1:") && said.err.contains("^^^"), "{said:?}");
+    assert!(sandbox.engine().containers().is_empty());
+    drop(holder);
     // What is only made publishes nothing.
     sandbox.ok(&["create", "--scale", "web=2"]);
     assert_eq!(sandbox.engine().containers(), ["other-1", "web-1", "web-2"]);

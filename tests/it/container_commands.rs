@@ -69,6 +69,30 @@ fn what_is_paused_stands_still_until_it_is_let_go_on_and_can_be_stopped() {
 }
 
 #[test]
+fn what_was_said_of_it_before_it_was_paused_is_no_verdict_on_what_goes_on() {
+    let stack = "
+services:
+  web:
+    image: IMAGE
+    init: true
+    command: sh -c 'touch /fit; exec sleep 1000'
+    healthcheck: {test: [CMD, test, -e, /fit], interval: 3s, timeout: 20s, retries: 1}
+";
+    let Some(sandbox) = Sandbox::with_engine("went-on", stack) else { return };
+    sandbox.ok(&["up", "-d", "--wait"]);
+    sandbox.ok(&["exec", "-T", "web", "rm", "/fit"]);
+    until("it is unhealthy", || sandbox.ok(&["ps"]).contains("unhealthy"));
+    // Until the next probe it counts as such.
+    sandbox.ok(&["exec", "-T", "web", "touch", "/fit"]);
+    sandbox.ok(&["pause", "web"]);
+    let said = sandbox.run(&["up", "-d", "--wait"]);
+    assert!(said.code == 1 && said.err.contains("web:1: it is paused; `baistack unpause web` lets it go on"), "{said:?}");
+    sandbox.ok(&["unpause", "web"]);
+    sandbox.ok(&["up", "-d", "--wait"]);
+    sandbox.ok(&["down"]);
+}
+
+#[test]
 fn files_go_in_and_out_by_the_rules_of_docker_cp() {
     let Some(sandbox) = up("cp") else { return };
     sandbox.write("from/deep/file", "content");

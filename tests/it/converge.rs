@@ -230,7 +230,10 @@ fn written(sandbox: &Sandbox) -> Vec<std::time::SystemTime> {
 
 #[test]
 fn where_nothing_is_to_be_done_and_for_who_only_looks_no_supervisor_is_started() {
-    let Some(mut sandbox) = Sandbox::with_engine("idle", &version(1, "    healthcheck: {test: [CMD, 'true'], interval: 1s}\n")) else { return };
+    let Some(mut sandbox) = Sandbox::with_engine("idle", &version(1, "    healthcheck: {test: [CMD, 'true'], interval: 1s}\n"))
+    else {
+        return;
+    };
     sandbox.ok(&["up", "-d", "--wait"]);
     let (id, before) = (sandbox.engine().id("web-1"), written(&sandbox));
     // A supervisor says in its lock that it has ended in order.

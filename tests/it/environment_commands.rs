@@ -139,8 +139,12 @@ fn switch_stops_one_environment_and_starts_another() {
     let running = |env: &str| sandbox.ok(&["-p", env, "ps", "--status", "running", "--services"]);
     sandbox.ok(&["-p", "other", "switch", "demo", "--wait"]);
     assert_eq!((running("other"), running("demo")), (String::new(), "db\nweb\n".to_owned()));
-    sandbox.ok(&["switch", "other"]);
+    let said = sandbox.run(&["switch", "other"]);
+    assert!(said.err.contains("stopping demo") && said.err.contains("starting other"), "{said:?}");
     assert_eq!((running("other"), running("demo")), ("a\n".to_owned(), String::new()));
+    let said = sandbox.run(&["switch", "other"]);
+    assert!(said.code == 0 && said.err.contains("other runs already"), "{said:?}");
+    assert!(!said.err.contains("stopping") && !said.err.contains("starting"), "{said:?}");
     let said = sandbox.run(&["switch", "nobody"]);
     assert_eq!(said.code, 5, "{said:?}");
     assert_eq!(running("other"), "a\n", "nothing is stopped for what there is not");

@@ -237,6 +237,31 @@ fn held() -> (TcpListener, u16) {
 }
 
 #[test]
+fn a_first_up_that_is_refused_tells_of_no_numbers_that_it_does_not_keep() {
+    let (_listener, taken) = held();
+    let stack = "name: demo\nports: {WEB: TAKEN}\nrequires: [{file: wanted}]\nprocesses: {a: {command: exec sleep 1000}}\n";
+    let stack = stack.replace("TAKEN", &taken.to_string());
+    let sandbox = Sandbox::new(&stack);
+    for text in [&stack.replace("command", "comand"), &stack] {
+        sandbox.write("stack.yaml", text);
+        let said = sandbox.run(&["up", "-d"]);
+        assert!(said.code != 0 && !said.err.contains("instead"), "{said:?}");
+    }
+    sandbox.write("wanted", "");
+    let said = sandbox.run(&["up", "-d"]);
+    assert!(said.code == 0 && said.err.contains(&format!("port {taken} of `WEB` is held by")), "{said:?}");
+    sandbox.ok(&["down"]);
+    // What is kept from now on is told in any case.
+    let number = sandbox.ok(&["port", "--format", "json"]);
+    let number: serde_json::Value = serde_json::from_str(&number).unwrap();
+    let number: u16 = number["WEB"].as_str().unwrap().parse().unwrap();
+    let _kept = TcpListener::bind(("127.0.0.1", number)).unwrap();
+    std::fs::remove_file(sandbox.path("wanted")).unwrap();
+    let said = sandbox.run(&["up", "-d"]);
+    assert!(said.code == 1 && said.err.contains(&format!("port {number} of `WEB` is held by")), "{said:?}");
+}
+
+#[test]
 fn a_named_port_that_the_caller_sets_is_neither_sought_nor_reserved_and_shown_as_it_is() {
     let (_listener, taken) = held();
     let stack = "name: demo\nports: {WEB: TAKEN, R: 21000-21002}\nprocesses: {a: {command: 'echo ${WEB} ${R_FIRST} > said; exec sleep 1000'}}\n";

@@ -138,13 +138,20 @@ fn what_was_stopped_is_brought_up_by_whatever_starts_its_dependents_again() {
     let sandbox = Sandbox::new(STACK);
     with_cloud(&sandbox);
     sandbox.ok(&["-p", "demo", "up", "-d", "--wait"]);
-    for line in [&["start"][..], &["start", "web"], &["restart"]] {
+    for line in [&["start"][..], &["start", "web"]] {
         sandbox.ok(&["-p", "demo", "stop"]);
         let calls = sandbox.lines("calls").len();
         for _ in 0..2 {
             sandbox.ok(&[&["-p", "demo"], line].concat());
             assert_eq!(verbs(&sandbox)[calls - 1..], ["stop", "up"], "once: {line:?}");
         }
+    }
+    // What was stopped has not to be stopped for it.
+    sandbox.ok(&["-p", "demo", "stop"]);
+    let calls = sandbox.lines("calls").len();
+    for expected in [&["up"][..], &["up", "stop", "up"], &["up", "stop", "up", "stop", "up"]] {
+        sandbox.ok(&["-p", "demo", "restart"]);
+        assert_eq!(verbs(&sandbox)[calls..], *expected);
     }
     // Who does not depend on it has no use for it.
     sandbox.ok(&["-p", "demo", "stop"]);
@@ -260,7 +267,15 @@ fn what_is_done_to_one_that_a_provider_looks_after_is_done_by_it_or_refused() {
         assert_eq!((said.code, said.out.trim_end()), (code, why), "{line:?}");
         let drawn = sandbox.ok(&["-p", "demo", "graph"]);
         assert!(drawn.contains(&format!("db (started)  provider  {state}")), "{drawn}");
+        let listed = sandbox.ok(&["-p", "demo", "ps", "--format", "json", "db"]);
+        let row: serde_json::Value = serde_json::from_str(&listed).unwrap();
+        assert_eq!((&row["Kind"], &row["Detail"], &row["Command"]), (&"provider".into(), &state.into(), &"\"./cloud\"".into()));
+        assert_eq!(row["State"], if state == "stopped" { "exited" } else { "running" });
     }
+    // Whatever is done with ids and names, there is none of it.
+    assert!(!sandbox.ok(&["-p", "demo", "ps", "-q"]).contains("db"));
+    let listed = sandbox.ok(&["-p", "demo", "ps", "--services", "--status", "running"]);
+    assert_eq!(listed, "db\nother\nweb\n");
     assert_eq!(verbs(&sandbox), ["up", "stop", "up", "stop", "up"]);
     for line in [
         &["kill", "db"][..],

@@ -262,5 +262,9 @@ fn a_socket_whose_port_is_held_names_the_holder_before_anything_starts() {
     assert_eq!(said.code, 1, "{said:?}");
     let holder = format!("`web` needs port {port} for a socket, which is held by process {}", std::process::id());
     assert!(said.err.contains(&holder), "{said:?}");
+    let place = sandbox.path("stack.yaml");
+    let text = std::fs::read_to_string(&place).unwrap();
+    let column = text.find("{tcp").unwrap() + 1;
+    assert!(said.err.contains(&format!("stack.yaml:1:{column}\n")), "{said:?}");
     assert!(!sandbox.path("a").exists());
 }

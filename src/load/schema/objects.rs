@@ -57,6 +57,7 @@ const GRPC: Object = Object {
     attributes: &[
         attribute("address", Shape::Text, "`host:port` of the server.").required(),
         attribute("service", Shape::Text, "The service that is asked about; the whole server when absent."),
+        attribute("tls", Shape::Flag, "Over TLS; the certificate is not verified, as with `http`."),
     ],
 };
 

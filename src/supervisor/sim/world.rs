@@ -411,6 +411,8 @@ impl World {
                 image: "sha".to_owned(),
                 state: it.state.clone(),
                 paused: false,
+                probed: None,
+                unprobed: None,
                 health: self.has_health(&it.unit).then_some(if it.healthy { SeenHealth::Healthy } else { SeenHealth::Starting }),
             });
         }

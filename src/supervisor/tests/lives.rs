@@ -518,6 +518,245 @@ fn an_up_of_what_is_paused_is_told_so_and_a_restart_takes_it_into_its_next_life(
     assert_eq!((bench.verbs(), bench.replies()), (vec!["unpause a:1".to_owned(), "stop a:1".to_owned()], Vec::new()));
 }
 
+/// Pauses a service, or lets it go on, and answers that with success.
+fn pause(bench: &mut Bench, id: u64, service: &str, paused: bool) {
+    let services = vec![service.parse().unwrap()];
+    bench.ask(id, Request::Pause(crate::supervisor::request::Pause { services, paused }));
+    let (ticket, _) = bench.take_act(|action| matches!(action, Action::Freeze { .. }));
+    bench.answer(ticket, Outcome::Signalled);
+}
+
+/// The probe that was asked for first since the last one that was taken.
+fn take_probe(bench: &mut Bench) -> Ticket {
+    let at = bench.effects.iter().position(|effect| matches!(effect, Effect::Probe(..))).expect("it is not probed");
+    let Effect::Probe(ticket, _) = bench.effects.remove(at) else { unreachable!() };
+    ticket
+}
+
+/// Answers all that is asked of processes with success, and keeps what is asked of probes.
+fn settle(bench: &mut Bench) {
+    while let Some(at) = bench.effects.iter().position(|effect| matches!(effect, Effect::Act(..))) {
+        let Effect::Act(ticket, action) = bench.effects.remove(at) else { unreachable!() };
+        bench.answer(ticket, good(&action));
+    }
+}
+
+fn probed(bench: &mut Bench, ticket: Ticket, healthy: bool) {
+    bench.tell(Event::Probed(ticket, crate::supervisor::event::ProbeResult { healthy, output: String::new() }));
+}
+
+#[test]
+fn a_restart_stops_nothing_that_a_paused_dependency_would_keep_from_coming_up_again() {
+    let check = json!({"healthcheck": {"test": ["CMD", "true"], "interval": "5s", "retries": 1}});
+    let follows = json!({"depends_on": {"b": {"condition": "service_started", "restart": true, "required": true}}});
+    let stack = |edge: Value| {
+        let c = process(json!({"depends_on": {"b": follows["depends_on"]["b"].clone()}}));
+        deployment(json!({"a": process(check.clone()), "b": process(edge), "c": c}))
+    };
+    let reason = |name: &str| {
+        let way_out = if name == "c" { "; `--no-deps` leaves it alone" } else { "" };
+        let why = "because of a: it is paused; `baistack unpause a` lets it go on";
+        format!("{name} is not restarted: it could not start again, {why}{way_out}")
+    };
+    let needed = after("a", "service_healthy");
+    let mut optional = needed.clone();
+    optional["depends_on"]["a"]["required"] = json!(false);
+    for (edge, services, stopped, refused) in [
+        (needed.clone(), &["b"][..], &[][..], &["b", "c"][..]),
+        (needed.clone(), &["c"], &["stop c:1"], &[]),
+        // In its next life it does not stand still.
+        (needed.clone(), &["a", "b"], &["stop c:1"], &[]),
+        (optional, &["b"], &["stop c:1"], &[]),
+        (after("a", "service_started"), &["b"], &["stop c:1"], &[]),
+    ] {
+        let mut bench = Bench::new();
+        bench.up(&stack(edge.clone()), |_| ());
+        settle(&mut bench);
+        let probe = take_probe(&mut bench);
+        probed(&mut bench, probe, true);
+        settle(&mut bench);
+        bench.now += 60_000;
+        bench.tell(Event::Tick);
+        // So that its last verdict is a bad one.
+        let probe = take_probe(&mut bench);
+        probed(&mut bench, probe, false);
+        pause(&mut bench, 2, "a", true);
+        bench.effects.clear();
+        let services: Vec<_> = services.iter().map(|name| name.parse().unwrap()).collect();
+        bench.ask(3, Request::Restart(Restart { services, ..Restart::default() }));
+        let expected: Vec<String> = refused.iter().map(|name| reason(name)).collect();
+        let told = match &bench.replies()[..] {
+            [Reply::Failed { reasons }] => reasons.clone(),
+            _ => Vec::new(),
+        };
+        assert_eq!((bench.verbs(), told), (stopped.iter().map(|&verb| verb.to_owned()).collect(), expected), "{edge}");
+    }
+}
+
+#[test]
+fn what_a_probe_found_while_it_stood_still_is_no_verdict_on_a_process_that_goes_on() {
+    let check = json!({"healthcheck": {"test": ["CMD", "true"], "interval": "5s", "retries": 1}});
+    let deployment = deployment(json!({"a": process(check)}));
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    bench.go_on();
+    let probe = take_probe(&mut bench);
+    probed(&mut bench, probe, true);
+    bench.now += 60_000;
+    bench.tell(Event::Tick);
+    let probe = take_probe(&mut bench);
+    pause(&mut bench, 2, "a", true);
+    probed(&mut bench, probe, false);
+    assert_eq!(bench.machine.status().units[0].health, Some(Health::Healthy), "it could not answer");
+
+    // One that was unhealthy before is asked at once how it is now.
+    pause(&mut bench, 3, "a", false);
+    let probe = take_probe(&mut bench);
+    probed(&mut bench, probe, false);
+    pause(&mut bench, 4, "a", true);
+    pause(&mut bench, 5, "a", false);
+    bench.effects.retain(|effect| matches!(effect, Effect::Probe(..)));
+    bench.up(&deployment, |up| up.wait = true);
+    assert_eq!(bench.replies(), [], "nobody knows yet");
+    let probe = take_probe(&mut bench);
+    probed(&mut bench, probe, true);
+    assert!(matches!(bench.replies()[..], [Reply::Done { .. }]));
+}
+
+#[test]
+fn a_look_from_before_a_pause_does_not_take_it_back() {
+    let deployment = deployment(json!({"a": container(json!({}))}));
+    let shown = |paused| SeenContainer { paused, ..running(&deployment, "a:1") };
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    bench.look(&[shown(false)]);
+    bench.tell(Event::EngineStirred);
+    pause(&mut bench, 2, "a", true);
+    // The one that is under way.
+    bench.tell(Event::Observed(bench.machine.asked, Ok(Actual { containers: vec![shown(false)], ..Actual::default() })));
+    assert_eq!(bench.status_of("a:1"), UnitState::Paused);
+    bench.tell(Event::EngineStirred);
+    bench.look(&[shown(true)]);
+    assert_eq!(bench.status_of("a:1"), UnitState::Paused);
+    bench.tell(Event::EngineStirred);
+    bench.look(&[shown(false)]);
+    assert_eq!(bench.status_of("a:1"), UnitState::Running, "somebody else has let it go on");
+}
+
+#[test]
+fn the_engines_verdict_on_what_goes_on_counts_once_it_has_probed_since() {
+    use crate::plan::actual::SeenHealth;
+    let deployment = deployment(json!({"a": container(json!({"healthcheck": {"test": ["CMD", "true"]}}))}));
+    let shown = |paused, health, probed: Option<u64>| SeenContainer {
+        paused,
+        health,
+        probed: probed.map(Duration::from_secs),
+        ..running(&deployment, "a:1")
+    };
+    let (good, bad) = (Some(SeenHealth::Healthy), Some(SeenHealth::Unhealthy));
+    for (later, is_done) in [(shown(false, good, None), true), (shown(false, bad, Some(5)), false)] {
+        // Each command has a supervisor of its own: nothing else needs one.
+        let mut bench = Bench::recovered(&deployment, &[shown(true, None, None)]);
+        bench.ask(2, Request::Pause(crate::supervisor::request::Pause { services: Vec::new(), paused: false }));
+        bench.look(&[shown(true, None, None)]);
+        let (ticket, _) = bench.take_act(|action| matches!(action, Action::Freeze { frozen: false, .. }));
+        bench.answer(ticket, Outcome::Signalled);
+        bench.machine = Supervisor::recover(bench.machine.snapshot().aged(Duration::from_secs(10)), Processes::Gone, 0).unwrap();
+        bench.effects.clear();
+        bench.up(&deployment, |up| up.wait = true);
+        bench.look(&[shown(false, bad, Some(3600))]);
+        assert_eq!(bench.replies(), [], "that was said before");
+        bench.tell(Event::EngineStirred);
+        bench.look(&[later]);
+        match &bench.replies()[..] {
+            [Reply::Done { .. }] if is_done => {}
+            [Reply::Failed { reasons }] if !is_done => assert_eq!(reasons[..], ["a:1 is unhealthy"]),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_up_of_what_has_no_replicas_is_over_when_all_is_there_that_one_would_be_made_with() {
+    let deployment = deployment(json!({"a": container(json!({"scale": 0}))}));
+    let pulled = Ok(Outcome::Image { id: "sha256:1".to_owned() });
+    for (answer, failed) in [(pulled, None), (Err(Fault::permanent("no such image")), Some("a: pull of image: no such image"))] {
+        let mut bench = Bench::new();
+        bench.up(&deployment, |_| ());
+        assert_eq!(bench.replies(), []);
+        bench.look_at(Actual::default());
+        assert_eq!(bench.replies(), []);
+        let (ticket, _) = bench.take_act(|action| matches!(action, Action::Pull { .. }));
+        bench.tell(Event::Acted(ticket, answer));
+        match (&bench.replies()[..], failed) {
+            ([Reply::Done { changed: true, .. }], None) => {}
+            ([Reply::Failed { reasons }], Some(failed)) => assert_eq!(reasons[..], [failed]),
+            other => panic!("{other:?}"),
+        }
+    }
+    // Whoever takes it down has the last word.
+    let mut bench = Bench::new();
+    bench.up(&deployment, |_| ());
+    bench.look_at(Actual::default());
+    bench.ask(2, Request::Down(Down::default()));
+    assert!(matches!(&bench.replies()[..], [Reply::Failed { reasons }, ..] if reasons[0].contains("a later `down`")));
+}
+
+#[test]
+fn of_what_nobody_asks_for_an_up_tells_nothing_that_was_so_before() {
+    let deployment = deployment(json!({"a": container(json!({})), "b": container(json!({})), "c": process(json!({}))}));
+    let mut bench = Bench::recovered(&deployment, &[running(&deployment, "a:1"), running(&deployment, "b:1")]);
+    bench.up(&deployment, |up| up.services = vec!["a".parse().unwrap()]);
+    bench.look(&[running(&deployment, "a:1")]);
+    let told = |effect: &Effect| match effect {
+        Effect::Tell(Notice::Unit(unit)) => Some(unit.unit.to_string()),
+        _ => None,
+    };
+    assert_eq!(bench.effects.iter().filter_map(told).collect::<Vec<_>>(), Vec::<String>::new());
+}
+
+#[test]
+fn a_check_that_the_engine_does_not_run_is_run_by_us_until_it_does() {
+    use crate::model::health::HealthCheck;
+    use crate::plan::actual::SeenHealth;
+    let test = ["CMD", "true"].map(str::to_owned).to_vec();
+    let check = HealthCheck { test, interval: Some(Duration::from_secs(5)), retries: Some(1), ..HealthCheck::default() };
+    // Whether the file has it, or the image alone.
+    for common in [json!({"healthcheck": {"test": ["CMD", "true"]}}), json!({})] {
+        let deployment = deployment(json!({"a": container(common)}));
+        let shown = |health, unprobed: Option<&HealthCheck>| SeenContainer {
+            health: Some(health),
+            unprobed: unprobed.cloned(),
+            ..running(&deployment, "a:1")
+        };
+        let silent = || shown(SeenHealth::Starting, Some(&check));
+        let mut bench = Bench::new();
+        bench.up(&deployment, |up| up.wait = true);
+        bench.look(&[silent()]);
+        assert_eq!(bench.replies(), []);
+        let probe = take_probe(&mut bench);
+        probed(&mut bench, probe, true);
+        assert!(matches!(bench.replies()[..], [Reply::Done { .. }]));
+        assert_eq!(bench.machine.status().units[0].health, Some(Health::Healthy));
+        // Later too, and what the engine goes on to say is no verdict.
+        let look = |bench: &mut Bench, shown| {
+            bench.tell(Event::EngineStirred);
+            bench.look(&[shown]);
+            bench.machine.status().units[0].health
+        };
+        assert_eq!(look(&mut bench, silent()), Some(Health::Healthy));
+        bench.now += 5000;
+        bench.tell(Event::Tick);
+        let probe = take_probe(&mut bench);
+        probed(&mut bench, probe, false);
+        assert_eq!(look(&mut bench, silent()), Some(Health::Unhealthy));
+        assert_eq!(look(&mut bench, shown(SeenHealth::Healthy, None)), Some(Health::Healthy));
+        bench.now += 60_000;
+        bench.tell(Event::Tick);
+        assert!(!bench.effects.iter().any(|effect| matches!(effect, Effect::Probe(..))), "the engine does");
+    }
+}
+
 #[test]
 fn a_stop_of_what_kept_ending_is_answered_when_it_has_ended() {
     let deployment = deployment(json!({"a": process(json!({"restart": "always"}))}));

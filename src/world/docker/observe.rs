@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bollard::models::{
-    ContainerState, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum, EndpointSettings, HealthStatusEnum,
-    HostConfig, ImageInspect,
+    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum,
+    EndpointSettings, HealthConfig, HealthStatusEnum, HostConfig, ImageInspect,
 };
 use bollard::query_parameters::{
     InspectNetworkOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
@@ -22,6 +22,7 @@ use super::labels::{self, Labels};
 use super::{AT_ONCE, Docker, error, network, time};
 use crate::base::duration;
 use crate::base::name::EnvId;
+use crate::model::health::HealthCheck;
 use crate::plan::action::{Exit, Fault, FaultKind};
 use crate::plan::actual::{Actual, Query, SeenContainer, SeenHealth, SeenResource, SeenState};
 use crate::world::clock;
@@ -172,16 +173,16 @@ impl Docker {
         }
         if let Some(Life { birth, shares, .. }) = self.0.births.get(&id) {
             let seen = seen(&summary, state_of_list(&summary, birth), None, health_of_status(status));
-            return Ok(Some(SeenContainer { shares, ..seen }));
+            let probed = match seen.health {
+                Some(SeenHealth::Unhealthy) => inspect(link, &id).await?.and_then(|container| probed(&container.state?)),
+                Some(SeenHealth::Starting | SeenHealth::Healthy) | None => None,
+            };
+            return Ok(Some(SeenContainer { shares, probed, ..seen }));
         }
         if let Some(birth) = lives.get(&id).filter(|birth| !link.is_podman && is_as_old_as(status, birth)) {
             return Ok(Some(seen(&summary, state_of_list(&summary, birth.clone()), None, health_of_status(status))));
         }
-        let container = match link.api.inspect_container(&id, None).await {
-            Ok(container) => container,
-            Err(error) if error::is_not_found(&error) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
+        let Some(container) = inspect(link, &id).await? else { return Ok(None) };
         let state = container.state.unwrap_or_default();
         let shares = container.host_config.as_ref().map(shares).unwrap_or_default();
         // Where the list does not tell the health, each look asks for it.
@@ -192,7 +193,10 @@ impl Docker {
         }
         let health = state.health.as_ref().and_then(|health| health_of(health.status?));
         let seen = seen(&summary, state_of_inspect(&state), state.finished_at.as_deref(), health);
-        Ok(Some(SeenContainer { shares, ..seen }))
+        let check = container.config.and_then(|config| config.healthcheck).filter(|_| link.is_podman);
+        let unprobed = check.and_then(|check| unprobed(&check, &state)).filter(|_| seen.health.is_some());
+        let probed = probed(&state).filter(|_| seen.health == Some(SeenHealth::Unhealthy));
+        Ok(Some(SeenContainer { shares, probed, unprobed, ..seen }))
     }
 }
 
@@ -203,6 +207,38 @@ fn began_at(birth: &str, event: i64) -> bool {
     let event = u64::try_from(event).ok().map(Duration::from_nanos);
     let gap = time::moment(birth).and_then(|birth| birth.duration_since(SystemTime::UNIX_EPOCH).ok()).zip(event);
     gap.and_then(|(birth, event)| event.checked_sub(birth)).is_some_and(|gap| gap < APART)
+}
+
+/// What the engine tells of a container; none if it has gone.
+async fn inspect(link: &Link, id: &str) -> Result<Option<ContainerInspectResponse>, Fault> {
+    match link.api.inspect_container(id, None).await {
+        Ok(container) => Ok(Some(container)),
+        Err(error) if error::is_not_found(&error) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A check by which nothing has been probed for longer than that takes. Podman has systemd run its checks: where there is none, nobody
+/// does.
+fn unprobed(check: &HealthConfig, state: &ContainerState) -> Option<HealthCheck> {
+    let nanos = |nanos: Option<i64>| nanos.and_then(|nanos| u64::try_from(nanos).ok()).map(Duration::from_nanos);
+    let check = HealthCheck {
+        test: check.test.clone().unwrap_or_default(),
+        interval: nanos(check.interval),
+        timeout: nanos(check.timeout),
+        retries: check.retries.and_then(|retries| u32::try_from(retries).ok()),
+        start_period: nanos(check.start_period),
+        start_interval: nanos(check.start_interval),
+        ..HealthCheck::default()
+    };
+    let usual = (check.interval() + check.timeout()).saturating_mul(2);
+    let is_silent = probed(state).is_none_or(|age| age > usual);
+    (check.is_on() && is_silent).then_some(check)
+}
+
+/// How long ago the last probe began that has ended.
+fn probed(state: &ContainerState) -> Option<Duration> {
+    time::age(state.health.as_ref()?.log.as_ref()?.last()?.start.as_deref()?)
 }
 
 /// The ids of the containers whose namespaces one shares.
@@ -266,6 +302,8 @@ fn seen(summary: &ContainerSummary, state: SeenState, ended: Option<&str>, healt
         state,
         paused: summary.state == Some(ContainerSummaryStateEnum::PAUSED),
         health: health.filter(|_| running),
+        probed: None,
+        unprobed: None,
     }
 }
 
@@ -473,6 +511,31 @@ mod tests {
             assert_eq!(is_as_old_as(status, &born(ago)), expected, "{status} {ago}");
         }
         assert!(!is_as_old_as("Up 2 minutes", ""));
+    }
+
+    fn a_check_that_nobody_runs_is_known_by_what_it_has_not_found() {
+        let check: HealthConfig = serde_json::from_str(
+            r#"{"Test": ["CMD-SHELL", "true"], "Interval": 1000000000, "Timeout": 2000000000, "Retries": 2}"#,
+        )
+        .unwrap();
+        let ours = HealthCheck {
+            test: ["CMD-SHELL", "true"].map(str::to_owned).to_vec(),
+            interval: Some(Duration::from_secs(1)),
+            timeout: Some(Duration::from_secs(2)),
+            retries: Some(2),
+            ..HealthCheck::default()
+        };
+        let ago = |seconds| humantime::format_rfc3339(clock::wall() - Duration::from_secs(seconds)).to_string();
+        for (log, expected) in [
+            (String::new(), Some(&ours)),
+            (format!(r#"{{"Start": "{}"}}"#, ago(60)), Some(&ours)),
+            (format!(r#"{{"Start": "{}"}}, {{"Start": "{}"}}"#, ago(60), ago(1)), None),
+        ] {
+            let state = serde_json::from_str(&format!(r#"{{"Health": {{"Status": "starting", "Log": [{log}]}}}}"#)).unwrap();
+            assert_eq!(unprobed(&check, &state).as_ref(), expected, "{log}");
+        }
+        let off = HealthConfig { test: Some(vec!["NONE".to_owned()]), ..check };
+        assert_eq!(unprobed(&off, &ContainerState::default()), None);
     }
 
     #[test]

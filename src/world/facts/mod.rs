@@ -15,7 +15,7 @@ use crate::plan::desired::Places;
 
 pub use granted::note_granted;
 pub use host::{Finding, Verdict, clocks, engine_capabilities, locale, open_files, own_capabilities, room, watches};
-pub use ports::{Containers, Holders, crowded_ports, taken_ports};
+pub use ports::{Containers, Holders, Unavailable, crowded_ports, taken_ports};
 pub use requires::{Engine, missing};
 
 /// The predefined variables of an environment.

@@ -177,13 +177,27 @@ impl<'a> Holders<'a> {
     }
 }
 
-/// Ports that are fixed in the files of these services and held by somebody else: one sentence each.
-pub fn taken_ports(deployment: &Deployment, services: &[ServiceName], holders: &Holders<'_>) -> Vec<String> {
+/// A port that a service cannot have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unavailable {
+    /// Which.
+    pub service: ServiceName,
+    /// Where it asks for it: `ports` or `sockets`, and the place in that list.
+    pub attribute: (&'static str, usize),
+    /// Why not, in a sentence.
+    pub why: String,
+    /// What helps.
+    pub help: String,
+}
+
+/// Ports that are fixed in the files of these services and held by somebody else.
+pub fn taken_ports(deployment: &Deployment, services: &[ServiceName], holders: &Holders<'_>) -> Vec<Unavailable> {
+    let help = "end whoever holds it, write another number, or name the port under `ports` at the top: then a free one is found";
     let mut taken = Vec::new();
     for name in services {
         let Some(service) = deployment.service(name) else { continue };
         let mut held = Vec::new();
-        for port in &service.common.ports {
+        for (index, port) in service.common.ports.iter().enumerate() {
             let Some(numbers) = numbers_on_host(service, port) else { continue };
             let protocol = if port.protocol == "udp" { Protocol::Udp } else { Protocol::Tcp };
             let address = port.host_ip.as_deref().and_then(|address| address.parse().ok());
@@ -192,35 +206,41 @@ pub fn taken_ports(deployment: &Deployment, services: &[ServiceName], holders: &
             if numbers.iter().any(is_free) {
                 continue;
             }
-            held.push((numbers, holders.who(numbers.first)));
+            held.push(Held { numbers, who: holders.who(numbers.first), index });
         }
-        taken.extend(
-            folded(held).into_iter().map(|(numbers, who)| format!("`{name}` needs port {numbers}, which is held by {who}")),
-        );
-        let ports: HashSet<u16> = held_ports(service).collect();
-        for port in ports {
+        let mut tell = |attribute, why| {
+            let help = help.to_owned();
+            taken.push(Unavailable { service: name.clone(), attribute, why, help });
+        };
+        for Held { numbers, who, index } in folded(held) {
+            tell(("ports", index), format!("`{name}` needs port {numbers}, which is held by {who}"));
+        }
+        let ports: BTreeMap<u16, usize> = held_ports(service).collect();
+        for (port, index) in ports {
             let listed = service.common.ports.iter().any(|listed| listed.target == port && listed.protocol != "udp");
             let is_free = holders.reserved(port).is_none() && holders.is_ours(port, Protocol::Tcp, None);
             if !listed && !is_free {
-                taken.push(format!("`{name}` needs port {port} for a socket, which is held by {}", holders.who(port)));
+                let who = holders.who(port);
+                tell(("sockets", index), format!("`{name}` needs port {port} for a socket, which is held by {who}"));
             }
         }
     }
     taken
 }
 
-/// Ports that more replicas of a container are to publish than there are numbers for: one sentence each. An engine gives a number
-/// to the first alone.
-pub fn crowded_ports(deployment: &Deployment, services: &[ServiceName]) -> Vec<String> {
+/// Ports that more replicas of a container are to publish than there are numbers for. An engine gives a number to the first alone.
+pub fn crowded_ports(deployment: &Deployment, services: &[ServiceName]) -> Vec<Unavailable> {
     let containers = services.iter().filter_map(|name| Some((name, deployment.service(name).filter(|it| publishes(it))?)));
     let crowded = containers.flat_map(|(name, service)| {
         let replicas = service.replicas();
-        let numbers = service.common.ports.iter().filter_map(|port| numbers_on_host(service, port));
-        numbers.filter(move |numbers| u32::from(numbers.last.saturating_sub(numbers.first)) + 1 < replicas).map(move |numbers| {
-            format!(
-                "`services.{name}.ports`: {replicas} replicas cannot share port {numbers} of the host; leave the number to the engine, or \
-                 give a range of {replicas}"
-            )
+        let ports = service.common.ports.iter().enumerate();
+        let numbers = ports.filter_map(|(index, port)| Some((index, numbers_on_host(service, port)?)));
+        let is_short = move |numbers: Numbers| u32::from(numbers.last.saturating_sub(numbers.first)) + 1 < replicas;
+        numbers.filter(move |(_, numbers)| is_short(*numbers)).map(move |(index, numbers)| Unavailable {
+            service: name.clone(),
+            attribute: ("ports", index),
+            why: format!("`services.{name}.ports`: {replicas} replicas cannot share port {numbers} of the host"),
+            help: format!("leave the number to the engine, or give a range of {replicas}"),
         })
     });
     crowded.collect()
@@ -231,26 +251,37 @@ fn publishes(service: &Service) -> bool {
     service.container().is_some_and(|container| container.network_mode.as_deref() != Some("host"))
 }
 
+/// Numbers that somebody holds.
+#[derive(Debug, PartialEq, Eq)]
+struct Held {
+    numbers: Numbers,
+    who: String,
+    /// The place of the first in the list of ports.
+    index: usize,
+}
+
 /// Ports that one holds in a row, as a range that was mapped number by number: told once.
-fn folded(mut held: Vec<(Numbers, String)>) -> Vec<(Numbers, String)> {
-    held.sort_by_key(|(numbers, _)| numbers.first);
-    let mut rows: Vec<(Numbers, String)> = Vec::new();
-    for (numbers, who) in held {
+fn folded(mut held: Vec<Held>) -> Vec<Held> {
+    held.sort_by_key(|held| held.numbers.first);
+    let mut rows: Vec<Held> = Vec::new();
+    for next in held {
         match rows.last_mut() {
-            Some((row, same)) if *same == who && row.last.checked_add(1) == Some(numbers.first) => row.last = numbers.last,
-            Some(_) | None => rows.push((numbers, who)),
+            Some(row) if row.who == next.who && row.numbers.last.checked_add(1) == Some(next.numbers.first) => {
+                row.numbers.last = next.numbers.last;
+            }
+            Some(_) | None => rows.push(next),
         }
     }
     rows
 }
 
-/// The ports at which the supervisor listens for a service.
-fn held_ports(service: &Service) -> impl Iterator<Item = u16> {
+/// The ports at which the supervisor listens for a service, each with the place of its socket in the list.
+fn held_ports(service: &Service) -> impl Iterator<Item = (u16, usize)> {
     let sockets = service.process().map(|process| process.sockets.as_slice()).unwrap_or_default();
-    sockets.iter().flat_map(|socket| {
+    sockets.iter().enumerate().flat_map(|(index, socket)| {
         let replicas = 1..=service.replicas();
-        replicas.filter_map(|replica| match &socket.address {
-            SocketAddress::Tcp(address) => fill_replica(address, replica).rsplit_once(':')?.1.parse().ok(),
+        replicas.filter_map(move |replica| match &socket.address {
+            SocketAddress::Tcp(address) => Some((fill_replica(address, replica).rsplit_once(':')?.1.parse().ok()?, index)),
             SocketAddress::Unix(_) => None,
         })
     })
@@ -429,9 +460,16 @@ mod tests {
 
     #[test]
     fn ports_in_a_row_that_one_holds_are_told_as_a_range() {
-        let port = |first, last, who: &str| (Numbers { first, last }, who.to_owned());
-        let held = vec![port(5, 5, "a"), port(3, 3, "a"), port(4, 4, "a"), port(6, 6, "b"), port(8, 9, "b"), port(10, 10, "b")];
-        assert_eq!(folded(held), [port(3, 5, "a"), port(6, 6, "b"), port(8, 10, "b")]);
+        let port = |first, last, who: &str, index| Held { numbers: Numbers { first, last }, who: who.to_owned(), index };
+        let held = vec![
+            port(5, 5, "a", 0),
+            port(3, 3, "a", 1),
+            port(4, 4, "a", 2),
+            port(6, 6, "b", 3),
+            port(8, 9, "b", 4),
+            port(10, 10, "b", 5),
+        ];
+        assert_eq!(folded(held), [port(3, 5, "a", 1), port(6, 6, "b", 3), port(8, 10, "b", 4)]);
     }
 
     #[test]
@@ -480,7 +518,7 @@ mod tests {
             };
             let said = taken_ports(&deployment, std::slice::from_ref(&name), &holders);
             assert_eq!(said.len(), usize::from(is_taken), "{service:?}");
-            assert!(said.iter().all(|text| text.starts_with(&format!("`web` needs port {port}, which is held by process"))));
+            assert!(said.iter().all(|it| it.why.starts_with(&format!("`web` needs port {port}, which is held by process"))));
         }
     }
 }

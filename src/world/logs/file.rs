@@ -2,12 +2,13 @@
 //!
 //! A disk that is full drops what cannot be written and says how much, once it can; it never stops the writer.
 
+use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::record::{Mark, Part, Record, Stream, Timestamp};
+use super::record::{self, Mark, Part, Record, Stream, Timestamp};
 use crate::base::bytes;
 use crate::base::name::UnitId;
 use crate::model::service::Logging;
@@ -126,10 +127,18 @@ impl LogFile {
         Record { time, stream: Stream::Stderr, part: Part::Mark(Mark::Note), of: None, text: text.as_bytes() }.write(out);
     }
 
-    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        if self.file.is_some() && self.written > 0 && self.written + bytes.len() as u64 > self.size.bytes {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut first = Cow::Borrowed(bytes);
+        if let Some(file) = &self.file
+            && !bytes.is_empty()
+            && self.written > 0
+            && self.written + bytes.len() as u64 > self.size.bytes
+        {
+            let before = file.metadata().map(|about| about.ino()).ok();
             self.rotate()?;
+            first = before.map_or(first, |before| record::following(bytes, before));
         }
+        let mut bytes = first.as_ref();
         while !bytes.is_empty() {
             match self.open()?.write(bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

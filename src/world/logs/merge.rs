@@ -20,7 +20,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use super::file;
 use super::line::Line;
 use super::record::Timestamp;
-use super::tail::{Kept, Next, Reader, Wanted};
+use super::tail::{Kept, Next, Reader, Room, Wanted};
 use crate::base::name::UnitId;
 use crate::world::clock;
 
@@ -104,6 +104,8 @@ struct Merge<'a> {
     directory: &'a Path,
     /// Hears of rotations while we wait for whoever reads from us.
     keeper: Option<Keeper>,
+    /// For what is kept open.
+    room: Room,
     select: &'a dyn Fn(&UnitId) -> bool,
     wanted: Wanted,
     /// None once there will be no more.
@@ -160,6 +162,7 @@ impl<'a> Merge<'a> {
         Self {
             directory,
             keeper,
+            room: Room::of_process(),
             select,
             wanted,
             feeds: Some(feeds),
@@ -333,7 +336,7 @@ impl<'a> Merge<'a> {
     /// Opens a log, if it is wanted and not open yet.
     fn open_file(&mut self, unit: UnitId, path: PathBuf) -> io::Result<()> {
         if (self.select)(&unit) && self.open.insert(unit.clone()) {
-            let reader = Box::new(Reader::open(path, unit.clone(), self.wanted)?);
+            let reader = Box::new(Reader::open(path, unit.clone(), self.wanted, &self.room)?);
             if let Some(keeper) = &self.keeper {
                 lock(keeper).insert(unit.clone(), reader.kept());
                 // For what was moved before it was known.

@@ -4,8 +4,11 @@
 //! is `F` for a piece that ends its line and `P` for one that does not. Further tags stand behind `:`, as the format allows
 //! (kubernetes/cri-api, `LogTagDelimiter`); ours mark what the supervisor has to say, on `stderr` so that other readers show
 //! it: `F:run=3` begins the third life of a unit, `F:end` ends it, `F:note` is any other word of ours. Where a unit has two lives
-//! at a time, the later one begins with `F:beside:run=3`, and what is not of the life that has begun last carries `of=2`.
+//! at a time, the later one begins with `F:beside:run=3`, and what is not of the life that has begun last carries `of=2`. The first
+//! record of a file that follows another carries the inode of that one, `after=7`: who follows knows whether it has missed any.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::plan::action::Incarnation;
@@ -152,6 +155,30 @@ fn parse_tags(tags: &str) -> Option<(Part, Option<Incarnation>)> {
     Some((part, of))
 }
 
+/// The inode of the file that the one before ends with, from the first record of a file; none where that says nothing of it.
+pub(super) fn after(line: &[u8]) -> Option<u64> {
+    let tags = std::str::from_utf8(&line[tags(line)?]).ok()?;
+    tags.split(':').find_map(|tag| tag.strip_prefix("after=")?.parse().ok())
+}
+
+/// The same records as the first of a file that follows one of this inode. What is no record is left as it is.
+pub(super) fn following(records: &[u8], inode: u64) -> Cow<'_, [u8]> {
+    let Some(tags) = tags(records) else { return Cow::Borrowed(records) };
+    let (head, rest) = records.split_at(tags.end);
+    Cow::Owned([head, format!(":after={inode}").as_bytes(), rest].concat())
+}
+
+/// Where the tags of a record are.
+fn tags(record: &[u8]) -> Option<Range<usize>> {
+    // The time, and the longer of the two streams.
+    const LONGEST_HEAD: usize = 64;
+    let mut ends = record.iter().enumerate().take(LONGEST_HEAD).filter(|(_, byte)| **byte == b' ').map(|(at, _)| at);
+    let (time, stream) = (ends.next()?, ends.next()?);
+    let end = stream + 1 + memchr::memchr(b' ', &record[stream + 1..])?;
+    let is_record = matches!(&record[time + 1..stream], b"stdout" | b"stderr") && matches!(record[stream + 1], b'F' | b'P');
+    is_record.then_some(stream + 1..end)
+}
+
 /// The beginning of records of one moment, made once for all that one read has brought.
 #[derive(Debug, Clone)]
 pub struct Head {
@@ -215,6 +242,25 @@ mod tests {
             record.write(&mut line);
             assert_eq!(line.pop(), Some(b'\n'));
             assert_eq!(Record::parse(&line), Some(record));
+        }
+    }
+
+    #[test]
+    fn the_first_record_of_a_file_names_the_one_before() {
+        let time = Timestamp(1_795_583_980_123_456_789);
+        for (stream, part) in
+            [(Stream::Stdout, Part::Full), (Stream::Stderr, Part::Partial), (Stream::Stderr, Part::Mark(Mark::End))]
+        {
+            let record = Record { time, stream, part, of: None, text: b"a  b" };
+            let mut records = Vec::new();
+            record.write(&mut records);
+            assert_eq!(after(&records), None);
+            let named = following(&records, 4711);
+            assert_eq!(after(&named), Some(4711));
+            assert_eq!(Record::parse(named.strip_suffix(b"\n").unwrap()), Some(record), "it is the same for whoever reads it");
+        }
+        for other in [&b"line 4\n"[..], b"", b"a b c\n", b"x stdout "] {
+            assert_eq!((following(other, 1).as_ref(), after(other)), (other, None));
         }
     }
 

@@ -10,11 +10,14 @@ use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::sys::resource::{Resource, getrlimit};
 
 use super::file::older;
 use super::line::{Joiner, Line};
-use super::record::{Mark, Part, Record, Stream, Timestamp};
+use super::record::{self, Mark, Part, Record, Stream, Timestamp};
 use crate::base::name::UnitId;
 use crate::plan::action::Incarnation;
 
@@ -24,6 +27,8 @@ const LONGEST_RECORD: usize = 1024 * 1024;
 const MOST_FILES: u32 = 1000;
 /// So many files are kept open for a reader that has yet to come to them; with the default size, 320 MiB.
 const MOST_KEPT: usize = 16;
+/// All that read beside each other keep no more than this part of the descriptors that there may be.
+const PART_OF_DESCRIPTORS: u64 = 4;
 /// `EMFILE` and `ENFILE` of `open(2)`.
 const NONE_LEFT: i32 = 24;
 const NONE_LEFT_FOR_ANYBODY: i32 = 23;
@@ -85,6 +90,10 @@ pub struct Reader {
     current: Option<Current>,
     /// The files after it.
     kept: Kept,
+    /// The file that was read last.
+    last_read: Option<u64>,
+    /// Between that and the one before, until its first record is read.
+    seam: Option<Seam>,
     joiner: Joiner,
     /// The beginning of a record whose end is not written yet.
     pending: Vec<u8>,
@@ -103,6 +112,57 @@ struct Current {
     inode: u64,
 }
 
+/// Between two files of a log.
+#[derive(Debug, Clone, Copy)]
+struct Seam {
+    /// The file that was read before.
+    before: u64,
+    /// There may have been others in between, for all that is known without the record that tells.
+    is_doubtful: bool,
+}
+
+impl Seam {
+    /// Whether there were others, by the first record.
+    fn is_gap(self, line: &[u8]) -> bool {
+        record::after(line).map_or(self.is_doubtful, |after| after != self.before)
+    }
+}
+
+/// How many files may be kept open by all readers together.
+#[derive(Debug, Clone)]
+pub struct Room(Arc<AtomicUsize>);
+
+impl Room {
+    /// A part of the descriptors that this process may have.
+    pub fn of_process() -> Self {
+        let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
+        Self::of(usize::try_from(limit / PART_OF_DESCRIPTORS).unwrap_or(usize::MAX))
+    }
+
+    fn of(files: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(files)))
+    }
+
+    /// As many places as there are, up to this.
+    fn places(&self, wanted: usize) -> Vec<Place> {
+        let take = |free: usize| free.checked_sub(free.min(wanted));
+        let free = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).unwrap_or_default();
+        (0..free.min(wanted)).map(|_| Place(Some(self.clone()))).collect()
+    }
+}
+
+/// A descriptor for one file, given back with it.
+#[derive(Debug)]
+struct Place(Option<Room>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(Room(free)) = &self.0 {
+            free.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}
+
 /// The files of a log that its reader has yet to come to, the oldest first. Shared with whoever hears of a rotation
 /// while the reader waits for those who read from it.
 #[derive(Debug, Clone)]
@@ -111,11 +171,12 @@ pub struct Kept {
     files: Arc<Mutex<Files>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Files {
     waiting: VecDeque<Waiting>,
     /// The newest file that is known: the last that waits, or the one that is read.
     last: Option<u64>,
+    room: Room,
 }
 
 #[derive(Debug)]
@@ -124,25 +185,27 @@ struct Waiting {
     inode: u64,
     /// There may have been files between the one before and this one.
     after_gap: bool,
+    _place: Place,
 }
 
 impl Kept {
-    fn new(path: PathBuf) -> Self {
-        Self { path, files: Arc::default() }
+    fn new(path: PathBuf, room: Room) -> Self {
+        Self { path, files: Arc::new(Mutex::new(Files { waiting: VecDeque::new(), last: None, room })) }
     }
 
-    /// Opens the files that are newer than those that are known. No more than [`MOST_KEPT`], and none where there are no
-    /// descriptors left: the next look finds them, if they are there by then.
+    /// Opens the files that are newer than those that are known. No more than [`MOST_KEPT`], nor than there is room for, and none
+    /// where there are no descriptors left: the next look finds them, if they are there by then.
     pub fn look(&self) {
         // That some of them cannot be opened is told when the reader comes to them.
-        let _ = self.lock().look(&self.path);
+        let _ = self.lock().look(&self.path, 0);
     }
 
     /// The file after the one that was read.
     fn next(&self) -> io::Result<Option<Waiting>> {
         let mut files = self.lock();
         if files.waiting.is_empty() {
-            files.look(&self.path)?;
+            // For the one that is read there is always room.
+            files.look(&self.path, 1)?;
         }
         Ok(files.waiting.pop_front())
     }
@@ -159,9 +222,10 @@ impl Kept {
 }
 
 impl Files {
-    fn look(&mut self, path: &Path) -> io::Result<()> {
-        let room = MOST_KEPT.saturating_sub(self.waiting.len());
-        let (mut found, mut is_last_there, mut gap, mut count) = (VecDeque::<Waiting>::new(), false, 0, 0);
+    fn look(&mut self, path: &Path, least: usize) -> io::Result<()> {
+        let mut places = self.room.places(MOST_KEPT.saturating_sub(self.waiting.len()));
+        let room = places.len().max(least);
+        let (mut found, mut is_last_there, mut gap, mut count) = (VecDeque::<(File, u64)>::new(), false, 0, 0);
         let mut newer = None;
         // From the newest to the oldest. A file only ever moves on, so that this meets one twice but passes none over.
         for index in 0..MOST_FILES {
@@ -175,7 +239,7 @@ impl Files {
                     }
                     if newer.replace(inode) != Some(inode) {
                         count += 1;
-                        found.push_back(Waiting { file, inode, after_gap: false });
+                        found.push_back((file, inode));
                     }
                     if found.len() > room {
                         found.pop_front();
@@ -189,24 +253,28 @@ impl Files {
                 Err(error) => return Err(error),
             }
         }
-        if let Some(oldest) = found.back_mut() {
-            // Where no old files are kept, the last one is never there any more.
-            oldest.after_gap = self.last.is_some() && !is_last_there && count > 1;
+        // Where no old files are kept, the last one is never there any more.
+        let mut after_gap = self.last.is_some() && !is_last_there && count > 1;
+        self.last = found.front().map(|(_, newest)| *newest).or(self.last);
+        for (file, inode) in found.into_iter().rev() {
+            let place = places.pop().unwrap_or(Place(None));
+            self.waiting.push_back(Waiting { file, inode, after_gap, _place: place });
+            after_gap = false;
         }
-        self.last = found.front().map(|newest| newest.inode).or(self.last);
-        self.waiting.extend(found.into_iter().rev());
         Ok(())
     }
 }
 
 impl Reader {
     /// Opens a log at the first line that is wanted. It need not exist yet.
-    pub fn open(path: PathBuf, unit: UnitId, wanted: Wanted) -> io::Result<Self> {
+    pub fn open(path: PathBuf, unit: UnitId, wanted: Wanted, room: &Room) -> io::Result<Self> {
         let mut reader = Self {
-            kept: Kept::new(path.clone()),
+            kept: Kept::new(path.clone(), room.clone()),
             path,
             wanted,
             current: None,
+            last_read: None,
+            seam: None,
             joiner: Joiner::new(unit),
             pending: Vec::new(),
             life: None,
@@ -217,6 +285,7 @@ impl Reader {
         reader.current = reader.find_start()?;
         if let Some(current) = &reader.current {
             reader.kept.begin(current.inode);
+            reader.last_read = Some(current.inode);
         }
         Ok(reader)
     }
@@ -315,24 +384,25 @@ impl Reader {
 
     /// Goes on with the next file, if there is one.
     fn go_on(&mut self) -> io::Result<bool> {
-        let Some(Waiting { file, inode, after_gap }) = self.kept.next()? else { return Ok(false) };
+        let Some(Waiting { file, inode, after_gap: is_doubtful, _place }) = self.kept.next()? else { return Ok(false) };
         self.pending.clear();
-        if after_gap {
-            self.joiner.finish_all();
-            let time = self.last_time.1;
-            self.joiner.push(&Record {
-                time,
-                stream: Stream::Stderr,
-                part: Part::Mark(Mark::Note),
-                of: None,
-                text: GAP.as_bytes(),
-            });
-        }
+        self.seam = self.last_read.replace(inode).map(|before| Seam { before, is_doubtful });
         self.current = Some(Current { reader: BufReader::with_capacity(BLOCK, file), inode });
         Ok(true)
     }
 
+    fn tell_gap(&mut self) {
+        self.joiner.finish_all();
+        let (time, text) = (self.last_time.1, GAP.as_bytes());
+        self.joiner.push(&Record { time, stream: Stream::Stderr, part: Part::Mark(Mark::Note), of: None, text });
+    }
+
     fn take_record(&mut self, line: &[u8]) {
+        if let Some(seam) = self.seam.take()
+            && seam.is_gap(line)
+        {
+            self.tell_gap();
+        }
         let Some(record) = parse(line.strip_suffix(b"\n").unwrap_or(line), &mut self.last_time) else { return };
         let is_past = self.wanted.until.is_some_and(|until| record.time > until);
         let is_next_run = self.wanted.run.is_some() && matches!(record.part, Part::Mark(Mark::Run(_)));
@@ -532,7 +602,7 @@ mod tests {
         let mut log = LogFile::new(path.clone(), Size { bytes: 1, files: 3 });
         log.append(&record("first"));
         let wanted = Wanted { follow: true, ..Wanted::default() };
-        let mut reader = Reader::open(path, "a:1".parse().unwrap(), wanted).unwrap();
+        let mut reader = Reader::open(path, "a:1".parse().unwrap(), wanted, &Room::of(1000)).unwrap();
         let mut write = |kept: &Kept, numbers: std::ops::Range<usize>| {
             for number in numbers {
                 log.append(&record(&number.to_string()));
@@ -557,10 +627,61 @@ mod tests {
         let path = directory.path().join("a.1.log");
         let mut log = LogFile::new(path.clone(), Size { bytes: 1, files: 1 });
         let wanted = Wanted { follow: true, ..Wanted::default() };
-        let mut reader = Reader::open(path, "a:1".parse().unwrap(), wanted).unwrap();
+        let mut reader = Reader::open(path, "a:1".parse().unwrap(), wanted, &Room::of(1000)).unwrap();
         for number in 0..4 {
             log.append(&record(&number.to_string()));
             assert_eq!(lines(&mut reader), [number.to_string()]);
         }
+        // What nobody has looked at before it was removed.
+        (4..7).for_each(|number| log.append(&record(&number.to_string())));
+        assert_eq!(lines(&mut reader), [GAP, "6"]);
+        log.append(&record("7"));
+        assert_eq!(lines(&mut reader), ["7"]);
+    }
+
+    #[test]
+    fn a_log_whose_changes_nobody_hears_of_tells_what_it_has_lost_and_no_more() {
+        for (files, missed, expected) in [(3, 3, &["1", "2", "3"][..]), (3, 4, &[GAP, "2", "3", "4"]), (2, 3, &[GAP, "2", "3"])] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("a.1.log");
+            let mut log = LogFile::new(path.clone(), Size { bytes: 1, files });
+            log.append(&record("0"));
+            let wanted = Wanted { follow: true, ..Wanted::default() };
+            let mut reader = Reader::open(path, "a:1".parse().unwrap(), wanted, &Room::of(1000)).unwrap();
+            assert_eq!(lines(&mut reader), ["0"]);
+            // The file that was read is none of those that are left.
+            (1..=missed).for_each(|number| log.append(&record(&number.to_string())));
+            assert_eq!(lines(&mut reader), expected, "{files} files");
+        }
+    }
+
+    #[test]
+    fn readers_beside_each_other_share_the_descriptors_that_there_are() {
+        const ROOM: usize = 10;
+        let directory = tempfile::tempdir().unwrap();
+        let room = Room::of(ROOM);
+        let wanted = Wanted { follow: true, ..Wanted::default() };
+        let mut all: Vec<(LogFile, Reader)> = (1..5)
+            .map(|number| {
+                let path = directory.path().join(format!("a.{number}.log"));
+                let mut log = LogFile::new(path.clone(), Size { bytes: 1, files: 5 });
+                log.append(&record("first"));
+                (log, Reader::open(path, format!("a:{number}").parse().unwrap(), wanted, &room).unwrap())
+            })
+            .collect();
+        for (log, reader) in &mut all {
+            for number in 0..4 {
+                log.append(&record(&number.to_string()));
+                reader.kept().look();
+            }
+        }
+        let kept: usize = all.iter().map(|(_, reader)| reader.kept.lock().waiting.len()).sum();
+        assert_eq!((kept, room.0.load(Ordering::Relaxed)), (ROOM, 0));
+        // Who has no room reads what is there when it comes to it.
+        for (_, reader) in all.iter_mut().rev() {
+            assert_eq!(lines(reader), ["first", "0", "1", "2", "3"]);
+        }
+        drop(all);
+        assert_eq!(room.0.load(Ordering::Relaxed), ROOM);
     }
 }

@@ -22,9 +22,12 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The living processes of a unit: its leader's descendants, and all that carries its mark. Parents come first.
 pub fn members(env: &EnvId, state_dir: &Path, unit: &UnitId, leader: Option<i32>) -> Vec<i32> {
-    let mark = Marker::of_env(env, state_dir, own_uid()).of_unit(unit);
+    let own = Marker::of_env(env, state_dir, own_uid()).of_unit(unit);
+    // One that took the place of another life has another mark.
+    let of_leader = leader.and_then(Marker::of_process).filter(|mark| mark.is_of_same_env(own));
+    let is_meant = |pid: &i32| Marker::of_process(*pid).is_some_and(|mark| mark == own || Some(mark) == of_leader);
     let mut heads: Vec<i32> = leader.into_iter().collect();
-    heads.extend(tree::scan().iter().map(|process| process.pid).filter(|pid| Marker::of_process(*pid) == Some(mark)));
+    heads.extend(tree::scan().iter().map(|process| process.pid).filter(is_meant));
     let members: BTreeSet<i32> =
         tree::with_descendants(&heads).into_iter().filter(tree::Process::is_alive).map(|process| process.pid).collect();
     members.into_iter().collect()

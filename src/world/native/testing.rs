@@ -21,7 +21,7 @@ use crate::plan::hash::ConfigHash;
 use crate::supervisor::event::Event;
 use crate::world::clock;
 use crate::world::logs::pump::Pump;
-use crate::world::logs::tail::{Next, Reader, Wanted};
+use crate::world::logs::tail::{Next, Reader, Room, Wanted};
 
 /// No wait of a test is longer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -154,7 +154,7 @@ impl World {
     /// The lines of a unit's log, without the marks.
     pub(super) fn log(&self, spec: &UnitSpec) -> Vec<String> {
         let path = crate::world::logs::file::path(&self.directory.path().join("logs"), &spec.unit);
-        let mut reader = Reader::open(path, spec.unit.clone(), Wanted::default()).unwrap();
+        let mut reader = Reader::open(path, spec.unit.clone(), Wanted::default(), &Room::of_process()).unwrap();
         let mut lines = Vec::new();
         while let Next::Line(line) = reader.next_line().unwrap() {
             if line.mark.is_none() {

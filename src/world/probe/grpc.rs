@@ -1,4 +1,5 @@
-//! `healthcheck.grpc`: the gRPC Health Checking Protocol (`grpc.health.v1.Health/Check`), over HTTP/2 without TLS.
+//! `healthcheck.grpc`: the gRPC Health Checking Protocol (`grpc.health.v1.Health/Check`), over HTTP/2, with TLS or without.
+//! The certificate of a server is not verified.
 //!
 //! One unary call needs little of HTTP/2 (RFC 9113): our frames are fixed, header fields are sent as they are (RFC 7541, 6.2.2), and
 //! of the answer only the message counts. Headers of the server are passed over, so nothing has to be unpacked. A server that has no
@@ -6,7 +7,7 @@
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::{ProbeContext, tcp};
+use super::{ProbeContext, tcp, tls};
 use crate::model::health::GrpcProbe;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -40,7 +41,12 @@ pub(super) async fn check(probe: &GrpcProbe, cx: &ProbeContext) -> Result<String
     let name = if probe.service.is_empty() { address.clone() } else { format!("{} at {address}", probe.service) };
     let (host, port) = tcp::parts(address)?;
     let mut stream = tcp::connect(host, port, address, cx).await?;
-    let answer = ask(&mut stream, probe).await;
+    let answer = if probe.tls {
+        let stream = tls::connect(host, stream, Some(tls::HTTP_2)).await;
+        ask(&mut stream.map_err(|error| format!("{address} speaks no TLS with us: {error}"))?, probe).await
+    } else {
+        ask(&mut stream, probe).await
+    };
     match answer.map_err(|why| format!("{name} {why}"))? {
         Some(1) => Ok(format!("{name} is serving")),
         Some(2) => Err(format!("{name} is not serving")),
@@ -55,9 +61,10 @@ async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), probe: &GrpcPro
     let gone = |error: std::io::Error| format!("did not answer properly: {error}");
     let mut request = PREFACE.to_vec();
     frame(&mut request, kind::SETTINGS, 0, 0, &[]);
-    frame(&mut request, kind::HEADERS, flag::END_HEADERS, 1, &headers(&probe.address));
+    frame(&mut request, kind::HEADERS, flag::END_HEADERS, 1, &headers(probe));
     frame(&mut request, kind::DATA, flag::END_STREAM, 1, &message(&probe.service));
     stream.write_all(&request).await.map_err(gone)?;
+    stream.flush().await.map_err(gone)?;
     let mut answer = Vec::new();
     let mut is_first = true;
     loop {
@@ -79,7 +86,9 @@ async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), probe: &GrpcPro
                 let echoed: &[u8] = if kind == kind::PING { &payload } else { &[] };
                 frame(&mut reply, kind, flag::ACK, 0, echoed);
                 // Who has answered already may have closed: then the answer says enough.
-                let _ = stream.write_all(&reply).await;
+                if stream.write_all(&reply).await.is_ok() {
+                    let _ = stream.flush().await;
+                }
             }
             kind::DATA if on_our_stream => {
                 answer.extend_from_slice(without_padding(&payload, flags));
@@ -105,14 +114,15 @@ fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
 }
 
 /// The header fields of the call; the numbers are places in the table of RFC 7541, appendix A.
-fn headers(authority: &str) -> Vec<u8> {
+fn headers(probe: &GrpcProbe) -> Vec<u8> {
     const METHOD_POST: u8 = 0x80 | 3;
     const SCHEME_HTTP: u8 = 0x80 | 6;
-    let mut out = vec![METHOD_POST, SCHEME_HTTP];
+    const SCHEME_HTTPS: u8 = 0x80 | 7;
+    let mut out = vec![METHOD_POST, if probe.tls { SCHEME_HTTPS } else { SCHEME_HTTP }];
     out.push(4);
     text(&mut out, "/grpc.health.v1.Health/Check");
     out.push(1);
-    text(&mut out, authority);
+    text(&mut out, &probe.address);
     // `content-type`, 31, and `user-agent`, 58: a place above 14 goes on in the next byte.
     for (place, value) in [(31, "application/grpc"), (58, "baistack")] {
         out.extend([0x0f, place - 15]);
@@ -207,7 +217,7 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap().to_string();
-            let probe = GrpcProbe { address: address.clone(), service: service.to_owned() };
+            let probe = GrpcProbe { address: address.clone(), service: service.to_owned(), tls: false };
             let cx = ProbeContext::default();
             let (asked, result) = tokio::join!(serve(listener, answer), check(&probe, &cx));
             let short = |text: String| text.replace(&address, "HOST");
@@ -243,6 +253,38 @@ mod tests {
         let call = [&[0, 0, 0, 0, 13, 0x0a, 11][..], b"pkg.Service"].concat();
         assert!(asked.windows(call.len()).any(|window| window == call));
         assert!(asked.windows(29).any(|window| window == [&[28][..], b"/grpc.health.v1.Health/Check"].concat()));
+    }
+
+    #[tokio::test]
+    async fn over_tls_the_protocol_is_named_and_nobody_has_to_vouch_for_the_certificate() {
+        use crate::world::testing_tls::{Clients, acceptor};
+
+        let settings = (kind::SETTINGS, 0, 0, &[][..]);
+        let tail = (kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, &[0x88][..]);
+        let message = (kind::DATA, 0, 1, &[0, 0, 0, 0, 2, 8, 1][..]);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = acceptor(Clients::Anybody, &[tls::HTTP_2]).accept(stream).await.unwrap();
+            assert_eq!(stream.get_ref().1.alpn_protocol(), Some(tls::HTTP_2));
+            stream.write_all(&frames(&[settings, message, tail])).await.unwrap();
+            let mut asked = Vec::new();
+            let _ = stream.read_to_end(&mut asked).await;
+            asked
+        };
+        let probe = GrpcProbe { address: address.clone(), service: String::new(), tls: true };
+        let cx = ProbeContext::default();
+        let (asked, result) = tokio::join!(server, check(&probe, &cx));
+        assert_eq!(result, Ok(format!("{address} is serving")));
+        // `:scheme` is `https`.
+        assert!(asked.starts_with(PREFACE) && asked.windows(2).any(|pair| pair == [0x83, 0x87]));
+
+        let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = plain.local_addr().unwrap().to_string();
+        let probe = GrpcProbe { address: address.clone(), service: String::new(), tls: true };
+        let (_, result) = tokio::join!(serve(plain, b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()), check(&probe, &cx));
+        assert!(result.unwrap_err().starts_with(&format!("{address} speaks no TLS with us: ")));
     }
 
     #[test]

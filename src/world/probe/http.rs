@@ -26,7 +26,7 @@ pub(super) async fn check(probe: &HttpProbe, cx: &ProbeContext) -> Result<String
     let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let stream = tcp::connect(&host, port, &address, cx).await?;
     let answered = if secure {
-        let stream = tls::connect(&host, stream).await.map_err(|error| format!("{url} speaks no TLS with us: {error}"))?;
+        let stream = tls::connect(&host, stream, None).await.map_err(|error| format!("{url} speaks no TLS with us: {error}"))?;
         exchange(TokioIo::new(stream), request).await
     } else {
         exchange(TokioIo::new(stream), request).await

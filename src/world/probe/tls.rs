@@ -1,4 +1,4 @@
-//! TLS for the probes of `https://` addresses.
+//! TLS for the probes of `https://` addresses and of gRPC servers.
 //!
 //! The certificate is not verified, as by Kubernetes' probes: a service of a developer's stack has one of its own making, and a probe
 //! asks whether the service answers, not whose it is. The rest of the handshake is checked as ever.
@@ -13,13 +13,17 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature,
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
-/// Speaks TLS over a connection to this host.
-pub(super) async fn connect(host: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, String> {
+/// The protocol of gRPC, as it is named in a handshake (RFC 9113, 3.1): many servers talk to nobody who does not name it.
+pub(super) const HTTP_2: &[u8] = b"h2";
+
+/// Speaks TLS over a connection to this host, about this protocol if one is named.
+pub(super) async fn connect(host: &str, stream: TcpStream, protocol: Option<&[u8]>) -> Result<TlsStream<TcpStream>, String> {
     let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
     let config = config.map_err(|error| error.to_string())?;
-    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider))).with_no_client_auth();
+    let mut config = config.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider))).with_no_client_auth();
+    config.alpn_protocols = protocol.into_iter().map(<[u8]>::to_vec).collect();
     TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| error.to_string())
 }
 

@@ -205,3 +205,19 @@ fn a_restart_by_name_ends_the_life_before_it_begins_the_next() {
     until("the next one has noted itself", || lives(&sandbox).len() == 2);
     assert_eq!(sandbox.leaders(), [lives(&sandbox)[1]]);
 }
+
+#[test]
+fn all_that_a_life_has_started_is_shown_also_when_it_has_taken_the_place_of_another() {
+    let stack = format!(
+        "processes:\n  a:\n    command: (setsid sleep 1000 &); echo ready; exec sleep 1000\n    healthcheck: {{log: ready, interval: 100ms}}\n{WATCH}"
+    );
+    let sandbox = Sandbox::new(&stack);
+    save(&sandbox, "first");
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let shown = || sandbox.ok(&["top", "a"]).matches("sleep 1000").count();
+    until("both are shown", || shown() == 2);
+    let first = sandbox.leaders();
+    save(&sandbox, "second");
+    until("the next life is the only one", || sandbox.leaders() != first && !is_alive(first[0]));
+    until("both of the next life are shown", || shown() == 2);
+}

@@ -1,18 +1,19 @@
-//! Fifty services of the kinds that get away from supervisors, and rounds of whatever may happen to them. After each round
-//! the supervisor believes what the process table shows, and after `down` nothing is left.
+//! Fifty services of the kinds that get away from supervisors, among them some with two lives at a time, with held sockets and behind
+//! a proxy, and rounds of whatever may happen to them. After each round the supervisor believes what the process table shows, and
+//! after `down` nothing is left.
 //!
 //! The short version runs always. `BAISTACK_TORTURE_ROUNDS=200` runs the long one, `BAISTACK_TORTURE_SEED=n` a failed one again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use baistack::base::name::{EnvId, UnitId};
+use baistack::base::name::EnvId;
 use baistack::base::random::Random;
 use baistack::world::native::marker::Marker;
 use baistack::world::native::tree;
 use nix::sys::signal::Signal;
 
-use crate::support::sandbox::{Sandbox, is_alive, kill, parent, until};
+use crate::support::sandbox::{Sandbox, is_alive, kill, own_address, parent, until};
 
 /// Kinds of commands; each goes on until it is ended.
 const KINDS: [&str; 9] = [
@@ -35,6 +36,33 @@ const KINDS: [&str; 9] = [
     "exec >&- 2>&-; exec sleep 1000",
 ];
 
+/// What a service has whose files are watched: its next life begins beside the present one.
+const RELOADS: &str = "    reload: start-first\n    healthcheck: {log: ready, interval: 100ms}\n";
+
+/// Whether a service is one process that says when it is ready, and no more: then two of it are two lives.
+fn is_single(index: usize) -> bool {
+    matches!(index % 8, 1 | 4 | 6)
+}
+
+/// Whether it has its next life beside the present one: all of those but some.
+fn reloads(index: usize) -> bool {
+    is_single(index) && index % 24 != 12
+}
+
+fn single(text: &mut String, index: usize) {
+    text.push_str("    command: echo ready; exec sleep 1000\n");
+    writeln!(text, "    develop: {{watch: [{{path: watched/s{index}, action: restart}}]}}").unwrap();
+    let (address, port) = own_address();
+    match index % 8 {
+        4 => writeln!(text, "    sockets: [{{name: web, tcp: '{address}:{port}'}}]").unwrap(),
+        6 => writeln!(text, "    proxy: true\n    ports: ['{address}:{port}:{port}']").unwrap(),
+        _ => {}
+    }
+    if reloads(index) {
+        text.push_str(RELOADS);
+    }
+}
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
@@ -42,8 +70,13 @@ fn number(name: &str) -> Option<u64> {
 fn stack(services: usize) -> String {
     let mut text = "name: torture\nprocesses:\n".to_owned();
     for index in 0..services {
+        writeln!(text, "  s{index}:\n    restart: always\n    stop_grace_period: 200ms").unwrap();
+        if is_single(index) {
+            single(&mut text, index);
+            continue;
+        }
         let kind = KINDS[index % KINDS.len()].replace('$', "$$");
-        writeln!(text, "  s{index}:\n    restart: always\n    stop_grace_period: 200ms\n    command: |\n      {kind}").unwrap();
+        writeln!(text, "    command: |\n      {kind}").unwrap();
         if index % 7 == 3 {
             text.push_str("    tty: true\n");
         }
@@ -66,6 +99,7 @@ struct Torture {
 impl Torture {
     fn begin(sandbox: Sandbox, services: usize, seed: u64) -> Self {
         sandbox.write("rabbit.sh", "sleep 0.05\n(setsid sh rabbit.sh &)\n");
+        (0..services).filter(|index| is_single(*index)).for_each(|index| sandbox.write(&format!("watched/s{index}"), ""));
         sandbox.give_away();
         let env: EnvId = "torture".parse().unwrap();
         let mark = Marker::of_env(&env, &sandbox.state().join(env.as_str()), sandbox.uid());
@@ -83,6 +117,14 @@ impl Torture {
         table
     }
 
+    /// The living processes of a service in a table, of whichever of its lives.
+    fn living(&self, table: &mut BTreeMap<Marker, Vec<i32>>, index: usize) -> Option<Vec<i32>> {
+        let mark = self.mark.of_unit(&format!("s{index}:1").parse().unwrap());
+        // A life beside another has the next mark.
+        let of_both = [mark, mark.successor()].into_iter().filter_map(|mark| table.remove(&mark));
+        Some(of_both.flatten().collect::<Vec<i32>>()).filter(|living| !living.is_empty())
+    }
+
     /// What the supervisor believes: service → the pid of one that runs.
     fn belief(&self) -> BTreeMap<String, i32> {
         let shown = self.sandbox.run(&["ps", "-a", "--format", "json"]);
@@ -95,22 +137,19 @@ impl Torture {
 
     /// Why belief, table and what was asked for do not agree; none when they do.
     fn difference(&self) -> Option<String> {
-        let (belief, table) = (self.belief(), self.table());
+        let (belief, mut table) = (self.belief(), self.table());
         for index in 0..self.services {
             let name = format!("s{index}");
-            let unit: UnitId = format!("{name}:1").parse().unwrap();
-            let living = table.get(&self.mark.of_unit(&unit));
-            match (self.stopped.contains(&index), belief.get(&name), living) {
+            let living = self.living(&mut table, index);
+            match (self.stopped.contains(&index), belief.get(&name).copied(), living) {
                 (true, None, None) => {}
-                (false, Some(pid), Some(living)) if living.contains(pid) => {}
+                (false, Some(pid), Some(living)) if living.contains(&pid) && (living.len() == 1 || !is_single(index)) => {}
                 (stopped, believed, living) => {
                     return Some(format!("{name}: stopped by request: {stopped}, believed {believed:?}, living {living:?}"));
                 }
             }
         }
-        let known: BTreeSet<Marker> =
-            (0..self.services).map(|index| self.mark.of_unit(&format!("s{index}:1").parse().unwrap())).collect();
-        table.into_iter().find(|(mark, _)| !known.contains(mark)).map(|(_, pids)| format!("of no service: {pids:?}"))
+        table.into_values().next().map(|pids| format!("of no service: {pids:?}"))
     }
 
     fn service(&mut self) -> usize {
@@ -123,8 +162,11 @@ impl Torture {
     }
 
     fn round(&mut self) {
-        let choice = self.random.index(20);
-        let index = self.service();
+        let choice = self.random.index(28);
+        let mut index = self.service();
+        while choice >= 20 && !is_single(index) {
+            index = self.service();
+        }
         let name = format!("s{index}");
         self.story.push(format!("{choice} {name}"));
         match choice {
@@ -160,7 +202,7 @@ impl Torture {
                 assert_eq!(self.table(), BTreeMap::new(), "left by a supervisor whose guard was killed");
                 self.up();
             }
-            _ => {
+            19 => {
                 let supervisor = self.sandbox.supervisor();
                 let guard = parent(supervisor);
                 kill(supervisor, Signal::SIGSTOP);
@@ -168,6 +210,22 @@ impl Torture {
                 kill(supervisor, Signal::SIGKILL);
                 until("both are gone", || !is_alive(supervisor) && !is_alive(guard));
                 self.up();
+            }
+            20..=22 => self.save(index),
+            23..=25 => {
+                // Whichever of its lives these are.
+                self.save(index);
+                let living = self.living(&mut self.table(), index).unwrap_or_default();
+                living.into_iter().for_each(|pid| kill(pid, Signal::SIGKILL));
+            }
+            26 => {
+                self.save(index);
+                self.sandbox.ok(&["stop", &name]);
+                self.stopped.insert(index);
+            }
+            _ => {
+                self.save(index);
+                self.kill_supervisor(Signal::SIGKILL);
             }
         }
         let mut last = None;
@@ -179,6 +237,12 @@ impl Torture {
             }
             last.is_none()
         });
+    }
+
+    /// Changes the file that a service watches.
+    fn save(&mut self, index: usize) {
+        let text = self.random.below(u64::MAX).to_string();
+        self.sandbox.save(&format!("watched/s{index}"), &text);
     }
 
     fn kill_supervisor(&mut self, signal: Signal) {
