@@ -115,6 +115,7 @@ fn perform_one(job: &Job, engine: &Engine, progress: &Mutex<Progress>) -> Result
     let say = |said| {
         show(&match said {
             Meanwhile::Progress(text) => Notice::Progress { resource: job.resource.clone(), text },
+            Meanwhile::Wrote(line) => Notice::Wrote { resource: job.resource.clone(), line },
             Meanwhile::Retrying(text) => state(ResourceState::Retrying(text)),
         });
     };

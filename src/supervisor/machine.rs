@@ -212,6 +212,7 @@ impl Supervisor {
             Event::EngineAway(message) => self.engine_is_away(message),
             Event::Acted(ticket, result) => self.acted(&ticket, result),
             Event::Progress(ticket, text) => self.tell(Notice::Progress { resource: ticket.resource, text }),
+            Event::Wrote(ticket, line) => self.tell(Notice::Wrote { resource: ticket.resource, line }),
             Event::Retrying(ticket, text) => self.setback(ticket.resource, text),
             Event::Exited { unit, incarnation, exit, remaining } => self.exited(&unit, incarnation, exit, remaining),
             Event::Probed(ticket, result) => self.probed(&ticket, result),

@@ -204,7 +204,7 @@ fn a_build_that_is_given_up_ends_in_the_engine() {
         {
             let mut slow = std::pin::pin!(build(&corner, &deployment));
             let heard = corner.heard.clone();
-            let is_it = |event: Event| matches!(event, Event::Progress(_, text) if text == "slow begins");
+            let is_it = |event: Event| matches!(event, Event::Wrote(_, text) if text == "slow begins");
             let runs = tokio::task::spawn_blocking(move || heard.iter().any(is_it));
             tokio::select! {
                 built = &mut slow => panic!("{built:?}"),

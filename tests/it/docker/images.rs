@@ -105,7 +105,7 @@ fn a_build_that_was_broken_off_leaves_no_image_once_another_has_succeeded() {
             let mut slow = std::pin::pin!(build(&corner, &deployment));
             // Its last step runs when its container has been announced.
             let heard = corner.heard.clone();
-            let is_it = |event: Event| matches!(event, Event::Progress(_, text) if text.contains("Running in"));
+            let is_it = |event: Event| matches!(event, Event::Wrote(_, text) if text.contains("Running in"));
             let runs = tokio::task::spawn_blocking(move || heard.iter().any(is_it));
             tokio::select! {
                 built = &mut slow => panic!("{built:?}"),
