@@ -171,8 +171,9 @@ fn a_step_that_fails_is_told_with_its_line_and_what_it_wrote_last() {
         let fault = build(&corner, &deployment(&corner, dir.path(), json!({}), &json!({}))).await.unwrap_err().message;
         let lines: Vec<&str> = fault.lines().collect();
         assert!(lines[0].ends_with("exit code: 9"), "{fault}");
-        assert!(lines[1].starts_with("  Dockerfile:3: RUN --mount"), "{fault}");
-        assert_eq!(lines[2..], ["  the reason"], "{fault}");
+        assert_eq!(lines[1], "  the reason", "{fault}");
+        assert!(lines[2].ends_with("/Dockerfile:3:1"), "{fault}");
+        assert!(lines[4].starts_with("3 | RUN --mount") && lines[5].starts_with("  | ^^^^^^^^^^"), "{fault}");
     });
 }
 

@@ -130,6 +130,11 @@ fn a_failed_build_quotes_what_it_wrote_last() {
         let fault = build(&corner, &with_build(&corner, dir.path(), "")).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Permanent);
         assert!(fault.message.contains("returned a non-zero code: 9") && fault.message.contains("\n  the reason"), "{fault}");
+        let place = fault.message.lines().rev().take(4).collect::<Vec<_>>();
+        assert!(
+            place[3].ends_with("/Dockerfile:2:1") && place[1].starts_with("2 | RUN ") && place[0].starts_with("  | ^^^^"),
+            "{fault}"
+        );
     });
 }
 
