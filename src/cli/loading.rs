@@ -87,6 +87,15 @@ impl Ready {
             claim.begins(&self.deployment.env, &context.printer);
         }
     }
+
+    /// As [`Ready::begins`], for images alone: they are found by the environment's name, so it stays only where that or something else
+    /// of it could not be found again.
+    pub fn begins_with_images(&self, context: &Context) {
+        let is_made_here = !self.ports.is_empty() || !self.secrets.is_empty();
+        if is_made_here || self.claim.as_ref().is_some_and(Claim::is_named_anew) {
+            self.begins(context);
+        }
+    }
 }
 
 impl Context {
