@@ -201,9 +201,19 @@ const NOT_YET: &[NotYet] = &[
     not_yet("", "compatibility", false, "containers are named as by Compose without it, `ENVID-SERVICE-1`"),
     not_yet("publish", "", false, ""),
     not_yet("ui", "", false, "`baistack up` follows the logs, and `baistack ps` shows the states"),
-    not_yet("build", "builder", true, "images are built by the engine itself"),
-    not_yet("build", "check", false, ""),
-    not_yet("build", "print", false, "`baistack config` prints each `build` as it was understood"),
+    not_yet(
+        "build",
+        "builder",
+        true,
+        "images are built by the engine itself; for a builder of Docker Buildx run \
+         `baistack build --print | docker buildx bake --builder NAME --file -`",
+    ),
+    not_yet(
+        "build",
+        "check",
+        false,
+        "for the check of Docker Buildx run `baistack build --print | docker buildx bake --call check --file -`",
+    ),
     not_yet("export", "to", true, "`baistack config` prints the stack, which other Compose tools read"),
     not_yet("up", "ui", false, "without it the logs are followed, and `baistack ps` shows the states"),
 ];
@@ -404,6 +414,7 @@ mod tests {
             ("publish web:1", "`baistack publish`"),
             ("up --ui", "`baistack up --ui`"),
             ("build --builder mine web", "`baistack build --builder`"),
+            ("build --check", "`baistack build --check`"),
             ("--compatibility up", "`--compatibility`"),
             ("ps --compatibility", "`--compatibility`"),
             ("export --to compose", "`baistack export --to`"),

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use indexmap::IndexSet;
 
 use super::CliError;
+use super::bake::Bake;
 use super::context::{Context, Missing, Purpose};
-use super::image_jobs::{self, Job};
+use super::image_jobs::{self, Job, Stop};
 use super::{inside, push, values};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
@@ -16,6 +17,7 @@ use crate::model::service::{Kind, Service};
 use crate::plan::desired::Deployment;
 use crate::supervisor;
 use crate::supervisor::request::{Request, Up};
+use crate::view::json;
 use crate::view::progress::Style;
 use crate::world::docker;
 
@@ -55,11 +57,15 @@ pub struct Args {
     /// Build what the named services depend on too
     #[arg(long)]
     pub with_dependencies: bool,
+    /// Build nothing, but print the builds as a file for `docker buildx bake`
+    #[arg(long)]
+    pub print: bool,
 }
 
 /// Builds images.
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
-    let mut ready = context.load(Purpose::Build, &args.services)?;
+    let purpose = if args.print { Purpose::Read } else { Purpose::Build };
+    let mut ready = context.load(purpose, &args.services)?;
     let known = &ready.deployment.stack.services;
     let only_named = !args.with_dependencies;
     let built: Vec<ServiceName> = (supervisor::select(&ready.deployment.stack, &args.services, only_named).into_iter())
@@ -77,6 +83,12 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
             args.adjust(build, context);
         }
     }
+    if args.print {
+        let bake = Bake::of(&all, &ready.deployment, args.push);
+        let mask = context.mask(&ready.deployment.env)?;
+        context.printer.data(mask.text(&json::document(&bake)))?;
+        return Ok(Exit::Success);
+    }
     context.refuse_to_build(&ready, &all)?;
     let style = if args.quiet { Style::Quiet } else { context.style };
     let tasks = tasks_before(&ready.deployment, &all);
@@ -90,15 +102,19 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
             return Ok(exit);
         }
     }
-    ready.begins(context);
+    ready.begins_with_images(context);
     let deployment = Arc::new(ready.deployment);
-    let jobs = built.iter().filter(|name| !is_context(name, &built, &deployment)).map(|name| Job::build(name, &deployment));
-    let failures = image_jobs::perform(jobs.collect(), style, context)?;
+    // Of services with one image and one build the first builds it for all.
+    let makers: IndexSet<ServiceName> = built.iter().filter_map(|name| deployment.builder_of(name)).cloned().collect();
+    let makers: Vec<ServiceName> = makers.into_iter().collect();
+    let jobs = makers.iter().filter(|name| !is_context(name, &makers, &deployment)).map(|name| Job::build(name, &deployment));
+    let stop = Stop::listen(context)?;
+    let failures = image_jobs::perform_until(&stop, "the build", jobs.collect(), style, context)?;
     if !failures.is_empty() {
         return Err(CliError::Several(failures));
     }
     let pushed = if args.push { push::jobs(&built, &deployment) } else { Vec::new() };
-    let failures = image_jobs::perform(pushed, style, context)?;
+    let failures = image_jobs::perform_until(&stop, "the push", pushed, style, context)?;
     if failures.is_empty() { Ok(Exit::Success) } else { Err(CliError::Several(failures)) }
 }
 

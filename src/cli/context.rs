@@ -498,6 +498,7 @@ impl Watched {
                 self.building.insert(resource.clone());
                 false
             }
+            Notice::Wrote { .. } => self.quiet.builds,
             Notice::Progress { resource, .. } if self.building.contains(resource) => self.quiet.builds,
             Notice::Progress { resource: ResourceId::Image(_) | ResourceId::Prefetch(_), .. } => self.quiet.pulls,
             Notice::Unit(_)

@@ -1,11 +1,16 @@
 //! Pulls and builds for commands that need no supervisor: all at once, each with its progress, and none stops the others.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::CliError;
 use super::context::Context;
-use crate::base::name::ServiceName;
+use super::interrupt::{self, Cause, Interrupts};
+use super::mask::Mask;
+use crate::base::name::{EnvId, ServiceName};
 use crate::host::engine::{Engine, Meanwhile};
 use crate::plan::action::{Action, Fault, Generation, Incarnation, ResourceId, Ticket};
 use crate::plan::actual::{Actual, Query};
@@ -63,6 +68,17 @@ impl Job {
         Self::act(ResourceId::Image(service.clone()), name, action)
     }
 
+    /// The environment that it builds for.
+    fn env(&self) -> Option<&EnvId> {
+        match &self.work {
+            Work::Act(action) => match &**action {
+                Action::Build { deployment, .. } => Some(&deployment.env),
+                _ => None,
+            },
+            Work::Push => None,
+        }
+    }
+
     fn states(&self) -> (ResourceState, ResourceState) {
         match &self.work {
             Work::Push => (ResourceState::Pushing, ResourceState::Pushed),
@@ -75,11 +91,42 @@ impl Job {
     }
 }
 
+/// An end that somebody wants before all is done.
+pub struct Stop {
+    cause: Arc<OnceLock<Cause>>,
+    _listening: Interrupts,
+}
+
+impl Stop {
+    /// Has Ctrl-C and its like break off what the engine does. To be used once in a process.
+    pub fn listen(context: &Context) -> Result<Self, CliError> {
+        let engine = context.engine()?;
+        let cause = Arc::new(OnceLock::new());
+        let first = Arc::clone(&cause);
+        let listening = interrupt::listen(move |cause| {
+            // Who is told twice knows it already.
+            let _ = first.set(cause);
+            engine.call_off();
+        });
+        Ok(Self { cause, _listening: listening.map_err(CliError::failed)? })
+    }
+}
+
+/// As [`perform`], until somebody interrupts it; `what` is what is broken off then.
+pub fn perform_until(stop: &Stop, what: &str, jobs: Vec<Job>, style: Style, context: &Context) -> Result<Vec<String>, CliError> {
+    let failures = perform(jobs, style, context)?;
+    match stop.cause.get() {
+        Some(cause) if !failures.is_empty() => Err(CliError::Interrupted(*cause, format!("{what} was broken off"))),
+        Some(_) | None => Ok(failures),
+    }
+}
+
 /// Does all jobs at once, or as many as `--parallel` allows. Answers with what failed, one sentence each.
 pub fn perform(jobs: Vec<Job>, style: Style, context: &Context) -> Result<Vec<String>, CliError> {
     let engine = context.engine()?;
     engine.release().map_err(|fault| CliError::Engine(fault.to_string()))?;
-    let progress = Mutex::new(Progress::new(style, context.printer));
+    let mask = jobs.iter().find_map(Job::env).map(|env| context.mask(env)).transpose()?;
+    let talk = Talk { progress: Mutex::new(Progress::new(style, context.printer)), mask, tells_reasons: style == Style::Json };
     let failures = Mutex::new(Vec::new());
     let hands = context.parallel()?.min(jobs.len());
     let waiting = Mutex::new(jobs.into_iter());
@@ -88,8 +135,8 @@ pub fn perform(jobs: Vec<Job>, style: Style, context: &Context) -> Result<Vec<St
         for _ in 0..hands {
             scope.spawn(|| {
                 while let Some(job) = next() {
-                    if let Err(fault) = perform_one(&job, engine, &progress) {
-                        let sentence = format!("{}: {fault}", job.name);
+                    if let Err(fault) = perform_one(&job, engine, &talk) {
+                        let sentence = talk.masked(format!("{}: {fault}", job.name));
                         failures.lock().unwrap_or_else(PoisonError::into_inner).push(sentence);
                     }
                 }
@@ -99,8 +146,30 @@ pub fn perform(jobs: Vec<Job>, style: Style, context: &Context) -> Result<Vec<St
     Ok(failures.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-fn perform_one(job: &Job, engine: &Engine, progress: &Mutex<Progress>) -> Result<(), Fault> {
-    let show = |notice: &Notice| progress.lock().unwrap_or_else(PoisonError::into_inner).show(notice);
+/// What is said meanwhile.
+struct Talk {
+    progress: Mutex<Progress>,
+    /// Values that are not shown.
+    mask: Option<Mask>,
+    /// Why something failed is said with the progress too, and not only at the end.
+    tells_reasons: bool,
+}
+
+impl Talk {
+    fn masked<T: Serialize + DeserializeOwned>(&self, message: T) -> T {
+        match &self.mask {
+            Some(mask) => mask.message(message),
+            None => message,
+        }
+    }
+
+    fn show(&self, notice: Notice) {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).show(&self.masked(notice));
+    }
+}
+
+fn perform_one(job: &Job, engine: &Engine, talk: &Talk) -> Result<(), Fault> {
+    let show = |notice| talk.show(notice);
     let state = |state| Notice::Resource { resource: job.resource.clone(), state, name: job.name.clone() };
     let ticket = Ticket {
         serial: 0,
@@ -111,10 +180,11 @@ fn perform_one(job: &Job, engine: &Engine, progress: &Mutex<Progress>) -> Result
         generation: Generation::default(),
     };
     let (doing, done) = job.states();
-    show(&state(doing));
+    show(state(doing));
     let say = |said| {
-        show(&match said {
+        show(match said {
             Meanwhile::Progress(text) => Notice::Progress { resource: job.resource.clone(), text },
+            Meanwhile::Wrote(line) => Notice::Wrote { resource: job.resource.clone(), line },
             Meanwhile::Retrying(text) => state(ResourceState::Retrying(text)),
         });
     };
@@ -122,7 +192,8 @@ fn perform_one(job: &Job, engine: &Engine, progress: &Mutex<Progress>) -> Result
         Work::Act(action) => engine.act(&ticket, action, say).map(drop),
         Work::Push => engine.push(&ticket, &job.name, say),
     };
-    show(&state(outcome.as_ref().map_or_else(|fault| ResourceState::Failed(fault.to_string()), |()| done)));
+    let reason = |fault: &Fault| if talk.tells_reasons { fault.to_string() } else { String::new() };
+    show(state(outcome.as_ref().map_or_else(|fault| ResourceState::Failed(reason(fault)), |()| done)));
     outcome
 }
 
@@ -165,10 +236,9 @@ fn missing(service: &ServiceName, deployment: &Arc<Deployment>, with_image: bool
     }
     let reference = deployment.image_of(service).filter(|reference| with_image && !seen.images.contains_key(reference));
     if let Some(reference) = reference {
-        jobs.push(if container.build.is_some() {
-            Job::build(service, deployment)
-        } else {
-            Job::pull(service, reference, container.platform.clone())
+        jobs.push(match deployment.builder_of(service) {
+            Some(builder) => Job::build(builder, deployment),
+            None => Job::pull(service, reference, container.platform.clone()),
         });
     }
     jobs

@@ -90,6 +90,15 @@ impl Ready {
         }
         self.moved.take().into_iter().for_each(|moved| context.printer.say(moved));
     }
+
+    /// As [`Ready::begins`], for images alone: they are found by the environment's name, so it stays only where that or something else
+    /// of it could not be found again.
+    pub fn begins_with_images(&self, context: &Context) {
+        let is_made_here = !self.ports.is_empty() || !self.secrets.is_empty();
+        if is_made_here || self.claim.as_ref().is_some_and(Claim::is_named_anew) {
+            self.begins(context);
+        }
+    }
 }
 
 impl Context {

@@ -5,6 +5,7 @@ pub mod args;
 pub mod attach;
 pub mod attach_container;
 pub mod attach_process;
+pub mod bake;
 pub mod build;
 pub mod checks;
 pub mod commit;
@@ -77,6 +78,7 @@ use std::ffi::OsString;
 
 use args::Verb;
 use context::Context;
+use interrupt::Cause;
 
 use crate::base::exit::Exit;
 use crate::view::printer::{PrintError, Printer};
@@ -103,6 +105,9 @@ pub enum CliError {
     /// The command that was to be run inside a service does not run; what a shell would exit with.
     #[error("{1}")]
     NotRun(u8, String),
+    /// It was interrupted.
+    #[error("interrupted: {1}")]
+    Interrupted(Cause, String),
     /// Several things went wrong.
     #[error("{}", .0.join("\n"))]
     Several(Vec<String>),
@@ -127,6 +132,7 @@ impl CliError {
             CliError::Engine(_) | CliError::EngineAmongOthers(_) => Exit::Engine,
             CliError::NoEnvironment(_) => Exit::NoEnvironment,
             CliError::NotRun(code, _) => Exit::Passed(*code),
+            CliError::Interrupted(cause, _) => cause.exit(),
             // Data that nobody wants to read any further is no failure.
             CliError::Print(PrintError::ReaderGone) => Exit::Success,
             CliError::Failed(_) | CliError::Several(_) | CliError::Print(PrintError::Io(_)) => Exit::Failure,
@@ -179,6 +185,7 @@ fn told(printer: &Printer, error: &CliError) -> Exit {
         | CliError::NoEnvironment(_)
         | CliError::Failed(_)
         | CliError::NotRun(..)
+        | CliError::Interrupted(..)
         | CliError::Print(PrintError::Io(_)) => printer.error(error.to_string()),
     }
     error.exit()

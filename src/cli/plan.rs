@@ -4,11 +4,13 @@ use indexmap::IndexMap;
 
 use super::CliError;
 use super::context::{Context, Purpose, Ready};
+use super::unbuildable::Asked;
 use crate::base::exit::Exit;
 use crate::base::moment::Moment;
 use crate::base::name::{EnvId, ServiceName};
 use crate::plan::actual::{Actual, Query};
 use crate::plan::desired::{Deployment, UnitSpec};
+use crate::plan::provision::Building;
 use crate::supervisor::Supervisor;
 use crate::supervisor::effect::Effect;
 use crate::supervisor::event::{Event, RequestId};
@@ -53,6 +55,16 @@ pub fn show(up: impl FnOnce(Deployment) -> Up, mut ready: Ready, format: Format,
     let up = up(ready.deployment.clone());
     let no_start = up.no_start;
     for problem in context.obstacles(&mut ready, &up.services, &up.scale, !no_start)? {
+        context.printer.warning(format!("`up` would not begin: {problem}"));
+    }
+    let building = match (up.build, up.no_build) {
+        (_, true) => Building::Never,
+        (true, false) => Building::Anew,
+        (false, false) => Building::AsNeeded,
+    };
+    let pull = up.pull.as_deref().filter(|when| *when != "policy");
+    let asked = Asked { services: &up.services, pull, building, no_deps: up.no_deps };
+    for problem in context.build_obstacles(&ready, asked)? {
         context.printer.warning(format!("`up` would not begin: {problem}"));
     }
     let up = Up { deployment: ready.deployment.clone(), attached: false, abort: Abort::Never, ..up };

@@ -2,7 +2,7 @@
 
 use super::CliError;
 use super::context::{Context, Purpose};
-use super::image_jobs::{self, Job};
+use super::image_jobs::{self, Job, Stop};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
 use crate::plan::actual::Query;
@@ -47,7 +47,8 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         return Ok(Exit::Success);
     }
     let style = if args.quiet { Style::Quiet } else { context.style };
-    let failures = image_jobs::perform(jobs, style, context)?;
+    let stop = Stop::listen(context)?;
+    let failures = image_jobs::perform_until(&stop, "the pull", jobs, style, context)?;
     match (failures.is_empty(), args.ignore_pull_failures) {
         (true, _) => Ok(Exit::Success),
         (false, true) => {
@@ -66,7 +67,7 @@ fn jobs(args: &Args, deployment: &Deployment) -> Vec<Job> {
         let Some(container) = service.container().filter(|_| service.needs_engine()) else { continue };
         // What is built here and has no name of its own is nowhere to be had.
         let Some(reference) = container.image.clone() else { continue };
-        if container.build.is_some() && args.ignore_buildable || jobs.iter().any(|job| job.name == reference) {
+        if args.ignore_buildable && deployment.builder_of(&name).is_some() || jobs.iter().any(|job| job.name == reference) {
             continue;
         }
         jobs.push(Job::pull(&name, reference, container.platform.clone()));

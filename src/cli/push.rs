@@ -2,7 +2,7 @@
 
 use super::CliError;
 use super::context::{Context, Purpose};
-use super::image_jobs::{self, Job};
+use super::image_jobs::{self, Job, Stop};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
 use crate::plan::desired::Deployment;
@@ -38,7 +38,8 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         return Ok(Exit::Success);
     }
     let style = if args.quiet { Style::Quiet } else { context.style };
-    let failures = image_jobs::perform(jobs, style, context)?;
+    let stop = Stop::listen(context)?;
+    let failures = image_jobs::perform_until(&stop, "the push", jobs, style, context)?;
     match (failures.is_empty(), args.ignore_push_failures) {
         (true, _) => Ok(Exit::Success),
         (false, true) => {

@@ -136,6 +136,10 @@ pub fn run(mut args: Args, context: &Context) -> Result<Exit, CliError> {
         refuse_what_only_containers_have(&args)?;
     }
     let given = Given::read(&args, context)?;
+    if service.needs_engine() {
+        let building = if args.build { Building::Anew } else { Building::AsNeeded };
+        context.refuse_unbuildable(&ready, std::slice::from_ref(&name), args.pull.as_deref(), building, true)?;
+    }
     if args.remove_orphans || context.removes_orphans(&ready) {
         let stack = &ready.deployment.stack;
         let known = stack.services.keys().chain(stack.disabled.keys()).cloned().collect();
@@ -179,14 +183,14 @@ pub fn run(mut args: Args, context: &Context) -> Result<Exit, CliError> {
 /// Builds or pulls its image though there may be one, where that is asked for.
 fn renew_image(args: &Args, name: &ServiceName, deployment: &Arc<Deployment>, context: &Context) -> Result<(), CliError> {
     let container = deployment.service(name).and_then(|service| service.container());
-    let has_build = container.is_some_and(|container| container.build.is_some());
-    let job = match (args.build, args.pull.as_deref()) {
-        (true, _) if has_build => Job::build(name, deployment),
-        (false, Some("always")) => {
+    let builder = deployment.builder_of(name);
+    let job = match (args.build, args.pull.as_deref(), builder) {
+        (true, _, Some(builder)) => Job::build(builder, deployment),
+        (false, Some("always"), None) => {
             let Some(reference) = container.and_then(|container| container.image.clone()) else { return Ok(()) };
             Job::pull(name, reference, container.and_then(|container| container.platform.clone()))
         }
-        (true | false, _) => return Ok(()),
+        (true | false, ..) => return Ok(()),
     };
     let failures = image_jobs::perform(vec![job], args.style(context), context)?;
     if failures.is_empty() { Ok(()) } else { Err(CliError::Several(failures)) }

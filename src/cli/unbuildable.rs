@@ -1,4 +1,7 @@
-//! Images that the engine cannot build as they are described, told at their place in the files before anything is begun.
+//! Images that cannot be built as they are described, by this engine or by any, told at their place in the files before anything is
+//! begun.
+
+use indexmap::IndexSet;
 
 use super::CliError;
 use super::context::{Context, Ready};
@@ -6,11 +9,26 @@ use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::name::ServiceName;
 use crate::base::source::Span;
 use crate::model::container::Container;
+use crate::model::depends::Condition;
+use crate::model::service::Service;
 use crate::plan::actual::Query;
 use crate::plan::provision::{Building, Provision, Renew, Source, Way};
 use crate::supervisor;
-use crate::world::docker::Unbuildable;
+use crate::world::docker::{self, Unbuildable};
 use crate::yaml::node::{Mapping, Node};
+
+/// What an `up` says of images.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The services named.
+    pub services: &'a [ServiceName],
+    /// `--pull`.
+    pub pull: Option<&'a str>,
+    /// `--build` and `--no-build`.
+    pub building: Building,
+    /// Without what they depend on.
+    pub no_deps: bool,
+}
 
 impl Context {
     /// Refuses what an `up` of these services, with what they depend on unless `no_deps`, would have to build and cannot. An image that
@@ -23,25 +41,7 @@ impl Context {
         building: Building,
         no_deps: bool,
     ) -> Result<(), CliError> {
-        let deployment = &ready.deployment;
-        let provision = |container: &Container| Provision::of(container, pull, building);
-        let selected = supervisor::select(&deployment.stack, services, no_deps).into_iter().filter(|name| {
-            let container = deployment.stack.services.get(name).and_then(|service| service.container());
-            container.is_some_and(|container| container.build.is_some() && provision(container).source == Source::Build)
-        });
-        let selected: Vec<ServiceName> = selected.collect();
-        if selected.is_empty() {
-            return Ok(());
-        }
-        let images = selected.iter().filter_map(|name| deployment.image_of(name)).collect();
-        // That it does not answer is told elsewhere.
-        let Ok(seen) = self.engine()?.observe(&deployment.env, &Query { images, ..Query::default() }) else { return Ok(()) };
-        let is_built = |name: &ServiceName| {
-            let container = deployment.stack.services.get(name).and_then(|service| service.container());
-            let is_renewed = container.is_some_and(|container| provision(container).renew == Renew::Always(Way::Build));
-            is_renewed || !deployment.image_of(name).is_some_and(|image| seen.images.contains_key(&image))
-        };
-        self.refuse_to_build(ready, &selected.into_iter().filter(is_built).collect::<Vec<_>>())
+        self.refuse_to_build(ready, &self.to_be_built(ready, Asked { services, pull, building, no_deps })?)
     }
 
     /// Refuses what of these cannot be built.
@@ -50,21 +50,81 @@ impl Context {
         ready: &Ready,
         services: impl IntoIterator<Item = &'a ServiceName>,
     ) -> Result<(), CliError> {
+        let found = self.unbuildable(ready, services)?;
+        if found.has_errors() { Err(self.refuse(&found, &ready.sources)) } else { Ok(()) }
+    }
+
+    /// What such an `up` could not build, one sentence each.
+    pub fn build_obstacles(&self, ready: &Ready, asked: Asked<'_>) -> Result<Vec<String>, CliError> {
+        let found = self.unbuildable(ready, &self.to_be_built(ready, asked)?)?;
+        let sentence = |found: &Diagnostic| {
+            let place = found.labels.first().map(|label| {
+                let file = &ready.sources.get(label.span.source).name;
+                let (line, column) = ready.sources.position(label.span);
+                format!(" ({}:{line}:{column})", file.strip_prefix(&self.working_dir).unwrap_or(file).display())
+            });
+            format!("{}{}: {}", found.message, place.unwrap_or_default(), found.help.as_deref().unwrap_or_default())
+        };
+        Ok(found.sorted().into_iter().map(sentence).collect())
+    }
+
+    /// The services whose build would be run by an `up`, after those that are contexts of it.
+    fn to_be_built(&self, ready: &Ready, asked: Asked<'_>) -> Result<IndexSet<ServiceName>, CliError> {
+        let deployment = &ready.deployment;
+        let container = |name: &ServiceName| deployment.service(name).and_then(Service::container);
+        let provision = |container: &Container| Provision::of(container, asked.pull, asked.building);
+        let selected = supervisor::select(&deployment.stack, asked.services, asked.no_deps);
+        let builders: IndexSet<&ServiceName> = selected
+            .iter()
+            .filter_map(|name| deployment.builder_of(name))
+            .filter(|name| container(name).is_some_and(|container| provision(container).source == Source::Build))
+            .collect();
+        if builders.is_empty() {
+            return Ok(IndexSet::new());
+        }
+        let images = builders.iter().filter_map(|name| deployment.image_of(name)).collect();
+        // That it does not answer is told elsewhere.
+        let seen = self.engine()?.observe(&deployment.env, &Query { images, ..Query::default() }).ok();
+        let is_built = |name: &ServiceName| {
+            let is_renewed = container(name).is_some_and(|container| provision(container).renew == Renew::Always(Way::Build));
+            let is_there = |image: &String| seen.as_ref().is_none_or(|seen| seen.images.contains_key(image));
+            is_renewed || !deployment.image_of(name).is_some_and(|image| is_there(&image))
+        };
+        let built = builders.into_iter().filter(|name| is_built(name));
+        Ok(built.flat_map(|name| docker::in_order(name, deployment)).collect())
+    }
+
+    fn unbuildable<'a>(
+        &self,
+        ready: &Ready,
+        services: impl IntoIterator<Item = &'a ServiceName>,
+    ) -> Result<Diagnostics, CliError> {
         let choice = self.caller.get("DOCKER_BUILDKIT").map(String::as_str);
         let mut found = Diagnostics::default();
         for name in services {
-            let Some(container) = ready.deployment.service(name).and_then(|service| service.container()) else { continue };
-            let unbuildable = self.engine()?.with(async |docker| docker.unbuildable(container, choice).await);
-            // As above.
-            let Ok(Some(Unbuildable { attribute, why, help })) = unbuildable else { continue };
+            let Some(service) = ready.deployment.service(name) else { continue };
+            let Some((container, build)) = service.container().and_then(|it| Some((it, it.build.as_ref()?))) else { continue };
+            // What a task may have yet to make, the build misses itself.
+            let lacking = if follows_a_task(service) { None } else { docker::lacking(build) };
+            let unbuildable = match lacking {
+                Some(lacking) => Some(lacking),
+                // As above.
+                None => self.engine()?.with(async |docker| docker.unbuildable(container, choice).await).unwrap_or_default(),
+            };
+            let Some(Unbuildable { attribute, why, help }) = unbuildable else { continue };
             let diagnostic = Diagnostic::error("cannot-build", format!("`{name}`: {why}")).help(help);
             found.push(match place(&ready.tree, name, attribute) {
                 Some(span) => diagnostic.at(span, ""),
                 None => diagnostic,
             });
         }
-        if found.has_errors() { Err(self.refuse(&found, &ready.sources)) } else { Ok(()) }
+        Ok(found)
     }
+}
+
+/// Whether something has to be done before it is built.
+fn follows_a_task(service: &Service) -> bool {
+    service.common.depends_on.values().any(|dependency| dependency.condition == Condition::Completed)
 }
 
 /// Where an attribute of a build stands; what a flag says stands nowhere, but its service does.

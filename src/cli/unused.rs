@@ -37,6 +37,11 @@ impl Claim {
         Self { lock: Some(lock), fresh: Some(fresh) }
     }
 
+    /// Whether its name was made just now.
+    pub fn is_named_anew(&self) -> bool {
+        self.fresh.as_ref().is_some_and(|fresh| fresh.made)
+    }
+
     /// Nothing is refused any more: from now on there may be something that the environment's state tells of.
     pub fn begins(&self, env: &EnvId, printer: &Printer) {
         if let Some(fresh) = &self.fresh

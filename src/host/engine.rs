@@ -4,15 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
+use std::pin::pin;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender};
 use futures_util::StreamExt;
+use futures_util::future::{Either, select};
 use indexmap::IndexMap;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::base::detach_keys::{DetachKeys, Typed};
 use crate::base::name::{EnvId, ServiceName};
@@ -31,12 +33,16 @@ use crate::world::signals::{self, Signal};
 pub struct Engine {
     runtime: Runtime,
     docker: Docker,
+    /// Actions are broken off from now on.
+    called_off: watch::Sender<bool>,
 }
 
 /// What an action says before it is done.
 pub enum Meanwhile {
     /// It goes on.
     Progress(String),
+    /// It has written a line.
+    Wrote(String),
     /// It was refused and is tried again.
     Retrying(String),
 }
@@ -99,7 +105,7 @@ impl Engine {
     /// The engine that Docker's command line would use in this environment. Connects when it is first asked.
     pub fn new(environment: &IndexMap<String, String>) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().thread_name("engine").build()?;
-        Ok(Self { runtime, docker: Docker::new(environment) })
+        Ok(Self { runtime, docker: Docker::new(environment), called_off: watch::Sender::new(false) })
     }
 
     /// Asks it for something that takes no more than one question and its answer.
@@ -165,19 +171,36 @@ impl Engine {
         self.told(async |docker, events| docker.push(reference, ticket, events).await, progress)
     }
 
-    fn told<T>(&self, work: impl AsyncFnOnce(&Docker, &Sender<Event>) -> T, mut progress: impl FnMut(Meanwhile) + Send) -> T {
+    /// Breaks off what is being done, and whatever is asked for after this: the command is to end.
+    pub fn call_off(&self) {
+        self.called_off.send_replace(true);
+    }
+
+    fn told<T>(
+        &self,
+        work: impl AsyncFnOnce(&Docker, &Sender<Event>) -> Result<T, Fault>,
+        mut progress: impl FnMut(Meanwhile) + Send,
+    ) -> Result<T, Fault> {
         let (sender, events) = crossbeam_channel::unbounded();
         thread::scope(|scope| {
             scope.spawn(move || {
                 for event in events {
                     match event {
                         Event::Progress(_, text) => progress(Meanwhile::Progress(text)),
+                        Event::Wrote(_, line) => progress(Meanwhile::Wrote(line)),
                         Event::Retrying(_, text) => progress(Meanwhile::Retrying(text)),
                         _ => {}
                     }
                 }
             });
-            let outcome = self.runtime.block_on(work(&self.docker, &sender));
+            let mut called_off = self.called_off.subscribe();
+            let outcome = self.runtime.block_on(async {
+                let (work, end) = (pin!(work(&self.docker, &sender)), pin!(called_off.wait_for(|is_so| *is_so)));
+                match select(work, end).await {
+                    Either::Left((outcome, _)) => outcome,
+                    Either::Right(_) => Err(Fault::permanent("it was broken off")),
+                }
+            });
             drop(sender);
             outcome
         })

@@ -10,7 +10,7 @@ use super::told::bad_value;
 use crate::base::diagnostic::Diagnostics;
 use crate::base::source::Span;
 use crate::base::suggest::closest;
-use crate::base::{bytes, duration};
+use crate::base::{bytes, duration, reference};
 use crate::model::kernel;
 use crate::yaml::node::{Entry, Mapping, Node};
 use crate::yaml::place::Place;
@@ -239,6 +239,12 @@ impl<'a> Judge<'a> {
             let help = "write `[REGISTRY/]NAME[:TAG]`, in small letters";
             self.bad(&["image"], span, &format!("`{image}` is no name of an image"), help);
         }
+        let tags = self.get("build").and_then(|build| build.get("tags")).and_then(Node::as_sequence).unwrap_or_default();
+        for (span, tag) in tags.iter().filter_map(|tag| Some((tag.span, tag.as_text()?))) {
+            if let Some(why) = reference::fault(tag) {
+                self.bad(&["build", "tags"], span, &why, "write `[REGISTRY/]NAME[:TAG]`, in small letters");
+            }
+        }
         if let Some((span, host)) = self.text(&["hostname"]).filter(|(_, host)| host.len() > LONGEST_HOSTNAME) {
             let why = format!("`{host}` is longer than {LONGEST_HOSTNAME} characters");
             self.bad(&["hostname"], span, &why, "write a shorter name");
@@ -308,9 +314,7 @@ fn is_reference(text: &str) -> bool {
     let (name, digest) = text.split_once('@').map_or((text, None), |(name, digest)| (name, Some(digest)));
     let is_hexadecimal = |text: &str| text.len() >= 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let is_digest = digest.is_none_or(|digest| digest.split_once(':').is_some_and(|(_, hex)| is_hexadecimal(hex)));
-    text.is_empty()
-        || text.strip_prefix("sha256:").is_some_and(is_hexadecimal)
-        || (is_digest && crate::base::reference::fault(name).is_none())
+    text.is_empty() || text.strip_prefix("sha256:").is_some_and(is_hexadecimal) || (is_digest && reference::fault(name).is_none())
 }
 
 /// `0-3,6`; nothing is all of them.
@@ -364,6 +368,11 @@ mod tests {
             ("uts: private", "private", "`services.a.uts`: `private` is not a mode of it"),
             ("userns_mode: remap", "remap", "`services.a.userns_mode`: `remap` is not a mode of it"),
             ("isolation: hyperv", "hyperv", "`services.a.isolation`: `hyperv` is not a mode of it"),
+            (
+                "build: {context: ., tags: ['x:1', 'X:1']}",
+                "'X:1'",
+                "`services.a.build.tags`: `X:1` is no name of an image: it has to be in small letters",
+            ),
             ("mem_limit: 5m", "5m", "`services.a.mem_limit`: 5242880 bytes are too few"),
             ("deploy: {resources: {limits: {memory: 5m}}}", "5m", "`services.a.mem_limit`: 5242880 bytes are too few"),
             ("mem_reservation: 1", "1", "`services.a.mem_reservation`: 1 bytes are too few"),

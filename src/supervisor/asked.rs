@@ -22,7 +22,7 @@ use crate::plan::action::{Action, Fault, FaultKind, Outcome, Prune, ResourceId, 
 use crate::plan::desired::{Deployment, UnitSpec};
 use crate::plan::diff;
 use crate::plan::next::{self, Goal};
-use crate::plan::provision::{Building, Provision, Source};
+use crate::plan::provision::{Building, Provision, Renew, Source, Way};
 
 impl Supervisor {
     pub(super) fn requested(&mut self, id: RequestId, request: Request) {
@@ -113,6 +113,8 @@ impl Supervisor {
         (self.going_down, self.takes_volumes) = (false, false);
         (self.owned, self.rmi) = (Owned::Left, Images::Left);
         self.note_changes(before.as_deref());
+        // Those that are still asked for say so below.
+        self.images.values_mut().for_each(|image| image.aliases.clear());
         let mut units = Vec::new();
         // Of these it is awaited that they are gone.
         let mut leaving = Vec::new();
@@ -133,7 +135,9 @@ impl Supervisor {
             // What a provider looks after cannot be scaled.
             let scaled = up.scale.get(name).copied().filter(|_| service.provider().is_none());
             let replicas = scaled.unwrap_or(usual);
-            self.need(&deployment, service, name, Some(&up).filter(|_| named));
+            // Where only their number is asked for, replicas that stay are not touched.
+            let is_counted = stays && up.scale.contains_key(name);
+            self.need(&deployment, service, name, Some(&up).filter(|_| named), is_counted);
             if replicas == 0 && service.needs_engine() {
                 idle.push(name.clone());
             }
@@ -254,8 +258,9 @@ impl Supervisor {
         }
     }
 
-    /// Networks, volumes and the image that a container service needs; `up` for what a request says of images.
-    fn need(&mut self, deployment: &Arc<Deployment>, service: &Service, name: &ServiceName, up: Option<&Up>) {
+    /// Networks, volumes and the image that a container service needs; `up` for what a request says of images. With `keeps_image` one
+    /// that is there will do.
+    fn need(&mut self, deployment: &Arc<Deployment>, service: &Service, name: &ServiceName, up: Option<&Up>, keeps_image: bool) {
         let Some(container) = service.container().filter(|container| container.provider.is_none()) else { return };
         for key in container.networks.keys() {
             self.need_network(deployment, key);
@@ -263,20 +268,34 @@ impl Supervisor {
         for key in container.volumes.iter().filter_map(|mount| mount.source.as_ref()) {
             self.need_volume(deployment, key, up.is_some_and(|up| up.yes));
         }
-        let Some(reference) = deployment.image_of(name) else { return };
+        let builder = deployment.builder_of(name).unwrap_or(name);
+        let (Some(reference), Some(own)) = (deployment.image_of(builder), deployment.image_of(name)) else { return };
+        if builder == name {
+            self.builders.remove(name);
+        } else {
+            self.builders.insert(name.clone(), builder.clone());
+        }
         let pull = up.and_then(|up| up.pull.as_deref()).filter(|policy| *policy != "policy");
         let build = match up {
             Some(up) if up.no_build => Building::Never,
             Some(up) if up.build => Building::Anew,
             Some(_) | None => Building::AsNeeded,
         };
-        let provision = Provision::of(container, pull, build);
-        let image =
-            self.images.entry(ResourceId::Image(name.clone())).or_insert_with(|| Image::new(reference.clone(), provision.source));
+        let of_builder = deployment.service(builder).and_then(|service| service.container()).unwrap_or(container);
+        let (own_way, way) = (Provision::of(container, pull, build), Provision::of(of_builder, pull, build));
+        // It is one image, and the builder's; but that it is to be built anew, each of those may say that build it.
+        let provision = if own_way.renew == Renew::Always(Way::Build) { own_way } else { way };
+        let image = self
+            .images
+            .entry(ResourceId::Image(builder.clone()))
+            .or_insert_with(|| Image::new(reference.clone(), provision.source));
         if image.reference != reference {
             *image = Image::new(reference, provision.source);
         }
-        image.want(provision, up.is_some());
+        if image.reference != own {
+            image.aliases.insert(own);
+        }
+        image.want(provision, up.is_some() && !keeps_image);
     }
 
     /// What a `down` under way was about to take from units that are wanted after all.
@@ -288,7 +307,7 @@ impl Supervisor {
         let names: BTreeSet<&ServiceName> = units.iter().map(|unit| &unit.service).collect();
         for name in names {
             if let Some(service) = deployment.stack.services.get(name) {
-                self.need(&deployment, service, name, None);
+                self.need(&deployment, service, name, None, true);
             }
         }
         self.look_now();

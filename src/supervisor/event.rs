@@ -31,8 +31,10 @@ pub enum Event {
     EngineAway(String),
     /// An action is done, or has failed.
     Acted(Ticket, Result<Outcome, Fault>),
-    /// An action in flight has something to tell people: `12.3 MB of 40 MB`, `step 3/7`.
+    /// An action in flight has something to tell people that only counts until the next of it: `12.3 MB of 40 MB`.
     Progress(Ticket, String),
+    /// A build in flight has written a line.
+    Wrote(Ticket, String),
     /// An action in flight was refused and is tried again: when, and why.
     Retrying(Ticket, String),
     /// A process's leader has ended, or (with `remaining` 0, for the second time) the last of what it had started.
@@ -88,9 +90,10 @@ pub enum Event {
 }
 
 impl Event {
-    /// Whether there may be hundreds of them at one moment, one for each unit: when everything is started, or stopped.
+    /// Whether there may be hundreds of them at one moment: one for each unit when everything is started, or stopped, or the lines of
+    /// a build.
     pub fn comes_in_bulk(&self) -> bool {
-        matches!(self, Event::Acted(..) | Event::Exited { .. } | Event::Probed(..))
+        matches!(self, Event::Acted(..) | Event::Wrote(..) | Event::Exited { .. } | Event::Probed(..))
     }
 }
 

@@ -24,15 +24,18 @@ impl Supervisor {
         }
     }
 
-    /// Whether anybody waits for an image: a unit of its service that is to be there, or, where it has none (`scale: 0`, `images:`),
-    /// anything else of the stack.
+    /// Whether anybody waits for an image: a unit of a service that is of it and is to be there, or, where there is none (`scale: 0`,
+    /// `images:`), anything else of the stack.
     pub(super) fn is_waited_for(&self, id: &ResourceId) -> bool {
         if !self.images.get(id).is_some_and(|image| image.wanted) {
             return false;
         }
         let is_to_be = |unit: &Unit| matches!(unit.goal, Goal::Up | Goal::Created);
         let mut own = match id {
-            ResourceId::Image(service) => self.units_of(service).filter(|unit| unit.goal != Goal::Gone).peekable(),
+            ResourceId::Image(service) => {
+                let is_of_it = move |unit: &&Unit| !unit.ghost && self.builder_of(&unit.id.service) == service;
+                self.units.values().filter(is_of_it).filter(|unit| unit.goal != Goal::Gone).peekable()
+            }
             ResourceId::Prefetch(_)
             | ResourceId::Network(_)
             | ResourceId::Volume(_)

@@ -10,6 +10,7 @@ use super::event::{Event, ProbeResult, RequestId};
 use super::machine::Supervisor;
 use super::notice::Notice;
 use super::request::{Reply, Request};
+use super::resource::Image;
 use super::unit::{Have, Phase, Unit};
 use crate::base::moment::Moment;
 use crate::base::name::ServiceName;
@@ -191,7 +192,14 @@ impl<'a> GoodWorld<'a> {
                 Outcome::Done
             }
             Action::Pull { reference, .. } => self.image(reference),
-            Action::Build { service, deployment } => self.image(&deployment.image_of(service).unwrap_or_default()),
+            Action::Build { service, deployment } => {
+                // By all names that it is asked for.
+                let known = self.machine.images.get(&ResourceId::Image(service.clone()));
+                let names: Vec<String> = known.into_iter().flat_map(Image::names).cloned().collect();
+                let id = format!("forecast {}", deployment.image_of(service).unwrap_or_default());
+                self.change(|actual| actual.images.extend(names.into_iter().map(|name| (name, id.clone()))));
+                Outcome::Image { id }
+            }
             Action::Create { spec, .. } if spec.service().container().is_some() => {
                 let id = format!("forecast {}", spec.unit);
                 let seen = self.made(spec, &id);
@@ -300,6 +308,8 @@ impl<'a> GoodWorld<'a> {
     /// A container that has just been made.
     fn made(&self, spec: &UnitSpec, id: &str) -> SeenContainer {
         let image = spec.deployment.image_of(&spec.unit.service).unwrap_or_default();
+        let builder = spec.deployment.builder_of(&spec.unit.service);
+        let built = builder.and_then(|builder| spec.deployment.image_of(builder)).unwrap_or_default();
         SeenContainer {
             id: id.to_owned(),
             name: spec.deployment.container_name(&spec.unit),
@@ -312,7 +322,12 @@ impl<'a> GoodWorld<'a> {
             networks: BTreeMap::new(),
             volumes: BTreeSet::new(),
             shares: BTreeSet::new(),
-            image: self.actual.as_ref().ok().and_then(|actual| actual.images.get(&image).cloned()).unwrap_or_default(),
+            image: self
+                .actual
+                .as_ref()
+                .ok()
+                .and_then(|actual| actual.images.get(&image).or_else(|| actual.images.get(&built)).cloned())
+                .unwrap_or_default(),
             state: SeenState::Created,
             paused: false,
             health: None,

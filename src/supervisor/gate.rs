@@ -16,7 +16,7 @@ use crate::model::container::Container;
 use crate::model::depends::{Condition, Dependency};
 use crate::model::service::Service;
 use crate::model::stack::Stack;
-use crate::plan::action::{Exit, ResourceId};
+use crate::plan::action::Exit;
 use crate::plan::next::{self, Goal};
 
 /// Whether a way is free.
@@ -121,10 +121,10 @@ impl Supervisor {
 
     /// The image, networks and volumes that the containers of a service are made with.
     pub(super) fn material_gate(&self, service: &ServiceName, container: &Container, declared: &Stack) -> Gate {
-        match self.images.get(&ResourceId::Image(service.clone())) {
+        match self.images.get(&self.image_of(service)) {
             Some(image) if image.is_ready() => {}
             Some(image) => match &image.failed {
-                Some(reason) => return Gate::Blocked(service.clone(), reason.clone()),
+                Some(reason) => return Gate::Blocked(self.builder_of(service).clone(), reason.clone()),
                 None => return Gate::Waiting(format!("the image {}", image.reference)),
             },
             None => return Gate::Waiting("its image".to_owned()),
@@ -145,16 +145,15 @@ impl Supervisor {
         Gate::Open
     }
 
-    /// Whether the image of a service may be built: the tasks that it depends on are done.
+    /// Whether the image of a service may be built: the tasks that it is made after are done.
     pub(super) fn build_may_start(&self, service: &ServiceName) -> bool {
-        self.definition_of(service).is_none_or(|definition| self.build_gate(definition, &Blocked::new()) == Gate::Open)
+        self.build_gate(service, &Blocked::new()) == Gate::Open
     }
 
     /// What a build waits for.
-    pub(super) fn build_gate(&self, definition: &Service, blocked: &Blocked) -> Gate {
-        let tasks = definition.common.depends_on.iter().filter(|(_, dependency)| dependency.condition == Condition::Completed);
+    pub(super) fn build_gate(&self, service: &ServiceName, blocked: &Blocked) -> Gate {
         let mut all = Gate::Open;
-        for (name, dependency) in tasks {
+        for (name, dependency) in self.tasks_before_build(service) {
             match self.satisfied(name, dependency, blocked) {
                 Gate::Open => {}
                 waiting @ Gate::Waiting(_) => all = waiting,
@@ -162,6 +161,20 @@ impl Supervisor {
             }
         }
         all
+    }
+
+    /// The tasks that a service depends on, and its image is built after. Not those of a service that is no part of this run, and is
+    /// built for others; nor those that themselves wait for a service that is of the image.
+    fn tasks_before_build<'a>(&'a self, service: &'a ServiceName) -> impl Iterator<Item = (&'a ServiceName, &'a Dependency)> {
+        let is_of_this_run = |name: &ServiceName| self.units_of(name).any(|unit| unit.goal != Goal::Gone);
+        let users: Vec<&ServiceName> =
+            self.builders.iter().filter(|(_, builder)| *builder == service).map(|(user, _)| user).collect();
+        let is_for_others = !users.is_empty() && !is_of_this_run(service);
+        let dependencies = self.definition_of(service).into_iter().flat_map(|definition| &definition.common.depends_on);
+        dependencies
+            .filter(|(_, dependency)| dependency.condition == Condition::Completed)
+            .filter(move |(name, _)| !is_for_others || is_of_this_run(name))
+            .filter(move |(name, _)| !users.iter().any(|user| *user == *name || self.depends(name, user)))
     }
 
     /// What a start waits for.
@@ -210,7 +223,7 @@ impl Supervisor {
             // What an earlier supervisor knew of a container is no ground to start on.
             return Gate::Waiting(format!("{name}, which the engine is asked about"));
         }
-        let image = self.images.get(&ResourceId::Image(name.clone())).filter(|image| image.wanted);
+        let image = self.images.get(&self.image_of(name)).filter(|image| image.wanted);
         if let Some(image) = image
             && service.container().is_some()
             && self.units_of(name).all(|unit| unit.goal == Goal::Gone)
@@ -287,9 +300,7 @@ impl Supervisor {
 
     /// The lives of the tasks that a service's image is built from.
     pub(super) fn lives_of_tasks(&self, service: &ServiceName) -> BTreeMap<String, String> {
-        let Some(definition) = self.definition_of(service) else { return BTreeMap::new() };
-        (definition.common.depends_on.iter())
-            .filter(|(_, dependency)| dependency.condition == Condition::Completed)
+        self.tasks_before_build(service)
             .flat_map(|(name, _)| self.units_of(name))
             .filter(|unit| unit.task.phase == Phase::Succeeded || unit.kind != UnitKind::Task)
             .map(|unit| (unit.id.to_string(), life(unit)))

@@ -82,6 +82,8 @@ pub struct Supervisor {
     pub(super) networks: BTreeMap<String, Resource>,
     pub(super) volumes: BTreeMap<String, Resource>,
     pub(super) images: BTreeMap<ResourceId, Image>,
+    /// Services whose image the build of another makes, which it is kept as.
+    pub(super) builders: BTreeMap<ServiceName, ServiceName>,
     /// Of the images that were built here: the lives of the tasks that had run before. Outlives us.
     pub(super) built: BTreeMap<ServiceName, BTreeMap<String, String>>,
     pub(super) owned: Owned,
@@ -149,6 +151,7 @@ impl Supervisor {
             networks: BTreeMap::new(),
             volumes: BTreeMap::new(),
             images: BTreeMap::new(),
+            builders: BTreeMap::new(),
             built: BTreeMap::new(),
             owned: Owned::Left,
             rmi: Images::Left,
@@ -209,6 +212,7 @@ impl Supervisor {
             Event::EngineAway(message) => self.engine_is_away(message),
             Event::Acted(ticket, result) => self.acted(&ticket, result),
             Event::Progress(ticket, text) => self.tell(Notice::Progress { resource: ticket.resource, text }),
+            Event::Wrote(ticket, line) => self.tell(Notice::Wrote { resource: ticket.resource, line }),
             Event::Retrying(ticket, text) => self.setback(ticket.resource, text),
             Event::Exited { unit, incarnation, exit, remaining } => self.exited(&unit, incarnation, exit, remaining),
             Event::Probed(ticket, result) => self.probed(&ticket, result),
@@ -495,7 +499,8 @@ impl Supervisor {
             let image = &self.images[&id];
             let reference = image.reference.clone();
             let Some(way) = image.way() else {
-                let reason = format!("the image `{reference}` is not present, and its `pull_policy` keeps it from being pulled");
+                let kept_by = self.keeps_from_coming(&id);
+                let reason = format!("the image `{reference}` is not present, and {kept_by}");
                 self.images.get_mut(&id).expect("just looked").failed = Some(reason);
                 continue;
             };
@@ -521,6 +526,24 @@ impl Supervisor {
             let state = if matches!(action, Action::Build { .. }) { ResourceState::Building } else { ResourceState::Pulling };
             self.tell(Notice::Resource { resource: id.clone(), state, name: reference });
             self.act_on(serial, id, action);
+        }
+    }
+
+    /// Why there is no way to an image.
+    fn keeps_from_coming(&self, id: &ResourceId) -> &'static str {
+        let container = match id {
+            ResourceId::Image(service) => self.definition_of(service).and_then(|service| service.container()),
+            ResourceId::Prefetch(_)
+            | ResourceId::Network(_)
+            | ResourceId::Volume(_)
+            | ResourceId::Unit(_)
+            | ResourceId::Owned
+            | ResourceId::Images => None,
+        };
+        match container.map(|container| (container.build.is_some(), container.image.is_some())) {
+            Some((true, false)) => "`--no-build` keeps it from being built",
+            Some((true, true)) => "`--no-build` keeps it from being built, and its `pull_policy` from being pulled",
+            Some((false, _)) | None => "its `pull_policy` keeps it from being pulled",
         }
     }
 
@@ -661,7 +684,7 @@ impl Supervisor {
         let networks = names(&self.networks, |network| network.external);
         // A volume that somebody else made is used too.
         let volumes = names(&self.volumes, |volume| volume.external || volume.want == Want::There);
-        let mut images: Vec<String> = self.images.values().map(|image| image.reference.clone()).collect();
+        let mut images: Vec<String> = self.images.values().flat_map(Image::names).cloned().collect();
         images.sort_unstable();
         images.dedup();
         let query = Query { images, networks, volumes, renewals: self.renewals(), ..Query::default() };
@@ -685,6 +708,16 @@ impl Supervisor {
             Kind::Network => &mut self.networks,
             Kind::Volume => &mut self.volumes,
         }
+    }
+
+    /// What the image of a service is kept as.
+    pub(super) fn image_of(&self, service: &ServiceName) -> ResourceId {
+        ResourceId::Image(self.builder_of(service).clone())
+    }
+
+    /// The service by whose build its image comes about, if by any; else itself.
+    pub(super) fn builder_of<'a>(&'a self, service: &'a ServiceName) -> &'a ServiceName {
+        self.builders.get(service).unwrap_or(service)
     }
 
     /// The units of a service that are not merely on their way out.

@@ -159,7 +159,9 @@ impl Supervisor {
                     if way == Way::Pull {
                         self.built.remove(&service);
                     }
-                    for unit in self.units.values_mut().filter(|unit| unit.id.service == service && unit.goal == Goal::Up) {
+                    let builders = &self.builders;
+                    let is_of_it = |unit: &Unit| *builders.get(&unit.id.service).unwrap_or(&unit.id.service) == service;
+                    for unit in self.units.values_mut().filter(|unit| unit.goal == Goal::Up && is_of_it(unit)) {
                         unit.image = Some(id.clone());
                     }
                 }

@@ -22,6 +22,13 @@ pub enum Notice {
         /// Its name in the engine.
         name: String,
     },
+    /// A build in flight has written a line.
+    Wrote {
+        /// Of what.
+        resource: ResourceId,
+        /// The line.
+        line: String,
+    },
     /// An action in flight goes on.
     Progress {
         /// Of what.
@@ -62,6 +69,7 @@ impl Notice {
         match self {
             Notice::Unit(unit) | Notice::Found(unit) => Some(unit),
             Notice::Resource { .. }
+            | Notice::Wrote { .. }
             | Notice::Progress { .. }
             | Notice::Because { .. }
             | Notice::Message { .. }

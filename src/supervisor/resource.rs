@@ -1,5 +1,6 @@
 //! Networks, volumes and images: things that are made once and wait for nobody.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::base::moment::Moment;
@@ -119,6 +120,8 @@ impl Resource {
 pub struct Image {
     /// Its reference.
     pub reference: String,
+    /// Other names by which services ask for what is built here.
+    pub aliases: BTreeSet<String>,
     /// Somebody needs it.
     pub wanted: bool,
     /// Its id, when it is there; none when it is not.
@@ -154,6 +157,7 @@ impl Image {
     pub fn new(reference: String, source: Source) -> Self {
         Self {
             reference,
+            aliases: BTreeSet::new(),
             wanted: false,
             id: None,
             looked: false,
@@ -183,7 +187,22 @@ impl Image {
 
     /// The way to take now that it is due; none when there is none.
     pub fn way(&self) -> Option<Way> {
-        self.renew.or_else(|| provision::way(self.source, self.unpullable))
+        // A registry gives it one name.
+        self.renew.or_else(|| provision::way(self.source, self.unpullable || !self.aliases.is_empty()))
+    }
+
+    /// Its names, as far as they have to be there.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        let aliases = match self.source {
+            Source::Build | Source::PullElseBuild => Some(&self.aliases),
+            Source::Pull | Source::Never => None,
+        };
+        std::iter::once(&self.reference).chain(aliases.into_iter().flatten())
+    }
+
+    /// Its id among these; none unless it has all its names.
+    pub fn among(&self, images: &BTreeMap<String, String>) -> Option<String> {
+        self.names().all(|name| images.contains_key(name)).then(|| images.get(&self.reference).cloned()).flatten()
     }
 
     /// Somebody wants it; `anew` says that this somebody may want another one than is there.

@@ -111,7 +111,7 @@ impl Supervisor {
         }
         for image in self.images.values_mut().filter(|image| image.busy.is_none() && image.blind_until < number) {
             let tagged = actual.tagged.get(&image.reference).copied();
-            image.seen(actual.images.get(&image.reference).cloned(), tagged);
+            image.seen(image.among(&actual.images), tagged);
         }
         let mut found = BTreeSet::new();
         let (waiting, in_place): (Vec<_>, Vec<_>) = actual.containers.iter().partition(|it| self.is_successor(it));

@@ -10,6 +10,7 @@ use super::effect::Effect;
 use super::machine::Supervisor;
 use super::notice::{Level, Notice};
 use super::status::UnitKind;
+use super::unit::Unit;
 use super::watch::Change;
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::watch::{WatchAction, WatchRule};
@@ -37,8 +38,9 @@ struct Sync {
 impl Supervisor {
     /// Lets the image of a service be built anew. One whose build is under way is outdated, and broken off.
     pub(super) fn rebuild_for(&mut self, change: &Change) {
-        let id = ResourceId::Image(change.service.clone());
-        let can_be_built = self.is_buildable(&change.service);
+        let builder = self.builder_of(&change.service).clone();
+        let id = ResourceId::Image(builder.clone());
+        let can_be_built = self.is_buildable(&builder);
         let Some(image) = self.images.get_mut(&id).filter(|_| can_be_built) else {
             let text = format!("{}: {} has no `build`, so there is nothing to rebuild", change.reason(), change.service);
             return self.say(Level::Warning, text);
@@ -52,7 +54,9 @@ impl Supervisor {
             }
             Some((_, Way::Pull)) | None => image.renew = Some(Way::Build),
         }
-        for unit in self.units.values_mut().filter(|unit| unit.id.service == change.service && unit.goal == Goal::Up) {
+        let builders = &self.builders;
+        let is_of_it = |unit: &Unit| *builders.get(&unit.id.service).unwrap_or(&unit.id.service) == builder;
+        for unit in self.units.values_mut().filter(|unit| unit.goal == Goal::Up && is_of_it(unit)) {
             (unit.given_up, unit.failures, unit.not_before) = (false, 0, self.now);
         }
         self.tell(Notice::Because { resource: id, what: "rebuild".to_owned(), reason: change.reason() });

@@ -318,7 +318,7 @@ impl Supervisor {
             Gate::Open => Reach::There,
             Gate::Blocked(_, reason) => Reach::Failed(format!("{name}: {reason}")),
             // What is built waits for tasks.
-            Gate::Waiting(_) => match self.build_gate(service, blocked) {
+            Gate::Waiting(_) => match self.build_gate(self.builder_of(name), blocked) {
                 Gate::Blocked(root, reason) => {
                     let reason = reason.lines().next().unwrap_or_default();
                     Reach::Failed(format!("{name} cannot be built, because of {root}: {reason}"))

@@ -2,7 +2,7 @@
 //!
 //! Fed with notices; knows no socket and asks for nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -89,8 +89,10 @@ impl Progress {
         }
     }
 
-    /// From now on one line per change: what is shown live stays as it is, log lines follow below.
+    /// From now on one line per change: what is shown live stays as it is, log lines follow below. Reasons are told whole, since no
+    /// answer will tell them.
     pub fn settle(&mut self) {
+        self.lines.are_whole = true;
         if let Form::Live(live) = &mut self.form {
             live.end();
             self.form = Form::Plain;
@@ -115,6 +117,8 @@ struct News {
     mood: Mood,
     /// Of interest only while it lasts.
     fleeting: bool,
+    /// A line that somebody else has written: each is shown, and none is a state.
+    written: bool,
 }
 
 impl News {
@@ -131,6 +135,10 @@ impl News {
 #[derive(Debug, Default)]
 struct Lines {
     last: HashMap<String, String>,
+    /// The first lines of reasons of several that have been told.
+    reasons: HashSet<String>,
+    /// Reasons are told with all their lines.
+    are_whole: bool,
 }
 
 impl Lines {
@@ -139,6 +147,9 @@ impl Lines {
         // What a build writes may be meant for a terminal of its own.
         news.text = clean_lines(&news.text, Paint::Off);
         let Some(subject) = &news.subject else { return Some(news) };
+        if news.written {
+            return Some(news);
+        }
         if let Notice::Unit(unit) = notice
             && unit.state == UnitState::Preparing
         {
@@ -151,13 +162,32 @@ impl Lines {
         if news.fleeting {
             return Some(news);
         }
+        self.shorten(&mut news.text);
         let before = self.last.insert(subject.clone(), news.text.clone());
         (before.as_ref() != Some(&news.text)).then_some(news)
     }
 }
 
+impl Lines {
+    /// A reason of several lines, as a build has that failed, is told once of all that it keeps from coming, and in a line, unless
+    /// nobody else will tell the rest.
+    fn shorten(&mut self, text: &mut String) {
+        let Some((state, reason)) = text.split_once(": ") else { return };
+        let (first, has_more) = reason.split_once('\n').map_or((reason, false), |(first, _)| (first, true));
+        if has_more && self.are_whole {
+            self.reasons.insert(first.to_owned());
+        } else if self.reasons.contains(first) {
+            *text = state.to_owned();
+        } else if has_more {
+            self.reasons.insert(first.to_owned());
+            *text = format!("{state}: {first}");
+        }
+    }
+}
+
 fn words(notice: &Notice) -> Option<News> {
-    let about = |subject: String, text: String, mood| Some(News { subject: Some(subject), text, mood, fleeting: false });
+    let about =
+        |subject: String, text: String, mood| Some(News { subject: Some(subject), text, mood, fleeting: false, written: false });
     match notice {
         Notice::Unit(unit) => {
             let (text, mood) = unit_words(unit);
@@ -170,9 +200,17 @@ fn words(notice: &Notice) -> Option<News> {
             let text = text.replacen(&format!("failed: {subject}: "), "failed: ", 1);
             about(subject, text, mood)
         }
-        Notice::Progress { resource, text } => {
-            Some(News { subject: Some(subject(resource, "")), text: text.clone(), mood: Mood::Busy, fleeting: true })
+        Notice::Wrote { resource, line } => {
+            let (subject, text) = (Some(subject(resource, "")), line.clone());
+            Some(News { subject, text, mood: Mood::Busy, fleeting: false, written: true })
         }
+        Notice::Progress { resource, text } => Some(News {
+            subject: Some(subject(resource, "")),
+            text: text.clone(),
+            mood: Mood::Busy,
+            fleeting: true,
+            written: false,
+        }),
         Notice::Because { resource, what, reason } => about(subject(resource, ""), format!("{what}: {reason}"), Mood::Busy),
         Notice::Message { level, text } => {
             let (text, mood) = match level {
@@ -180,7 +218,7 @@ fn words(notice: &Notice) -> Option<News> {
                 Level::Warning => (format!("warning: {text}"), Mood::Warning),
                 Level::Error => (format!("error: {text}"), Mood::Bad),
             };
-            Some(News { subject: None, text, mood, fleeting: false })
+            Some(News { subject: None, text, mood, fleeting: false, written: false })
         }
         // That was so before.
         Notice::Found(_) | Notice::Settled | Notice::Ending => None,
@@ -232,6 +270,7 @@ fn resource_words(state: &ResourceState) -> (String, Mood) {
         ResourceState::Removed => ("removed", Mood::Idle),
         ResourceState::Kept(reason) => return (format!("kept: {reason}"), Mood::Warning),
         ResourceState::Retrying(next) => return (format!("failed, {next}"), Mood::Busy),
+        ResourceState::Failed(reason) if reason.is_empty() => ("failed", Mood::Bad),
         ResourceState::Failed(reason) => return (format!("failed: {reason}"), Mood::Bad),
     };
     (text.to_owned(), mood)
@@ -315,6 +354,9 @@ mod tests {
         let shown = plain(&[
             pulled(ResourceState::Pulling),
             Notice::Progress { resource: image.clone(), text: "12.3 MB of 40 MB".to_owned() },
+            Notice::Wrote { resource: image.clone(), line: "Step 1/2 : FROM x".to_owned() },
+            Notice::Wrote { resource: image.clone(), line: "a line".to_owned() },
+            Notice::Wrote { resource: image.clone(), line: "a line".to_owned() },
             pulled(ResourceState::Retrying("next try in 1 s: connection refused".to_owned())),
             pulled(ResourceState::Pulled),
             Notice::Resource {
@@ -337,6 +379,9 @@ mod tests {
         ]);
         let expected = "
  image of db              pulling
+ image of db              Step 1/2 : FROM x
+ image of db              a line
+ image of db              a line
  image of db              failed, next try in 1 s: connection refused
  image of db              pulled
  network e_front          failed: no subnet
@@ -347,5 +392,22 @@ warning: port 80 is held
  web:1                    restart: src/x.py changed
 ";
         assert_eq!(shown, expected.trim_start_matches('\n'));
+    }
+
+    #[test]
+    fn a_reason_of_several_lines_is_told_once_and_in_one_while_an_answer_is_still_to_tell_it() {
+        let reason = "build of app: no\n  why";
+        let image = |reason: &str| Notice::Resource {
+            resource: ResourceId::Image("db".parse().unwrap()),
+            state: ResourceState::Failed(reason.to_owned()),
+            name: "app".to_owned(),
+        };
+        let unit = |name| is(name, UnitState::Failed { reason: reason.to_owned() }, None);
+        let shown = plain(&[image(reason), unit("db:1"), unit("db:2"), image("one line"), image("")]);
+        let expected = " image of db              failed: build of app: no\n db:1                     failed\n \
+            db:2                     failed\n image of db              failed: one line\n image of db              failed\n";
+        assert_eq!(shown, expected);
+        let mut lines = Lines { are_whole: true, ..Lines::default() };
+        assert_eq!(lines.news(&image(reason)).unwrap().text, format!("failed: {reason}"));
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says aloud what it skips")]
 
 mod attach;
+mod builds;
 mod cli;
 mod commands;
 mod compose_made;

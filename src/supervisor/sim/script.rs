@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::base::name::ServiceName;
 use crate::base::random::Random;
+use crate::model::build::Build;
 use crate::model::container::Container;
 use crate::model::depends::{Condition, Dependency};
 use crate::model::health::HealthCheck;
@@ -67,7 +68,11 @@ pub(super) fn deployment(random: &mut Random, size: u64, versions: &[u64]) -> De
         }
         let kind = if container {
             let networks = [("default".to_owned(), None)].into();
-            Kind::Container(Box::new(Container { image: Some("image".to_owned()), networks, ..Container::default() }))
+            // Who only names what another builds waits for that.
+            let build = random.chance(20).then(|| Build { context: "/".to_owned(), ..Build::default() });
+            let pull_policy = (build.is_some() && random.chance(30)).then(|| "build".to_owned());
+            let image = Some("image".to_owned());
+            Kind::Container(Box::new(Container { image, build, pull_policy, networks, ..Container::default() }))
         } else {
             let on_unhealthy = if random.chance(50) { OnUnhealthy::Restart } else { OnUnhealthy::None };
             let start_timeout = random.chance(20).then_some(Duration::from_secs(20));

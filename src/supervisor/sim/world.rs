@@ -67,6 +67,8 @@ pub(super) struct World {
     /// The networks: name → definition and id.
     networks: BTreeMap<String, (ConfigHash, String)>,
     image: bool,
+    /// The pulls and builds that are under way.
+    fetching: BTreeSet<u64>,
     engine: bool,
     births: u64,
     /// Requests that wait for their answer.
@@ -104,6 +106,7 @@ impl World {
             containers: BTreeMap::new(),
             networks: BTreeMap::new(),
             image: random.chance(50),
+            fetching: BTreeSet::new(),
             engine: true,
             births: 0,
             open: BTreeMap::new(),
@@ -228,6 +231,7 @@ impl World {
         self.processes.clear();
         self.rules.clear();
         self.held.clear();
+        self.fetching.clear();
         self.open.clear();
         self.queue.retain(|_, event| matches!(event, Event::Request(..)));
         let json = serde_json::to_string(&self.machine.snapshot()).expect("a snapshot is plain data");
@@ -314,6 +318,9 @@ impl World {
         for event in &events {
             if self.talk {
                 eprintln!("{:>7}  {}", self.now, short(event));
+            }
+            if let Event::Acted(ticket, _) = event {
+                self.fetching.remove(&ticket.serial);
             }
             // A signalled process that was told of with `remaining` still lives; its end is the world's to tell.
             self.witness.hear(event);
@@ -431,6 +438,7 @@ impl World {
     }
 
     fn act(&mut self, ticket: Ticket, action: &Action) {
+        self.check_fetch(&ticket, action);
         let faulty = self.now < QUIET && self.random.chance(8);
         // Now and then an answer takes long enough for anything else to happen meanwhile.
         let long = self.now < QUIET && self.random.chance(2);
@@ -593,6 +601,19 @@ impl World {
             | Action::Sync { .. }
             | Action::RemoveOwned { .. } => unreachable!("not done to a unit"),
         })
+    }
+
+    /// What a service builds is got once, and by its build, however many only name it.
+    fn check_fetch(&mut self, ticket: &Ticket, action: &Action) {
+        if !matches!(action, Action::Pull { .. } | Action::Build { .. }) {
+            return;
+        }
+        let containers = self.deployment.stack.services.values().filter_map(Service::container);
+        if containers.into_iter().any(|container| container.build.is_some()) {
+            assert!(!matches!(action, Action::Pull { once: false, .. }), "{}: pulled though it is built here", ticket.resource);
+            assert!(self.fetching.is_empty(), "{}: got while it is being got", ticket.resource);
+        }
+        self.fetching.insert(ticket.serial);
     }
 
     fn carry_out_on_resource(&mut self, action: &Action) -> Outcome {

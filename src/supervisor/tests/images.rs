@@ -92,3 +92,136 @@ fn an_engine_that_goes_away_during_a_pull_is_no_reason_to_build() {
     bench.tell(Event::Acted(ticket, Err(Fault { kind: FaultKind::EngineAway, message: "gone".to_owned() })));
     assert_eq!((bench.first_verb(), bench.infos()), (None, Vec::<String>::new()));
 }
+
+/// `maker` builds `app`, and `user` only names it, as this.
+fn named_and_built(name: &str, user: Value, maker: Value) -> Deployment {
+    let service = |more: Value, image: &str| {
+        let mut container = json!({"image": image});
+        container.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"common": {}, "kind": {"container": container}})
+    };
+    let build = json!({"build": {"context": "/", "tags": ["app:second"]}});
+    let mut made = build.as_object().unwrap().clone();
+    made.extend(maker.as_object().unwrap().clone());
+    deployment(json!({"user": service(user, name), "maker": service(Value::Object(made), "app:1")}))
+}
+
+fn there_as(names: &[&str]) -> Actual {
+    let images = names.iter().map(|name| ((*name).to_owned(), "sha256:1".to_owned())).collect();
+    Actual { images, ..Actual::default() }
+}
+
+#[test]
+fn what_another_service_builds_is_waited_for_and_not_pulled() {
+    for (name, services) in [("app:1", vec![]), ("app:second", vec![]), ("app:1", vec!["user"])] {
+        let mut bench = Bench::new();
+        let stack = named_and_built(name, json!({"pull_policy": "always"}), json!({"pull_policy": "build"}));
+        bench.up(&stack, |up| up.services = services.iter().map(|name| name.parse().unwrap()).collect());
+        bench.look_at(there_as(&["app:1"]));
+        let verbs: Vec<_> = bench.acts().map(|(_, action)| action.verb()).collect();
+        assert_eq!(verbs, ["build"], "{name} {services:?}");
+        let (ticket, action) = bench.take_act(|_| true);
+        assert!(matches!(action, Action::Build { service, .. } if service.as_str() == "maker"));
+        bench.answer(ticket, Outcome::Image { id: "sha256:2".to_owned() });
+        let units = if services.is_empty() { 2 } else { 1 };
+        let created = bench.acts().filter(|(_, action)| action.verb() == "create").count();
+        assert_eq!(created, units, "{name} {services:?}");
+    }
+}
+
+#[test]
+fn a_build_that_fails_keeps_those_from_starting_that_only_name_its_image() {
+    let mut bench = Bench::new();
+    bench.up(&named_and_built("app:1", json!({}), json!({"pull_policy": "build"})), |_| ());
+    bench.look_at(there_as(&[]));
+    let (ticket, _) = bench.take_act(|_| true);
+    bench.tell(Event::Acted(ticket, Err(Fault::permanent("no such step"))));
+    assert_eq!(bench.first_verb(), None);
+    let told = format!("{:?}", bench.machine.status());
+    assert!(told.matches("no such step").count() >= 2, "{told}");
+}
+
+#[test]
+fn a_second_name_that_is_missing_is_made_by_a_build_and_not_by_a_pull() {
+    let mut bench = Bench::new();
+    bench.up(&named_and_built("app:second", json!({}), json!({})), |_| ());
+    bench.look_at(there_as(&["app:1"]));
+    assert_eq!(bench.first_verb(), Some("build"));
+    let mut bench = Bench::new();
+    bench.up(&named_and_built("app:second", json!({}), json!({})), |_| ());
+    bench.look_at(there_as(&["app:1", "app:second"]));
+    assert_eq!(bench.first_verb(), Some("create"));
+}
+
+#[test]
+fn a_build_waits_for_no_task_that_waits_for_its_image() {
+    let after = json!({"task": {"condition": "service_completed_successfully"}});
+    let build = json!({"image": "app", "build": {"context": "/"}, "pull_policy": "build"});
+    let needs_user = json!({"user": {"condition": "service_started"}});
+    let stack = deployment(json!({
+        "user": {"common": {}, "kind": {"container": {"image": "app"}}},
+        "task": {"common": {"depends_on": needs_user}, "kind": {"process": {"command": "run", "task": true}}},
+        "maker": {"common": {"depends_on": after}, "kind": {"container": build}},
+    }));
+    let mut bench = Bench::new();
+    bench.up(&stack, |_| ());
+    bench.look_at(there_as(&[]));
+    let (ticket, action) = bench.take_act(|action| matches!(action, Action::Build { .. }));
+    assert!(matches!(action, Action::Build { service, .. } if service.as_str() == "maker"));
+    bench.answer(ticket, Outcome::Image { id: "sha256:1".to_owned() });
+    assert_eq!(bench.first_verb(), Some("create"));
+}
+
+#[test]
+fn one_image_of_several_services_is_built_once_and_not_again_for_more_replicas() {
+    let service =
+        json!({"common": {}, "kind": {"container": {"image": "app", "build": {"context": "/"}, "pull_policy": "build"}}});
+    let stack = deployment(json!({"a": service, "b": service}));
+    let mut bench = Bench::new();
+    bench.up(&stack, |_| ());
+    bench.look_at(there_as(&["app"]));
+    let verbs: Vec<_> = bench.acts().map(|(_, action)| action.verb()).collect();
+    assert_eq!(verbs, ["build"]);
+    let (ticket, _) = bench.take_act(|_| true);
+    bench.answer(ticket, Outcome::Image { id: "sha256:1".to_owned() });
+    while let Some(at) = bench.effects.iter().position(|effect| matches!(effect, Effect::Act(..))) {
+        let Effect::Act(ticket, action) = bench.effects.remove(at) else { unreachable!() };
+        let container = format!("id of {}", ticket.resource);
+        bench.answer(ticket, if action.verb() == "create" { Outcome::Created { container } } else { started() });
+    }
+    let one_more = ["b".parse().unwrap()];
+    bench.ask(
+        2,
+        Request::Up(Box::new(Up {
+            services: one_more.to_vec(),
+            scale: one_more.into_iter().map(|name| (name, 2)).collect(),
+            beside: true,
+            ..Up::of(stack.clone())
+        })),
+    );
+    let running = |name| seen(&stack, name, SeenState::Running { birth: "1".to_owned() });
+    for _ in 0..2 {
+        bench.look_at(Actual { containers: vec![running("a:1"), running("b:1")], ..there_as(&["app"]) });
+    }
+    let acts: Vec<_> = bench.acts().map(|(ticket, action)| format!("{} {}", action.verb(), ticket.resource)).collect();
+    assert_eq!(acts, ["create b:2"]);
+}
+
+#[test]
+fn what_keeps_an_image_from_coming_is_what_is_said() {
+    let container = |container: Value| deployment(json!({"a": {"common": {}, "kind": {"container": container}}}));
+    for (stack, expected) in [
+        (
+            container(json!({"build": {"context": "/"}})),
+            "the image `test-a` is not present, and `--no-build` keeps it from being built",
+        ),
+        (both(json!("never")), "`--no-build` keeps it from being built, and its `pull_policy` from being pulled"),
+        (container(json!({"image": "x", "pull_policy": "never"})), "and its `pull_policy` keeps it from being pulled"),
+    ] {
+        let mut bench = Bench::new();
+        bench.up(&stack, |up| up.no_build = true);
+        bench.look_at(there_as(&[]));
+        let states = format!("{:?}", bench.machine.status());
+        assert!(states.contains(expected), "{states}");
+    }
+}

@@ -6,12 +6,13 @@
 //! Podman's builder is one for both, and behind the door of the classic one.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use indexmap::IndexSet;
 
-use super::Docker;
 use super::connect::{ApiVersion, Link};
 use super::dockerfile::{Dockerfile, Feature};
+use super::{Docker, labels};
 use crate::base::name::ServiceName;
 use crate::model::build::Build;
 use crate::model::container::Container;
@@ -57,6 +58,8 @@ impl From<Unbuildable> for Fault {
 pub(super) struct Means {
     pub(super) version: ApiVersion,
     pub(super) release: String,
+    /// `os/arch` that it runs itself.
+    pub(super) platform: String,
     /// Its builder understands everything, and has no doors for us to BuildKit.
     pub(super) is_podman: bool,
     /// Images are kept in containerd's store, which alone holds several platforms and records of one image.
@@ -88,8 +91,49 @@ impl Docker {
         let matters = store_matters(build, platforms).is_some();
         let status = if matters { link.api.info().await?.driver_status.unwrap_or_default() } else { Vec::new() };
         let has_containerd_store = status.iter().flatten().any(|word| word.starts_with(STORE));
-        Ok(Means { version: link.version, release: link.release.clone(), is_podman: link.is_podman, has_containerd_store })
+        let (release, platform) = (link.release.clone(), link.platform().await?);
+        Ok(Means { version: link.version, release, platform, is_podman: link.is_podman, has_containerd_store })
     }
+}
+
+/// What a build begins with that is not there, or cannot be used: known before an engine is asked.
+pub fn lacking(build: &Build) -> Option<Unbuildable> {
+    let lacks = |attribute, why: String, help: &str| Some(Unbuildable { attribute, why, help: help.to_owned() });
+    let no_directory = |path: &str| match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => None,
+        Ok(_) => Some(format!("`{path}` is no directory")),
+        Err(error) => Some(format!("`{path}`: {error}")),
+    };
+    let is_local = !is_remote(&build.context);
+    if is_local && let Some(why) = no_directory(&build.context) {
+        return lacks(Some("context"), format!("there is nothing to build from: {why}"), "make that directory, or name another");
+    }
+    let dockerfile = build.dockerfile.as_deref().unwrap_or("Dockerfile");
+    if build.dockerfile_inline.is_none() && (is_local || Path::new(dockerfile).is_absolute()) {
+        let path = Path::new(&build.context).join(dockerfile);
+        let unread = match std::fs::File::open(&path).and_then(|file| file.metadata()) {
+            Ok(found) if found.is_file() => None,
+            Ok(_) => Some("it is no file".to_owned()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why) = unread {
+            let help = "write it, or name another in `build.dockerfile`";
+            return lacks(Some("dockerfile"), format!("there is no Dockerfile `{}`: {why}", path.display()), help);
+        }
+    }
+    for (name, place) in &build.additional_contexts {
+        let is_elsewhere = is_remote(place) || place.contains("://") || place.starts_with("service:");
+        if !is_elsewhere && let Some(why) = no_directory(place) {
+            let why = format!("there is nothing for its context `{name}`: {why}");
+            return lacks(Some("additional_contexts"), why, "make that directory, or name another");
+        }
+    }
+    let rules = if is_local { super::context::bad_rules(build) } else { None };
+    lacks(
+        Some("context"),
+        rules?.message,
+        "a pattern of Go's `filepath.Match` is needed: a `[` is closed, and a `\\` is followed",
+    )
 }
 
 /// What an image is built for: for all of `platforms` by `build`, else for what is to run here. None is what the engine runs itself.
@@ -140,6 +184,11 @@ pub(super) fn choose(
         };
     }
     let need = attribute.map(|attribute| (Some(attribute), format!("`build.{attribute}`")));
+    // The classic one begins with what is there, whatever that is for.
+    let need = need.or_else(|| {
+        let other = platforms.iter().find(|platform| !is_same_machine(platform, &means.platform))?;
+        Some(((!build.platforms.is_empty()).then_some("platforms"), format!("an image for `{other}` on `{}`", means.platform)))
+    });
     // A variable of the platform that is given as an argument is nothing that BuildKit would have to set.
     let used = features.iter().filter(|feature| !build.args.contains_key(&feature.what));
     let (soft, needed): (Vec<_>, Vec<_>) = used.partition(|feature| feature.is_soft);
@@ -168,6 +217,8 @@ pub(super) fn choose(
         },
         None if classic_only.is_some() || is_off || means.version < FIRST => Ok(Builder::Classic),
         None if is_on || means.version >= BY_ITSELF => by_buildkit(build, platforms, dockerfile, means),
+        // What its Dockerfile needs, nobody knows who has not fetched it.
+        None if is_repository(&build.context) => Ok(by_buildkit(build, platforms, dockerfile, means).unwrap_or(Builder::Classic)),
         // It sets them where it can.
         None if !soft.is_empty() => Ok(by_buildkit(build, platforms, dockerfile, means).unwrap_or(Builder::Classic)),
         None => Ok(Builder::Classic),
@@ -221,6 +272,23 @@ fn refused(attribute: &'static str, why: &str, help: &str) -> Unbuildable {
     Unbuildable { attribute: Some(attribute), why: format!("`build.{attribute}` {why}"), help: help.to_owned() }
 }
 
+/// Whether two platforms are one, but for the variant.
+fn is_same_machine(one: &str, other: &str) -> bool {
+    let parts = |platform: &str| {
+        let platform = platform.to_ascii_lowercase();
+        let (os, rest) = platform.split_once('/').map_or(("linux", platform.as_str()), |(os, rest)| (os, rest));
+        let arch = rest.split('/').next().unwrap_or_default();
+        let arch = match arch {
+            "x86_64" | "x86-64" => "amd64",
+            "aarch64" => "arm64",
+            "i386" | "i686" => "386",
+            other => other,
+        };
+        (os.to_owned(), arch.to_owned())
+    };
+    parts(one) == parts(other)
+}
+
 /// What people know the Dockerfile by.
 pub(super) fn file_of(build: &Build) -> &str {
     match (&build.dockerfile_inline, &build.dockerfile) {
@@ -228,6 +296,15 @@ pub(super) fn file_of(build: &Build) -> &str {
         (None, Some(file)) => file,
         (None, None) => "Dockerfile",
     }
+}
+
+/// The path by which people find the Dockerfile from the stack's directory.
+pub(super) fn path_of(build: &Build, directory: &Path) -> String {
+    if build.dockerfile_inline.is_some() || is_remote(&build.context) {
+        return file_of(build).to_owned();
+    }
+    let path = Path::new(&build.context).join(file_of(build));
+    path.strip_prefix(directory).unwrap_or(&path).display().to_string()
 }
 
 /// A feature as people find it.
@@ -291,8 +368,29 @@ pub(super) fn attestation(said: Option<&str>) -> Option<&str> {
 }
 
 /// Whether a context is not a directory of this host.
-pub(super) fn is_remote(context: &str) -> bool {
+pub fn is_remote(context: &str) -> bool {
     ["http://", "https://", "git://", "git@", "ssh://", "github.com/"].iter().any(|prefix| context.starts_with(prefix))
+}
+
+/// Whether a context is a repository that anybody may clone who reaches it.
+fn is_repository(context: &str) -> bool {
+    let is_web = ["http://", "https://"].iter().any(|prefix| context.starts_with(prefix));
+    let path = context.split(['#', '?']).next().unwrap_or(context);
+    context.starts_with("git://") || context.starts_with("github.com/") || (is_web && path.ends_with(".git"))
+}
+
+/// Whether a context is a repository that takes a key.
+pub(super) fn is_over_ssh(context: &str) -> bool {
+    context.starts_with("git@") || context.starts_with("ssh://")
+}
+
+/// The labels of the image that a service's build makes.
+pub fn labels_of_build(service: &ServiceName, build: &Build, deployment: &Deployment) -> BTreeMap<String, String> {
+    let mut labels: BTreeMap<String, String> = build.labels.clone().into_iter().collect();
+    labels.insert(labels::PROJECT.to_owned(), deployment.env.to_string());
+    labels.insert(labels::SERVICE.to_owned(), service.to_string());
+    labels.insert(labels::VERSION.to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+    labels
 }
 
 /// `type=registry,ref=x,mode=max`; a reference alone is one of an image.
@@ -322,7 +420,8 @@ mod tests {
     use super::*;
 
     fn means(minor: u32) -> Means {
-        Means { version: ApiVersion::v1(minor), release: "20.10.24".to_owned(), is_podman: false, has_containerd_store: false }
+        let (release, platform) = ("20.10.24".to_owned(), "linux/amd64".to_owned());
+        Means { version: ApiVersion::v1(minor), release, platform, is_podman: false, has_containerd_store: false }
     }
 
     fn chosen(build: Value, text: &str, choice: Option<&str>, means: &Means) -> Result<Builder, String> {
@@ -349,6 +448,9 @@ mod tests {
             (json!({"cache_to": ["type=inline"]}), plain, None, 41, Builder::BuildKit),
             (json!({"ulimits": {"nofile": {"soft": 1, "hard": 2}}}), plain, None, 41, Builder::Classic),
             (json!({"platforms": ["linux/amd64"]}), plain, None, 41, Builder::Classic),
+            (json!({"platforms": ["linux/x86_64/v2"]}), plain, None, 41, Builder::Classic),
+            (json!({"platforms": ["amd64"]}), plain, None, 41, Builder::Classic),
+            (json!({"platforms": ["linux/arm64"]}), plain, None, 41, Builder::BuildKit),
             (json!({"privileged": true}), plain, None, 41, Builder::BuildKit),
             (json!({"no_cache_filter": ["a"]}), plain, None, 41, Builder::BuildKit),
             (json!({}), "FROM x\nRUN --mount=type=cache,target=/c x\n", None, 41, Builder::BuildKit),
@@ -357,6 +459,13 @@ mod tests {
             (json!({"shm_size": 1}), "FROM x\nARG TARGETARCH\n", None, 41, Builder::Classic),
             (json!({}), "FROM x\nARG TARGETARCH\n", None, 38, Builder::Classic),
             (json!({"network": "mine"}), "FROM x\nARG TARGETARCH\n", None, 51, Builder::Classic),
+            (json!({"context": "https://x/y.git"}), plain, None, 41, Builder::BuildKit),
+            (json!({"context": "github.com/x/y#v1"}), plain, None, 41, Builder::BuildKit),
+            (json!({"context": "https://x/y.tar.gz"}), plain, None, 41, Builder::Classic),
+            (json!({"context": "git@x:y.git"}), plain, None, 41, Builder::Classic),
+            (json!({"context": "https://x/y.git"}), plain, Some("0"), 41, Builder::Classic),
+            (json!({"context": "https://x/y.git"}), plain, None, 38, Builder::Classic),
+            (json!({"context": "https://x/y.git", "shm_size": 1}), plain, None, 41, Builder::Classic),
             (json!({}), "FROM x\nARG TARGETARCH=amd64\n", None, 41, Builder::Classic),
             (json!({"args": {"TARGETARCH": "x"}}), "FROM x\nARG TARGETARCH\n", None, 41, Builder::Classic),
             (json!({}), "# syntax=docker/dockerfile:1\nFROM x\nRUN <<EOF\nEOF\n", None, 41, Builder::BuildKit),
@@ -381,6 +490,13 @@ mod tests {
             ),
             (json!({}), "FROM x\nRUN --mount=type=cache x\n", Some("false"), 51, &["`RUN --mount` (Dockerfile:2)"]),
             (json!({"ssh": ["default"]}), plain, None, 38, &["18.09", "API 1.38"]),
+            (
+                json!({"platforms": ["linux/arm64"]}),
+                plain,
+                Some("0"),
+                41,
+                &["`linux/arm64` on `linux/amd64` needs BuildKit", "DOCKER_BUILDKIT=0", "unset it"],
+            ),
             (json!({"ssh": ["default"], "network": "mine"}), plain, None, 51, &["`build.ssh`", "`host`"]),
             (
                 json!({"additional_contexts": {"a": "/a"}}),
@@ -435,6 +551,37 @@ mod tests {
         check(Some("c/d"), &["a/b", "c/d"], false, &["c/d"]);
         check(Some("c/d"), &["a/b", "c/d"], true, &["a/b", "c/d"]);
         check(Some("c/d"), &[], true, &["c/d"]);
+    }
+
+    #[test]
+    fn what_a_build_begins_with_and_is_not_there_is_named_before_an_engine_is_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = dir.path().to_str().unwrap();
+        for (file, text) in [("Dockerfile", "FROM x"), ("bad/Dockerfile", "FROM x"), ("bad/.dockerignore", "a\n[\n")] {
+            std::fs::create_dir_all(dir.path().join(file).parent().unwrap()).unwrap();
+            std::fs::write(dir.path().join(file), text).unwrap();
+        }
+        for (build, attribute, words) in [
+            (json!({"context": here}), None, &[][..]),
+            (json!({"context": here, "additional_contexts": {"a": here, "b": "service:x", "c": "docker-image://x"}}), None, &[]),
+            (json!({"context": "https://example.org/x.git"}), None, &[]),
+            (json!({"context": format!("{here}/none")}), Some("context"), &["none`: No such file"]),
+            (json!({"context": format!("{here}/Dockerfile")}), Some("context"), &["no directory"]),
+            (
+                json!({"context": here, "dockerfile": "web.Dockerfile"}),
+                Some("dockerfile"),
+                &["/web.Dockerfile`", "`build.dockerfile`"],
+            ),
+            (json!({"context": here, "dockerfile": "bad"}), Some("dockerfile"), &["no file"]),
+            (json!({"context": here, "dockerfile": "none", "dockerfile_inline": "FROM x"}), None, &[]),
+            (json!({"context": here, "additional_contexts": {"a": "/none"}}), Some("additional_contexts"), &["`a`", "/none"]),
+            (json!({"context": format!("{here}/bad")}), Some("context"), &["bad/.dockerignore`, line 2"]),
+        ] {
+            let found = lacking(&serde_json::from_value(build.clone()).unwrap());
+            assert_eq!(found.as_ref().and_then(|found| found.attribute), attribute, "{build}: {found:?}");
+            let told = found.map(|found| Fault::from(found).message).unwrap_or_default();
+            assert!(words.iter().all(|word| told.contains(word)), "{build}: {told}");
+        }
     }
 
     #[test]

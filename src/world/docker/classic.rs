@@ -14,6 +14,7 @@ use super::builder;
 use super::buildkit::Order;
 use super::connect::Link;
 use super::context::Context;
+use super::dockerfile::Dockerfile;
 use super::image::split_tag;
 use super::progress::Reporter;
 use super::{Docker, registry};
@@ -35,13 +36,13 @@ impl Docker {
         let mut begun = Begun { docker: self, image: image.clone(), made: Made::default(), is_done: false };
         if builder::is_remote(&build.context) {
             let steps = api.build_image(options, logins, Some(bollard::body_full(Vec::new().into())));
-            follow_build(steps, reporter, &mut begun.made).await?;
+            follow_build(steps, reporter, &mut begun.made, order).await?;
         } else {
             let context = Context::of(build)?;
             options.dockerfile.clone_from(&context.dockerfile);
             let (archive, writing) = context.stream();
             let steps = api.build_image(options, logins, Some(bollard::body_try_stream(archive)));
-            if let Err(fault) = follow_build(steps, reporter, &mut begun.made).await {
+            if let Err(fault) = follow_build(steps, reporter, &mut begun.made, order).await {
                 // What broke off the archive tells more than that it broke off.
                 return Err(match writing.await {
                     Ok(Err(error)) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -193,6 +194,7 @@ async fn follow_build(
     steps: impl futures_util::Stream<Item = Result<BuildInfo, bollard::errors::Error>>,
     reporter: &mut Reporter<'_>,
     made: &mut Made,
+    order: &Order<'_>,
 ) -> Result<(), Fault> {
     let mut steps = pin!(steps);
     let mut output = BuildOutput::default();
@@ -201,7 +203,7 @@ async fn follow_build(
             Ok(step) => step,
             Err(error) => {
                 output.take("\n", reporter, made);
-                return Err(output.fault(error.into()));
+                return Err(output.fault(error.into(), order));
             }
         };
         if let Some(text) = &step.stream {
@@ -219,6 +221,8 @@ async fn follow_build(
 struct BuildOutput {
     unfinished: String,
     last: VecDeque<String>,
+    /// The step that was announced last.
+    step: Option<String>,
 }
 
 impl BuildOutput {
@@ -230,8 +234,18 @@ impl BuildOutput {
             if line.is_empty() {
                 continue;
             }
+            // What a step itself writes announces none.
+            if made.running.is_none() && line.starts_with("Step ") {
+                self.step = Some(line.to_owned());
+                self.last.clear();
+            }
+            let ran = made.running.is_some();
             made.hear(line);
             reporter.say(line);
+            // Of the builder's own lines nobody learns why a step failed.
+            if !ran || made.running.is_none() {
+                continue;
+            }
             if self.last.len() == LAST_LINES {
                 self.last.pop_front();
             }
@@ -239,10 +253,16 @@ impl BuildOutput {
         }
     }
 
-    /// The fault with what the build wrote last.
-    fn fault(&self, fault: Fault) -> Fault {
+    /// The fault with what the step wrote last, and where it stands.
+    fn fault(&self, fault: Fault, order: &Order<'_>) -> Fault {
         let said = self.last.iter().map(|line| format!("\n  {line}"));
-        Fault { kind: fault.kind, message: std::iter::once(fault.message).chain(said).collect() }
+        let line = order.dockerfile.as_ref().and_then(|dockerfile| {
+            let of_step = || dockerfile.line_of_announced(self.step.as_deref()?);
+            let line = Dockerfile::line_of_complaint(&fault.message).or_else(of_step)?;
+            dockerfile.shown(&builder::path_of(order.build, &order.deployment.stack.directory), line)
+        });
+        let place = line.map(|shown| format!("\n{shown}"));
+        Fault { kind: fault.kind, message: std::iter::once(fault.message).chain(said).chain(place).collect() }
     }
 }
 

@@ -7,11 +7,13 @@
 //! configuration, its known hosts.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
 
 use super::ssh::Tunnel;
 use super::{dial, error};
@@ -220,6 +222,7 @@ pub(super) struct Link {
     pub(super) release: String,
     /// It is Podman, which answers as an engine does.
     pub(super) is_podman: bool,
+    platform: Arc<OnceCell<String>>,
 }
 
 impl Link {
@@ -247,7 +250,7 @@ impl Link {
             if let Some(dial::Greeting { api_version, release, is_podman }) = greeting
                 && let Some(version) = ApiVersion::parse(&api_version)
             {
-                return Ok(Link { api, version, release, is_podman });
+                return Ok(Link { api, version, release, is_podman, platform: Arc::default() });
             }
         }
         let hello = api.clone().with_timeout(HELLO);
@@ -261,13 +264,17 @@ impl Link {
             return Err(away(format!("what answers at `{}` is no Docker Engine", endpoint.shown())));
         };
         let is_podman = version.components.iter().flatten().any(|component| component.name.starts_with("Podman"));
-        Ok(Link { api, version: api_version, release: version.version.unwrap_or_default(), is_podman })
+        let release = version.version.unwrap_or_default();
+        Ok(Link { api, version: api_version, release, is_podman, platform: Arc::default() })
     }
 
     /// What the engine runs itself, `linux/amd64`.
     pub(super) async fn platform(&self) -> Result<String, Fault> {
-        let version = self.api.version().await?;
-        Ok(format!("{}/{}", version.os.unwrap_or_default(), version.arch.unwrap_or_default()))
+        let ask = async || {
+            let version = self.api.version().await?;
+            Ok::<_, Fault>(format!("{}/{}", version.os.unwrap_or_default(), version.arch.unwrap_or_default()))
+        };
+        self.platform.get_or_try_init(ask).await.cloned()
     }
 
     /// For answers that take as long as they take: pulls, builds, logs, events.

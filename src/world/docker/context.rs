@@ -46,8 +46,8 @@ impl Context {
             return Err(Fault::permanent(format!("the build context `{}` is not a directory", root.display())));
         }
         let dockerfile = root.join(build.dockerfile.as_deref().unwrap_or("Dockerfile"));
-        let ignore_text = ignore_text(&root, &dockerfile)?;
-        let ignore = DockerIgnore::parse(&ignore_text).map_err(|error| Fault::permanent(format!("`{IGNORE_FILE}`, {error}")))?;
+        let (file, ignore_text) = ignore_text(&root, build)?;
+        let ignore = parsed(&file, &ignore_text)?;
         let mut context = Self { root, ignore, always: Vec::new(), made: Vec::new(), dockerfile: String::new() };
         if let Some(text) = &build.dockerfile_inline {
             context.bring(text.as_bytes(), &ignore_text);
@@ -154,18 +154,35 @@ impl Context {
     }
 }
 
-/// The rules for this Dockerfile: its own (`Dockerfile.dockerignore`), else those of the directory.
-fn ignore_text(root: &Path, dockerfile: &Path) -> Result<String, Fault> {
-    let mut own = dockerfile.as_os_str().to_owned();
-    own.push(IGNORE_FILE);
-    for path in [PathBuf::from(own), root.join(IGNORE_FILE)] {
+/// The rules for a build and the file that they are in: those of its Dockerfile (`Dockerfile.dockerignore`), else those of the
+/// directory. A Dockerfile that is no file has none of its own.
+fn ignore_text(root: &Path, build: &Build) -> Result<(PathBuf, String), Fault> {
+    let of_dockerfile = build.dockerfile_inline.is_none().then(|| {
+        let mut own = root.join(build.dockerfile.as_deref().unwrap_or("Dockerfile")).into_os_string();
+        own.push(IGNORE_FILE);
+        PathBuf::from(own)
+    });
+    for path in of_dockerfile.into_iter().chain([root.join(IGNORE_FILE)]) {
         match fs::read_to_string(&path) {
-            Ok(text) => return Ok(text),
+            Ok(text) => return Ok((path, text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Fault::permanent(format!("read `{}`: {error}", path.display()))),
         }
     }
-    Ok(String::new())
+    Ok((root.join(IGNORE_FILE), String::new()))
+}
+
+fn parsed(file: &Path, text: &str) -> Result<DockerIgnore, Fault> {
+    DockerIgnore::parse(text).map_err(|error| Fault::permanent(format!("`{}`, {error}", file.display())))
+}
+
+/// Why the rules for a build cannot be used; none when they can.
+pub(super) fn bad_rules(build: &Build) -> Option<Fault> {
+    let (file, text) = match ignore_text(Path::new(&build.context), build) {
+        Ok(found) => found,
+        Err(fault) => return Some(fault),
+    };
+    parsed(&file, &text).err()
 }
 
 /// A path's way from the root; none if it leads out of it.
@@ -286,6 +303,15 @@ mod tests {
         let build = Build { dockerfile: Some("docker/app.Dockerfile".to_owned()), ..Build::default() };
         let (entries, _) = archive(&files, build);
         assert!(entries.contains(&"a".to_owned()) && !entries.contains(&"b".to_owned()), "{entries:?}");
+    }
+
+    #[test]
+    fn a_dockerfile_that_is_no_file_has_no_rules_of_its_own() {
+        let files =
+            [("context/.dockerignore", "a"), ("context/Dockerfile.dockerignore", "b"), ("context/a", ""), ("context/b", "")];
+        let build = Build { dockerfile_inline: Some("FROM scratch".to_owned()), ..Build::default() };
+        let (entries, dockerfile) = archive(&files, build);
+        assert_eq!(entries, [dockerfile.as_str(), ".dockerignore", "Dockerfile.dockerignore", "b"]);
     }
 
     #[test]

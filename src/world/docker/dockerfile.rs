@@ -24,15 +24,35 @@ pub(super) struct Feature {
 struct Instruction {
     /// Where it begins, from 1.
     line: usize,
-    /// Its first line.
-    first: String,
     /// All of it in one.
     whole: String,
+}
+
+impl Instruction {
+    /// `RUN`.
+    fn name(&self) -> String {
+        self.whole.split_whitespace().next().unwrap_or_default().to_ascii_uppercase()
+    }
+
+    /// What BuildKit counts as a step.
+    fn is_step(&self) -> bool {
+        matches!(self.name().as_str(), "ADD" | "COPY" | "RUN" | "WORKDIR")
+    }
+
+    /// The name of the stage that it begins.
+    fn stage(&self) -> Option<&str> {
+        let words: Vec<&str> = self.whole.split_whitespace().collect();
+        match words[..] {
+            [.., keyword, name] if keyword.eq_ignore_ascii_case("as") => Some(name),
+            _ => None,
+        }
+    }
 }
 
 /// What stands in a Dockerfile.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Dockerfile {
+    text: String,
     instructions: Vec<Instruction>,
     /// What BuildKit is needed for.
     pub(super) features: Vec<Feature>,
@@ -73,7 +93,11 @@ impl Dockerfile {
 
     /// Looks through the text.
     pub(super) fn parse(text: &str) -> Self {
-        let mut found = Self { has_syntax: has_syntax(text), ..Self::default() };
+        let directives = directives(text);
+        let has_syntax = directives.iter().any(|(name, _)| name == "syntax");
+        let escape = directives.iter().find_map(|(name, value)| (name == "escape").then(|| value.chars().next()).flatten());
+        let escape = escape.unwrap_or('\\');
+        let mut found = Self { text: text.to_owned(), has_syntax, ..Self::default() };
         if found.has_syntax {
             found.features.push(Feature { what: "# syntax=".to_owned(), line: 1, is_newer: false, is_soft: false });
         }
@@ -83,7 +107,7 @@ impl Dockerfile {
                 continue;
             }
             let mut instruction = first.trim().to_owned();
-            while instruction.ends_with('\\') {
+            while instruction.ends_with(escape) {
                 instruction.pop();
                 // Comments and blank lines within an instruction are passed over.
                 let next = lines.find(|(_, line)| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
@@ -92,7 +116,7 @@ impl Dockerfile {
             }
             found.instruction(&instruction, index + 1);
             let heredocs = heredocs(&instruction);
-            found.instructions.push(Instruction { line: index + 1, first: first.trim().to_owned(), whole: instruction });
+            found.instructions.push(Instruction { line: index + 1, whole: instruction });
             for end in heredocs {
                 // One that never ends is none, and what follows are instructions.
                 let mut ahead = lines.clone();
@@ -117,12 +141,62 @@ impl Dockerfile {
         self.features.retain(|feature| !feature.is_soft || !defaulted.contains(feature.what.as_str()));
     }
 
-    /// The line of a step by what a builder calls it, and what stands there; none when several are called so.
-    pub(super) fn line_of(&self, step: &str) -> Option<(usize, &str)> {
-        let is_same = |text: &str| text.split_whitespace().eq(step.split_whitespace());
-        let mut same = self.instructions.iter().filter(|instruction| is_same(&instruction.whole));
-        let Instruction { line, first, .. } = same.next()?;
-        same.next().is_none().then_some((*line, first.as_str()))
+    /// The line of a step by what a builder calls it; none when several are called so.
+    fn line_of(&self, step: &str) -> Option<usize> {
+        let mut same = self.instructions.iter().filter(|instruction| is_same(&instruction.whole, step));
+        let line = same.next()?.line;
+        same.next().is_none().then_some(line)
+    }
+
+    /// The line of the instruction that the classic builder announces so: `Step 2/7 : RUN a`. It counts all of them.
+    pub(super) fn line_of_announced(&self, announced: &str) -> Option<usize> {
+        let (count, step) = announced.strip_prefix("Step ")?.split_once(" : ")?;
+        let number: usize = count.split_once('/')?.0.parse().ok()?;
+        let counted = number.checked_sub(1).and_then(|index| self.instructions.get(index));
+        counted.filter(|instruction| is_same(&instruction.whole, step)).map(|instruction| instruction.line).or(self.line_of(step))
+    }
+
+    /// The line of a step by the name that BuildKit gives it: `[build 2/7] RUN a`. It counts what a stage does, and may have filled in
+    /// variables.
+    pub(super) fn line_of_named(&self, name: &str) -> Option<usize> {
+        let (count, step) = name.strip_prefix('[')?.split_once("] ")?;
+        self.line_of_counted(count, step).or_else(|| self.line_of(step))
+    }
+
+    fn line_of_counted(&self, count: &str, step: &str) -> Option<usize> {
+        let (stage, count) = count.trim().rsplit_once(' ').unwrap_or(("", count.trim()));
+        // The platform may come first.
+        let stage = stage.split_whitespace().next_back().unwrap_or_default();
+        let (number, all) = count.split_once('/')?;
+        let (number, all): (usize, usize) = (number.parse().ok()?, all.parse().ok()?);
+        let begins: Vec<usize> =
+            (0..self.instructions.len()).filter(|index| self.instructions[*index].name() == "FROM").collect();
+        let is_meant = |nth: usize| match self.instructions[begins[nth]].stage() {
+            _ if stage.is_empty() => begins.len() == 1,
+            Some(own) => own.eq_ignore_ascii_case(stage),
+            None => format!("stage-{nth}") == stage,
+        };
+        let nth = (0..begins.len()).find(|nth| is_meant(*nth))?;
+        let end = begins.get(nth + 1).copied().unwrap_or(self.instructions.len());
+        let steps: Vec<&Instruction> = self.instructions[begins[nth]..end].iter().filter(|it| it.is_step()).collect();
+        // That a stage begins with an image is counted, with another stage or nothing it is not.
+        let before = all.checked_sub(steps.len()).filter(|before| *before <= 1)?;
+        let found = steps.get(number.checked_sub(before + 1)?)?;
+        let is_kind = step.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case(&found.name()));
+        is_kind.then_some(found.line)
+    }
+
+    /// The line that a builder complains of which could not read it: `dockerfile parse error on line 2: unknown instruction`.
+    pub(super) fn line_of_complaint(message: &str) -> Option<usize> {
+        let (_, rest) = message.split_once("parse error ")?;
+        let rest = rest.strip_prefix("on ").unwrap_or(rest).strip_prefix("line ")?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).map_or(rest, |end| &rest[..end]);
+        digits.parse().ok()
+    }
+
+    /// A line as people are shown it.
+    pub(super) fn shown(&self, file: &str, line: usize) -> Option<String> {
+        shown(&self.text, file, line)
     }
 
     fn instruction(&mut self, text: &str, line: usize) {
@@ -147,11 +221,33 @@ impl Dockerfile {
     }
 }
 
-/// `# syntax=…` in one of the first lines, before anything but other directives.
-fn has_syntax(text: &str) -> bool {
+/// A line of a Dockerfile as people are shown it: where it is, and its text with carets below.
+pub(super) fn shown(text: &str, file: &str, line: usize) -> Option<String> {
+    /// More of a line than this tells nobody more.
+    const WIDTH: usize = 120;
+    let whole = text.lines().nth(line.checked_sub(1)?)?.trim_end().replace('\t', " ");
+    let step = whole.trim_start();
+    let column = whole.len() - step.len();
+    let carets = "^".repeat(step.chars().count().clamp(1, WIDTH.saturating_sub(column).max(1)));
+    let whole: String = whole.chars().take(WIDTH.max(column + 1)).collect();
+    let margin = " ".repeat(line.to_string().len());
+    Some(format!(
+        "{margin}--> {file}:{line}:{}\n{margin} |\n{line} | {whole}\n{margin} | {}{carets}",
+        column + 1,
+        " ".repeat(column)
+    ))
+}
+
+/// Whether two texts have the same words.
+fn is_same(one: &str, other: &str) -> bool {
+    one.split_whitespace().eq(other.split_whitespace())
+}
+
+/// `# name=value` in the first lines, before anything else.
+fn directives(text: &str) -> Vec<(String, String)> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let directives = text.lines().map_while(|line| line.trim().strip_prefix('#')?.split_once('='));
-    directives.map(|(name, _)| name.trim().to_ascii_lowercase()).any(|name| name == "syntax")
+    let lines = text.lines().map_while(|line| line.trim().strip_prefix('#')?.split_once('='));
+    lines.map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().to_owned())).collect()
 }
 
 fn is_git(source: &str) -> bool {
@@ -241,8 +337,56 @@ mod tests {
     #[test]
     fn a_step_is_found_by_what_it_is_called() {
         let found = Dockerfile::parse("FROM x\nRUN a  && \\\n  b\nRUN c\nRUN c\n");
-        assert_eq!(found.line_of("RUN a &&   b"), Some((2, "RUN a  && \\")));
-        assert_eq!((found.line_of("RUN c"), found.line_of("RUN d")), (None, None));
+        for (announced, line) in [
+            ("Step 2/4 : RUN a &&   b", Some(2)),
+            ("Step 4/4 : RUN c", Some(5)),
+            // Its count is of another text, and so there are two.
+            ("Step 1/4 : RUN c", None),
+            ("Step 9/9 : RUN a && b", Some(2)),
+            ("Step 4/4 : RUN d", None),
+            ("RUN c", None),
+        ] {
+            assert_eq!(found.line_of_announced(announced), line, "{announced}");
+        }
+    }
+
+    #[test]
+    fn a_step_is_found_by_its_number_though_its_variables_were_filled_in() {
+        let text = "ARG V=1\nFROM x AS base\nRUN echo $V\nENV A=b\nRUN echo $A\n\nFROM base\nWORKDIR /$A\nRUN echo $A\nFROM scratch AS Last\nCOPY --from=base /a /\n";
+        let found = Dockerfile::parse(text);
+        for (name, line) in [
+            ("[base 1/3] FROM docker.io/library/x", None),
+            ("[base 2/3] RUN echo 1", Some(3)),
+            ("[base 3/3] RUN echo b", Some(5)),
+            ("[linux/amd64 base 3/3] RUN echo b", Some(5)),
+            ("[stage-1 1/2] WORKDIR /b", Some(8)),
+            ("[stage-1 2/2] RUN echo b", Some(9)),
+            ("[last 1/1] COPY --from=base /a /", Some(11)),
+            // Of another stage than these, but called as none other.
+            ("[other 7/9] RUN echo $V", Some(3)),
+            ("[base 2/3] COPY 1 2", None),
+            ("[base 2/9] RUN echo 1", None),
+        ] {
+            assert_eq!(found.line_of_named(name), line, "{name}");
+        }
+        let single = Dockerfile::parse("FROM x\nRUN a\nRUN $B\n");
+        assert_eq!((single.line_of_named("[2/3] RUN a"), single.line_of_named("[ 3/3] RUN b")), (Some(2), Some(3)));
+    }
+
+    #[test]
+    fn a_line_is_shown_with_its_place_and_carets() {
+        let found = Dockerfile::parse("# escape=`\nFROM x\n  RUN a `\n b\n");
+        assert_eq!(found.shown("web/Dockerfile", 3).unwrap(), " --> web/Dockerfile:3:3\n  |\n3 |   RUN a `\n  |   ^^^^^^^");
+        assert_eq!(found.line_of_announced("Step 2/2 : RUN a b"), Some(3));
+        assert_eq!(found.shown("Dockerfile", 9), None);
+        for (message, line) in [
+            ("dockerfile parse error line 2: unknown instruction: FOO", Some(2)),
+            ("dockerfile parse error on line 12: unknown instruction: FOO", Some(12)),
+            ("Dockerfile parse error line 3", Some(3)),
+            ("no such image", None),
+        ] {
+            assert_eq!(Dockerfile::line_of_complaint(message), line, "{message}");
+        }
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Images: pull, build with whichever builder, remove.
 
-use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use super::buildkit::{self, Order};
 use super::connect::Link;
 use super::dockerfile::Dockerfile;
 use super::progress::Reporter;
-use super::{Docker, error, labels, registry};
+use super::{Docker, error, registry};
 use crate::base::name::ServiceName;
 use crate::plan::action::{Fault, FaultKind, Outcome, Ticket};
 use crate::plan::desired::Deployment;
@@ -96,8 +95,16 @@ impl Docker {
     ) -> Result<Outcome, Fault> {
         let link = self.link().await?;
         let mut reporter = Reporter::new(ticket, events);
-        for service in builder::in_order(service, deployment) {
-            self.build_one(&link, &service, deployment, &mut reporter).await?;
+        let begun = Instant::now();
+        for part in builder::in_order(service, deployment) {
+            let container = deployment.service(&part).and_then(|part| part.container());
+            let build = container.and_then(|container| container.build.as_ref());
+            let (Some(build), Some(image)) = (build, deployment.image_of(&part)) else {
+                return Err(Fault::permanent(format!("`{part}` has no `build`")));
+            };
+            let shared = (part != *service).then_some(begun);
+            let work = self.build_one(&link, &part, deployment, &mut reporter);
+            self.0.turns_of_builds.take(&image, build, shared, work).await?;
         }
         image_id(&link, &deployment.image_of(service).unwrap_or_default()).await
     }
@@ -115,10 +122,7 @@ impl Docker {
             return Err(Fault::permanent(format!("`{service}` has no `build`")));
         };
         let platforms = builder::platforms(container, build, &link.platform().await?);
-        let mut labels: BTreeMap<String, String> = build.labels.clone().into_iter().collect();
-        labels.insert(labels::PROJECT.to_owned(), deployment.env.to_string());
-        labels.insert(labels::SERVICE.to_owned(), service.to_string());
-        labels.insert(labels::VERSION.to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+        let labels = builder::labels_of_build(service, build, deployment);
         let names = std::iter::once(image).chain(build.tags.iter().cloned()).collect();
         // That it cannot be read is told by whoever builds.
         let dockerfile = Dockerfile::of(build).unwrap_or_default();

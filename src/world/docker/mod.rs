@@ -62,6 +62,7 @@ mod sharing;
 mod ssh;
 mod sync;
 mod time;
+mod turns;
 mod usage;
 mod volume;
 
@@ -73,7 +74,7 @@ use crossbeam_channel::Sender;
 use indexmap::IndexMap;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-pub use builder::{Unbuildable, in_order};
+pub use builder::{Unbuildable, in_order, is_remote, labels_of_build, lacking};
 pub use connect::Endpoint;
 use connect::Link;
 pub use copy::CopyOptions;
@@ -89,6 +90,7 @@ use observe::Births;
 pub use owned::OwnedThing;
 pub use published::PortOfContainer;
 pub use run::{Attached, RunSpec};
+use turns::Turns;
 pub use usage::Top;
 
 use crate::base::name::ServiceName;
@@ -125,6 +127,7 @@ struct Inner {
     births: Births,
     /// The images that steps of builds have made which were broken off, by the name of what was to be built.
     broken_off: Mutex<HashMap<String, BTreeSet<String>>>,
+    turns_of_builds: Turns,
     /// Whose hooks run before a start: one replica of a service after the other.
     turns: Mutex<HashMap<ServiceName, Arc<Semaphore>>>,
 }
@@ -139,6 +142,7 @@ impl Docker {
             slots: Semaphore::new(AT_ONCE),
             births: Births::default(),
             broken_off: Mutex::default(),
+            turns_of_builds: Turns::default(),
             turns: Mutex::default(),
         }))
     }

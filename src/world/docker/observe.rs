@@ -513,6 +513,7 @@ mod tests {
         assert!(!is_as_old_as("Up 2 minutes", ""));
     }
 
+    #[test]
     fn a_check_that_nobody_runs_is_known_by_what_it_has_not_found() {
         let check: HealthConfig = serde_json::from_str(
             r#"{"Test": ["CMD-SHELL", "true"], "Interval": 1000000000, "Timeout": 2000000000, "Retries": 2}"#,

@@ -28,10 +28,16 @@ impl<'a> Reporter<'a> {
         Self { ticket, events, layers: Layers::default(), next: Instant::now(), most: 0 }
     }
 
-    /// Tells a line.
-    pub(super) fn say(&self, text: &str) {
+    /// Tells a line that a build has written.
+    pub(super) fn say(&self, line: &str) {
         // Nobody listens when the supervisor ends, which then also ends this.
-        let _ = self.events.send(Event::Progress(self.ticket.clone(), text.to_owned()));
+        let _ = self.events.send(Event::Wrote(self.ticket.clone(), line.to_owned()));
+    }
+
+    /// Tells how far it is.
+    fn tell(&self, text: String) {
+        // As above.
+        let _ = self.events.send(Event::Progress(self.ticket.clone(), text));
     }
 
     /// Tells that an attempt has failed, and when the next one is.
@@ -58,7 +64,7 @@ impl<'a> Reporter<'a> {
     pub(super) fn sent(&mut self, bytes: i64) {
         const WORTH_TELLING: i64 = 100_000;
         if bytes >= WORTH_TELLING && Instant::now() >= self.next {
-            self.say(&format!("sent {}", megabytes(bytes)));
+            self.tell(format!("sent {}", megabytes(bytes)));
             self.next = Instant::now() + PAUSE;
         }
     }
@@ -70,7 +76,7 @@ impl<'a> Reporter<'a> {
             return;
         }
         if let Some(text) = self.layers.text() {
-            self.say(&text);
+            self.tell(text);
             self.next = Instant::now() + PAUSE;
         }
     }
@@ -141,7 +147,7 @@ pub(super) mod testing {
         let (events, heard) = crossbeam_channel::unbounded();
         tell(&mut Reporter::new(&ticket, &events));
         let texts = heard.try_iter().map(|event| match event {
-            Event::Progress(_, text) => text,
+            Event::Wrote(_, text) | Event::Progress(_, text) => text,
             other => panic!("{other:?}"),
         });
         texts.collect()

@@ -171,8 +171,9 @@ fn a_step_that_fails_is_told_with_its_line_and_what_it_wrote_last() {
         let fault = build(&corner, &deployment(&corner, dir.path(), json!({}), &json!({}))).await.unwrap_err().message;
         let lines: Vec<&str> = fault.lines().collect();
         assert!(lines[0].ends_with("exit code: 9"), "{fault}");
-        assert!(lines[1].starts_with("  Dockerfile:3: RUN --mount"), "{fault}");
-        assert_eq!(lines[2..], ["  the reason"], "{fault}");
+        assert_eq!(lines[1], "  the reason", "{fault}");
+        assert!(lines[2].ends_with("/Dockerfile:3:1"), "{fault}");
+        assert!(lines[4].starts_with("3 | RUN --mount") && lines[5].starts_with("  | ^^^^^^^^^^"), "{fault}");
     });
 }
 
@@ -204,7 +205,7 @@ fn a_build_that_is_given_up_ends_in_the_engine() {
         {
             let mut slow = std::pin::pin!(build(&corner, &deployment));
             let heard = corner.heard.clone();
-            let is_it = |event: Event| matches!(event, Event::Progress(_, text) if text == "slow begins");
+            let is_it = |event: Event| matches!(event, Event::Wrote(_, text) if text == "slow begins");
             let runs = tokio::task::spawn_blocking(move || heard.iter().any(is_it));
             tokio::select! {
                 built = &mut slow => panic!("{built:?}"),

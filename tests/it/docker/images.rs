@@ -105,7 +105,7 @@ fn a_build_that_was_broken_off_leaves_no_image_once_another_has_succeeded() {
             let mut slow = std::pin::pin!(build(&corner, &deployment));
             // Its last step runs when its container has been announced.
             let heard = corner.heard.clone();
-            let is_it = |event: Event| matches!(event, Event::Progress(_, text) if text.contains("Running in"));
+            let is_it = |event: Event| matches!(event, Event::Wrote(_, text) if text.contains("Running in"));
             let runs = tokio::task::spawn_blocking(move || heard.iter().any(is_it));
             tokio::select! {
                 built = &mut slow => panic!("{built:?}"),
@@ -130,6 +130,11 @@ fn a_failed_build_quotes_what_it_wrote_last() {
         let fault = build(&corner, &with_build(&corner, dir.path(), "")).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Permanent);
         assert!(fault.message.contains("returned a non-zero code: 9") && fault.message.contains("\n  the reason"), "{fault}");
+        let place = fault.message.lines().rev().take(4).collect::<Vec<_>>();
+        assert!(
+            place[3].ends_with("/Dockerfile:2:1") && place[1].starts_with("2 | RUN ") && place[0].starts_with("  | ^^^^"),
+            "{fault}"
+        );
     });
 }
 

@@ -270,5 +270,9 @@ pub(crate) async fn build(corner: &Corner, deployment: &Arc<Deployment>) -> Resu
 
 /// What was told since the last look.
 pub(crate) fn told(corner: &Corner) -> Vec<String> {
-    corner.heard.try_iter().filter_map(|event| if let Event::Progress(_, text) = event { Some(text) } else { None }).collect()
+    let text = |event| match event {
+        Event::Progress(_, text) | Event::Wrote(_, text) => Some(text),
+        _ => None,
+    };
+    corner.heard.try_iter().filter_map(text).collect()
 }

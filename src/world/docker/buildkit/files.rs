@@ -5,8 +5,10 @@
 //! back (`exclude-patterns`). Owners are left out; sockets and devices too, as for the classic builder.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -141,7 +143,7 @@ type Table = Mutex<Vec<PathBuf>>;
 fn list(tree: &Tree, wanted: &Wanted, table: &Table, outbox: &Outbox) -> Result<(), Failure> {
     let tell = |stat: Option<Stat>| {
         if let Some(stat) = &stat {
-            table.lock().unwrap_or_else(PoisonError::into_inner).push(PathBuf::from(&stat.path));
+            table.lock().unwrap_or_else(PoisonError::into_inner).push(path_of(&stat.path));
         }
         outbox.send_blocking(&Packet { kind: PacketKind::Stat.into(), stat, ..Packet::default() })
     };
@@ -150,7 +152,7 @@ fn list(tree: &Tree, wanted: &Wanted, table: &Table, outbox: &Outbox) -> Result<
             Walk::new(root, wanted, |stat| tell(Some(stat)))?.all()?;
         }
         Tree::File { name, content } => {
-            let (path, size, modified) = (name.clone(), content.len() as i64, time_of(content));
+            let (path, size, modified) = (name.clone().into_bytes(), content.len() as i64, time_of(content));
             tell(Some(Stat { path, mode: 0o644, size, modified, ..Stat::default() }))?;
         }
     }
@@ -162,6 +164,10 @@ fn time_of(content: &[u8]) -> i64 {
     let digest = Sha256::digest(content);
     let first = digest.iter().take(8).fold(0, |number: u64, byte| number << 8 | u64::from(*byte));
     (first >> 1) as i64
+}
+
+fn path_of(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(bytes))
 }
 
 /// Sends the files that are asked for. One that has vanished since it was told of is empty: no build waits for what changes under it.
@@ -286,19 +292,19 @@ fn stat(path: &Path, full: &Path, metadata: &Metadata) -> Result<Option<Stat>, F
     const STICKY: u32 = 1 << 20;
     let kind = metadata.file_type();
     let (of_kind, link) = if kind.is_dir() {
-        (DIRECTORY, String::new())
+        (DIRECTORY, Vec::new())
     } else if kind.is_symlink() {
         let Some(target) = found(fs::read_link(full), full)? else { return Ok(None) };
-        (LINK, target.to_string_lossy().into_owned())
+        (LINK, target.into_os_string().into_vec())
     } else if kind.is_file() {
-        (0, String::new())
+        (0, Vec::new())
     } else {
         return Ok(None);
     };
     let special = [(0o4000, SET_USER), (0o2000, SET_GROUP), (0o1000, STICKY)];
     let special = special.iter().filter(|(bit, _)| metadata.mode() & bit != 0).fold(0, |bits, (_, bit)| bits | bit);
     Ok(Some(Stat {
-        path: path.to_string_lossy().into_owned(),
+        path: path.as_os_str().as_bytes().to_vec(),
         mode: metadata.mode() & 0o777 | special | of_kind,
         size: if kind.is_dir() { 0 } else { metadata.size() as i64 },
         modified: metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()),
@@ -402,10 +408,27 @@ mod tests {
         told
     }
 
+    fn text(bytes: &[u8]) -> String {
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_is_told_as_it_is() {
+        let dir = directory(&["a"]);
+        let name = b"caf\xe9";
+        fs::write(dir.path().join(path_of(name)), "x").unwrap();
+        symlink(path_of(name), dir.path().join("link")).unwrap();
+        let told = told(dir.path(), &[], &[], &[]);
+        let names: Vec<(&[u8], &[u8])> = told.iter().map(|stat| (stat.path.as_slice(), stat.link.as_slice())).collect();
+        assert_eq!(names, [(&b"a"[..], &b""[..]), (name, b""), (b"link", name)]);
+        assert_eq!(self::told(dir.path(), &["link"], &[], &[]).len(), 2, "and is found behind a link");
+    }
+
     #[track_caller]
     fn check(files: &[&str], (followed, included, excluded): (&[&str], &[&str], &[&str]), expected: &str) {
         let dir = directory(files);
-        let paths: Vec<String> = told(dir.path(), followed, included, excluded).into_iter().map(|stat| stat.path).collect();
+        let paths: Vec<String> =
+            told(dir.path(), followed, included, excluded).into_iter().map(|stat| text(&stat.path)).collect();
         assert_eq!(paths.join(" "), expected);
     }
 
@@ -449,12 +472,12 @@ mod tests {
         let mut told = Vec::new();
         let wanted = Wanted::default();
         let mut walk = Walk::new(dir.path(), &wanted, |stat| {
-            match stat.path.as_str() {
+            match text(&stat.path).as_str() {
                 "a" => fs::remove_file(dir.path().join("b")).unwrap(),
                 "c" => fs::remove_dir_all(dir.path().join("c")).unwrap(),
                 _ => {}
             }
-            told.push(stat.path);
+            told.push(text(&stat.path));
             Ok(())
         });
         walk.as_mut().unwrap().all().unwrap();
@@ -510,6 +533,6 @@ mod tests {
         assert_eq!(directory.mode >> 31, 1);
         assert_eq!((file.mode, file.size), (0o751 | 1 << 23, 3));
         assert!(file.modified > 1_000_000_000_000_000_000, "{}", file.modified);
-        assert_eq!((link.mode & 1 << 27, link.link.as_str()), (1 << 27, "d/f"));
+        assert_eq!((link.mode & 1 << 27, text(&link.link).as_str()), (1 << 27, "d/f"));
     }
 }

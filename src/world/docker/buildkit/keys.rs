@@ -15,6 +15,9 @@ use crate::plan::action::Fault;
 /// How long it may take to listen.
 const BEGINNING: Duration = Duration::from_secs(10);
 
+/// Waits for the end of whoever started it, however that comes about, and takes the agent and its directory along.
+const KEEPER: &str = "trap '' HUP INT TERM; read -r _; kill \"$SSH_AGENT_PID\"; rm -rf -- \"$1\"";
+
 /// A running agent with some keys.
 pub(super) struct KeyAgent {
     directory: PathBuf,
@@ -25,8 +28,8 @@ pub(super) struct KeyAgent {
 impl Drop for KeyAgent {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            // It may have ended; it is waited for so that nothing is left of it.
-            let _ = child.kill();
+            // That is what it waits for; it is waited for so that nothing is left of it.
+            drop(child.stdin.take());
             let _ = child.wait();
         }
         let _ = fs::remove_dir_all(&self.directory);
@@ -53,8 +56,10 @@ impl KeyAgent {
         DirBuilder::new().mode(0o700).create(&directory).map_err(|error| failed("make a directory for an agent", error))?;
         let socket = directory.join("agent");
         let mut agent = Self { directory, socket, child: None };
-        // `-D` keeps it ours: it does not go into the background.
-        let child = quiet("ssh-agent").args([OsStr::new("-D"), OsStr::new("-a"), agent.socket.as_os_str()]).spawn();
+        // It goes into the background, and would stay there if we were killed: what it runs in the foreground sees to it.
+        let mut command = quiet("ssh-agent");
+        command.args([OsStr::new("-a"), agent.socket.as_os_str()]).args(["/bin/sh", "-c", KEEPER, "sh"]).arg(&agent.directory);
+        let child = command.stdin(Stdio::piped()).spawn();
         agent.child = Some(child.map_err(|error| failed("run `ssh-agent`", error))?);
         agent.await_socket()?;
         // A passphrase is asked for by nobody: there may be no terminal, and where there is one it is not ours to ask on. `never` would
@@ -123,6 +128,11 @@ mod tests {
         let directory = agent.directory.clone();
         drop(agent);
         assert!(!directory.exists());
+        // As when we are killed: nothing is left to be done but that our end of the pipe goes.
+        let mut agent = KeyAgent::start(vec![key("three", "")]).await.unwrap();
+        drop(agent.child.as_mut().unwrap().stdin.take());
+        assert!(agent.child.take().unwrap().wait().is_ok());
+        assert!(!agent.directory.exists() && std::os::unix::net::UnixStream::connect(agent.socket()).is_err());
         let fault = KeyAgent::start(vec![key("locked", "passphrase")]).await.err().unwrap();
         assert!(fault.message.contains("`default`"), "{fault}");
         let fault = KeyAgent::start(vec![dir.path().join("none")]).await.err().unwrap();

@@ -252,7 +252,11 @@ impl Order<'_> {
     /// The sockets of the agents of `ssh`, and the agents that we run ourselves for keys.
     async fn agents(&self) -> Result<(HashMap<String, PathBuf>, Vec<KeyAgent>), Fault> {
         let (mut agents, mut running) = (HashMap::new(), Vec::new());
-        for entry in &self.build.ssh {
+        // As with `docker buildx`, a repository that takes a key is cloned with those of the caller.
+        let is_given = self.build.ssh.iter().any(|entry| entry.split('=').next() == Some("default"));
+        let has_agent = self.deployment.caller.environment.get("SSH_AUTH_SOCK").is_some_and(|path| !path.is_empty());
+        let is_implied = builder::is_over_ssh(&self.build.context) && !is_given && has_agent;
+        for entry in self.build.ssh.iter().map(String::as_str).chain(is_implied.then_some("default")) {
             let (id, paths) = entry.split_once('=').unwrap_or((entry, ""));
             let socket = if paths.is_empty() {
                 let socket = self.deployment.caller.environment.get("SSH_AUTH_SOCK").filter(|path| !path.is_empty());

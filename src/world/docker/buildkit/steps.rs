@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::super::builder;
 use super::super::classic::LAST_LINES;
+use super::super::dockerfile::{self, Dockerfile};
 use super::super::progress::Reporter;
 use super::super::registry::decode_base64;
 use super::grpc::Refusal;
@@ -51,6 +52,7 @@ impl Steps {
 
     fn vertex(&mut self, vertex: Vertex, reporter: &mut Reporter<'_>) {
         let Vertex { digest, name, cached, started, completed, error } = vertex;
+        let name = String::from_utf8_lossy(&name).into_owned();
         let step = self.by_digest.entry(digest.clone()).or_default();
         step.name.clone_from(&name);
         // The builder's own: it reads the Dockerfile, and the context.
@@ -73,7 +75,7 @@ impl Steps {
             }
         }
         // When one fails, those beside it are broken off, and say so.
-        if !error.is_empty() && !error.ends_with("context canceled") {
+        if !error.is_empty() && !error.ends_with(b"context canceled") {
             self.failed.get_or_insert(digest);
         }
     }
@@ -115,16 +117,17 @@ impl Steps {
         let details = refusal.details();
         let digest = detail(&details, "errdefs.Vertex").map(|ErrorVertex { digest }| digest);
         let step = digest.or_else(|| self.failed.clone()).and_then(|digest| self.by_digest.get(&digest));
-        // Engines before 23 do not tell it.
-        let place = detail(&details, "errdefs.Source").and_then(|source| place_words(&source)).or_else(|| {
-            let (_, instruction) = step?.name.split_once("] ")?;
-            let (line, text) = order.dockerfile.as_ref()?.line_of(instruction)?;
-            Some(format!("{}:{line}: {text}", builder::file_of(order.build)))
-        });
-        let last = step.into_iter().flat_map(|step| step.last.iter().cloned());
         let fault = fault(refusal);
-        let message =
-            std::iter::once(fault.message).chain(place.into_iter().chain(last).map(|line| format!("\n  {line}"))).collect();
+        let last = step.into_iter().flat_map(|step| step.last.iter()).map(|line| format!("\n  {line}"));
+        let file = builder::path_of(order.build, &order.deployment.stack.directory);
+        // Engines before 23 do not tell it.
+        let place = detail(&details, "errdefs.Source").and_then(|source| place_of(&source, &file)).or_else(|| {
+            let dockerfile = order.dockerfile.as_ref()?;
+            let of_step = || dockerfile.line_of_named(&step?.name);
+            dockerfile.shown(&file, Dockerfile::line_of_complaint(&fault.message).or_else(of_step)?)
+        });
+        let place = place.map(|shown| format!("\n{shown}"));
+        let message = std::iter::once(fault.message).chain(last).chain(place).collect();
         Fault { kind: fault.kind, message }
     }
 }
@@ -142,7 +145,9 @@ fn warning_words(warning: &Warning) -> String {
     let text = String::from_utf8_lossy(&warning.short);
     let line = warning.ranges.first().and_then(|range| range.start.as_ref()).map(|start| start.line);
     match (&warning.source, line) {
-        (Some(SourceInfo { filename, .. }), Some(line)) => format!("warning: {filename}:{line}: {text}"),
+        (Some(SourceInfo { filename, .. }), Some(line)) => {
+            format!("warning: {}:{line}: {text}", String::from_utf8_lossy(filename))
+        }
         _ => format!("warning: {text}"),
     }
 }
@@ -162,8 +167,6 @@ struct ErrorSource {
 
 #[derive(Debug, Deserialize)]
 struct ErrorFile {
-    #[serde(default)]
-    filename: String,
     /// The text, in base64.
     data: String,
 }
@@ -185,14 +188,10 @@ fn detail<T: DeserializeOwned>(details: &[AnyMessage], kind: &str) -> Option<T> 
     of_kind.find_map(|detail| serde_json::from_slice(&detail.value).ok())
 }
 
-/// `Dockerfile:3: RUN false`.
-fn place_words(ErrorSource { info, ranges }: &ErrorSource) -> Option<String> {
-    let line = ranges.first()?.start.line;
+/// The line as people are shown it. Of the file's path it knows no more than a part.
+fn place_of(ErrorSource { info, ranges }: &ErrorSource, file: &str) -> Option<String> {
     let text = decode_base64(&info.data)?;
-    let text = String::from_utf8_lossy(&text);
-    let text = text.lines().nth(line.checked_sub(1)?)?;
-    let file = if info.filename.is_empty() { "Dockerfile" } else { &info.filename };
-    Some(format!("{file}:{line}: {}", text.trim()))
+    dockerfile::shown(&String::from_utf8_lossy(&text), file, ranges.first()?.start.line)
 }
 
 /// The builder's words without the way that they have come.
@@ -228,7 +227,7 @@ mod tests {
         let time = |seconds| Timestamp { seconds, nanos: 0 };
         Vertex {
             digest: format!("d-{name}"),
-            name: name.to_owned(),
+            name: name.into(),
             started: seconds.map(|(start, _)| time(start)),
             completed: seconds.filter(|(_, end)| *end > 0).map(|(_, end)| time(end)),
             ..Vertex::default()
@@ -274,14 +273,15 @@ mod tests {
         let details = [of("Vertex", json!({"digest": "sha256:1"})), of("Source", json!({"info": info, "ranges": ranges}))];
         assert_eq!(detail::<ErrorVertex>(&details, "errdefs.Vertex").unwrap().digest, "sha256:1");
         let source = detail::<ErrorSource>(&details, "errdefs.Source").unwrap();
-        assert_eq!(place_words(&source).as_deref(), Some("a/Dockerfile:3: RUN false"));
+        let shown = place_of(&source, "web/Dockerfile").unwrap();
+        assert_eq!(shown, " --> web/Dockerfile:3:1\n  |\n3 | RUN false\n  | ^^^^^^^^^");
         assert!(detail::<ErrorSource>(&details[..1], "errdefs.Source").is_none());
     }
 
     #[test]
     fn the_step_that_failed_is_the_first_and_none_that_was_broken_off_for_it() {
         let mut steps = Steps::default();
-        let failed = |name: &str, error: &str| Vertex { error: error.to_owned(), ..vertex(name, Some((1, 2))) };
+        let failed = |name: &str, error: &str| Vertex { error: error.into(), ..vertex(name, Some((1, 2))) };
         told(|reporter| {
             let vertexes = vec![
                 failed("[1/2] RUN a", "process did not complete: context canceled"),
@@ -294,9 +294,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_text_is_told_as_far_as_it_is_one() {
+        use prost::Message;
+        let said = told(|reporter| {
+            let mut steps = Steps::default();
+            let odd = Vertex { name: b"[2/3] RUN \xff".to_vec(), digest: "d".to_owned(), ..vertex("", Some((5, 0))) };
+            let log = Log { vertex: "d".to_owned(), text: b"caf\xe9\n".to_vec() };
+            let sent = Status { vertexes: vec![odd], logs: vec![log], ..Status::default() }.encode_to_vec();
+            steps.take(Status::decode(sent.as_slice()).unwrap(), reporter);
+        });
+        assert_eq!(said, ["[2/3] RUN \u{fffd}", "caf\u{fffd}"]);
+    }
+
+    #[test]
     fn a_warning_has_its_place() {
         let said = told(|reporter| {
-            let source = Some(SourceInfo { filename: "Dockerfile".to_owned(), text: Vec::new() });
+            let source = Some(SourceInfo { filename: "Dockerfile".into(), text: Vec::new() });
             let ranges = vec![Range { start: Some(super::super::wire::Position { line: 2 }) }];
             let warnings = vec![Warning { short: b"odd".to_vec(), source, ranges }];
             Steps::default().take(Status { warnings, ..Status::default() }, reporter);

@@ -76,16 +76,17 @@ pub(super) struct Status {
 pub(super) struct Vertex {
     #[prost(string, tag = "1")]
     pub(super) digest: String,
-    #[prost(string, tag = "3")]
-    pub(super) name: String,
+    /// Of the Dockerfile, and so perhaps not UTF-8; a text that is none would spoil all news with it.
+    #[prost(bytes = "vec", tag = "3")]
+    pub(super) name: Vec<u8>,
     #[prost(bool, tag = "4")]
     pub(super) cached: bool,
     #[prost(message, optional, tag = "5")]
     pub(super) started: Option<Timestamp>,
     #[prost(message, optional, tag = "6")]
     pub(super) completed: Option<Timestamp>,
-    #[prost(string, tag = "7")]
-    pub(super) error: String,
+    #[prost(bytes = "vec", tag = "7")]
+    pub(super) error: Vec<u8>,
 }
 
 /// Bytes on their way: a layer of an image, or a build context.
@@ -119,8 +120,8 @@ pub(super) struct Warning {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct SourceInfo {
-    #[prost(string, tag = "1")]
-    pub(super) filename: String,
+    #[prost(bytes = "vec", tag = "1")]
+    pub(super) filename: Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
     pub(super) text: Vec<u8>,
 }
@@ -234,8 +235,9 @@ pub(super) enum PacketKind {
 /// `fsutil.types.Stat`.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Stat {
-    #[prost(string, tag = "1")]
-    pub(super) path: String,
+    /// Names of files are bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub(super) path: Vec<u8>,
     /// Go's `os.FileMode`.
     #[prost(uint32, tag = "2")]
     pub(super) mode: u32,
@@ -244,8 +246,8 @@ pub(super) struct Stat {
     /// Nanoseconds since 1970.
     #[prost(int64, tag = "6")]
     pub(super) modified: i64,
-    #[prost(string, tag = "7")]
-    pub(super) link: String,
+    #[prost(bytes = "vec", tag = "7")]
+    pub(super) link: Vec<u8>,
 }
 
 /// `moby.buildkit.v1.ListWorkersResponse`.
