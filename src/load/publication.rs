@@ -100,7 +100,7 @@ struct Looking<'a> {
 impl Looking<'_> {
     fn file(&mut self, path: &FilePath, name: String, directory: &FilePath, is_extended: bool) {
         let read = self.reader.read(path).map_err(|error| error.to_string());
-        let read = read.and_then(|bytes| parse::decode(&bytes).map(|text| text.to_string()).map_err(|error| error.to_string()));
+        let read = read.and_then(|bytes| parse::decode(&bytes).map_err(|error| error.to_string()));
         let text = match read {
             Ok(text) => text,
             Err(why) => {

@@ -45,7 +45,7 @@ impl ModelRunner {
 
     /// Whether it takes the options of the program that runs a model.
     pub fn takes_runtime_flags(&self) -> bool {
-        let numbers = self.version.trim_start_matches('v').split(['.', '-', '+']).map(|part| part.parse::<u64>());
+        let numbers = self.version.trim_start_matches('v').split(['.', '-', '+']).map(str::parse::<u64>);
         let numbers: Vec<u64> = numbers.map_while(Result::ok).collect();
         !numbers.is_empty() && numbers.as_slice() >= &WITH_RUNTIME_FLAGS[..]
     }

@@ -8,7 +8,7 @@ services:
 jobs:
   migrate:
     image: IMAGE
-    command: [sh, -c, 'echo migrated $$WHO $$1', job]
+    command: [sh, -c, 'echo migrated $$WHO']
     env_file: who.env
     depends_on: [web]
     triggers: {manual: true}
@@ -35,7 +35,7 @@ fn with_jobs(name: &str) -> Option<Sandbox> {
 fn a_job_is_run_with_what_it_depends_on_and_nothing_else_starts_it() {
     let Some(sandbox) = with_jobs("job") else { return };
     let said = sandbox.run(&["run", "--rm", "-T", "migrate"]);
-    assert_eq!((said.code, said.out.as_str()), (0, "migrated me \n"), "{said:?}");
+    assert_eq!((said.code, said.out.as_str()), (0, "migrated me\n"), "{said:?}");
     assert_eq!(sandbox.engine().containers(), ["web-1"], "what it depends on runs on, and it is gone");
     let said = sandbox.run(&["run", "--rm", "-T", "migrate", "sh", "-c", "echo again $WHO; exit 7"]);
     assert_eq!((said.code, said.out.as_str()), (7, "again me\n"), "{said:?}");
@@ -84,7 +84,7 @@ fn a_job_with_a_schedule_is_refused_by_name_unless_it_is_run_by_hand() {
     for line in [&["--profile", "night", "up", "-d"][..], &["--profile", "night", "plan"], &["--profile", "night", "create"]] {
         let said = sandbox.run(line);
         assert!(said.code == 3 && said.err.contains("the job `nightly` has a `schedule`"), "{line:?}: {said:?}");
-        assert!(said.err.contains("stack.yaml:22:"), "{line:?}: {said:?}");
+        assert!(said.err.contains("stack.yaml:20:"), "{line:?}: {said:?}");
     }
     assert_eq!(sandbox.engine().containers(), [""; 0]);
     assert_eq!(sandbox.ok(&["run", "--rm", "-T", "nightly"]), "night\n");
