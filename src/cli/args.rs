@@ -10,8 +10,8 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMat
 
 use super::{
     attach, build, commit, completions, config, cp, create, doctor, down, env, events, exec, explain, export, graph, images,
-    init, isolate, kill, logs, ls, pause, plan, port, ps, pull, purge, push, restart, rm, run, scale, schema, start, stats, stop,
-    supervise, switch, top, up, values, version, volumes, wait, watch, welcome, why,
+    init, isolate, kill, logs, ls, pause, plan, port, ps, publish, pull, purge, push, restart, rm, run, scale, schema, start,
+    stats, stop, supervise, switch, top, up, values, version, volumes, wait, watch, welcome, why,
 };
 use crate::view::progress;
 use crate::view::term::Ansi;
@@ -78,6 +78,9 @@ pub struct Global {
     /// Show what no service uses, too (`config`)
     #[arg(long, global = true)]
     pub all_resources: bool,
+    /// Registry that is spoken to without TLS for `oci://`; before the command; repeatable
+    #[arg(long, value_name = "HOST", hide = true)]
+    pub insecure_registry: Vec<String>,
 }
 
 /// The commands.
@@ -163,6 +166,8 @@ pub enum Verb {
     Pull(pull::Args),
     /// Push images
     Push(push::Args),
+    /// Publish the stack to a registry, from which `-f oci://…` starts it
+    Publish(publish::Args),
     /// Write a stack file, from a Compose file, a Procfile or a process-compose.yaml that is here
     Init(init::Args),
     /// Explain what the code of an error or a warning means
@@ -199,7 +204,6 @@ const fn not_yet(verb: &'static str, flag: &'static str, takes_value: bool, inst
 
 const NOT_YET: &[NotYet] = &[
     not_yet("", "compatibility", false, "containers are named as by Compose without it, `ENVID-SERVICE-1`"),
-    not_yet("publish", "", false, ""),
     not_yet("ui", "", false, "`baistack up` follows the logs, and `baistack ps` shows the states"),
     not_yet(
         "build",
@@ -244,7 +248,7 @@ fn parse_narrowly(words: &[OsString]) -> Option<Cli> {
     let named = words.iter().skip(1).find(|word| verbs.find_subcommand(word).is_some())?;
     let verb = std::mem::replace(verbs.find_subcommand_mut(named)?, Command::new(""));
     let root = Global::augment_args(Command::new("baistack").disable_help_flag(true).disable_help_subcommand(true));
-    let globals: Vec<Arg> = root.get_arguments().cloned().collect();
+    let globals: Vec<Arg> = root.get_arguments().filter(|arg| arg.is_global_set()).cloned().collect();
     let matches = root.subcommand(with_globals(verb, &globals)).try_get_matches_from(words).ok()?;
     if matches.subcommand().is_none_or(|(verb, inner)| idle_global(verb, inner).is_some()) {
         return None;
@@ -336,8 +340,8 @@ const ONLY_LOOK: [&str; 22] = [
 ];
 
 /// Commands that can say what they would do.
-const REHEARSED: [&str; 12] =
-    ["up", "create", "down", "stop", "start", "restart", "kill", "pause", "unpause", "rm", "scale", "purge"];
+const REHEARSED: [&str; 13] =
+    ["up", "create", "down", "stop", "start", "restart", "kill", "pause", "unpause", "rm", "scale", "purge", "publish"];
 
 /// A global flag that this command could only pass over, which nobody should rely on.
 fn idle_global(verb: &str, given: &ArgMatches) -> Option<String> {
@@ -411,7 +415,6 @@ mod tests {
     fn what_is_not_there_yet_is_refused_by_name() {
         for (line, name) in [
             ("ui", "`baistack ui`"),
-            ("publish web:1", "`baistack publish`"),
             ("up --ui", "`baistack up --ui`"),
             ("build --builder mine web", "`baistack build --builder`"),
             ("build --check", "`baistack build --check`"),

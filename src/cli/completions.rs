@@ -80,7 +80,16 @@ fn completed(command: Command, global: &Global, before: &[OsString]) -> Command 
         Some(kind) => arg.add(ArgValueCompleter::new(Names { kind, global: global.clone(), before: before.to_vec() })),
         None => arg,
     };
-    command.mut_args(with_names).mut_subcommands(|sub| sub.mut_args(with_names))
+    let with_jobs = |arg: Arg| match kind_of(&arg) {
+        Some(Kind::ServiceFirst) => {
+            let names = Names { kind: Kind::JobFirst, global: global.clone(), before: before.to_vec() };
+            arg.add(ArgValueCompleter::new(names))
+        }
+        Some(_) | None => with_names(arg),
+    };
+    command
+        .mut_args(with_names)
+        .mut_subcommands(|sub| if sub.get_name() == "run" { sub.mut_args(with_jobs) } else { sub.mut_args(with_names) })
 }
 
 /// What an argument names.
@@ -89,6 +98,8 @@ enum Kind {
     Service,
     /// The first of the words is a service, the others are its command.
     ServiceFirst,
+    /// The same, and the first may be a job.
+    JobFirst,
     Environment,
 }
 
@@ -112,8 +123,9 @@ impl ValueCompleter for Names {
     fn complete(&self, current: &OsStr) -> Vec<CompletionCandidate> {
         // What cannot be found out is not told here: there is a line being written.
         let names = match self.kind {
-            Kind::ServiceFirst if has_service(&self.before) => None,
-            Kind::Service | Kind::ServiceFirst => services(&self.global),
+            Kind::ServiceFirst | Kind::JobFirst if has_service(&self.before) => None,
+            Kind::Service | Kind::ServiceFirst => services(&self.global, false),
+            Kind::JobFirst => services(&self.global, true),
             Kind::Environment => environments(&self.global),
         };
         let begun = current.to_string_lossy();
@@ -129,10 +141,14 @@ fn has_service(words: &[OsString]) -> bool {
     given.is_some_and(|words| words.len() > 0)
 }
 
-/// The services of what was started here, or of the environment that is named.
-fn services(global: &Global) -> Option<Vec<String>> {
-    let deployment = Context::new(global.clone()).ok()?.recorded().ok()??;
-    Some(deployment.stack.services.keys().chain(deployment.stack.disabled.keys()).map(ToString::to_string).collect())
+/// The services of what was started here, or of the environment that is named, and its jobs where these are meant too.
+fn services(global: &Global, with_jobs: bool) -> Option<Vec<String>> {
+    let mut context = Context::new(global.clone()).ok()?;
+    // Nobody waits for a registry at each key.
+    context.offline = true;
+    let stack = context.recorded().ok()??.stack;
+    let jobs = stack.jobs.iter().filter(|job| with_jobs && !stack.services.contains_key(*job));
+    Some(stack.services.keys().chain(stack.disabled.keys()).chain(jobs).map(ToString::to_string).collect())
 }
 
 fn environments(global: &Global) -> Option<Vec<String>> {

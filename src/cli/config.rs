@@ -165,6 +165,11 @@ fn text(args: &Args, ready: &mut Ready, context: &Context) -> Result<String, Cli
     } else if aspect.images {
         let wanted = supervisor::select(&deployment.stack, &args.services, false);
         let mut images: Vec<String> = wanted.iter().filter_map(|name| deployment.image_of(name)).collect();
+        let jobs = ready.tree.get("jobs").and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter);
+        for (name, job) in jobs.filter(|_| args.services.is_empty()) {
+            let image = job.node.get("image").and_then(Node::as_text).map(str::to_owned);
+            images.push(image.unwrap_or_else(|| format!("{}-{name}", deployment.env)));
+        }
         images.extend(stack.images.iter().filter(|_| args.services.is_empty()).cloned());
         lines(images)
     } else if aspect.variables {
@@ -200,12 +205,15 @@ fn text(args: &Args, ready: &mut Ready, context: &Context) -> Result<String, Cli
     })
 }
 
-/// Gives the image of every service its digest. All that cannot be had are told at once.
+/// Where images are named.
+const IMAGES: [Pattern; 2] = [Pattern::new("services.*.image"), Pattern::new("jobs.*.image")];
+
+/// Gives the image of every service and job its digest. All that cannot be had are told at once.
 fn pin(tree: &mut Node, context: &Context) -> Result<(), CliError> {
     let mut images: IndexMap<String, Option<String>> = IndexMap::new();
-    Pattern::new("services.*.image").for_each(tree, |_, image| {
-        images.extend(image.as_text().map(|text| (text.to_owned(), None)));
-    });
+    for pattern in IMAGES {
+        pattern.for_each(tree, |_, image| images.extend(image.as_text().map(|text| (text.to_owned(), None))));
+    }
     if images.is_empty() {
         return Ok(());
     }
@@ -221,12 +229,22 @@ fn pin(tree: &mut Node, context: &Context) -> Result<(), CliError> {
     if !failed.is_empty() {
         return Err(CliError::Several(failed));
     }
-    Pattern::new("services.*.image").for_each_mut(tree, |_, image| {
-        if let Some(pinned) = image.as_text().and_then(|text| images.get(text)?.as_ref()) {
-            image.value = Node::text(pinned, image.span).value;
-        }
-    });
+    for pattern in IMAGES {
+        pattern.for_each_mut(tree, |_, image| {
+            if let Some(pinned) = image.as_text().and_then(|text| images.get(text)?.as_ref()) {
+                image.value = Node::text(pinned, image.span).value;
+            }
+        });
+    }
     Ok(())
+}
+
+/// A file to be laid over a stack, which says of all its images which they are now.
+pub(super) fn image_lock(tree: &mut Node, context: &Context) -> Result<String, CliError> {
+    keep_images(tree);
+    pin(tree, context)?;
+    load::yaml_spelling(tree);
+    Ok(emit::to_yaml(tree))
 }
 
 /// Leaves of the tree what a lock file says.
@@ -241,8 +259,8 @@ fn keep_images(tree: &mut Node) {
     }
 }
 
-/// The variables that a tree mentions which nothing has been filled in of.
-fn variables(tree: &Node, format: &str) -> String {
+/// The variables that a tree mentions which nothing has been filled in of, by their names.
+pub(super) fn mentioned(tree: &Node) -> IndexMap<&str, Mention<'_>> {
     fn collect<'a>(node: &'a Node, found: &mut IndexMap<&'a str, Mention<'a>>) {
         match &node.value {
             Value::Scalar(scalar) => {
@@ -261,6 +279,11 @@ fn variables(tree: &Node, format: &str) -> String {
     let mut found = IndexMap::new();
     collect(tree, &mut found);
     found.sort_keys();
+    found
+}
+
+fn variables(tree: &Node, format: &str) -> String {
+    let found = mentioned(tree);
     if format == "json" {
         let one = |mention: &Mention<'_>| {
             json!({

@@ -50,6 +50,8 @@ pub struct Context {
     pub printer: Printer,
     /// How progress is shown.
     pub style: Style,
+    /// Nothing is fetched that lies elsewhere.
+    pub offline: bool,
     engine: OnceCell<&'static Engine>,
 }
 
@@ -93,7 +95,7 @@ impl Context {
         let printer = Printer { paint: term::paint_stdout(ansi), paint_talk: term::paint_stderr(ansi) };
         // A live view moves the cursor, which `--ansi never` forbids.
         let style = if ansi == Ansi::Never && style == Style::Auto { Style::Plain } else { style };
-        Ok(Self { global, caller, working_dir, printer, style, engine: OnceCell::new() })
+        Ok(Self { global, caller, working_dir, printer, style, offline: false, engine: OnceCell::new() })
     }
 
     /// Whether `COMPOSE_REMOVE_ORPHANS` says yes, in the caller's environment or in the stack's `.env`.
@@ -378,11 +380,14 @@ impl Context {
     /// Refuses names that no service has, with the one that may be meant.
     pub fn known(&self, deployment: &Deployment, services: &[ServiceName]) -> Result<(), CliError> {
         let all = deployment.stack.services.keys().chain(deployment.stack.disabled.keys());
-        Self::known_among(&deployment.env, all.cloned().collect(), services)
+        Self::known_among(&deployment.env, all.cloned().collect(), &deployment.stack.jobs, services)
     }
 
-    fn known_among(env: &EnvId, all: Vec<ServiceName>, services: &[ServiceName]) -> Result<(), CliError> {
+    fn known_among(env: &EnvId, all: Vec<ServiceName>, jobs: &[ServiceName], services: &[ServiceName]) -> Result<(), CliError> {
         let Some(unknown) = services.iter().find(|name| !all.contains(name)) else { return Ok(()) };
+        if jobs.contains(unknown) {
+            return Err(CliError::Usage(format!("`{unknown}` is a job and no service: `baistack run {unknown}` runs it")));
+        }
         let meant = suggest::closest(unknown.as_str(), all.iter().map(ServiceName::as_str));
         let meant = meant.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
         Err(CliError::Usage(format!("no service `{unknown}` in {env}{meant}")))
@@ -399,14 +404,15 @@ impl Context {
             return Ok(());
         }
         // A file may have been written since the last `up`. What nobody has recorded, Compose may have made.
-        let mut all = self.services_of_files(env)?;
+        let (mut all, mut jobs) = self.services_and_jobs_of_files(env)?;
         if let Some(deployment) = deployment {
             all.extend(deployment.stack.services.into_keys().chain(deployment.stack.disabled.into_keys()));
-            return Self::known_among(env, all, services);
+            jobs.extend(deployment.stack.jobs);
+            return Self::known_among(env, all, &jobs, services);
         }
         let listed = self.engine()?.with(async |docker| docker.list(env).await).unwrap_or_default();
         all.extend(listed.into_iter().filter_map(|container| Some(container.unit?.service)));
-        if all.is_empty() { Ok(()) } else { Self::known_among(env, all, services) }
+        if all.is_empty() && jobs.is_empty() { Ok(()) } else { Self::known_among(env, all, &jobs, services) }
     }
 
     /// Says the stack's `welcome`.

@@ -36,7 +36,7 @@ pub struct Args {
     /// Number of replicas of a service; repeatable
     #[arg(long, value_name = "SERVICE=N", value_parser = values::scale)]
     pub scale: Vec<(ServiceName, u32)>,
-    /// Make volumes anew whose definition has changed: what they hold is lost
+    /// Make volumes anew whose definition has changed: what they hold is lost; make what lies elsewhere without a question
     #[arg(short, long)]
     pub yes: bool,
 }

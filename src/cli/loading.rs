@@ -3,7 +3,7 @@
 //! Whoever only reads records nothing: it sees the environment that is recorded, or the name that Compose would give.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,13 +12,15 @@ use indexmap::IndexMap;
 
 use super::CliError;
 use super::context::{Context, with_causes};
-use super::providers;
 use super::unfit;
 use super::unused::Claim;
+use super::{models, providers};
 use crate::base::diagnostic::Diagnostics;
 use crate::base::name::{EnvId, NameError, ServiceName};
 use crate::base::source::{SourceId, SourceMap};
 use crate::load::files::{FileKind, Files};
+use crate::load::publication::{Publication, publication};
+use crate::load::remote::Remote;
 use crate::load::{self, Head, Values, flags};
 use crate::model::service::Service;
 use crate::model::stack::Stack;
@@ -117,6 +119,17 @@ impl Context {
         self.load_from(request, purpose, services)
     }
 
+    /// The same for `run`: what is run may be a job.
+    pub fn load_to_run(&self, name: &ServiceName) -> Result<Ready, CliError> {
+        let services = std::slice::from_ref(name);
+        let request = match self.find_env() {
+            Ok(Ok(env)) => self.request_as_started(&env, services)?,
+            Ok(Err(_)) | Err(_) => self.load_request(services),
+        };
+        let request = load::Request { runs: Some(name.to_string()), ..request };
+        self.load_from(request, Purpose::Start { strict_ports: false }, services)
+    }
+
     fn request_as_started(&self, env: &EnvId, services: &[ServiceName]) -> Result<load::Request, CliError> {
         let mut request = self.load_request(services);
         let named =
@@ -132,13 +145,27 @@ impl Context {
         Ok(request)
     }
 
+    /// Loads the stack with all its profiles, to be looked at.
+    pub fn load_everything(&self) -> Result<Ready, CliError> {
+        let request = load::Request { profiles: vec!["*".to_owned()], ..self.load_request(&[]) };
+        self.load_from(request, Purpose::Read, &[])
+    }
+
+    /// What of a stack that was loaded is published.
+    pub(super) fn publication(&self, ready: &Ready) -> Publication {
+        let stack = &ready.deployment.stack;
+        let mut variables = ready.variables.clone();
+        variables.extend(self.caller.clone());
+        publication(&stack.files, &stack.directory, &variables, &self.sources())
+    }
+
     /// Loads the stack to print it, without some of the steps.
     pub fn load_without(&self, omit: load::Omit, services: &[ServiceName]) -> Result<Ready, CliError> {
         self.load_from(load::Request { omit, ..self.load_request(services) }, Purpose::Read, services)
     }
 
     fn load_from(&self, request: load::Request, purpose: Purpose, services: &[ServiceName]) -> Result<Ready, CliError> {
-        let files = Sources::default();
+        let files = self.sources();
         let (head, sources, found) = load::head(&request, &files);
         if found.has_errors() {
             return Err(self.refuse_all(&request, &head, (&found, &sources), &files));
@@ -201,6 +228,10 @@ impl Context {
             environment.extend(self.caller.clone());
             let selected = supervisor::select(&loaded.stack, services, false);
             loaded.diagnostics.extend(providers::check(&loaded, &selected, &environment));
+            loaded.diagnostics.extend(models::check(&loaded, &selected, &environment));
+            if request.runs.is_none() {
+                loaded.diagnostics.extend(load::jobs::scheduled(&loaded.tree));
+            }
             loaded.diagnostics.extend(unfit::missing_directories(&loaded, &selected, &places));
         }
         if loaded.diagnostics.has_errors() {
@@ -234,7 +265,13 @@ impl Context {
     }
 
     /// Refuses a stack whose files of variables have faults, and tells what is wrong with the stack's own files too.
-    fn refuse_all(&self, request: &load::Request, head: &Head, first: (&Diagnostics, &SourceMap), files: &Sources) -> CliError {
+    fn refuse_all(
+        &self,
+        request: &load::Request,
+        head: &Head,
+        first: (&Diagnostics, &SourceMap),
+        files: &Sources<'_>,
+    ) -> CliError {
         // Without a file of variables that is not there at all, much else would seem to be missing.
         let is_read = !head.files.is_empty() && first.0.sorted().iter().all(|found| !found.labels.is_empty());
         let env = if is_read { self.env_of(head, envid::Purpose::Show).ok().map(|found| found.id) } else { None };
@@ -261,7 +298,7 @@ impl Context {
             project_directory: Some(deployment.stack.directory.clone()),
             ..self.load_request(&[])
         };
-        let files = Sources::default();
+        let files = self.sources();
         let (head, _, found) = load::head(&request, &files);
         if found.has_errors() {
             return Ok(());
@@ -302,29 +339,31 @@ impl Context {
         Ok(())
     }
 
-    /// The services of the stack here as far as it can be read, if it is this environment's; none where there is no stack.
-    pub fn services_of_files(&self, env: &EnvId) -> Result<Vec<ServiceName>, CliError> {
-        Ok(self.services_in(env, &self.load_request(&[]))?.map(|read| read.services).unwrap_or_default())
+    /// The services and the jobs of the stack here as far as it can be read, if it is this environment's; none where there is no
+    /// stack.
+    pub fn services_and_jobs_of_files(&self, env: &EnvId) -> Result<(Vec<ServiceName>, Vec<ServiceName>), CliError> {
+        Ok(self.services_in(env, &self.load_request(&[]))?.map(|read| (read.services, read.jobs)).unwrap_or_default())
     }
 
     /// The services that are no orphans of an environment: those of its files, whose errors are refused, since one of them may
     /// hide a service; where there are no files, those of the last `up`. None when neither is known, and so nothing is an orphan.
     pub fn services_that_belong(&self, env: &EnvId) -> Result<Option<BTreeSet<ServiceName>>, CliError> {
-        if let Some(OfFiles { services, found, sources }) = self.services_in(env, &self.request_as_started(env, &[])?)? {
+        if let Some(OfFiles { services, jobs, found, sources }) = self.services_in(env, &self.request_as_started(env, &[])?)? {
             return if found.has_errors() {
                 Err(self.refuse(&found, &sources))
             } else {
-                Ok(Some(services.into_iter().collect()))
+                Ok(Some(services.into_iter().chain(jobs).collect()))
             };
         }
-        let of_deployment =
-            |Deployment { stack, .. }: Deployment| stack.services.into_keys().chain(stack.disabled.into_keys()).collect();
+        let of_deployment = |Deployment { stack, .. }: Deployment| {
+            stack.services.into_keys().chain(stack.disabled.into_keys()).chain(stack.jobs).collect()
+        };
         Ok(self.deployment(env)?.map(of_deployment))
     }
 
     /// What these files hold, if they are this environment's; none where there are none.
     fn services_in(&self, env: &EnvId, request: &load::Request) -> Result<Option<OfFiles>, CliError> {
-        let files = Sources::default();
+        let files = self.sources();
         let (head, sources, found) = load::head(request, &files);
         // With `-p` the files that happen to be here may be anybody's.
         let is_elsewhere = || self.env_dir(env)?.owner_besides(&head.directory).map_err(CliError::failed);
@@ -332,7 +371,7 @@ impl Context {
             return Ok(None);
         }
         if found.has_errors() {
-            return Ok(Some(OfFiles { services: Vec::new(), found, sources }));
+            return Ok(Some(OfFiles { services: Vec::new(), jobs: Vec::new(), found, sources }));
         }
         if self.env_of(&head, envid::Purpose::Show)?.id != *env {
             return Ok(None);
@@ -349,7 +388,7 @@ impl Context {
         };
         let loaded = load::stack(request, &head, &values, &files);
         let services = loaded.stack.services.keys().chain(loaded.stack.disabled.keys()).cloned().collect();
-        Ok(Some(OfFiles { services, found: loaded.diagnostics, sources: loaded.sources }))
+        Ok(Some(OfFiles { services, jobs: loaded.stack.jobs, found: loaded.diagnostics, sources: loaded.sources }))
     }
 
     /// The environment that a command is about which needs no more than that: named, or that of the stack here.
@@ -359,7 +398,7 @@ impl Context {
 
     /// Whether there is a stack file here, or one is named.
     pub fn has_stack_file(&self) -> bool {
-        !load::head(&self.load_request(&[]), &Sources::default()).0.files.is_empty()
+        !load::head(&self.load_request(&[]), &self.sources()).0.files.is_empty()
     }
 
     /// The environment that is named or recorded here; none where there is none, and nothing is said.
@@ -381,7 +420,7 @@ impl Context {
             return env_id_of(name, "`-p`").map(Ok);
         }
         let request = self.load_request(&[]);
-        let (head, sources, found) = load::head(&request, &Sources::default());
+        let (head, sources, found) = load::head(&request, &self.sources());
         if !head.files.is_empty() {
             // The record lies beside the file: one that is broken is no reason not to stop what runs.
             let env = self.env_of(&head, envid::Purpose::Use).map(|found| found.id);
@@ -447,7 +486,7 @@ impl Context {
         if self.global.project_name.is_some() {
             return Ok(());
         }
-        let (head, _, _) = load::head(&self.load_request(&[]), &Sources::default());
+        let (head, _, _) = load::head(&self.load_request(&[]), &self.sources());
         for other in self.environments_at(&head.directory)? {
             if other != *env && self.env_dir(&other)?.is_in_use() {
                 self.printer.warning(format!(
@@ -542,13 +581,13 @@ impl Context {
 
     /// What would be wrong with a stack file of this text at this path, for `config` or for `plan`; nothing is written for it.
     pub(super) fn check_text(&self, path: &Path, text: &str) -> Result<Checked, CliError> {
-        let files = Planned { path: path.to_owned(), text: text.as_bytes().to_vec(), others: Sources::default() };
+        let files = Planned { path: path.to_owned(), text: text.as_bytes().to_vec(), others: self.sources() };
         self.checked(path, path.parent(), &files)
     }
 
     /// The same of a file that is there, for a stack in this directory.
     pub(super) fn check_file(&self, path: &Path, directory: &Path) -> Result<Checked, CliError> {
-        self.checked(path, Some(directory), &Sources::default())
+        self.checked(path, Some(directory), &self.sources())
     }
 
     fn checked(&self, path: &Path, directory: Option<&Path>, files: &dyn Files) -> Result<Checked, CliError> {
@@ -574,6 +613,10 @@ impl Context {
         loaded.diagnostics.extend(unfit::check(&loaded));
         loaded.diagnostics.extend(std::mem::take(&mut loaded.unstartable));
         Ok(Checked { found: loaded.diagnostics, sources: loaded.sources })
+    }
+
+    fn sources(&self) -> Sources<'_> {
+        Sources { context: self, disk: Disk, stdin: OnceCell::new(), fetched: RefCell::default() }
     }
 
     fn load_request(&self, services: &[ServiceName]) -> load::Request {
@@ -637,6 +680,7 @@ pub(super) struct Checked {
 /// The services that stack files hold, and what is to be said of them.
 struct OfFiles {
     services: Vec<ServiceName>,
+    jobs: Vec<ServiceName>,
     found: Diagnostics,
     sources: SourceMap,
 }
@@ -653,14 +697,15 @@ fn env_id_of(name: &str, origin: &str) -> Result<EnvId, CliError> {
         .map_err(|error: NameError| CliError::Usage(format!("`{name}` (from {origin}) is no name of an environment: {error}")))
 }
 
-/// The real files. Both looks may ask for stdin, which can be read once.
-#[derive(Debug, Default)]
-struct Sources {
+/// The real files. Both looks may ask for stdin, which can be read once, and for what lies elsewhere.
+struct Sources<'a> {
+    context: &'a Context,
     disk: Disk,
     stdin: OnceCell<Vec<u8>>,
+    fetched: RefCell<HashMap<Remote, Result<PathBuf, String>>>,
 }
 
-impl Files for Sources {
+impl Files for Sources<'_> {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         if path != Path::new("-") {
             return self.disk.read(path);
@@ -679,17 +724,25 @@ impl Files for Sources {
     fn kind(&self, path: &Path) -> Option<FileKind> {
         self.disk.kind(path)
     }
+
+    fn fetch(&self, remote: &Remote) -> Result<PathBuf, String> {
+        let known = self.fetched.borrow().get(remote).cloned();
+        known.unwrap_or_else(|| {
+            let fetched = self.context.fetch(remote);
+            self.fetched.borrow_mut().insert(remote.clone(), fetched.clone());
+            fetched
+        })
+    }
 }
 
 /// The real files and one that is yet to be written.
-#[derive(Debug)]
-struct Planned {
+struct Planned<'a> {
     path: PathBuf,
     text: Vec<u8>,
-    others: Sources,
+    others: Sources<'a>,
 }
 
-impl Files for Planned {
+impl Files for Planned<'_> {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         if path == self.path { Ok(self.text.clone()) } else { self.others.read(path) }
     }
@@ -700,6 +753,10 @@ impl Files for Planned {
 
     fn kind(&self, path: &Path) -> Option<FileKind> {
         if path == self.path { Some(FileKind::File) } else { self.others.kind(path) }
+    }
+
+    fn fetch(&self, remote: &Remote) -> Result<PathBuf, String> {
+        self.others.fetch(remote)
     }
 }
 

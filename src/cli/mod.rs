@@ -39,15 +39,18 @@ pub mod log_feed;
 pub mod logs;
 pub mod ls;
 pub mod mask;
+mod models;
 pub mod orphans;
 pub mod pause;
 pub mod plan;
 pub mod port;
 pub mod providers;
 pub mod ps;
+pub mod publish;
 pub mod pull;
 pub mod purge;
 pub mod push;
+mod remote;
 pub mod restart;
 pub mod rm;
 pub mod run;
@@ -233,6 +236,7 @@ fn perform(verb: Verb, context: &Context) -> Result<Exit, CliError> {
         Verb::Build(args) => build::run(args, context),
         Verb::Pull(args) => pull::run(args, context),
         Verb::Push(args) => push::run(&args, context),
+        Verb::Publish(args) => publish::run(&args, context),
         Verb::Init(args) => init::run(&args, context),
         Verb::Explain(args) => explain::run(&args, context),
         Verb::Version(args) => version::run(&args, context),

@@ -9,8 +9,8 @@ use std::thread;
 
 use indexmap::IndexMap;
 
-use super::CliError;
 use super::context::{Context, Ready};
+use super::{CliError, models};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::name::{EnvId, ServiceName};
 use crate::load::Loaded;
@@ -44,6 +44,7 @@ pub(super) fn check(loaded: &Loaded, services: &[ServiceName], environment: &Ind
 
 /// Sets in a stack what providers gave when they were last asked: nothing seems changed then that has not.
 pub(super) fn as_given(dir: &EnvDir, stack: &mut Stack) -> Result<(), CliError> {
+    models::as_served(dir, stack)?;
     let known = dir.provided().map_err(CliError::failed)?;
     let names: Vec<ServiceName> = providers(stack).cloned().collect();
     for name in names {
@@ -100,6 +101,7 @@ impl Context {
     /// Has the providers of these services, and of what they depend on, bring theirs up; what they give is set in the stack.
     /// Answers with those that did not run before.
     pub fn provide(&self, ready: &mut Ready, services: &[ServiceName], no_deps: bool) -> Result<BTreeSet<ServiceName>, CliError> {
+        self.serve_models(ready, services, no_deps)?;
         let stack = &ready.deployment.stack;
         if providers(stack).next().is_none() {
             return Ok(BTreeSet::new());

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::context::{Context, Missing, Purpose, Ready};
+use super::context::{Context, Missing, Ready};
 use super::image_jobs::Job;
 use super::inside::{self, Inside, Lent};
 use super::targets::of_engine;
@@ -126,7 +126,7 @@ pub fn run(mut args: Args, context: &Context) -> Result<Exit, CliError> {
     let (name, command) = inside::service_of(&args.words)?;
     let of_files = context.env_files(&args.env_from_file)?;
     args.env.splice(0..0, of_files.into_iter().map(|(name, value)| (name, Some(value))));
-    let mut ready = context.load_as_started(Purpose::Start { strict_ports: false }, std::slice::from_ref(&name))?;
+    let mut ready = context.load_to_run(&name)?;
     context.leave_out_limits_as_before(&mut ready)?;
     providers::refuse(&ready.deployment.stack, std::slice::from_ref(&name), "to run in")?;
     // What providers give, it gets too.
@@ -142,13 +142,13 @@ pub fn run(mut args: Args, context: &Context) -> Result<Exit, CliError> {
     }
     if args.remove_orphans || context.removes_orphans(&ready) {
         let stack = &ready.deployment.stack;
-        let known = stack.services.keys().chain(stack.disabled.keys()).cloned().collect();
+        let known = stack.services.keys().chain(stack.disabled.keys()).chain(&stack.jobs).cloned().collect();
         let exit = orphans::remove(&ready.deployment.env, &known, context)?;
         if exit != Exit::Success {
             return Ok(exit);
         }
     }
-    let brought_up = match bring_up_dependencies(&args, &service, &mut ready, context)? {
+    let brought_up = match bring_up_dependencies(&args, &name, &service, &mut ready, context)? {
         Some(Exit::Success) => true,
         Some(exit) => return Ok(exit),
         None => false,
@@ -203,7 +203,13 @@ impl Args {
 }
 
 /// What it depends on, as far as it depends on it; none when there is nothing of it to be looked after.
-fn bring_up_dependencies(args: &Args, service: &Service, ready: &mut Ready, context: &Context) -> Result<Option<Exit>, CliError> {
+fn bring_up_dependencies(
+    args: &Args,
+    name: &ServiceName,
+    service: &Service,
+    ready: &mut Ready,
+    context: &Context,
+) -> Result<Option<Exit>, CliError> {
     let edges = &service.common.depends_on;
     let active = |ready: &Ready| -> Vec<ServiceName> {
         edges.keys().filter(|name| ready.deployment.stack.services.contains_key(*name)).cloned().collect()
@@ -223,9 +229,47 @@ fn bring_up_dependencies(args: &Args, service: &Service, ready: &mut Ready, cont
     context.refuse_unbuildable(ready, &services, None, Building::AsNeeded, false)?;
     ready.begins(context);
     let wait = edges.values().any(|edge| edge.condition != Condition::Started);
-    let up = Up { services, wait, beside: true, ..Up::of(ready.deployment.clone()) };
+    let done = services.iter().filter(|name| edges.get(*name).is_some_and(|edge| edge.condition == Condition::Completed));
+    let done: Vec<ServiceName> = done.cloned().collect();
+    let mut deployment = ready.deployment.clone();
+    if deployment.stack.jobs.contains(name) {
+        // It is run beside the stack, and is no service of it afterwards.
+        deployment.stack.services.shift_remove(name);
+    }
+    let up = Up { services, wait, beside: true, ..Up::of(deployment) };
     let quiet = Quiet { pulls: args.quiet_pull || args.quiet, builds: args.quiet_build || args.quiet };
-    context.ask_quietly(&ready.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted, quiet).map(Some)
+    let exit = context.ask_quietly(&ready.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted, quiet)?;
+    if exit == Exit::Success {
+        await_the_end(&done, name, &ready.deployment, context)?;
+    }
+    Ok(Some(exit))
+}
+
+/// Waits for the ends of containers that have to be done first: an answered `up` has started them. A process that is waited for so
+/// is a task, and is done by then.
+fn await_the_end(
+    services: &[ServiceName],
+    dependent: &ServiceName,
+    deployment: &Deployment,
+    context: &Context,
+) -> Result<(), CliError> {
+    let is_container = |name: &&ServiceName| deployment.service(name).is_some_and(Service::needs_engine);
+    let services: Vec<&ServiceName> = services.iter().filter(is_container).collect();
+    if services.is_empty() {
+        return Ok(());
+    }
+    let engine = context.engine()?;
+    let listed = engine.with(async |docker| docker.list(&deployment.env).await).map_err(of_engine)?;
+    let is_meant = |unit: &UnitId| services.contains(&&unit.service);
+    for container in listed.iter().filter(|it| !it.one_off && it.unit.as_ref().is_some_and(is_meant)) {
+        let code = engine.with(async |docker| docker.wait(&container.id).await).map_err(of_engine)?;
+        if code != 0 {
+            let why =
+                format!("`{dependent}` does not run: `{}`, which it depends on, ended with exit code {code}", container.name);
+            return Err(CliError::Failed(why));
+        }
+    }
+    Ok(())
 }
 
 /// Flags in their own short forms; one that cannot be read is refused before anything starts.

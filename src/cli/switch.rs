@@ -34,7 +34,9 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         return Err(CliError::NoEnvironment(why));
     };
     // What was run once has been run.
-    deployment.stack.services.retain(|_, service| !service.common.labels.contains_key(ONE_OFF));
+    let jobs = std::mem::take(&mut deployment.stack.jobs);
+    deployment.stack.services.retain(|name, service| !service.common.labels.contains_key(ONE_OFF) && !jobs.contains(name));
+    deployment.stack.jobs = jobs;
     context.check_place(&args.to, &[])?;
     let found = found(&args.to, context)?;
     let is_down = found == Found::Down;

@@ -10,6 +10,7 @@ use crate::load::formats::Format;
 use crate::plan::provision::Building;
 use crate::supervisor::request::{Abort, Recreate, Request, Up};
 use crate::view::progress::Style;
+use crate::yaml::node::{Mapping, Node};
 
 /// Flags of `up`.
 #[derive(Debug, Default, clap::Args)]
@@ -102,7 +103,7 @@ pub struct Args {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(conflicts_with_all = ["detach", "wait"])]
     pub menu: Option<bool>,
-    /// Make volumes anew whose definition has changed: what they hold is lost
+    /// Make volumes anew whose definition has changed: what they hold is lost; start a stack that lies elsewhere without a question
     #[arg(short, long)]
     pub yes: bool,
     /// Do not show the progress of pulls
@@ -163,7 +164,9 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     context.leave_out_containers(&mut ready)?;
     let pull = args.pull.as_deref().filter(|when| *when != "policy");
     context.refuse_unbuildable(&ready, &args.services, pull, args.building(), args.no_deps)?;
+    context.confirm_elsewhere(&ready, args.yes)?;
     say_when_nothing_is_on(&ready, context);
+    mention_jobs(&ready, context);
     ready.begins(context);
     let provided = context.provide(&mut ready, &args.services, args.no_deps)?;
     let up = request(&args, &ready, context);
@@ -190,6 +193,16 @@ fn say_when_nothing_is_on(ready: &Ready, context: &Context) {
         format!("no profile is on that {} asks for; --profile names one", names.join(", "))
     };
     context.printer.say(format!("nothing to start: {remedy}"));
+}
+
+/// Nobody is to take a job for started.
+fn mention_jobs(ready: &Ready, context: &Context) {
+    let jobs = ready.tree.get("jobs").and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter);
+    let jobs: Vec<String> = jobs.map(|(name, _)| format!("`{name}`")).collect();
+    if !jobs.is_empty() && context.style != Style::Quiet {
+        let (are, one) = if jobs.len() == 1 { ("is a job, which is", "it") } else { ("are jobs, which are", "each") };
+        context.printer.say(format!("{} {are} not started by `up`: `baistack run JOB` runs {one}", jobs.join(", ")));
+    }
 }
 
 impl Args {

@@ -259,7 +259,7 @@ pub const CODES: &[Code] = &[
         "not-yet",
         "The attribute exists, and this version does not honour it. Nothing is started with an attribute that would be ignored; `config` \
          shows the stack all the same.",
-        &[("compose.yaml", "include: [\"https://example.com/db.git\"]\nservices: {web: {image: nginx}}\n")],
+        &[("compose.yaml", "services: {web: {image: nginx, pre_start: [{command: [init], hostname: first}]}}\n")],
     ),
     code(
         "nothing-to-run",
@@ -396,6 +396,18 @@ pub const CODES: &[Code] = &[
             ("stack.yaml", "processes:\n  web: {command: serve, configs: [site]}\nconfigs:\n  site: {template: site.conf}\n"),
             ("site.conf", "listen ${PORT};\n"),
         ],
+    ),
+    code(
+        "unpublishable",
+        "Something in the stack is of no use to whoever fetches it once it is published: a file of this host, an image that only this host \
+         can make, or what Compose does not know.",
+        &[],
+    ),
+    code(
+        "unreachable",
+        "A stack file lies elsewhere, in a registry (`oci://…`) or in a git repository, and cannot be fetched from there: nobody \
+         answers, or it is not there, or not for whoever asks.",
+        &[("compose.yaml", "include: [\"https://example.com/db.git\"]\nservices: {web: {image: nginx}}\n")],
     ),
     code(
         "unset-variable",

@@ -216,8 +216,9 @@ fn jobs_are_containers_that_nothing_starts_by_itself() {
     ] {
         assert_eq!(at(&loaded, path), expected, "{path:?}");
     }
-    let refused: Vec<_> = loaded.unstartable.sorted().iter().map(|found| found.message.clone()).collect();
-    assert_eq!(refused, ["`jobs` is not supported by this version"]);
+    assert!(loaded.unstartable.is_empty(), "{:?}", loaded.unstartable);
+    assert_eq!(loaded.stack.jobs.iter().map(ToString::to_string).collect::<Vec<_>>(), ["j", "k"]);
+    assert_eq!(super::jobs::scheduled(&loaded.tree).len(), 1);
     for (text, code) in [
         (job(", depends_on: [nope]"), "unknown-service"),
         (job(", restart: always"), "unknown-key"),
@@ -228,6 +229,38 @@ fn jobs_are_containers_that_nothing_starts_by_itself() {
     ] {
         let codes: Vec<_> = load(&[("compose.yaml", &text)]).diagnostics.sorted().iter().map(|found| found.code).collect();
         assert_eq!(codes.first().copied().unwrap_or_default(), code, "{text}");
+    }
+}
+
+#[test]
+fn a_job_that_is_run_is_a_service_with_the_jobs_that_it_depends_on() {
+    let text = "services:\n  db: {image: db}\njobs:\n  deploy: {image: d, env_file: a.env, depends_on: {prep: {condition: \
+                service_completed_successfully}}, profiles: [p], triggers: {manual: true}}\n  prep: {image: p, depends_on: [db], triggers: \
+                {schedule: ['0 3 * * *']}, networks: {n: }}\n  other: {image: o, triggers: {manual: true}}\n  last: {image: l, \
+                depends_on: [never], triggers: {manual: true}}\n  never: {image: n, triggers: {manual: false, schedule: [x]}}\nnetworks: {n: }\n";
+    let run = |job: &str| {
+        let loaded = super::testing::load_to_run(&[("compose.yaml", text), ("a.env", "B=1\n")], Some(job));
+        assert!(loaded.diagnostics.is_empty(), "{job}: {:?}", loaded.diagnostics);
+        let names: Vec<String> = loaded.stack.services.keys().map(ToString::to_string).collect();
+        let told: Vec<String> = loaded.unstartable.sorted().iter().map(|found| found.message.clone()).collect();
+        (loaded, names.join(" "), told.join("; "))
+    };
+    let (loaded, names, told) = run("deploy");
+    assert_eq!((names.as_str(), told.as_str()), ("db prep deploy", ""));
+    // Variables and networks are those of any service.
+    assert_eq!(at(&loaded, &["services", "deploy", "environment"]), r#"{"B":"1"}"#);
+    assert_eq!(at(&loaded, &["services", "deploy", "networks"]), r#"{"default":null}"#);
+    assert_eq!(at(&loaded, &["services", "prep", "triggers"]), "absent");
+    assert!(loaded.stack.networks.contains_key("n") && loaded.stack.networks.contains_key("default"));
+    assert_eq!(loaded.stack.jobs.len(), 5);
+    for (job, names, told) in [
+        ("db", "db", ""),
+        ("other", "db other", ""),
+        ("never", "db never", "the job `never` is not to be run by hand"),
+        ("last", "db never last", "the job `never`, which `last` depends on, is not to be run by hand"),
+    ] {
+        let (_, found, said) = run(job);
+        assert_eq!((found.as_str(), said.as_str()), (names, told), "{job}");
     }
 }
 
@@ -301,10 +334,10 @@ fn what_a_build_needs_buildkit_for_is_read() {
 
 #[test]
 fn what_is_not_honoured_loads_and_is_refused_at_a_start() {
-    let job = |profiles: &str| {
-        format!("services: {{web: {{image: x}}}}\njobs: {{j: {{image: y, triggers: {{manual: true}}{profiles}}}}}\n")
-    };
-    for (text, expected) in [(job(""), &["`jobs` is not supported by this version"][..]), (job(", profiles: [p]"), &[])] {
+    let service =
+        |profiles: &str| format!("services: {{web: {{image: x, pre_start: [{{command: [x], hostname: h}}]{profiles}}}}}\n");
+    let refused_hook = "`pre_start.hostname` is not supported by this version";
+    for (text, expected) in [(service(""), &[refused_hook][..]), (service(", profiles: [p]"), &[])] {
         let loaded = load(&[("compose.yaml", &text)]);
         assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
         let refused: Vec<String> = loaded.unstartable.sorted().iter().map(|found| found.message.clone()).collect();

@@ -54,6 +54,7 @@ pub(super) fn stack(root: &Node, selection: &Selection, directory: PathBuf, file
     stack.volumes = making.map("volumes");
     stack.secrets = making.map("secrets");
     stack.configs = making.map("configs");
+    stack.models = making.map("models");
     stack.ports = making.map("ports");
     stack.generate = making.map("generate");
     stack.requires = making.value("requires").unwrap_or_default();

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::path::{Path as FilePath, PathBuf};
 use std::rc::Rc;
 
-use super::find::absolute;
+use super::find::{absolute, unreachable};
 use super::merge::merge;
 use super::told::meant;
 use super::variables::Variables;
-use super::{Loading, file};
+use super::{Loading, file, remote};
 use crate::base::diagnostic::Diagnostic;
 use crate::yaml::node::{Mapping, Node, Value};
 
@@ -78,7 +78,19 @@ impl Extending<'_, '_> {
             return None;
         };
         let below = match extends.get("file").and_then(Node::as_text) {
-            Some(text) => self.layer(absolute(&layer.directory, FilePath::new(text)), extends)?,
+            Some(text) => {
+                let path = match remote::of(text) {
+                    Some(remote) => self.loading.files.fetch(&remote).map_err(|why| unreachable(text, &why)),
+                    None => Ok(absolute(&layer.directory, FilePath::new(text))),
+                };
+                match path {
+                    Ok(path) => self.layer(path, extends)?,
+                    Err(fault) => {
+                        self.loading.diagnostics.push(fault.at(extends.span, ""));
+                        return None;
+                    }
+                }
+            }
             None => layer.clone(),
         };
         if !below.services.contains(&name) {

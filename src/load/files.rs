@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::remote::Remote;
+
 /// The longest text that a load reads, in bytes.
 pub const MAX_BYTES: usize = 4 << 20;
 
@@ -14,6 +16,11 @@ pub trait Files {
     fn canonical(&self, path: &Path) -> io::Result<PathBuf>;
     /// What is there.
     fn kind(&self, path: &Path) -> Option<FileKind>;
+    /// The stack file of what lies elsewhere, on this host, where it is fetched to; why it cannot be, in words.
+    fn fetch(&self, remote: &Remote) -> Result<PathBuf, String> {
+        let _ = remote;
+        Err("nothing is fetched here".to_owned())
+    }
 }
 
 /// What a path names.

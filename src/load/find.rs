@@ -9,11 +9,11 @@ use indexmap::IndexMap;
 use super::dotenv::{self, Format};
 use super::files::{FileKind, Files};
 use super::variables::{Origin, Variables};
-use super::{Loading, Request};
+use super::{Loading, Request, remote};
 use crate::base::diagnostic::Diagnostic;
 
 /// Sought in this order, in the working directory and then in its parents.
-const NAMES: [&str; 9] = [
+pub(super) const NAMES: [&str; 9] = [
     "stack.yaml",
     "stack.yml",
     "compose.yaml",
@@ -38,9 +38,11 @@ pub(super) struct Found {
 /// it may hold `COMPOSE_FILE`.
 pub(super) fn stack(request: &Request, variables: &mut Variables, loading: &mut Loading<'_>) -> Result<Found, Diagnostic> {
     let explicit = named_env_files(request);
-    let start = match (&request.project_directory, request.files.first()) {
+    let given = request.files.iter().map(|path| local(&request.working_dir, path, loading.files));
+    let given: Vec<PathBuf> = given.collect::<Result<_, _>>()?;
+    let start = match (&request.project_directory, given.first()) {
         (Some(directory), _) => absolute(&request.working_dir, directory),
-        (None, Some(first)) if first != Path::new("-") => home_of(&absolute(&request.working_dir, first), request, loading.files),
+        (None, Some(first)) if first != Path::new("-") => home_of(first, request, loading.files),
         (None, Some(_) | None) => request.working_dir.clone(),
     };
     if explicit.is_empty() {
@@ -48,7 +50,7 @@ pub(super) fn stack(request: &Request, variables: &mut Variables, loading: &mut 
     } else {
         env_files(&explicit, variables, loading);
     }
-    let named = named(request, variables);
+    let named = if given.is_empty() { named(request, variables, loading.files)? } else { given };
     let files = if named.is_empty() { sought(&start, loading.files)? } else { named };
     let first = files.first().expect("one is named or found");
     let directory = match &request.project_directory {
@@ -79,16 +81,28 @@ fn home_of(first: &Path, request: &Request, files: &dyn Files) -> PathBuf {
     real.parent().map_or_else(|| request.working_dir.clone(), Path::to_owned)
 }
 
-/// What `-f`, `$BAISTACK_FILE` or `$COMPOSE_FILE` name.
-fn named(request: &Request, variables: &Variables) -> Vec<PathBuf> {
-    if !request.files.is_empty() {
-        return request.files.iter().map(|path| absolute(&request.working_dir, path)).collect();
+/// A stack file, absolute; what lies elsewhere is fetched.
+fn local(directory: &Path, path: &Path, files: &dyn Files) -> Result<PathBuf, Diagnostic> {
+    match path.to_str().and_then(remote::of) {
+        Some(remote) => files.fetch(&remote).map_err(|why| unreachable(&path.display().to_string(), &why)),
+        None => Ok(absolute(directory, path)),
     }
+}
+
+/// What lies elsewhere and cannot be fetched.
+pub(super) fn unreachable(name: &str, why: &str) -> Diagnostic {
+    Diagnostic::error("unreachable", format!("`{name}` cannot be fetched: {why}"))
+}
+
+/// What `$BAISTACK_FILE` or `$COMPOSE_FILE` name.
+fn named(request: &Request, variables: &Variables, files: &dyn Files) -> Result<Vec<PathBuf>, Diagnostic> {
     let variable = |name: &str| variables.get(name).map(|variable| variable.value.as_str()).filter(|value| !value.is_empty());
     let separator = variable("COMPOSE_PATH_SEPARATOR").unwrap_or(":");
     let list = variable("BAISTACK_FILE").or_else(|| variable("COMPOSE_FILE"));
-    let paths = list.map(|list| list.split(separator).map(|path| absolute(&request.working_dir, Path::new(path))).collect());
-    paths.unwrap_or_default()
+    let Some(list) = list else { return Ok(Vec::new()) };
+    // One address alone has what separates paths in itself.
+    let names = if remote::of(list).is_some() { vec![list] } else { list.split(separator).collect() };
+    names.into_iter().map(|path| local(&request.working_dir, Path::new(path), files)).collect()
 }
 
 /// What `--env-file` or the caller's `$COMPOSE_ENV_FILES` name.

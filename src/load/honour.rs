@@ -46,7 +46,8 @@ fn top(root: &Node, selection: &Selection, found: &mut Found<'_>) {
                     }
                 }
             }
-            ("jobs", Value::Mapping(jobs)) if !jobs.iter().any(|(name, _)| selection.has_job(name)) => {}
+            // One that is run is a service by then.
+            ("jobs", _) => {}
             _ if attribute.honoured == Honoured::NotYet => found.refused.push(not_yet(key, entry.key_span)),
             _ => below(&attribute.shape, &Place::ROOT.key(key), &entry.node, found),
         }

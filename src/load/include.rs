@@ -2,10 +2,10 @@
 
 use std::path::{Path as FilePath, PathBuf};
 
-use super::find::{absolute, env_files};
+use super::find::{absolute, env_files, unreachable};
 use super::merge::merge;
 use super::variables::Variables;
-use super::{Loading, file, normal, resolve};
+use super::{Loading, file, normal, remote, resolve};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::source::Span;
 use crate::yaml::node::{Node, Value};
@@ -80,24 +80,38 @@ fn worked_out(entry: &Node, directory: &FilePath, variables: &Variables, loading
         (None, Some(path)) => path.as_sequence().map_or_else(|| vec![path], |items| items.iter().collect()),
         (None, None) => Vec::new(),
     };
-    let files: Vec<(PathBuf, Span)> = paths.iter().filter_map(|node| Some((at(node.as_text()?), node.span))).collect();
-    let Some((first, _)) = files.first() else {
+    if paths.iter().all(|node| node.as_text().is_none()) {
         let fault = Diagnostic::error("bad-include", "an entry of `include` must name a file");
         loading.diagnostics.push(fault.at(entry.span, "").help("write a path, or `{path: …}`"));
         return None;
-    };
-    loading.included += files.len();
+    }
+    loading.included += paths.len();
     if loading.included > MAX_FILES || loading.open.len() > MAX_DEPTH {
         let message = format!("more than {MAX_FILES} files are included, or more than {MAX_DEPTH} in each other");
         loading.diagnostics.push(Diagnostic::error("too-large", message).at(entry.span, "too many from here on"));
         return None;
     }
-    let remote = paths.iter().find(|node| node.as_text().is_some_and(|text| text.contains("://") || text.starts_with("git@")));
-    if let Some(node) = remote {
-        let fault = Diagnostic::error("not-yet", "only a file of this host can be included");
-        loading.diagnostics.push(fault.at(node.span, "not a path").help("fetch it first, and include the copy"));
-        return None;
+    let mut files: Vec<(PathBuf, Span)> = Vec::new();
+    for (node, text) in paths.iter().filter_map(|node| Some((node, node.as_text()?))) {
+        let path = match remote::of(text) {
+            Some(remote) => loading.files.fetch(&remote).map_err(|why| unreachable(text, &why)),
+            None if remote::is_address(text) => {
+                let fault = Diagnostic::error("unreachable", format!("`{text}` is no address of a stack"));
+                Err(fault.help(
+                    "name a file, `oci://REGISTRY/NAME`, or a repository such as `https://HOST/NAME.git#REFERENCE:DIRECTORY`",
+                ))
+            }
+            None => Ok(at(text)),
+        };
+        match path {
+            Ok(path) => files.push((path, node.span)),
+            Err(fault) => {
+                loading.diagnostics.push(fault.at(node.span, ""));
+                return None;
+            }
+        }
     }
+    let (first, _) = files.first()?;
     let own = match entry.get("project_directory").and_then(Node::as_text) {
         Some(text) => at(text),
         None => first.parent().map_or_else(|| directory.to_owned(), FilePath::to_owned),

@@ -40,6 +40,10 @@ pub mod files;
 pub mod flags;
 pub mod formats;
 pub mod interpolate;
+pub mod jobs;
+pub mod publication;
+pub mod remote;
+pub mod sensitive;
 pub mod template;
 pub mod variables;
 
@@ -79,6 +83,8 @@ pub struct Request {
     pub profiles: Vec<String>,
     /// Services named on the command line: their profiles count as on.
     pub services: Vec<String>,
+    /// What `run` is to run: where it is a job, that and the jobs that it depends on are services.
+    pub runs: Option<String>,
     /// The caller's environment.
     pub environment: IndexMap<String, String>,
     /// Networks, volumes and the like that no service uses are shown too.
@@ -290,6 +296,11 @@ fn give_environment(request: &Request, variables: &mut Variables) {
     }
 }
 
+/// The names that a stack file may have by itself, in the order in which they are sought.
+pub fn stack_file_names() -> &'static [&'static str] {
+    &find::NAMES
+}
+
 /// The JSON Schema of a stack file.
 pub fn json_schema() -> serde_json::Value {
     schema::export::json_schema()
@@ -335,8 +346,14 @@ pub fn stack(request: &Request, head: &Head, values: &Values, files: &dyn Files)
     complete::check(&root, &mut found);
     loading.tell_of(found);
     let env = values.env_id.as_str();
+    let jobs = jobs::names(&root);
     if !request.omit.normalization {
-        normal::normalize(&mut root, &head.directory, env, &mut loading.diagnostics);
+        normal::containers_and_processes(&mut root, &head.directory);
+        if let Some(name) = &request.runs {
+            // Before it is said which networks and variables are used.
+            jobs::to_run(&mut root, name, &mut loading.unstartable);
+        }
+        normal::what_they_use(&mut root, env, &mut loading.diagnostics);
     }
     let active = active_profiles(request, head);
     let selection =
@@ -359,6 +376,7 @@ pub fn stack(request: &Request, head: &Head, values: &Values, files: &dyn Files)
         // What there is to say for itself has been said by then, and the model of a large stack is many times the file.
         if found.wrong.len() <= MANY_FAULTS {
             stack = convert::stack(&root, &selection, head.directory.clone(), head.files.clone(), found);
+            stack.jobs = jobs;
         }
     }
     let selection = selection.only(&request.services, &root).with_unused(request.all_resources);

@@ -9,8 +9,8 @@ use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::source::Span;
 use crate::yaml::node::{Entry, Mapping, Node, Value};
 
-/// Adds all of it.
-pub(super) fn normalize(root: &mut Node, directory: &Path, env: &str, diagnostics: &mut Diagnostics) {
+/// Adds to each service, job and process what it does not say itself.
+pub(super) fn containers_and_processes(root: &mut Node, directory: &Path) {
     for section in ["services", "jobs", "processes"] {
         for (_, entry) in entries(root, section) {
             let span = entry.key_span;
@@ -22,6 +22,10 @@ pub(super) fn normalize(root: &mut Node, directory: &Path, env: &str, diagnostic
             ports(service);
         }
     }
+}
+
+/// Adds what belongs to several of them: the default network, and names in the engine.
+pub(super) fn what_they_use(root: &mut Node, env: &str, diagnostics: &mut Diagnostics) {
     default_network(root);
     for (_, entry) in entries(root, "services") {
         if let Some(service) = entry.node.as_mapping_mut() {

@@ -27,12 +27,6 @@ pub(super) fn container(name: &str, entry: &Entry, root: &Node, found: &mut Foun
         found.unstartable.push(Diagnostic::error("cannot-start", why).at(span, "").help(help));
     };
     let service = &entry.node;
-    let span_of = |key: &str| service.as_mapping().and_then(|all| all.entry(key)).map_or(entry.key_span, |entry| entry.key_span);
-    if let Some(models) = service.get("models").and_then(Node::as_mapping).filter(|models| !models.is_empty()) {
-        let keys: Vec<&str> = models.iter().map(|(key, _)| key).collect();
-        let why = format!("`{name}` uses `{}`, and this version talks to no Docker Model Runner", keys.join("`, `"));
-        cannot(span_of("models"), why, "remove `models`, and give the model's address in `environment`");
-    }
     if let Some(check) = service.get("healthcheck")
         && let Some(interval) = check.get("start_interval")
         && check.get("start_period").is_none()
@@ -131,7 +125,7 @@ mod tests {
 
     #[test]
     fn what_no_engine_can_start_is_told_with_its_place() {
-        let cases: [(&str, &[&str], usize); 16] = [
+        let cases: [(&str, &[&str], usize); 15] = [
             ("scale: 10001", &["10001 replicas", "10000"], 4),
             ("deploy: {replicas: 10000000}", &["10000000 replicas"], 4),
             ("healthcheck: {test: [CMD, x], start_interval: 1s}", &["`start_interval`", "`start_period`"], 4),
@@ -140,7 +134,6 @@ mod tests {
             ("secrets: [kept]", &["`kept`", "cluster"], 4),
             ("configs: [told]", &[], 0),
             ("read_only: true\n    configs: [told]", &["`told`", "`read_only`"], 5),
-            ("models: [llm]", &["`llm`", "Model Runner"], 4),
             ("build: {isolation: hyperv}", &["`web`", "Windows"], 4),
             ("build: {isolation: default, ulimits: {nofile: 5}}", &[], 0),
             ("build: {secrets: [kept]}", &["`kept`", "cluster"], 4),
@@ -153,7 +146,7 @@ mod tests {
             let text = format!(
                 "services:\n  web:\n    image: x\n    {attribute}\n  base: {{build: .}}\n\
                  secrets: {{kept: {{external: true}}, mine: {{environment: TAG}}}}\n\
-                 configs: {{told: {{content: c}}}}\nmodels: {{llm: {{model: m}}}}\n"
+                 configs: {{told: {{content: c}}}}\n"
             );
             let loaded = load(&[("compose.yaml", &text)]);
             assert!(loaded.diagnostics.is_empty(), "{attribute}: {:?}", loaded.diagnostics);

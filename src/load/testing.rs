@@ -8,7 +8,14 @@ use super::files::{FileKind, Files};
 use super::{Loaded, Request, Values, head, stack};
 use crate::base::diagnostic::Diagnostics;
 
-struct Texts(BTreeMap<PathBuf, String>);
+pub(crate) struct Texts(BTreeMap<PathBuf, String>);
+
+impl Texts {
+    /// Texts by name, as if they lay in `/app`.
+    pub(crate) fn of(texts: &[(&str, &str)]) -> Self {
+        Self(texts.iter().map(|(name, text)| (Path::new("/app").join(name), (*text).to_owned())).collect())
+    }
+}
 
 impl Files for Texts {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -28,7 +35,12 @@ impl Files for Texts {
 /// Loads texts by name as if they lay in `/app`: those that end in `.yaml` are the stack's files, in order, unless their name
 /// begins with `_`. Its environment is `app`.
 pub(crate) fn load(texts: &[(&str, &str)]) -> Loaded {
-    let files = Texts(texts.iter().map(|(name, text)| (Path::new("/app").join(name), (*text).to_owned())).collect());
+    load_to_run(texts, None)
+}
+
+/// The same, to run a service or a job.
+pub(crate) fn load_to_run(texts: &[(&str, &str)], runs: Option<&str>) -> Loaded {
+    let files = Texts::of(texts);
     let named = texts.iter().map(|(name, _)| Path::new("/app").join(name));
     let is_of_the_stack =
         |path: &PathBuf| path.extension().is_some_and(|end| end == "yaml") && !path.display().to_string().contains("/_");
@@ -36,6 +48,8 @@ pub(crate) fn load(texts: &[(&str, &str)]) -> Loaded {
         working_dir: PathBuf::from("/app"),
         files: named.filter(is_of_the_stack).collect(),
         environment: [("HOME".to_owned(), "/home/me".to_owned()), ("TAG".to_owned(), "7".to_owned())].into_iter().collect(),
+        services: runs.map(str::to_owned).into_iter().collect(),
+        runs: runs.map(str::to_owned),
         ..Request::default()
     };
     let (head, sources, diagnostics) = head(&request, &files);

@@ -7,6 +7,7 @@ use super::block_io::BlockIo;
 use super::build::Build;
 use super::device::{Device, DeviceRequest};
 use super::hook::PreStart;
+use super::language_model::ModelUse;
 use super::mount::Mount;
 use super::network::Attachment;
 use super::provider::Provider;
@@ -135,6 +136,9 @@ pub struct Container {
     /// `restart` where something is said: the engine is told `no` then too, as Compose does. What counts is
     /// [`Common::restart`](super::service::Common::restart).
     pub restart: Option<RestartPolicy>,
+    /// Language models that it uses, by key.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub models: IndexMap<String, Option<ModelUse>>,
     /// Commands in containers of their own before each start.
     pub pre_start: Vec<PreStart>,
     /// Who looks after it instead of the engine: there is no container then.

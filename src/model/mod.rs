@@ -12,6 +12,7 @@ pub mod environment;
 pub mod health;
 pub mod hook;
 pub mod kernel;
+pub mod language_model;
 pub mod mount;
 pub mod network;
 pub mod owned;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::language_model::LanguageModel;
 use super::network::Network;
 use super::owned::Owned;
 use super::port::NamedPort;
@@ -26,6 +27,9 @@ pub struct Stack {
     pub services: IndexMap<ServiceName, Service>,
     /// Services that exist in the files but whose profile is off: not started, not orphans.
     pub disabled: IndexMap<ServiceName, Service>,
+    /// The names of `jobs:`, of which `run` makes services. What is left of such a run is no orphan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<ServiceName>,
     /// `networks:`, by key.
     pub networks: IndexMap<String, Network>,
     /// `volumes:`, by key.
@@ -34,6 +38,9 @@ pub struct Stack {
     pub secrets: IndexMap<String, FileObject>,
     /// `configs:`, by key. Templates are rendered: they arrive here as `content`.
     pub configs: IndexMap<String, FileObject>,
+    /// `models:`, by key.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub models: IndexMap<String, LanguageModel>,
     /// `ports:`: the named ports with their preferred numbers.
     pub ports: IndexMap<String, NamedPort>,
     /// `requires:`: what the host must have.

@@ -76,6 +76,11 @@ impl Deployment {
         self.stack.services.get(name).or_else(|| self.stack.disabled.get(name))
     }
 
+    /// Whether a service of this name belongs to the stack: also one whose profile is off, or what `run` makes of a job.
+    pub fn knows(&self, name: &ServiceName) -> bool {
+        self.service(name).is_some() || self.stack.jobs.contains(name)
+    }
+
     /// The engine's name of a network: its own, else `<ENVID>_<key>`.
     pub fn network_name(&self, key: &str) -> String {
         let own = self.stack.networks.get(key).and_then(|Network { name, .. }| name.clone());

@@ -327,16 +327,15 @@ impl Supervisor {
         if self.look_again { self.asked + 1 } else { self.asked }
     }
 
-    /// Units of services that the files no longer have.
+    /// Units of services that the files no longer have. What `run` has left of a job is none.
     fn orphans(&self, deployment: &Deployment) -> Vec<UnitId> {
-        let is_orphan =
-            |unit: &&Unit| deployment.service(&unit.id.service).is_none() && unit.have != Have::Absent && !unit.is_one_off();
+        let is_orphan = |unit: &&Unit| !deployment.knows(&unit.id.service) && unit.have != Have::Absent && !unit.is_one_off();
         self.units.values().filter(is_orphan).map(|unit| unit.id.clone()).collect()
     }
 
     /// Whether the last `up` has no room for it: an orphan, or a replica too many.
     pub(super) fn is_to_leave(&self, id: &UnitId) -> bool {
-        let is_known = self.deployment.as_ref().is_some_and(|deployment| deployment.service(&id.service).is_some());
+        let is_known = self.deployment.as_ref().is_some_and(|deployment| deployment.knows(&id.service));
         (!is_known && self.orphans_go) || self.scaled.get(&id.service).is_some_and(|replicas| id.replica > *replicas)
     }
 
@@ -350,6 +349,10 @@ impl Supervisor {
 
     fn start(&mut self, id: RequestId, select: &Select) {
         let Some(mut units) = self.present(id, &select.services) else { return };
+        if select.services.is_empty() {
+            // A job has run for another one, and is not asked for again.
+            units.retain(|unit| !self.is_job(&unit.service));
+        }
         units.extend(self.stopped_dependencies(&select.services));
         let looks = self.asked;
         for unit in &units {
@@ -405,6 +408,7 @@ impl Supervisor {
         let Some(mut units) = self.present(id, &restart.services) else { return };
         if restart.services.is_empty() {
             units.retain(|unit| self.units[unit].kind != UnitKind::Task || !self.units[unit].is_done());
+            units.retain(|unit| !self.is_job(&unit.service));
         }
         let all: BTreeSet<UnitId> = units.iter().cloned().collect();
         let reasons = self.not_to_come_back(&all, restart.no_deps);
@@ -653,6 +657,11 @@ impl Supervisor {
         };
         self.reply(id, Reply::NotUp { reason });
         None
+    }
+
+    /// Whether it is a job that `run` has made a service of.
+    fn is_job(&self, name: &ServiceName) -> bool {
+        self.deployment.as_ref().is_some_and(|deployment| deployment.stack.jobs.contains(name))
     }
 
     /// Says of which services there is nothing that something could be done to.

@@ -321,6 +321,16 @@ impl EnvDir {
         }
     }
 
+    /// Where Docker's model runner served when that was last asked.
+    pub fn model_endpoint(&self) -> Result<Option<String>, StateError> {
+        self.read("models.json")
+    }
+
+    /// Records it.
+    pub fn set_model_endpoint(&self, endpoint: &str) -> Result<(), StateError> {
+        self.write("models.json", &endpoint)
+    }
+
     /// Scratch directories that a `purge` has begun to remove, and that no other record has any longer.
     pub fn purging(&self) -> Result<BTreeSet<PathBuf>, StateError> {
         Ok(self.read("purging.json")?.unwrap_or_default())

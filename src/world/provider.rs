@@ -77,24 +77,30 @@ pub fn find(program: &str, directory: &Path, environment: &IndexMap<String, Stri
     if program == "compose" {
         return Err(Fault::permanent("`compose` is Docker Compose itself and no provider"));
     }
-    let configuration = environment.get("DOCKER_CONFIG").map(PathBuf::from);
-    let own = configuration.or_else(|| Some(Path::new(environment.get("HOME")?).join(".docker")));
-    let own = own.map(|own| own.join("cli-plugins"));
-    let plugin = format!("docker-{program}");
-    for place in own.into_iter().chain(PLUGIN_DIRECTORIES.map(PathBuf::from)).filter(|_| !program.contains('/')) {
-        // Named with a slash, it is that file and no other.
-        if let Some(place) = place.to_str()
-            && let Ok(file) = spawn::find(&format!("{place}/{plugin}"), Path::new("/"), None)
-        {
-            return Ok(file);
-        }
+    if let Some(file) = plugin(program, environment) {
+        return Ok(file);
     }
+    let plugin = format!("docker-{program}");
     spawn::find(program, directory, environment.get("PATH").map(String::as_str)).map_err(|fault| {
         if program.contains('/') {
             return fault;
         }
         let plugin = format!("nor is there a plugin `{plugin}` of Docker's command line");
         Fault { message: format!("{}, {plugin}", fault.message), ..fault }
+    })
+}
+
+/// The file of a plugin of Docker's command line, by its name without `docker-`. None for what can be no such name.
+pub fn plugin(name: &str, environment: &IndexMap<String, String>) -> Option<PathBuf> {
+    if name.contains('/') {
+        return None;
+    }
+    let configuration = environment.get("DOCKER_CONFIG").map(PathBuf::from);
+    let own = configuration.or_else(|| Some(Path::new(environment.get("HOME")?).join(".docker")));
+    let own = own.map(|own| own.join("cli-plugins"));
+    own.into_iter().chain(PLUGIN_DIRECTORIES.map(PathBuf::from)).find_map(|place| {
+        // Named with a slash, it is that file and no other.
+        spawn::find(&format!("{}/docker-{name}", place.to_str()?), Path::new("/"), None).ok()
     })
 }
 

@@ -211,11 +211,6 @@ impl Attribute {
         self.merged(Merge::Unique(identity))
     }
 
-    const fn not_yet(mut self) -> Self {
-        self.honoured = Honoured::NotYet;
-        self
-    }
-
     const fn without_effect(mut self) -> Self {
         self.honoured = Honoured::WithoutEffect;
         self

@@ -22,7 +22,7 @@ const ROWS: &[Attribute] = &[
     attribute("secrets", Shape::Named(&Shape::Object(&SECRET)), "Secrets.").nullable(),
     attribute("configs", Shape::Named(&Shape::Object(&CONFIG)), "Configs.").nullable(),
     attribute("models", Shape::Named(&Shape::Object(&MODEL)), "Language models.").nullable(),
-    attribute("jobs", Shape::Named(&Shape::Object(&JOB)), "Containers that run to their end when they are asked to.").not_yet(),
+    attribute("jobs", Shape::Named(&Shape::Object(&JOB)), "Containers that run to their end when they are asked to."),
     attribute("processes", Shape::Named(&Shape::Object(&PROCESS)), "Native processes (ours).").nullable(),
     attribute("ports", Shape::Named(&Shape::Forms(&NAMED_PORT)), "Named ports with the numbers that they prefer (ours).")
         .nullable(),

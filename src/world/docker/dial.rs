@@ -1,5 +1,6 @@
 //! Connections of our own to the engine, for what bollard does not ask or asks differently.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http_body_util::Empty;
@@ -20,6 +21,16 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use super::connect::{Certificates, Endpoint};
 use super::ssh::Tunnel;
 use crate::plan::action::{Fault, FaultKind};
+
+/// Where distributions keep the certificates of authorities (Go's `crypto/x509`, `root_linux.go`).
+const AUTHORITIES: [&str; 6] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 
 /// A connection, whatever it is made of.
 pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -76,6 +87,39 @@ fn greeting(head: &HeaderMap) -> Option<Greeting> {
         release: release.to_owned(),
         is_podman: head.contains_key("libpod-api-version"),
     })
+}
+
+/// Connects to a registry, or to who speaks for one; with TLS it has to be who it says.
+pub(super) async fn registry(host: &str, port: u16, tls: bool) -> Result<Box<dyn Wire>, String> {
+    let said = |error: std::io::Error| error.to_string();
+    let stream = TcpStream::connect((host, port)).await.map_err(said)?;
+    if !tls {
+        return Ok(Box::new(stream));
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
+    let config = config.with_root_certificates(authorities(host, port)?).with_no_client_auth();
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+    Ok(Box::new(stream.map_err(|error| format!("TLS: {error}"))?))
+}
+
+/// Whom this host trusts to say who somebody is: `$SSL_CERT_FILE`, else the file that its distribution keeps, and what the engine is told of
+/// this registry (`/etc/docker/certs.d`).
+fn authorities(host: &str, port: u16) -> Result<RootCertStore, String> {
+    let own = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from).into_iter();
+    let Some(file) = own.chain(AUTHORITIES.map(PathBuf::from)).find(|file| file.is_file()) else {
+        return Err("this host has no certificates of authorities: install `ca-certificates`".to_owned());
+    };
+    let of_engine =
+        [format!("{host}:{port}"), host.to_owned()].map(|name| Path::new("/etc/docker/certs.d").join(name).join("ca.crt"));
+    let mut roots = RootCertStore::empty();
+    for file in of_engine.into_iter().filter(|file| file.is_file()).chain([file]) {
+        let read = CertificateDer::pem_file_iter(&file).map_err(|error| format!("read `{}`: {error}", file.display()))?;
+        // One that nobody understands any more is nobody's.
+        roots.add_parsable_certificates(read.filter_map(Result::ok));
+    }
+    Ok(roots)
 }
 
 /// Has the engine speak HTTP/2 on a connection of its own from here on: `POST`, and an upgrade to `h2c`. `None` when it knows no

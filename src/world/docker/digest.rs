@@ -35,7 +35,7 @@ impl Docker {
 }
 
 /// A reference in full: with its registry, Docker Hub's `library/`, and its tag unless it has a digest.
-fn normalized(reference: &str) -> String {
+pub(super) fn normalized(reference: &str) -> String {
     let (name, digest) = reference.split_once('@').map_or((reference, None), |(name, digest)| (name, Some(digest)));
     let (host, path) = match name.split_once('/') {
         Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (host, path),

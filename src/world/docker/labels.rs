@@ -37,7 +37,7 @@ pub(super) const NETWORK: &str = "com.docker.compose.network";
 /// The key of a volume in the files.
 pub(super) const VOLUME: &str = "com.docker.compose.volume";
 /// How we sign what we make: no release of Compose ends so. A hash beside it is one of ours and can be compared.
-const OUR_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+baistack");
+pub(super) const OUR_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+baistack");
 
 /// What the engine keeps beside a thing.
 pub(super) type Labels = HashMap<String, String>;

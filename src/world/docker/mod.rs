@@ -17,8 +17,10 @@
 //! | `rooted` `disk_usage` | removing what containers have left on the disk as root; how large volumes are |
 //! | `listing` `usage` `feed` | containers, what they use, and events, as commands show them |
 //! | `files` `copy` `push` | files in and out of a container, images out |
+//! | `distribution` `application` | a registry without an engine; stacks that are published to one |
 
 mod alike;
+mod application;
 mod body;
 mod builder;
 mod buildkit;
@@ -30,6 +32,7 @@ mod copy;
 mod dial;
 mod digest;
 mod disk_usage;
+mod distribution;
 mod dockerfile;
 mod dockerignore;
 mod endpoints;
@@ -74,6 +77,7 @@ use crossbeam_channel::Sender;
 use indexmap::IndexMap;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+pub use application::{Application, OciVersion, Part, PartKind, Publication};
 pub use builder::{Unbuildable, in_order, is_remote, labels_of_build, lacking};
 pub use connect::Endpoint;
 use connect::Link;

@@ -1,0 +1,627 @@
+//! A repository of a registry, spoken to without an engine, which knows images and nothing else: manifests and blobs, fetched and
+//! given (OCI distribution specification). Who we are to it is known from `docker login`, as everywhere.
+
+use std::convert::Infallible;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bollard::auth::DockerCredentials;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, USER_AGENT, WWW_AUTHENTICATE,
+};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Docker;
+use super::dial::{self, Wire};
+use super::digest::normalized;
+use crate::plan::action::Fault;
+use crate::plan::hash;
+use crate::world::values::base64;
+
+/// The longest manifest, token or description of an error that is read.
+const MAX_ANSWER: usize = 4 << 20;
+
+/// How long a connection, and the beginning of an answer, are waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Storage behind a registry is led to by one redirection; more than so many go round.
+const MAX_REDIRECTIONS: usize = 5;
+
+/// What a manifest may be.
+const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
+                         application/vnd.docker.distribution.manifest.v2+json, \
+                         application/vnd.docker.distribution.manifest.list.v2+json";
+
+const BYTES: &str = "application/octet-stream";
+
+/// A reference taken apart, in full.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reference {
+    /// `localhost:5000`, `docker.io`.
+    pub(super) registry: String,
+    /// `library/redis`.
+    pub(super) path: String,
+    /// `7`; none with a digest alone.
+    pub(super) tag: Option<String>,
+    /// `sha256:…`.
+    pub(super) digest: Option<String>,
+}
+
+impl Reference {
+    pub(super) fn parse(text: &str) -> Result<Self, Fault> {
+        let wrong = |why: &str| Fault::permanent(format!("`{text}` is no reference of an image or an application: {why}"));
+        let whole = normalized(text);
+        let (name, digest) = whole.split_once('@').map_or((whole.as_str(), None), |(name, digest)| (name, Some(digest)));
+        let (registry, rest) = name.split_once('/').ok_or_else(|| wrong("it has no name"))?;
+        let (path, tag) = rest.split_once(':').map_or((rest, None), |(path, tag)| (path, Some(tag)));
+        let is_path = |part: &str| {
+            let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
+            let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+            part.chars().all(is_plain) && ends(part.chars().next()) && ends(part.chars().next_back())
+        };
+        if !path.split('/').all(is_path) {
+            return Err(wrong("names are of small letters, digits, `.`, `_` and `-`"));
+        }
+        let is_tag = |tag: &str| {
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+            tag.len() <= 128 && tag.chars().all(is_plain) && !tag.is_empty() && !tag.starts_with(['.', '-'])
+        };
+        if !tag.is_none_or(is_tag) {
+            return Err(wrong("tags are of letters, digits, `.`, `_` and `-`"));
+        }
+        if digest.is_some_and(|digest| !is_digest(digest)) {
+            return Err(wrong("a digest is `sha256:` and 64 hexadecimal digits"));
+        }
+        let own = |part: Option<&str>| part.map(str::to_owned);
+        Ok(Self { registry: registry.to_owned(), path: path.to_owned(), tag: own(tag), digest: own(digest) })
+    }
+
+    /// What a manifest is asked for by.
+    fn wanted(&self) -> &str {
+        self.digest.as_deref().or(self.tag.as_deref()).unwrap_or("latest")
+    }
+}
+
+pub(super) fn is_digest(text: &str) -> bool {
+    let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    text.strip_prefix("sha256:").is_some_and(|digits| digits.len() == 64 && digits.chars().all(hex))
+}
+
+/// `sha256:…` of some bytes.
+pub(super) fn digest_of(bytes: &[u8]) -> String {
+    format!("sha256:{}", hash::digest(bytes))
+}
+
+/// A manifest as it was fetched.
+#[derive(Debug, Clone)]
+pub(super) struct Manifest {
+    pub(super) digest: String,
+    pub(super) media_type: String,
+    pub(super) bytes: Bytes,
+    pub(super) value: Value,
+}
+
+/// How a registry is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Https,
+    Http,
+}
+
+/// A repository, and what is known of the way to it.
+pub(super) struct Repository {
+    registry: String,
+    path: String,
+    credentials: Option<DockerCredentials>,
+    /// Known from the first answer on.
+    scheme: Mutex<Option<Scheme>>,
+    /// What the registry, or who speaks for it, has given us to show.
+    authorization: Mutex<Option<String>>,
+}
+
+/// What is sent.
+enum Payload {
+    Bytes(Bytes),
+    /// What somebody else sends, so many bytes.
+    Passed(Incoming, u64),
+}
+
+type Body = BoxBody<Bytes, hyper::Error>;
+
+struct Asked<'a> {
+    method: Method,
+    /// A path of the registry, or an address.
+    target: &'a str,
+    accept: Option<&'a str>,
+    content: Option<&'a str>,
+    payload: Payload,
+}
+
+impl<'a> Asked<'a> {
+    fn plainly(method: Method, target: &'a str) -> Self {
+        Self { method, target, accept: None, content: None, payload: Payload::Bytes(Bytes::new()) }
+    }
+}
+
+impl Docker {
+    /// The repository of a reference. A registry that is named insecure is spoken to without TLS, and so is one of this host that
+    /// speaks none, as engines do it.
+    pub(super) async fn repository(&self, reference: &Reference, insecure: &[String]) -> Repository {
+        let is_insecure = insecure.contains(&reference.registry);
+        Repository {
+            registry: reference.registry.clone(),
+            path: reference.path.clone(),
+            credentials: self.credentials_for(&reference.registry).await,
+            scheme: Mutex::new(is_insecure.then_some(Scheme::Http)),
+            authorization: Mutex::default(),
+        }
+    }
+}
+
+impl Repository {
+    /// Whether another one is of the same registry.
+    fn is_beside(&self, other: &Self) -> bool {
+        self.registry == other.registry
+    }
+
+    /// The manifest of a reference's tag or digest.
+    pub(super) async fn manifest(&self, reference: &Reference) -> Result<Manifest, Fault> {
+        self.manifest_of(reference.wanted()).await
+    }
+
+    async fn manifest_of(&self, wanted: &str) -> Result<Manifest, Fault> {
+        let path = format!("/v2/{}/manifests/{wanted}", self.path);
+        let response = self.ask(Asked { accept: Some(MANIFESTS), ..Asked::plainly(Method::GET, &path) }).await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Err(Fault::permanent(format!("the registry `{}` has no `{}` of `{wanted}`", self.registry, self.path)));
+        }
+        let media_type =
+            response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        let bytes = self.succeeded(response, &[StatusCode::OK]).await?;
+        let digest = digest_of(&bytes);
+        if is_digest(wanted) && wanted != digest {
+            return Err(self.strange(&format!("another manifest than `{wanted}`")));
+        }
+        let value: Value = serde_json::from_slice(&bytes).map_err(|_| self.strange("a manifest that is no JSON"))?;
+        let media_type = value.get("mediaType").and_then(Value::as_str).map_or(media_type, str::to_owned);
+        Ok(Manifest { digest, media_type, bytes, value })
+    }
+
+    /// A blob, which is of this size.
+    pub(super) async fn blob(&self, digest: &str, size: u64) -> Result<Bytes, Fault> {
+        if size > MAX_ANSWER as u64 {
+            return Err(self.strange(&format!("a file of {size} bytes")));
+        }
+        let response = self.blob_response(digest).await?;
+        let bytes = self.succeeded(response, &[StatusCode::OK]).await?;
+        if bytes.len() as u64 != size || digest_of(&bytes) != digest {
+            return Err(self.strange(&format!("another content than `{digest}`")));
+        }
+        Ok(bytes)
+    }
+
+    async fn blob_response(&self, digest: &str) -> Result<Response<Incoming>, Fault> {
+        let mut target = format!("/v2/{}/blobs/{digest}", self.path);
+        for _ in 0..MAX_REDIRECTIONS {
+            let response = self.ask(Asked::plainly(Method::GET, &target)).await?;
+            if !response.status().is_redirection() {
+                return Ok(response);
+            }
+            target = self.location(&response)?;
+        }
+        Err(self.strange("redirections without an end"))
+    }
+
+    /// Gives a blob that it has not got yet.
+    pub(super) async fn give_blob(&self, bytes: &[u8], digest: &str) -> Result<(), Fault> {
+        if self.has_blob(digest).await? {
+            return Ok(());
+        }
+        let begun = format!("/v2/{}/blobs/uploads/", self.path);
+        let response = self.ask(Asked::plainly(Method::POST, &begun)).await?;
+        let upload = self.upload(response).await?;
+        self.finish(&upload, digest, Payload::Bytes(Bytes::copy_from_slice(bytes))).await
+    }
+
+    async fn has_blob(&self, digest: &str) -> Result<bool, Fault> {
+        let path = format!("/v2/{}/blobs/{digest}", self.path);
+        let response = self.ask(Asked::plainly(Method::HEAD, &path)).await?;
+        match response.status() {
+            StatusCode::NOT_FOUND => Ok(false),
+            // What it has may lie behind it.
+            status if status.is_success() || status.is_redirection() => Ok(true),
+            _ => self.succeeded(response, &[]).await.map(|_| false),
+        }
+    }
+
+    /// Where the content of an upload goes.
+    async fn upload(&self, response: Response<Incoming>) -> Result<String, Fault> {
+        let location = self.location(&response);
+        self.succeeded(response, &[StatusCode::ACCEPTED]).await?;
+        location
+    }
+
+    async fn finish(&self, upload: &str, digest: &str, payload: Payload) -> Result<(), Fault> {
+        let with = if upload.contains('?') { '&' } else { '?' };
+        let target = format!("{upload}{with}digest={digest}");
+        let asked = Asked { content: Some(BYTES), payload, ..Asked::plainly(Method::PUT, &target) };
+        let response = self.ask(asked).await?;
+        self.succeeded(response, &[StatusCode::CREATED, StatusCode::NO_CONTENT]).await.map(drop)
+    }
+
+    /// Gives a manifest, by a tag or its digest. Answers with what it says when it refuses it for what it is.
+    pub(super) async fn give_manifest(&self, name: &str, media_type: &str, bytes: &[u8]) -> Result<Result<(), Fault>, Fault> {
+        let path = format!("/v2/{}/manifests/{name}", self.path);
+        let payload = Payload::Bytes(Bytes::copy_from_slice(bytes));
+        let response = self.ask(Asked { content: Some(media_type), payload, ..Asked::plainly(Method::PUT, &path) }).await?;
+        let status = response.status();
+        let about_us = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::PROXY_AUTHENTICATION_REQUIRED];
+        let is_about_it = status.is_client_error() && !about_us.contains(&status);
+        match self.succeeded(response, &[StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED]).await {
+            Ok(_) => Ok(Ok(())),
+            Err(fault) if is_about_it => Ok(Err(fault)),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Copies an image from another repository, with all that it consists of. Answers with its descriptor.
+    pub(super) async fn copy_from(&self, other: &Self, reference: &Reference) -> Result<Value, Fault> {
+        let manifest = other.manifest(reference).await?;
+        self.copy(other, &manifest).await?;
+        let Manifest { digest, media_type, bytes, .. } = manifest;
+        Ok(serde_json::json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() }))
+    }
+
+    async fn copy(&self, other: &Self, manifest: &Manifest) -> Result<(), Fault> {
+        let list = |key: &str| manifest.value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+        let digest_in = |part: &Value| part.get("digest").and_then(Value::as_str).filter(|it| is_digest(it)).map(str::to_owned);
+        for below in list("manifests").iter().filter_map(digest_in) {
+            let below = other.manifest_of(&below).await?;
+            Box::pin(self.copy(other, &below)).await?;
+        }
+        for part in list("layers").iter().chain(manifest.value.get("config")) {
+            // Layers that lie elsewhere stay there.
+            if let (Some(digest), None) = (digest_in(part), part.get("urls")) {
+                let size = part.get("size").and_then(Value::as_u64).unwrap_or_default();
+                self.copy_blob(other, &digest, size).await?;
+            }
+        }
+        self.give_manifest(&manifest.digest, &manifest.media_type, &manifest.bytes).await?
+    }
+
+    async fn copy_blob(&self, other: &Self, digest: &str, size: u64) -> Result<(), Fault> {
+        if self.has_blob(digest).await? {
+            return Ok(());
+        }
+        // A registry need not be given what it has in another repository.
+        let mount = if self.is_beside(other) { format!("?mount={digest}&from={}", other.path) } else { String::new() };
+        let begun = format!("/v2/{}/blobs/uploads/{mount}", self.path);
+        let response = self.ask(Asked::plainly(Method::POST, &begun)).await?;
+        if response.status() == StatusCode::CREATED {
+            return Ok(());
+        }
+        let upload = self.upload(response).await?;
+        let content = other.blob_response(digest).await?;
+        if content.status() != StatusCode::OK {
+            return other.succeeded(content, &[StatusCode::OK]).await.map(drop);
+        }
+        self.finish(&upload, digest, Payload::Passed(content.into_body(), size)).await
+    }
+
+    // ── one question ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Asks, and once more with what the registry wants to be shown.
+    async fn ask(&self, asked: Asked<'_>) -> Result<Response<Incoming>, Fault> {
+        let (again, payload) = match asked.payload {
+            Payload::Bytes(bytes) => (Some(bytes.clone()), Payload::Bytes(bytes)),
+            passed @ Payload::Passed(..) => (None, passed),
+        };
+        let response =
+            self.ask_once(Asked { payload, ..asked_like(&asked.method, asked.target, asked.accept, asked.content) }).await?;
+        let (StatusCode::UNAUTHORIZED, Some(bytes)) = (response.status(), again) else { return Ok(response) };
+        let header =
+            response.headers().get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        let Some(shown) = self.show(&header).await? else { return Ok(response) };
+        *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown);
+        let payload = Payload::Bytes(bytes);
+        self.ask_once(Asked { payload, ..asked_like(&asked.method, asked.target, asked.accept, asked.content) }).await
+    }
+
+    async fn ask_once(&self, asked: Asked<'_>) -> Result<Response<Incoming>, Fault> {
+        let uri: Uri = asked.target.parse().map_err(|_| self.strange(&format!("the address `{}`", asked.target)))?;
+        let own = self.server();
+        let authority = uri.authority().map_or(own.clone(), ToString::to_string);
+        let is_own = authority == own;
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let stream = match uri.scheme_str() {
+            Some("http") => self.open(&authority, Scheme::Http).await?,
+            Some(_) => self.open(&authority, Scheme::Https).await?,
+            None => self.connect(&authority).await?,
+        };
+        let request =
+            Request::builder().method(asked.method.clone()).uri(path).header(HOST, &authority).header(USER_AGENT, "baistack");
+        let mut request = request.header(CONNECTION, "close");
+        if let Some(accept) = asked.accept {
+            request = request.header(ACCEPT, accept);
+        }
+        if let Some(content) = asked.content {
+            request = request.header(CONTENT_TYPE, content);
+        }
+        let authorization = self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(authorization) = authorization.filter(|_| is_own) {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let body = match asked.payload {
+            Payload::Bytes(bytes) => {
+                if matches!(asked.method, Method::POST | Method::PUT) {
+                    request = request.header(CONTENT_LENGTH, bytes.len());
+                }
+                Full::new(bytes).map_err(|never: Infallible| -> hyper::Error { match never {} }).boxed()
+            }
+            Payload::Passed(body, size) => {
+                request = request.header(CONTENT_LENGTH, size);
+                body.boxed()
+            }
+        };
+        let request = request.body(body).map_err(|error| Fault::permanent(error.to_string()))?;
+        self.exchange(stream, request).await
+    }
+
+    async fn exchange(&self, stream: Box<dyn Wire>, request: Request<Body>) -> Result<Response<Incoming>, Fault> {
+        let silent = |error: &dyn std::fmt::Display| {
+            Fault::permanent(format!("the registry `{}` does not answer: {error}", self.registry))
+        };
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| silent(&error))?;
+        // It ends by itself, with the answer.
+        tokio::spawn(connection);
+        // A large content takes its time; it goes on for as long as somebody takes it.
+        sender.send_request(request).await.map_err(|error| silent(&error))
+    }
+
+    /// Where the registry itself is reached.
+    fn server(&self) -> String {
+        // docker/distribution's `reference` has the one name, its servers the other.
+        if self.registry == "docker.io" { "registry-1.docker.io".to_owned() } else { self.registry.clone() }
+    }
+
+    async fn connect(&self, authority: &str) -> Result<Box<dyn Wire>, Fault> {
+        let known = *self.scheme.lock().unwrap_or_else(PoisonError::into_inner);
+        let remember = |scheme| *self.scheme.lock().unwrap_or_else(PoisonError::into_inner) = Some(scheme);
+        if let Some(scheme) = known {
+            return self.open(authority, scheme).await;
+        }
+        match self.open(authority, Scheme::Https).await {
+            Ok(stream) => {
+                remember(Scheme::Https);
+                Ok(stream)
+            }
+            Err(_) if is_of_this_host(authority) => {
+                let stream = self.open(authority, Scheme::Http).await?;
+                remember(Scheme::Http);
+                Ok(stream)
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    async fn open(&self, authority: &str, scheme: Scheme) -> Result<Box<dyn Wire>, Fault> {
+        let port = if scheme == Scheme::Http { 80 } else { 443 };
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, digits)) if !digits.ends_with(']') => (host, digits.parse().unwrap_or(port)),
+            Some(_) | None => (authority, port),
+        };
+        let host = host.trim_matches(['[', ']']);
+        let opened = tokio::time::timeout(PATIENCE, dial::registry(host, port, scheme == Scheme::Https)).await;
+        let opened = opened.unwrap_or_else(|_| Err("it takes too long".to_owned()));
+        opened.map_err(|why| Fault::permanent(format!("the registry `{}` is not to be reached: {why}", self.registry)))
+    }
+
+    /// What the registry is shown of us, by what it asks for; none where there is nothing to show.
+    async fn show(&self, challenge: &str) -> Result<Option<String>, Fault> {
+        let (kind, rest) = challenge.split_once(' ').unwrap_or((challenge, ""));
+        let credentials = self.credentials.as_ref();
+        let basic = credentials.and_then(|known| Some((known.username.as_deref()?, known.password.as_deref()?)));
+        let basic = basic.map(|(user, word)| format!("Basic {}", base64(format!("{user}:{word}").as_bytes())));
+        if kind.eq_ignore_ascii_case("basic") {
+            return Ok(basic);
+        }
+        if !kind.eq_ignore_ascii_case("bearer") {
+            return Ok(None);
+        }
+        let parameters = parameters(rest);
+        let parameter =
+            |name: &str| parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str());
+        let Some(realm) = parameter("realm") else { return Ok(None) };
+        let mut pairs: Vec<(&str, &str)> = Vec::new();
+        pairs.extend(parameter("service").map(|service| ("service", service)));
+        pairs.extend(parameter("scope").map(|scope| ("scope", scope)));
+        let token = credentials.and_then(|known| known.identitytoken.as_deref());
+        let mut response = None;
+        if let Some(token) = token {
+            let own = [("grant_type", "refresh_token"), ("client_id", "baistack"), ("refresh_token", token)];
+            let form = query(own.iter().chain(&pairs));
+            response = Some(self.ask_for_token(Method::POST, realm, form, None).await?);
+        }
+        let response = match response {
+            Some(response) => response,
+            None => {
+                let with = if realm.contains('?') { '&' } else { '?' };
+                let target = format!("{realm}{with}{}", query(pairs.iter()));
+                self.ask_for_token(Method::GET, &target, String::new(), basic).await?
+            }
+        };
+        #[derive(Deserialize)]
+        struct Given {
+            token: Option<String>,
+            access_token: Option<String>,
+        }
+        let bytes = self.succeeded(response, &[StatusCode::OK]).await?;
+        let given: Given = serde_json::from_slice(&bytes).map_err(|_| self.strange("no token"))?;
+        Ok(given.token.or(given.access_token).map(|token| format!("Bearer {token}")))
+    }
+
+    async fn ask_for_token(
+        &self,
+        method: Method,
+        target: &str,
+        form: String,
+        authorization: Option<String>,
+    ) -> Result<Response<Incoming>, Fault> {
+        let uri: Uri = target.parse().map_err(|_| self.strange(&format!("the address `{target}`")))?;
+        let authority = uri.authority().map_or_else(|| self.server(), ToString::to_string);
+        let scheme = if uri.scheme_str() == Some("http") { Scheme::Http } else { Scheme::Https };
+        let stream = self.open(&authority, scheme).await?;
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let request = Request::builder().method(method).uri(path).header(HOST, &authority).header(USER_AGENT, "baistack");
+        let mut request = request.header(CONNECTION, "close").header(CONTENT_LENGTH, form.len());
+        if !form.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        }
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let body = Full::new(Bytes::from(form)).map_err(|never: Infallible| -> hyper::Error { match never {} }).boxed();
+        let request = request.body(body).map_err(|error| Fault::permanent(error.to_string()))?;
+        self.exchange(stream, request).await
+    }
+
+    // ── answers ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn location(&self, response: &Response<Incoming>) -> Result<String, Fault> {
+        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+        location.map(str::to_owned).ok_or_else(|| self.strange("no place to go on at"))
+    }
+
+    /// The content of an answer of one of these kinds; of others what the registry says.
+    async fn succeeded(&self, response: Response<Incoming>, expected: &[StatusCode]) -> Result<Bytes, Fault> {
+        let status = response.status();
+        let mut body = response.into_body();
+        let mut content = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame =
+                frame.map_err(|error| Fault::permanent(format!("the registry `{}` broke off: {error}", self.registry)))?;
+            content.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+            if content.len() > MAX_ANSWER {
+                return Err(self.strange("an answer without an end"));
+            }
+        }
+        if expected.contains(&status) {
+            return Ok(content.into());
+        }
+        let said = said(&content).map(|said| format!(": {said}")).unwrap_or_default();
+        let remedy = match (status, &self.credentials) {
+            (StatusCode::UNAUTHORIZED, None) => format!("; `docker login {}` says who you are", self.registry),
+            (StatusCode::UNAUTHORIZED, Some(_)) => {
+                format!("; it does not take the login of `{}` that is known here", self.registry)
+            }
+            _ => String::new(),
+        };
+        Err(Fault::permanent(format!("the registry `{}` refuses `{}` ({status}){said}{remedy}", self.registry, self.path)))
+    }
+
+    fn strange(&self, what: &str) -> Fault {
+        Fault::permanent(format!("the registry `{}` gave {what}", self.registry))
+    }
+}
+
+fn asked_like<'a>(method: &Method, target: &'a str, accept: Option<&'a str>, content: Option<&'a str>) -> Asked<'a> {
+    Asked { accept, content, ..Asked::plainly(method.clone(), target) }
+}
+
+/// What a registry says is wrong.
+fn said(content: &[u8]) -> Option<String> {
+    let answer: Value = serde_json::from_slice(content).ok()?;
+    let errors = answer.get("errors")?.as_array()?;
+    let one = |error: &Value| error.get("message").or_else(|| error.get("code")).and_then(Value::as_str).map(str::to_owned);
+    let all: Vec<String> = errors.iter().filter_map(one).collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
+/// Whether an engine would speak to it without TLS as well.
+fn is_of_this_host(authority: &str) -> bool {
+    let host =
+        authority.rsplit_once(':').map_or(authority, |(host, digits)| if digits.ends_with(']') { authority } else { host });
+    host == "localhost" || host.starts_with("127.") || host == "[::1]"
+}
+
+/// `key="value",key=value`.
+fn parameters(text: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut rest = text.trim();
+    while let Some((key, after)) = rest.split_once('=') {
+        let (value, left) = match after.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
+            None => after.split_once(',').unwrap_or((after, "")),
+        };
+        found.push((key.trim_matches([' ', ',']).to_owned(), value.to_owned()));
+        rest = left.trim_start_matches([' ', ',']);
+    }
+    found
+}
+
+fn query<'a>(pairs: impl Iterator<Item = &'a (&'a str, &'a str)>) -> String {
+    let one = |(key, value): &(&str, &str)| format!("{key}={}", escaped(value));
+    pairs.map(one).collect::<Vec<_>>().join("&")
+}
+
+fn escaped(text: &str) -> String {
+    let one = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_is_taken_apart_or_refused_in_words() {
+        let parsed = |text: &str| {
+            let Reference { registry, path, tag, digest } = Reference::parse(text).map_err(|fault| fault.message)?;
+            Ok::<_, String>(format!("{registry} {path} {} {}", tag.unwrap_or_default(), digest.unwrap_or_default()))
+        };
+        let digest = format!("sha256:{}", "0a".repeat(32));
+        assert_eq!(parsed("redis").unwrap(), "docker.io library/redis latest ");
+        assert_eq!(parsed("localhost:5000/a/b:1").unwrap(), "localhost:5000 a/b 1 ");
+        assert_eq!(parsed(&format!("x.org/a@{digest}")).unwrap(), format!("x.org a  {digest}"));
+        for (wrong, why) in
+            [("x.org/A", "small letters"), ("x.org/a:b c", "tags"), ("x.org/a@sha256:00", "64"), ("x.org/../a", "small")]
+        {
+            assert!(parsed(wrong).unwrap_err().contains(why), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_a_registry_wants_to_be_shown_is_read() {
+        let text =
+            r#"realm="https://auth.docker.io/token",service="registry.docker.io", scope="repository:a/b:pull,push",error=x"#;
+        let found = parameters(text);
+        let found: Vec<(&str, &str)> = found.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let scope = "repository:a/b:pull,push";
+        let realm = "https://auth.docker.io/token";
+        assert_eq!(found, [("realm", realm), ("service", "registry.docker.io"), ("scope", scope), ("error", "x")]);
+        assert_eq!(query(found[2..].iter()), "scope=repository%3Aa%2Fb%3Apull%2Cpush&error=x");
+    }
+
+    #[test]
+    fn registries_of_this_host_need_no_tls() {
+        for (authority, expected) in [
+            ("localhost:5000", true),
+            ("127.0.0.1:80", true),
+            ("[::1]:5000", true),
+            ("localhost", true),
+            ("registry:5000", false),
+        ] {
+            assert_eq!(is_of_this_host(authority), expected, "{authority}");
+        }
+    }
+}

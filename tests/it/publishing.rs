@@ -1,0 +1,204 @@
+//! Stacks in a registry and in git repositories: what is published, and what is fetched of it.
+
+use std::fs;
+use std::process::Command;
+
+use crate::support::registry::{PASSWORD, Registry};
+use crate::support::sandbox::{Said, Sandbox};
+
+const STACK: &str = "# as it is written
+services:
+  web:
+    image: \"nginx:${TAG:-1}\"
+    env_file: web.env
+    extends: {service: base, file: base/base.yaml}
+";
+
+fn with_registry(name: &str, stack: &str) -> Option<(Sandbox, Registry, String)> {
+    let registry = Registry::serve(name)?;
+    let sandbox = Sandbox::new(stack);
+    sandbox.write("web.env", "GREETING=hello\n");
+    sandbox.write("base/base.yaml", "services:\n  base: {image: x, labels: {of: base}}\n");
+    sandbox.write("../home/.docker/config.json", &registry.login(PASSWORD));
+    let reference = format!("{}/me/app:1", registry.address());
+    Some((sandbox, registry, reference))
+}
+
+/// What a stack elsewhere is understood as, without what only a place has.
+fn fetched(sandbox: &Sandbox, file: &str) -> serde_json::Value {
+    let elsewhere = sandbox.root().join("elsewhere");
+    fs::create_dir_all(&elsewhere).unwrap();
+    let said = sandbox.run_in(&elsewhere, &["-p", "far", "-f", file, "config", "--format", "json"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    serde_json::from_str(&said.out).unwrap()
+}
+
+fn digest(said: &Said) -> String {
+    said.err.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap_or_else(|| panic!("{said:?}")).to_owned()
+}
+
+#[test]
+fn what_is_published_is_fetched_whole_and_kept_by_its_digest() {
+    let Some((sandbox, registry, reference)) = with_registry("publish", STACK) else { return };
+    let said = sandbox.run(&["publish", "--with-env", "--yes", &reference]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let web = &fetched(&sandbox, &format!("oci://{reference}"))["services"]["web"];
+    assert_eq!((web["image"].as_str(), web["labels"]["of"].as_str()), (Some("nginx:1"), Some("base")));
+    assert_eq!(web["environment"]["GREETING"], "hello");
+    // A stack of one's own may include it, and extend what it has.
+    let include = format!(
+        "include: ['oci://{reference}']\nservices:\n  more: {{extends: {{file: 'oci://{reference}', service: web}}, image: y}}\n"
+    );
+    sandbox.write("including.yaml", &include);
+    let all = fetched(&sandbox, sandbox.path("including.yaml").to_str().unwrap());
+    assert_eq!(
+        (all["services"]["web"]["image"].as_str(), all["services"]["more"]["image"].as_str()),
+        (Some("nginx:1"), Some("y"))
+    );
+    // Published again with another content, the tag means that.
+    sandbox.write("stack.yaml", "services: {other: {image: other}}\n");
+    let newer = sandbox.run(&["publish", "--oci-version", "1.0", &reference]);
+    assert_eq!(newer.code, 0, "{newer:?}");
+    assert_eq!(fetched(&sandbox, &format!("oci://{reference}"))["services"]["other"]["image"], "other");
+    assert_ne!(digest(&said), digest(&newer));
+    // By its digest the first is kept, and needs no registry.
+    let first = format!("oci://{}@{}", reference.rsplit_once(':').unwrap().0, digest(&said));
+    drop(registry);
+    assert_eq!(fetched(&sandbox, &first)["services"]["web"]["image"], "nginx:1");
+    let said = sandbox.run(&["-f", "including.yaml", "config"]);
+    assert!(said.code == 3 && said.err.contains("error[unreachable]") && said.err.contains("including.yaml:1:11"), "{said:?}");
+    let said = sandbox.run(&["-f", &format!("oci://{reference}"), "config"]);
+    assert!(said.code == 3 && said.err.contains("cannot be fetched: the registry"), "{said:?}");
+}
+
+#[test]
+fn a_registry_that_refuses_is_told_in_its_words() {
+    let Some((sandbox, registry, reference)) = with_registry("refused", "services: {web: {image: x}}\n") else { return };
+    let said = sandbox.run(&["-f", &format!("oci://{reference}"), "config"]);
+    assert!(said.code == 3 && said.err.contains("has no `me/app` of `1`"), "{said:?}");
+    sandbox.write("../home/.docker/config.json", &registry.login("guessed"));
+    let said = sandbox.run(&["publish", &reference]);
+    assert!(said.code == 1 && said.err.contains("does not take the login"), "{said:?}");
+    sandbox.write("../home/.docker/config.json", "{}");
+    let said = sandbox.run(&["publish", &reference]);
+    assert!(said.code == 1 && said.err.contains(&format!("`docker login {}`", registry.address())), "{said:?}");
+    for wrong in ["No/Such", "a:b:c", "x@sha256:00"] {
+        let said = sandbox.run(&["publish", wrong]);
+        assert!(said.code == 1 && said.err.contains("is no reference"), "{wrong}: {said:?}");
+    }
+}
+
+#[test]
+fn what_should_not_be_published_without_a_thought_is_asked_about() {
+    let stack = "services:
+  web: {image: x, volumes: ['./data:/data'], environment: {DB_PASSWORD: hunter2, MODE: '${MODE:-a}'}, env_file: web.env}
+configs: {c: {content: text}}
+";
+    let Some((sandbox, _registry, reference)) = with_registry("asked", stack) else { return };
+    let publish = |flags: &[&str]| sandbox.run(&[&["publish", &reference], flags].concat());
+    let said = publish(&[]);
+    assert!(said.code == 2 && said.err.contains("`web` mounts `") && said.err.contains("give --yes"), "{said:?}");
+    let said = publish(&["--dry-run"]);
+    assert!(said.code == 10 && said.err.contains("`web` has an `env_file`") && said.err.contains("`DB_PASSWORD`"), "{said:?}");
+    assert!(!said.err.contains("`MODE`") && said.err.contains("contents of configs"), "{said:?}");
+    assert!(!said.err.contains("hunter2"), "{said:?}");
+    sandbox.write("stack.yaml", "services: {web: {image: x, environment: {DB_PASSWORD: hunter2}}}\n");
+    let said = publish(&[]);
+    assert!(said.code == 2 && said.err.contains("give --with-env or --yes"), "{said:?}");
+    let terminal = sandbox.begin_on_terminal(&["publish", &reference]);
+    terminal.wait_for("Publish it all the same? [y/N]");
+    terminal.write(b"n\n");
+    assert!(!terminal.end().contains("is published"));
+    let terminal = sandbox.begin_on_terminal(&["publish", &reference]);
+    terminal.wait_for("Publish it all the same? [y/N]");
+    terminal.write(b"y\n");
+    assert!(terminal.end().contains("is published as sha256:"));
+    assert_eq!(publish(&["--with-env"]).code, 0);
+}
+
+#[test]
+fn what_nobody_else_could_start_is_not_published() {
+    let sandbox = Sandbox::new("services: {web: {image: x}}\n");
+    for (stack, told) in [
+        ("services: {web: {build: .}}\n", "`web` has a `build` and no `image`"),
+        ("processes: {web: {command: serve}}\n", "`processes` is no key of Compose"),
+        ("include: [other.yaml]\nservices: {web: {image: x}}\n", "`other.yaml` is included from this host"),
+    ] {
+        sandbox.write("stack.yaml", stack);
+        sandbox.write("other.yaml", "services: {other: {image: y}}\n");
+        let said = sandbox.run(&["publish", "--yes", "localhost:1/x"]);
+        assert!(said.code == 3 && said.err.contains(told) && said.err.contains("stack.yaml:1:"), "{said:?}");
+    }
+}
+
+#[test]
+fn a_stack_in_a_git_repository_is_fetched_by_git() {
+    let mut sandbox = Sandbox::new("services: {web: {image: x}}\n");
+    let work = sandbox.root().join("db.git");
+    fs::create_dir_all(work.join("sub")).unwrap();
+    fs::write(work.join("sub/compose.yaml"), "services: {db: {image: db, env_file: db.env}}\n").unwrap();
+    fs::write(work.join("sub/db.env"), "A=1\n").unwrap();
+    let git = |words: &[&str]| {
+        let who = ["-c", "user.name=me", "-c", "user.email=me@example.com"];
+        let mut command = Command::new("git");
+        command.args(who).args(words).current_dir(&work).env("HOME", sandbox.root().join("home"));
+        command.output().map(|output| assert!(output.status.success(), "{output:?}"))
+    };
+    if git(&["init", "-q", "-b", "main"]).is_err() {
+        eprintln!("skipped: no git");
+        return;
+    }
+    for words in [&["add", "."][..], &["commit", "-q", "-m", "one"], &["tag", "v1"]] {
+        git(words).unwrap();
+    }
+    // Git itself is told where the address leads.
+    let place = format!("url.file://{}/.insteadOf", sandbox.root().display());
+    let variables =
+        [("GIT_CONFIG_COUNT", "1"), ("GIT_CONFIG_KEY_0", place.as_str()), ("GIT_CONFIG_VALUE_0", "https://git.invalid/")];
+    for (name, value) in variables {
+        sandbox.variable(name, Some(value));
+    }
+    sandbox
+        .write("stack.yaml", "include: ['https://git.invalid/db.git#v1:sub']\nservices: {web: {image: x, depends_on: [db]}}\n");
+    let shown: serde_json::Value = serde_json::from_str(&sandbox.ok(&["config", "--format", "json"])).unwrap();
+    assert_eq!(shown["services"]["db"]["environment"]["A"], "1");
+    let alone = sandbox.ok(&["-p", "far", "-f", "https://git.invalid/db.git#main:sub", "config", "--services"]);
+    assert_eq!(alone, "db\n");
+    for (address, told) in [
+        ("https://git.invalid/db.git#v2:sub", "the repository has no `v2`"),
+        ("https://git.invalid/db.git#v1:nope", "the repository has no `nope`"),
+        ("https://git.invalid/no.git", "`git ls-remote` failed"),
+        ("ftp://git.invalid/db", "is no address of a stack"),
+    ] {
+        sandbox.write("stack.yaml", &format!("include: ['{address}']\nservices: {{web: {{image: x}}}}\n"));
+        let said = sandbox.run(&["config"]);
+        assert!(said.code == 3 && said.err.contains(told) && said.err.contains("stack.yaml:1:11"), "{address}: {said:?}");
+    }
+    sandbox.variable("COMPOSE_EXPERIMENTAL_GIT_REMOTE", Some("false"));
+    let said = sandbox.run(&["-f", "https://git.invalid/db.git#main:sub", "config"]);
+    assert!(said.code == 3 && said.err.contains("`COMPOSE_EXPERIMENTAL_GIT_REMOTE` turns it off"), "{said:?}");
+}
+
+#[test]
+fn the_images_of_an_application_are_copied_beside_it() {
+    let Some(registry) = Registry::serve("app") else { return };
+    let Some(sandbox) = Sandbox::with_engine("app", "services: {}\n") else { return };
+    let own = format!("{}/{}/own:1", registry.address(), sandbox.engine().env());
+    sandbox.write("Dockerfile", &format!("FROM {}\nRUN echo made > /made\n", sandbox.engine().image()));
+    sandbox.write("stack.yaml", &format!("services:\n  own: {{image: '{own}', build: .}}\n"));
+    sandbox.write("../home/.docker/config.json", &registry.login(PASSWORD));
+    sandbox.ok(&["build", "-q"]);
+    let application = format!("{}/{}/app:1", registry.address(), sandbox.engine().env());
+    let said = sandbox.run(&["publish", "--app", &application]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let image = fetched(&sandbox, &format!("oci://{application}"))["services"]["own"]["image"].as_str().unwrap().to_owned();
+    assert!(image.starts_with(&format!("{own}@sha256:")), "{image}");
+    // By its digest it is to be had from the application's own repository.
+    let copy = format!("{}@{}", application.rsplit_once(':').unwrap().0, image.split_once('@').unwrap().1);
+    sandbox.write("copy.yaml", &format!("services: {{own: {{image: '{copy}'}}}}\n"));
+    sandbox.ok(&["-f", "copy.yaml", "pull"]);
+    let engine = sandbox.engine();
+    for image in [copy.as_str(), own.as_str()] {
+        engine.ask(async |api| drop(api.remove_image(image, None::<bollard::query_parameters::RemoveImageOptions>, None).await));
+    }
+}
