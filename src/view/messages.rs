@@ -46,6 +46,6 @@ message! {
     one_name_for_two_containers: "services:\n  a: {image: x, container_name: same}\n  b: {image: x, container_name: same}\n";
     a_path_that_is_mounted_twice: "services:\n  web:\n    image: x\n    tmpfs: [/x]\n    volumes: ['./a:/x']\n";
     an_external_volume_with_a_driver: "services: {}\nvolumes:\n  v: {external: true, driver: local}\n";
-    what_is_not_supported_yet: "services: {web: {image: x}}\njobs:\n  j: {image: y, triggers: {manual: true}}\n";
+    what_is_not_supported_yet: "services: {web: {image: x, pre_start: [{command: [init], hostname: first}]}}\n";
     several_at_once: "services:\n  web:\n    imagee: x\n    tty: maybe\n    ports: {a: b}\n";
 }
