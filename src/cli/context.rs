@@ -234,7 +234,10 @@ impl Context {
         }
         let only_looks = matches!(request, Request::Status | Request::Why { .. } | Request::Deployment);
         let idle = match &request {
-            Request::Up(up) if recorded => attach::answer_if_idle(&dir, self.engine()?, up, &mut tell).map_err(CliError::from)?,
+            // What is started beside, for a command of its own, that command looks after.
+            Request::Up(up) if recorded && !up.beside => {
+                attach::answer_if_idle(&dir, self.engine()?, up, &mut tell).map_err(CliError::from)?
+            }
             _ => None,
         };
         let reply = if let Some(reply) = idle {
@@ -250,7 +253,7 @@ impl Context {
                 }
             }
         } else if only_looks {
-            attach::look(&dir, &self.caller, self.engine()?, request, tell).map_err(CliError::from)
+            attach::look(&dir, &self.caller, request, tell).map_err(CliError::from)
         } else {
             attach::ask(&dir, &self.caller, request, tell).map_err(CliError::from)
         };

@@ -129,7 +129,6 @@ pub fn open_or_spawn(env_dir: &EnvDir) -> Result<Client, AttachError> {
 pub fn look(
     env_dir: &EnvDir,
     environment: &IndexMap<String, String>,
-    engine: &Engine,
     request: Request,
     mut notice: impl FnMut(Notice) + Send + 'static,
 ) -> Result<Reply, AttachError> {
@@ -141,7 +140,7 @@ pub fn look(
             Err(error) => return Err(error.into()),
         }
     }
-    match look::answer(env_dir, engine, request.clone(), &mut notice)? {
+    match look::answer(env_dir, environment, request.clone(), &mut notice)? {
         Some(reply) => Ok(reply),
         None => ask(env_dir, environment, request, notice),
     }

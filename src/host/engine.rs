@@ -108,6 +108,12 @@ impl Engine {
         Ok(Self { runtime, docker: Docker::new(environment), called_off: watch::Sender::new(false) })
     }
 
+    /// The same for a few questions, without a thread of its own: whoever goes on to wait for signals is the only one to get them.
+    pub fn brief(environment: &IndexMap<String, String>) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        Ok(Self { runtime, docker: Docker::new(environment), called_off: watch::Sender::new(false) })
+    }
+
     /// Asks it for something that takes no more than one question and its answer.
     pub fn with<T>(&self, ask: impl AsyncFnOnce(&Docker) -> T) -> T {
         self.runtime.block_on(ask(&self.docker))

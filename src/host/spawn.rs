@@ -122,15 +122,18 @@ pub fn supervise(env_dir: &EnvDir, environment: &IndexMap<String, String>) -> Ex
             tracing::warn!("the lock cannot name us: {error}");
         }
         let code = match begin(env_dir, environment, abandoned) {
-            Ok(host) => {
+            Ok((host, is_swept)) => {
                 if let Some(mut ready) = ready {
                     // Whoever started us may have gone away.
                     let _ = ready.write_all(b"\n");
                 }
                 host.run();
-                // Nothing is left that anybody would have to look for; who cannot read that looks.
-                let _ = lock.settled();
-                return ExitCode::SUCCESS;
+                if is_swept {
+                    // Nothing is left that anybody would have to look for; who cannot read that looks.
+                    let _ = lock.settled();
+                    return ExitCode::SUCCESS;
+                }
+                ExitCode::SUCCESS
             }
             Err(error) => {
                 let source = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
@@ -144,13 +147,12 @@ pub fn supervise(env_dir: &EnvDir, environment: &IndexMap<String, String>) -> Ex
     if code == ExitCode::SUCCESS { Exit::Success } else { Exit::Failure }
 }
 
-fn begin(env_dir: &EnvDir, environment: &IndexMap<String, String>, abandoned: bool) -> Result<Host, HostError> {
-    if abandoned {
-        sweep::sweep(env_dir.id(), env_dir.path(), SWEEP_GRACE);
-    }
+/// Answers also with whether nothing is left of an earlier supervisor that went without a word.
+fn begin(env_dir: &EnvDir, environment: &IndexMap<String, String>, abandoned: bool) -> Result<(Host, bool), HostError> {
+    let is_swept = !abandoned || sweep::sweep(env_dir.id(), env_dir.path(), SWEEP_GRACE).left.is_empty();
     let mut host = Host::begin(env_dir.clone(), environment, Answers::default())?;
     host.listen()?;
-    Ok(host)
+    Ok((host, is_swept))
 }
 
 fn take_ready_pipe() -> Option<File> {

@@ -200,10 +200,16 @@ impl Supervisor {
         }
     }
 
-    /// Which containers run, by id, and what tells their lives from others. One that shares another's namespaces has to be looked at
-    /// for whose they are.
-    pub fn lives(&self) -> BTreeMap<String, String> {
-        let running = self.units.values().filter(|unit| matches!(unit.have, Have::Running { .. }));
+    /// Whether nothing of what was written down is yet to be done or looked after: no unit is to go, no file is watched.
+    pub fn is_at_rest(&self) -> bool {
+        self.watched.is_empty() && self.units.values().all(|unit| unit.goal != Goal::Gone)
+    }
+
+    /// Which containers run, by id, and what tells their lives from others, if they are no older than this. One that shares another's
+    /// namespaces has to be looked at for whose they are.
+    pub fn lives(&self, within: Duration) -> BTreeMap<String, String> {
+        let is_young = |unit: &&Unit| unit.lasts(self.now).is_some_and(|age| age <= within);
+        let running = self.units.values().filter(|unit| matches!(unit.have, Have::Running { .. })).filter(is_young);
         let alone = running.filter(|unit| unit.spec.service().container().is_some_and(|it| !it.shares_namespace()));
         alone.filter_map(|unit| Some((unit.container.clone()?, unit.birth.clone()?))).collect()
     }

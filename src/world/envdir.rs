@@ -502,9 +502,11 @@ impl FileLock {
 
     /// Writes a process id into it, for people: the guard takes the lock, but the supervisor is who they look for.
     pub fn name_holder(&mut self, pid: u32) -> io::Result<()> {
-        self.file.set_len(0)?;
+        // Never empty in between: that would say that nothing can have been left behind.
+        let text = format!("{pid}\n");
         self.file.rewind()?;
-        writeln!(self.file, "{pid}")
+        self.file.write_all(text.as_bytes())?;
+        self.file.set_len(text.len() as u64)
     }
 }
 

@@ -171,7 +171,9 @@ impl Docker {
         if summary.state == Some(ContainerSummaryStateEnum::CREATED) {
             return Ok(Some(seen(&summary, SeenState::Created, None, None)));
         }
-        if let Some(Life { birth, shares, .. }) = self.0.births.get(&id) {
+        // One that has ended is not what runs: its successor has begun while we looked elsewhere.
+        let runs = matches!(summary.state, Some(ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::PAUSED));
+        if let Some(Life { birth, shares, .. }) = self.0.births.get(&id).filter(|life| !(life.ended && runs)) {
             let seen = seen(&summary, state_of_list(&summary, birth), None, health_of_status(status));
             let probed = match seen.health {
                 Some(SeenHealth::Unhealthy) => inspect(link, &id).await?.and_then(|container| probed(&container.state?)),
