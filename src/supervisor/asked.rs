@@ -190,7 +190,10 @@ impl Supervisor {
             (false, false) => Aim::Started,
         };
         leaving.extend(units.iter().cloned());
-        self.wish(id, Wish { give_up_at, warnings, patient: true, sweeps: true, idle, ..Wish::of(aim, leaving) });
+        self.wish(
+            id,
+            Wish { give_up_at, warnings, patient: true, sweeps: true, idle, images: !up.beside, ..Wish::of(aim, leaving) },
+        );
         if up.attached {
             self.leases.insert(id, Lease { units, started, look: self.look_first, abort: up.abort, first_end: None });
         }
@@ -295,6 +298,7 @@ impl Supervisor {
         if image.reference != own {
             image.aliases.insert(own);
         }
+        image.users.insert(name.clone());
         image.want(provision, up.is_some() && !keeps_image);
     }
 
@@ -604,6 +608,7 @@ impl Supervisor {
         }
         for image in self.images.values_mut() {
             image.wanted = false;
+            image.users.clear();
         }
         let owns = self.deployment.as_ref().is_some_and(|deployment| !deployment.stack.owns.is_empty());
         self.rmi = match down.rmi.as_deref() {

@@ -223,7 +223,8 @@ impl Supervisor {
             // What an earlier supervisor knew of a container is no ground to start on.
             return Gate::Waiting(format!("{name}, which the engine is asked about"));
         }
-        let image = self.images.get(&self.image_of(name)).filter(|image| image.wanted);
+        // Others may be of the same image.
+        let image = self.images.get(&self.image_of(name)).filter(|image| image.wanted && image.users.contains(name));
         if let Some(image) = image
             && service.container().is_some()
             && self.units_of(name).all(|unit| unit.goal == Goal::Gone)

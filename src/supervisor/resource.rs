@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::base::moment::Moment;
+use crate::base::name::ServiceName;
 use crate::plan::hash::ConfigHash;
 use crate::plan::provision::{self, Provision, Renew, Source, Way};
 
@@ -124,6 +125,8 @@ pub struct Image {
     pub aliases: BTreeSet<String>,
     /// Somebody needs it.
     pub wanted: bool,
+    /// The services that are asked for and are of it.
+    pub users: BTreeSet<ServiceName>,
     /// Its id, when it is there; none when it is not.
     pub id: Option<String>,
     /// Whether anybody has looked.
@@ -159,6 +162,7 @@ impl Image {
             reference,
             aliases: BTreeSet::new(),
             wanted: false,
+            users: BTreeSet::new(),
             id: None,
             looked: false,
             renew: None,

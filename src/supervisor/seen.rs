@@ -121,10 +121,15 @@ impl Supervisor {
             let Some(id) = self.unit_of(number, container, &there) else { continue };
             if found.insert(id.clone()) {
                 self.container_seen(number, &id, container);
+                let image = self.image_by_name(&id);
                 // `up` starts containers that have ended; which these are, its first look tells.
                 let first_look = number >= self.look_first;
                 let unit = self.units.get_mut(&id).expect("just seen");
                 let sought = first_look && std::mem::take(&mut unit.sought);
+                // And whether somebody has given the name of its image to another since.
+                if sought && unit.goal == Goal::Up && image.is_some() {
+                    unit.image = image;
+                }
                 unit.again |= sought && unit.goal == Goal::Up && matches!(unit.have, Have::Exited { .. }) && unit.busy.is_none();
             }
         }
@@ -266,6 +271,13 @@ impl Supervisor {
         let deployment = Deployment { env: self.env.clone(), stack, caller: Caller::default(), places: Places::default() };
         let hash = container.hash.clone().unwrap_or_else(|| ConfigHash::from_label(""));
         UnitSpec { unit: id.clone(), deployment: Arc::new(deployment), hash }
+    }
+
+    /// The image that a unit's service names, as it was seen last; none while another is on its way.
+    fn image_by_name(&self, id: &UnitId) -> Option<String> {
+        let image = self.images.get(&self.image_of(&id.service)).filter(|image| image.wanted && image.is_ready())?;
+        let own = self.deployment.as_ref()?.image_of(&id.service)?;
+        (own == image.reference).then(|| image.id.clone()).flatten()
     }
 
     fn container_seen(&mut self, number: u64, id: &UnitId, container: &SeenContainer) {

@@ -56,6 +56,8 @@ pub(super) struct Wish {
     pub sweeps: bool,
     /// Services of which there is to be no container: all that these would be made with has to be there.
     pub idle: Vec<ServiceName>,
+    /// The images of its units are a part of it, also of those that run: they may be asked for anew.
+    pub images: bool,
 }
 
 impl Wish {
@@ -74,6 +76,7 @@ impl Wish {
             unseen: false,
             sweeps: false,
             idle: Vec::new(),
+            images: false,
         }
     }
 }
@@ -147,7 +150,11 @@ impl Supervisor {
                 // What is known of one that is to run may be from before the engine went away; what waits for one waits for ever.
                 let is_doubtful =
                     !wish.patient && (self.is_out_of_reach(unit) || (is_away && self.waits_for_the_engine(unit, blocked)));
-                match self.reach(unit, wish.aim, blocked) {
+                let reach = match if wish.images { self.reach_of_image(unit, blocked) } else { Reach::There } {
+                    Reach::There => self.reach(unit, wish.aim, blocked),
+                    not_yet => not_yet,
+                };
+                match reach {
                     Reach::There if !is_doubtful || wish.aim == Aim::Down => {}
                     Reach::There | Reach::NotYet if is_doubtful && is_away => out_of_reach.clone_from(&self.engine_away),
                     Reach::There | Reach::NotYet => waiting.push(unit.to_string()),
@@ -297,6 +304,22 @@ impl Supervisor {
             },
             Have::Exited { exit, .. } => ended(unit, exit.is_success(), id),
         }
+    }
+
+    /// How far the image of a unit is on its way, for which a container that runs does not wait.
+    fn reach_of_image(&self, id: &UnitId, blocked: &Blocked) -> Reach {
+        let name = &id.service;
+        let Some(image) = self.images.get(&self.image_of(name)).filter(|image| image.wanted) else { return Reach::There };
+        let runs = self.units.get(id).is_some_and(|unit| unit.is_alive() && unit.goal == Goal::Up);
+        if image.is_ready() || !runs || self.engine_away.is_some() {
+            return Reach::There;
+        }
+        let reason = match (&image.failed, self.build_gate(self.builder_of(name), blocked)) {
+            (Some(reason), _) => reason.clone(),
+            (None, Gate::Blocked(root, reason)) => format!("it cannot be built, because of {root}: {reason}"),
+            (None, Gate::Open | Gate::Waiting(_)) => return Reach::NotYet,
+        };
+        Reach::Failed(format!("{id} runs on as it was: {reason}"))
     }
 
     /// How far what the containers of a service would be made with is on its way.

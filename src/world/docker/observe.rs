@@ -300,7 +300,8 @@ fn seen(summary: &ContainerSummary, state: SeenState, ended: Option<&str>, healt
         networks: networks_of(summary),
         shares: BTreeSet::new(),
         volumes: summary.mounts.iter().flatten().filter_map(|mount| mount.name.clone()).collect(),
-        image: summary.image_id.clone().unwrap_or_default(),
+        // What Compose compares too: an engine that keeps images as they came may list another id than it gives for the name.
+        image: labels::get(labels, labels::IMAGE).or(summary.image_id.as_deref()).unwrap_or_default().to_owned(),
         state,
         paused: summary.state == Some(ContainerSummaryStateEnum::PAUSED),
         health: health.filter(|_| running),
