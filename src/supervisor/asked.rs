@@ -459,6 +459,8 @@ impl Supervisor {
                 }
                 match self.satisfied(on, dependency, &blocked) {
                     Gate::Blocked(root, reason) => Some((root, reason)),
+                    // It would wait for ever.
+                    Gate::Waiting(_) if self.rests(on) => Some((on.clone(), "it does not run".to_owned())),
                     Gate::Open | Gate::Waiting(_) => None,
                 }
             });

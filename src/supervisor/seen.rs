@@ -147,6 +147,9 @@ impl Supervisor {
             // What the first look after a request does not find is simply not there yet.
             unit.removed &= number > unit.ours_until;
         }
+        if number >= self.look_first {
+            self.follow_what_was_seen();
+        }
         self.tell_removals();
         self.make_room(&actual.networks);
     }
