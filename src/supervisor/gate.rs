@@ -4,7 +4,7 @@
 //! A gate counts only a current life of a dependency: definition and generation as wanted, no stop under way. Otherwise a save
 //! that restarts two services would start the one against the dying other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::machine::Supervisor;
 use super::resource::Resource;
@@ -164,7 +164,7 @@ impl Supervisor {
     }
 
     /// The tasks that a service depends on, and its image is built after. Not those of a service that is no part of this run, and is
-    /// built for others; nor those that themselves wait for a service that is of the image.
+    /// built for others; nor those that themselves wait for the image.
     fn tasks_before_build<'a>(&'a self, service: &'a ServiceName) -> impl Iterator<Item = (&'a ServiceName, &'a Dependency)> {
         let is_of_this_run = |name: &ServiceName| self.units_of(name).any(|unit| unit.goal != Goal::Gone);
         let users: Vec<&ServiceName> =
@@ -174,7 +174,27 @@ impl Supervisor {
         dependencies
             .filter(|(_, dependency)| dependency.condition == Condition::Completed)
             .filter(move |(name, _)| !is_for_others || is_of_this_run(name))
-            .filter(move |(name, _)| !users.iter().any(|user| *user == *name || self.depends(name, user)))
+            .filter(move |(name, _)| !self.needs_image(name, service))
+    }
+
+    /// Whether a service cannot start before the image of another is built: it is of that image, or waits for one that is, or for a
+    /// build that does.
+    fn needs_image(&self, name: &ServiceName, maker: &ServiceName) -> bool {
+        let mut queue = vec![name];
+        let mut known: BTreeSet<&ServiceName> = [name].into();
+        while let Some(name) = queue.pop() {
+            let builder = self.builder_of(name);
+            if builder == maker {
+                return true;
+            }
+            let needed = self.definition_of(name).into_iter().flat_map(|service| service.common.depends_on.keys());
+            let before_build = (self.definition_of(builder).into_iter())
+                .flat_map(|service| &service.common.depends_on)
+                .filter(|(_, dependency)| dependency.condition == Condition::Completed)
+                .map(|(name, _)| name);
+            queue.extend(needed.chain(before_build).filter(|name| known.insert(*name)));
+        }
+        false
     }
 
     /// What a start waits for.

@@ -526,6 +526,8 @@ impl Supervisor {
             }
             let image = self.images.get_mut(&id).expect("just looked");
             image.busy = Some((serial, way));
+            // Whichever way it is got anew.
+            image.renew = image.renew.map(|_| way);
             let state = if matches!(action, Action::Build { .. }) { ResourceState::Building } else { ResourceState::Pulling };
             self.tell(Notice::Resource { resource: id.clone(), state, name: reference });
             self.act_on(serial, id, action);

@@ -160,7 +160,12 @@ impl Supervisor {
                         self.built.remove(&service);
                     }
                     let builders = &self.builders;
-                    let is_of_it = |unit: &Unit| *builders.get(&unit.id.service).unwrap_or(&unit.id.service) == service;
+                    // A pull leaves alone what the other names stand for.
+                    let has_name = |unit: &Unit| unit.spec.deployment.is_same_image(&unit.id.service, &service);
+                    let is_of_it = |unit: &Unit| {
+                        let builder = builders.get(&unit.id.service).unwrap_or(&unit.id.service);
+                        *builder == service && (way == Way::Build || *builder == unit.id.service || has_name(unit))
+                    };
                     for unit in self.units.values_mut().filter(|unit| unit.goal == Goal::Up && is_of_it(unit)) {
                         unit.image = Some(id.clone());
                     }
