@@ -425,6 +425,9 @@ impl Supervisor {
         if !reasons.is_empty() {
             return self.reply(id, Reply::Failed { reasons });
         }
+        if restart.only_asks {
+            return self.reply(id, Reply::Done { changed: false, warnings: Vec::new() });
+        }
         self.hurry(&units, restart.timeout);
         let looks = self.asked;
         for unit in &units {
