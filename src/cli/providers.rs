@@ -98,6 +98,11 @@ impl Context {
         Ok(Some(others.into_iter().cloned().collect::<Vec<_>>()).filter(|others| !others.is_empty()))
     }
 
+    /// Whether a provider has ever been asked to bring anything of this environment up.
+    pub fn has_provided(&self, env: &EnvId) -> Result<bool, CliError> {
+        Ok(!self.env_dir(env)?.provided().map_err(CliError::failed)?.is_empty())
+    }
+
     /// Has the providers of these services, and of what they depend on, bring theirs up; what they give is set in the stack.
     /// Answers with those that did not run before.
     pub fn provide(&self, ready: &mut Ready, services: &[ServiceName], no_deps: bool) -> Result<BTreeSet<ServiceName>, CliError> {

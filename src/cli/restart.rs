@@ -32,9 +32,20 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     context.check_place(&env, &args.services)?;
     context.mention_changed_files(&env)?;
     let beside = context.beside_provided(&env, &args.services)?;
+    let restart = |only_asks: bool| {
+        let timeout = values::seconds(args.timeout);
+        beside.clone().map(|services| Request::Restart(Restart { services, no_deps: args.no_deps, timeout, only_asks }))
+    };
+    // What is refused is refused before a provider has done anything.
+    if let Some(request) = restart(true).filter(|_| !context.global.dry_run)
+        && context.has_provided(&env)?
+    {
+        let answer = context.ask(&env, request, Missing::IsAnError)?;
+        if answer != Exit::Success {
+            return Ok(answer);
+        }
+    }
     context.stop_provided_to_restart(&env, &args.services)?;
     context.provide_stopped(&env, &args.services, args.no_deps)?;
-    let Some(services) = beside else { return Ok(Exit::Success) };
-    let restart = Restart { services, no_deps: args.no_deps, timeout: values::seconds(args.timeout) };
-    context.ask(&env, Request::Restart(restart), Missing::IsAnError)
+    restart(false).map_or(Ok(Exit::Success), |request| context.ask(&env, request, Missing::IsAnError))
 }

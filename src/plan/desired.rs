@@ -106,6 +106,12 @@ impl Deployment {
         container.image.clone().or_else(|| container.build.as_ref().map(|_| format!("{}-{service}", self.env)))
     }
 
+    /// Whether two services call their images by one name, however that is spelt.
+    pub fn is_same_image(&self, one: &ServiceName, other: &ServiceName) -> bool {
+        let (one, other) = (self.image_of(one), self.image_of(other));
+        one.zip(other).is_some_and(|(one, other)| is_same_image(&one, &other))
+    }
+
     /// The service by whose build a service's image comes about: of several with the same build and the same name for it the first,
     /// so that it is built once; of one that only names an image, the first that builds one of this name. None of what is pulled.
     pub fn builder_of(&self, service: &ServiceName) -> Option<&ServiceName> {

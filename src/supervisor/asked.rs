@@ -113,6 +113,10 @@ impl Supervisor {
         (self.going_down, self.takes_volumes) = (false, false);
         (self.owned, self.rmi) = (Owned::Left, Images::Left);
         self.note_changes(before.as_deref());
+        self.builders.retain(|user, builder| {
+            let is_part = |name: &ServiceName| deployment.stack.services.contains_key(name);
+            is_part(user) && is_part(builder)
+        });
         // Those that are still asked for say so below.
         self.images.values_mut().for_each(|image| image.aliases.clear());
         let mut units = Vec::new();
@@ -271,19 +275,25 @@ impl Supervisor {
         for key in container.volumes.iter().filter_map(|mount| mount.source.as_ref()) {
             self.need_volume(deployment, key, up.is_some_and(|up| up.yes));
         }
-        let builder = deployment.builder_of(name).unwrap_or(name);
-        let (Some(reference), Some(own)) = (deployment.image_of(builder), deployment.image_of(name)) else { return };
-        if builder == name {
-            self.builders.remove(name);
-        } else {
-            self.builders.insert(name.clone(), builder.clone());
-        }
-        let pull = up.and_then(|up| up.pull.as_deref()).filter(|policy| *policy != "policy");
         let build = match up {
             Some(up) if up.no_build => Building::Never,
             Some(up) if up.build => Building::Anew,
             Some(_) | None => Building::AsNeeded,
         };
+        // Without a build its other names are images of their own.
+        let makes_it = |builder: &&ServiceName| build != Building::Never || deployment.is_same_image(builder, name);
+        let builder = deployment.builder_of(name).filter(makes_it).unwrap_or(name);
+        let (Some(reference), Some(own)) = (deployment.image_of(builder), deployment.image_of(name)) else { return };
+        if builder == name {
+            self.builders.remove(name);
+        } else {
+            self.builders.insert(name.clone(), builder.clone());
+            // What it had of its own before, nobody waits for.
+            if let Some(image) = self.images.get_mut(&ResourceId::Image(name.clone())) {
+                image.wanted = false;
+            }
+        }
+        let pull = up.and_then(|up| up.pull.as_deref()).filter(|policy| *policy != "policy");
         let of_builder = deployment.service(builder).and_then(|service| service.container()).unwrap_or(container);
         let (own_way, way) = (Provision::of(container, pull, build), Provision::of(of_builder, pull, build));
         // It is one image, and the builder's; but that it is to be built anew, each of those may say that build it.
@@ -419,6 +429,9 @@ impl Supervisor {
         if !reasons.is_empty() {
             return self.reply(id, Reply::Failed { reasons });
         }
+        if restart.only_asks {
+            return self.reply(id, Reply::Done { changed: false, warnings: Vec::new() });
+        }
         self.hurry(&units, restart.timeout);
         let looks = self.asked;
         for unit in &units {
@@ -463,6 +476,8 @@ impl Supervisor {
                 }
                 match self.satisfied(on, dependency, &blocked) {
                     Gate::Blocked(root, reason) => Some((root, reason)),
+                    // It would wait for ever.
+                    Gate::Waiting(_) if self.rests(on) => Some((on.clone(), "it does not run".to_owned())),
                     Gate::Open | Gate::Waiting(_) => None,
                 }
             });

@@ -4,7 +4,7 @@
 //! A gate counts only a current life of a dependency: definition and generation as wanted, no stop under way. Otherwise a save
 //! that restarts two services would start the one against the dying other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::machine::Supervisor;
 use super::resource::Resource;
@@ -164,7 +164,7 @@ impl Supervisor {
     }
 
     /// The tasks that a service depends on, and its image is built after. Not those of a service that is no part of this run, and is
-    /// built for others; nor those that themselves wait for a service that is of the image.
+    /// built for others; nor those that themselves wait for the image.
     fn tasks_before_build<'a>(&'a self, service: &'a ServiceName) -> impl Iterator<Item = (&'a ServiceName, &'a Dependency)> {
         let is_of_this_run = |name: &ServiceName| self.units_of(name).any(|unit| unit.goal != Goal::Gone);
         let users: Vec<&ServiceName> =
@@ -174,7 +174,27 @@ impl Supervisor {
         dependencies
             .filter(|(_, dependency)| dependency.condition == Condition::Completed)
             .filter(move |(name, _)| !is_for_others || is_of_this_run(name))
-            .filter(move |(name, _)| !users.iter().any(|user| *user == *name || self.depends(name, user)))
+            .filter(move |(name, _)| !self.needs_image(name, service))
+    }
+
+    /// Whether a service cannot start before the image of another is built: it is of that image, or waits for one that is, or for a
+    /// build that does.
+    fn needs_image(&self, name: &ServiceName, maker: &ServiceName) -> bool {
+        let mut queue = vec![name];
+        let mut known: BTreeSet<&ServiceName> = [name].into();
+        while let Some(name) = queue.pop() {
+            let builder = self.builder_of(name);
+            if builder == maker {
+                return true;
+            }
+            let needed = self.definition_of(name).into_iter().flat_map(|service| service.common.depends_on.keys());
+            let before_build = (self.definition_of(builder).into_iter())
+                .flat_map(|service| &service.common.depends_on)
+                .filter(|(_, dependency)| dependency.condition == Condition::Completed)
+                .map(|(name, _)| name);
+            queue.extend(needed.chain(before_build).filter(|name| known.insert(*name)));
+        }
+        false
     }
 
     /// What a start waits for.
@@ -246,8 +266,8 @@ impl Supervisor {
             if unit.given_up {
                 return Gate::Blocked(name.clone(), unit.failure.clone().unwrap_or_else(|| "it failed".to_owned()));
             }
-            if unit.goal == Goal::Stopped && !unit.is_alive() && !unit.is_done() && !ended_well(unit) {
-                return Gate::Blocked(name.clone(), "it is stopped".to_owned());
+            if let Some(reason) = self.stays_down(unit) {
+                return Gate::Blocked(name.clone(), reason.to_owned());
             }
             match unit_satisfies(unit, condition) {
                 Gate::Open => {}
@@ -256,10 +276,37 @@ impl Supervisor {
             }
         }
         match waiting {
+            // An earlier supervisor has seen to its image.
+            _ if !any && service.container().is_some() && service.replicas() == 0 => Gate::Open,
             _ if !any => Gate::Waiting(format!("{name}, which is not up")),
             Some(what) => Gate::Waiting(what),
             None => Gate::Open,
         }
+    }
+
+    /// Why a unit that does not run gives nobody what they wait for: nobody wants it up, and nobody will before somebody asks.
+    fn stays_down(&self, unit: &Unit) -> Option<&'static str> {
+        let is_left_alone = match unit.goal {
+            Goal::Up | Goal::Gone => false,
+            Goal::Stopped | Goal::Created => true,
+            // What is known of one that an earlier supervisor looked after may be long past.
+            Goal::Left => self.engine_away.is_none(),
+        };
+        let rests = !unit.is_alive() && unit.busy.is_none() && !unit.is_done() && !ended_well(unit);
+        let reason = match (unit.goal, unit.have) {
+            (Goal::Left, Have::Absent) => "it is not up",
+            (Goal::Created | Goal::Left, Have::Created) => "it was not started",
+            _ => "it is stopped",
+        };
+        (is_left_alone && rests).then_some(reason)
+    }
+
+    /// Whether nothing will change in what there is of a service before somebody asks for that, or changes it behind our back.
+    pub(super) fn rests(&self, name: &ServiceName) -> bool {
+        self.units_of(name).filter(|unit| unit.goal != Goal::Gone).all(|unit| {
+            let is_idle = unit.busy.is_none() && unit.next_step(self.now).is_none();
+            !unit.is_alive() && is_idle && !unit.again && unit.schedule().is_none()
+        })
     }
 
     /// All services that cannot start, each with its root cause.
@@ -370,6 +417,9 @@ fn unit_satisfies(unit: &Unit, condition: Condition) -> Gate {
         Condition::Started => match unit.have {
             Have::Running { .. } if unit.is_current() => Gate::Open,
             Have::Exited { exit, .. } if exit.is_success() && is_at_its_end(unit) && !unit.stopped => Gate::Open,
+            Have::Exited { exit, .. } if unit.kind == UnitKind::Container && ended_for_good(unit).is_some() => {
+                Gate::Blocked(name.clone(), format!("it ended with {exit}"))
+            }
             Have::Running { .. } | Have::Exited { .. } | Have::Absent | Have::Created => Gate::Waiting(format!("{name} running")),
         },
         Condition::Healthy => match (unit.is_current(), unit.verdict()) {

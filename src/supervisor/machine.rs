@@ -111,6 +111,8 @@ pub struct Supervisor {
     pub(super) orphans_go: bool,
     /// How many replicas the last `up` wants of its services: the first look may show more.
     pub(super) scaled: BTreeMap<ServiceName, u32>,
+    /// Containers that are restarted if the first look finds them running, each with the reason.
+    pub(super) following: BTreeMap<UnitId, String>,
     /// The number of the last `Effect::Observe`.
     pub(super) asked: u64,
     pub(super) observing: bool,
@@ -168,6 +170,7 @@ impl Supervisor {
             watches_under_way: 0,
             orphans_go: false,
             scaled: BTreeMap::new(),
+            following: BTreeMap::new(),
             asked: 0,
             forgotten: BTreeMap::new(),
             removed: BTreeMap::new(),
@@ -523,6 +526,8 @@ impl Supervisor {
             }
             let image = self.images.get_mut(&id).expect("just looked");
             image.busy = Some((serial, way));
+            // Whichever way it is got anew.
+            image.renew = image.renew.map(|_| way);
             let state = if matches!(action, Action::Build { .. }) { ResourceState::Building } else { ResourceState::Pulling };
             self.tell(Notice::Resource { resource: id.clone(), state, name: reference });
             self.act_on(serial, id, action);

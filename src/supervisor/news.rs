@@ -160,7 +160,12 @@ impl Supervisor {
                         self.built.remove(&service);
                     }
                     let builders = &self.builders;
-                    let is_of_it = |unit: &Unit| *builders.get(&unit.id.service).unwrap_or(&unit.id.service) == service;
+                    // A pull leaves alone what the other names stand for.
+                    let has_name = |unit: &Unit| unit.spec.deployment.is_same_image(&unit.id.service, &service);
+                    let is_of_it = |unit: &Unit| {
+                        let builder = builders.get(&unit.id.service).unwrap_or(&unit.id.service);
+                        *builder == service && (way == Way::Build || *builder == unit.id.service || has_name(unit))
+                    };
                     for unit in self.units.values_mut().filter(|unit| unit.goal == Goal::Up && is_of_it(unit)) {
                         unit.image = Some(id.clone());
                     }
@@ -415,7 +420,7 @@ impl Supervisor {
                 if unit.is_done() && unit.goal == Goal::Up && !unit.is_alive() {
                     unit.task.phase = unit.unasked();
                 }
-            } else if restart && unit.goal == Goal::Up && unit.is_alive() {
+            } else if restart && matches!(unit.goal, Goal::Up | Goal::Left) && unit.is_alive() {
                 self.restart_unit(&id, &format!("{service} has run again"));
             }
         }
@@ -423,6 +428,19 @@ impl Supervisor {
 
     /// A restart that somebody or something asks for: counted, told, and carried on to those who ask to follow.
     pub(super) fn restart_unit(&mut self, id: &UnitId, reason: &str) {
+        let (is_seen, looks) = (self.seen >= self.look_first, self.asked);
+        let unit = self.units.get_mut(id).expect("looked up by the caller");
+        if unit.goal == Goal::Left {
+            if !is_seen && unit.kind == UnitKind::Container {
+                // Whether it runs at all, the first look tells.
+                self.following.insert(id.clone(), reason.to_owned());
+                return;
+            }
+            // What an earlier supervisor left running is looked after again.
+            unit.goal = Goal::Up;
+            unit.ours_again(looks);
+            self.need_again(std::slice::from_ref(id));
+        }
         let unit = self.units.get_mut(id).expect("looked up by the caller");
         unit.bump(reason);
         let (what, service) = (if unit.kind == UnitKind::Task { "run" } else { "restart" }, unit.id.service.clone());
@@ -430,6 +448,19 @@ impl Supervisor {
         self.tell(Notice::Because { resource: ResourceId::Unit(id.clone()), what: what.to_owned(), reason: reason.to_owned() });
         if !task {
             self.followers_restart(&service, &BTreeSet::new());
+        }
+    }
+
+    /// Restarts those that the first look has found running, and that were to be restarted if they do.
+    pub(super) fn follow_what_was_seen(&mut self) {
+        for (id, reason) in std::mem::take(&mut self.following) {
+            let follows = |unit: &Unit| {
+                let is_wanted = matches!(unit.goal, Goal::Up | Goal::Left);
+                is_wanted && unit.is_alive() && unit.generation == unit.started_generation
+            };
+            if self.units.get(&id).is_some_and(follows) {
+                self.restart_unit(&id, &reason);
+            }
         }
     }
 
@@ -443,7 +474,8 @@ impl Supervisor {
     /// Those who name a service with `restart: true` and are not restarted anyway.
     pub(super) fn followers(&self, service: &ServiceName, except: &BTreeSet<UnitId>) -> Vec<UnitId> {
         let followers = (self.units.values())
-            .filter(|unit| !except.contains(&unit.id) && unit.goal == Goal::Up && unit.kind != UnitKind::Task)
+            .filter(|unit| !except.contains(&unit.id) && unit.kind != UnitKind::Task)
+            .filter(|unit| matches!(unit.goal, Goal::Up | Goal::Left) && !unit.ghost)
             .filter(|unit| unit.is_alive() && unit.generation == unit.started_generation)
             .filter(|unit| unit.spec.service().common.depends_on.get(service).is_some_and(|dependency| dependency.restart));
         followers.map(|unit| unit.id.clone()).collect()

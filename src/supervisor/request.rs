@@ -156,6 +156,9 @@ pub struct Restart {
     pub no_deps: bool,
     /// Replaces the grace period.
     pub timeout: Option<Duration>,
+    /// Only whether it would be refused: nothing is restarted.
+    #[serde(default)]
+    pub only_asks: bool,
 }
 
 /// `kill`.

@@ -191,8 +191,10 @@ impl Image {
 
     /// The way to take now that it is due; none when there is none.
     pub fn way(&self) -> Option<Way> {
-        // A registry gives it one name.
-        self.renew.or_else(|| provision::way(self.source, self.unpullable || !self.aliases.is_empty()))
+        // A registry gives it one name; with all of them there, the others stay what they are.
+        let is_short_of_names = self.id.is_none() && !self.aliases.is_empty();
+        let renew = self.renew.filter(|way| *way == Way::Build || !is_short_of_names);
+        renew.or_else(|| provision::way(self.source, self.unpullable || !self.aliases.is_empty()))
     }
 
     /// Its names, as far as they have to be there.

@@ -16,7 +16,7 @@ use crate::base::name::UnitId;
 use crate::model::container::Container;
 use crate::model::service::{Common, Service};
 use crate::model::stack::Stack;
-use crate::plan::action::Fault;
+use crate::plan::action::{Fault, ResourceId};
 use crate::plan::actual::{Actual, SeenContainer, SeenHealth, SeenState};
 use crate::plan::desired::{Caller, Deployment, Places, UnitSpec};
 use crate::plan::hash::ConfigHash;
@@ -113,6 +113,7 @@ impl Supervisor {
             let tagged = actual.tagged.get(&image.reference).copied();
             image.seen(image.among(&actual.images), tagged);
         }
+        self.names_seen(number, &actual);
         let mut found = BTreeSet::new();
         let (waiting, in_place): (Vec<_>, Vec<_>) = actual.containers.iter().partition(|it| self.is_successor(it));
         self.successors_seen(number, &waiting);
@@ -152,8 +153,29 @@ impl Supervisor {
             // What the first look after a request does not find is simply not there yet.
             unit.removed &= number > unit.ours_until;
         }
+        if number >= self.look_first {
+            self.follow_what_was_seen();
+        }
         self.tell_removals();
         self.make_room(&actual.networks);
+    }
+
+    /// What a container is made of is what its image's name stands for then: where that is another image by now than the one that
+    /// was wanted, no container could ever be of that one.
+    fn names_seen(&mut self, number: u64, actual: &Actual) {
+        let (images, builders) = (&self.images, &self.builders);
+        for unit in self.units.values_mut().filter(|unit| unit.image.is_some()) {
+            let builder = builders.get(&unit.id.service).unwrap_or(&unit.id.service);
+            let image = images.get(&ResourceId::Image(builder.clone()));
+            if !image.is_some_and(|image| image.busy.is_none() && image.blind_until < number) {
+                continue;
+            }
+            let reference = unit.spec.deployment.image_of(&unit.id.service);
+            let found = reference.and_then(|reference| actual.images.get(&reference));
+            if found.is_some_and(|found| unit.image.as_ref() != Some(found)) {
+                unit.image = None;
+            }
+        }
     }
 
     /// Somebody else removed containers; that is a word of the same weight as ours. An `up` brings them back.

@@ -77,6 +77,9 @@ pub struct UnitRecord {
     /// Somebody else made that since we were asked about it.
     #[serde(default)]
     pub theirs: bool,
+    /// It was asked for without what it depends on.
+    #[serde(default)]
+    pub no_deps: bool,
     /// Anonymous volumes of the container before, for the one that is yet to be made.
     #[serde(default)]
     pub anonymous: IndexMap<String, String>,
@@ -174,6 +177,7 @@ impl Supervisor {
                 birth: unit.birth.clone(),
                 container: unit.container.clone(),
                 theirs: unit.theirs,
+                no_deps: unit.no_deps,
                 anonymous: unit.anonymous.clone(),
                 done: unit.task.done.clone(),
                 failure: unit.failure.clone(),
@@ -236,6 +240,7 @@ impl Supervisor {
             unit.birth = record.birth;
             unit.container = record.container;
             unit.theirs = record.theirs;
+            unit.no_deps = record.no_deps;
             unit.anonymous = record.anonymous;
             unit.failure = record.failure;
             unit.given_up = record.given_up;

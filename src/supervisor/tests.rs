@@ -295,6 +295,7 @@ fn an_action_that_was_not_answered_is_no_proof_that_the_engine_is_away_now() {
 mod images;
 mod lives;
 mod others;
+mod recovered;
 mod reloading;
 mod renewing;
 mod replacing;

@@ -3,7 +3,7 @@
 
 use bollard::query_parameters as options;
 
-use crate::support::sandbox::{Sandbox, own_address};
+use crate::support::sandbox::{Sandbox, is_alive, own_address, until};
 
 const SLEEPS: &str = "image: IMAGE, command: [sleep, '1000'], init: true, stop_grace_period: 0s";
 
@@ -295,5 +295,62 @@ fn replicas_that_cannot_share_a_port_are_refused_before_anything_starts() {
     // What is only made publishes nothing.
     sandbox.ok(&["create", "--scale", "web=2"]);
     assert_eq!(sandbox.engine().containers(), ["other-1", "web-1", "web-2"]);
+    sandbox.ok(&["down"]);
+}
+
+/// When the container of a unit was started last.
+fn begun(sandbox: &Sandbox, unit: &str) -> Option<String> {
+    let name = sandbox.engine().container(unit);
+    sandbox.engine().ask(async |api| api.inspect_container(&name, None).await.unwrap()).state?.started_at
+}
+
+/// The next command takes over what there is.
+fn nobody_supervises(sandbox: &Sandbox) {
+    let lock = sandbox.env_dir().join("lock");
+    // Whoever has ended may have left it empty.
+    let supervisor = || std::fs::read_to_string(&lock).unwrap_or_default().trim().parse::<i32>().ok();
+    until("the supervisor has ended", || !supervisor().is_some_and(is_alive));
+}
+
+#[test]
+fn what_is_restarted_while_nobody_supervises_comes_up_again_or_is_left_alone() {
+    let stack = "services: {db: {SLEEPS}, web: {SLEEPS, depends_on: [db]}}";
+    let Some(sandbox) = with("restarted", stack) else { return };
+    sandbox.ok(&["up", "-d"]);
+    nobody_supervises(&sandbox);
+    sandbox.ok(&["stop", "db"]);
+    nobody_supervises(&sandbox);
+    let before = begun(&sandbox, "web-1");
+    let said = sandbox.run(&["restart", "web"]);
+    assert!(said.code == 1 && said.err.contains("could not start again, because of db: it is stopped"), "{said:?}");
+    assert!(sandbox.engine().is_running("web-1"));
+    assert_eq!(begun(&sandbox, "web-1"), before);
+    nobody_supervises(&sandbox);
+    sandbox.ok(&["down"]);
+    // Asked for alone, it is restarted alone.
+    sandbox.ok(&["up", "-d", "--no-deps", "web"]);
+    nobody_supervises(&sandbox);
+    let before = begun(&sandbox, "web-1");
+    sandbox.ok(&["restart", "web"]);
+    assert_ne!(begun(&sandbox, "web-1"), before);
+    assert_eq!(sandbox.engine().containers(), ["web-1"]);
+}
+
+#[test]
+fn dependents_follow_a_restart_and_a_change_while_nobody_supervises() {
+    let edge = "depends_on: {db: {condition: service_started, restart: true}}";
+    let stack = format!("services: {{db: {{SLEEPS}}, web: {{SLEEPS, {edge}}}, other: {{SLEEPS, depends_on: [db]}}}}");
+    let Some(sandbox) = with("followed", &stack) else { return };
+    sandbox.ok(&["up", "-d"]);
+    let changed = std::fs::read_to_string(sandbox.path("stack.yaml")).unwrap().replacen("{db: {", "{db: {labels: [changed], ", 1);
+    for line in [&["restart", "db"][..], &["up", "-d"]] {
+        nobody_supervises(&sandbox);
+        let before = ["db-1", "web-1", "other-1"].map(|unit| begun(&sandbox, unit));
+        sandbox.ok(line);
+        let after = ["db-1", "web-1", "other-1"].map(|unit| begun(&sandbox, unit));
+        let is_another: Vec<bool> = before.iter().zip(&after).map(|(before, after)| before != after).collect();
+        assert_eq!(is_another, [true, true, false], "{line:?}");
+        sandbox.write("stack.yaml", &changed);
+    }
     sandbox.ok(&["down"]);
 }

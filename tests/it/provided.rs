@@ -296,3 +296,25 @@ fn what_is_done_to_one_that_a_provider_looks_after_is_done_by_it_or_refused() {
     let said = sandbox.run(&["-p", "demo", "purge", "--dry-run"]);
     assert!(said.out.contains("  looked after by providers:\n    db (`./cloud`)\n"), "{said:?}");
 }
+
+#[test]
+fn a_restart_that_is_refused_is_refused_before_a_provider_has_done_anything() {
+    let stack = "
+services:
+  db: {provider: {type: ./cloud}}
+processes:
+  cache: {command: 'exec sleep 1000'}
+  web: {command: 'exec sleep 1000', depends_on: [db, cache]}
+";
+    let sandbox = Sandbox::new(stack);
+    with_cloud(&sandbox);
+    sandbox.ok(&["-p", "demo", "up", "-d", "--wait"]);
+    sandbox.ok(&["-p", "demo", "stop", "cache"]);
+    let said = sandbox.run(&["-p", "demo", "restart", "db", "web"]);
+    assert!(said.code == 1 && said.err.matches("because of cache: it is stopped").count() == 1, "{said:?}");
+    assert_eq!(verbs(&sandbox), ["up"]);
+    sandbox.ok(&["-p", "demo", "start", "cache"]);
+    sandbox.ok(&["-p", "demo", "restart", "db", "web"]);
+    assert_eq!(verbs(&sandbox), ["up", "stop", "up"]);
+    sandbox.ok(&["-p", "demo", "down"]);
+}

@@ -167,7 +167,7 @@ pub(super) fn any(random: &mut Random, deployment: &Deployment) -> Request {
         0 => Request::Stop(Stop { services, timeout: None }),
         1 => Request::Start(Select { services, wait: random.chance(50), wait_timeout: Some(Duration::from_secs(20)) }),
         2 => Request::Kill(crate::supervisor::request::Kill { services, ..Default::default() }),
-        _ => Request::Restart(Restart { services, no_deps: random.chance(20), timeout: None }),
+        _ => Request::Restart(Restart { services, no_deps: random.chance(20), ..Restart::default() }),
     }
 }
 

@@ -225,3 +225,154 @@ fn what_keeps_an_image_from_coming_is_what_is_said() {
         assert!(states.contains(expected), "{states}");
     }
 }
+
+/// `maker` is pulled or built as `app:1`, and `user` goes by another name of what is built.
+fn with_two_names(policy: &str) -> Deployment {
+    named_and_built("app:second", json!({}), json!({"pull_policy": policy}))
+}
+
+impl Bench {
+    /// Goes on as an engine would that has these images, until nothing is done any more; what was done, and how often at most.
+    fn live_with(&mut self, stack: &Deployment, images: &mut BTreeMap<String, String>) -> Vec<String> {
+        let mut containers: BTreeMap<String, SeenContainer> = BTreeMap::new();
+        let mut done = Vec::new();
+        for _ in 0..100 {
+            if self.machine.observing {
+                let containers = containers.values().cloned().collect();
+                self.look_at(Actual { containers, images: images.clone(), ..Actual::default() });
+                continue;
+            }
+            let Some((ticket, action)) = self.acts().next().map(|(ticket, action)| (ticket.clone(), action.clone())) else {
+                return done;
+            };
+            self.take_act(|_| true);
+            done.push(format!("{} {}", action.verb(), ticket.resource));
+            let outcome = match &action {
+                Action::Pull { reference, .. } => {
+                    images.insert(reference.clone(), "sha256:pulled".to_owned());
+                    Outcome::Image { id: "sha256:pulled".to_owned() }
+                }
+                Action::Build { .. } => {
+                    images.extend(["app:1", "app:second"].map(|name| (name.to_owned(), "sha256:built".to_owned())));
+                    Outcome::Image { id: "sha256:built".to_owned() }
+                }
+                Action::Create { spec, .. } | Action::Succeed { spec, .. } => {
+                    let name = spec.unit.to_string();
+                    let reference = stack.image_of(&spec.unit.service).unwrap();
+                    let image = images[&reference].clone();
+                    let of_it = SeenContainer { image, ..seen(stack, &name, SeenState::Created) };
+                    let container = of_it.id.clone();
+                    containers.insert(name, of_it);
+                    Outcome::Created { container }
+                }
+                Action::Start { spec, .. } => {
+                    let name = spec.unit.to_string();
+                    let birth = format!("birth of {name}");
+                    containers.get_mut(&name).unwrap().state = SeenState::Running { birth: birth.clone() };
+                    Outcome::Started { pid: None, birth }
+                }
+                _ => Outcome::Done,
+            };
+            self.answer(ticket, outcome);
+        }
+        panic!("it does not end: {done:?}");
+    }
+}
+
+#[test]
+fn a_pull_of_what_has_other_names_leaves_those_what_they_are_and_a_missing_one_is_built() {
+    let all = |done: Vec<String>| done.into_iter().filter(|done| !done.starts_with("start")).collect::<Vec<_>>().join(", ");
+    for (names, expected) in [
+        (&["app:1", "app:second"][..], "pull image of maker, create maker:1, create user:1"),
+        (&["app:second"], "build image of maker, create maker:1, create user:1"),
+        (&["app:1"], "build image of maker, create maker:1, create user:1"),
+    ] {
+        let mut images: BTreeMap<String, String> =
+            names.iter().map(|name| ((*name).to_owned(), format!("sha256:old {name}"))).collect();
+        let stack = with_two_names("always");
+        let mut bench = Bench::new();
+        bench.up(&stack, |_| ());
+        let done = bench.live_with(&stack, &mut images);
+        let mut done: Vec<String> = all(done).split(", ").map(str::to_owned).collect();
+        done[1..].sort();
+        assert_eq!(done.join(", "), expected, "{names:?}");
+        assert!(matches!(bench.replies()[..], [Reply::Done { .. }]), "{:?}", bench.replies());
+    }
+}
+
+#[test]
+fn an_image_whose_name_somebody_else_has_given_to_another_is_waited_for_by_no_container() {
+    let stack = deployment(json!({"a": {"common": {}, "kind": {"container": {"image": "app:1", "pull_policy": "always"}}}}));
+    let mut images = BTreeMap::new();
+    let mut bench = Bench::new();
+    bench.up(&stack, |_| ());
+    assert_eq!(bench.live_with(&stack, &mut images).len(), 3);
+    images.insert("app:1".to_owned(), "sha256:theirs".to_owned());
+    let theirs = SeenContainer {
+        image: "sha256:theirs".to_owned(),
+        ..seen(&stack, "a:1", SeenState::Running { birth: "birth of a:1".to_owned() })
+    };
+    bench.tell(Event::EngineStirred);
+    while bench.machine.observing {
+        bench.look_at(Actual { containers: vec![theirs.clone()], images: images.clone(), ..Actual::default() });
+    }
+    assert_eq!(bench.first_verb(), None);
+}
+
+#[test]
+fn without_a_build_another_name_of_what_is_built_is_pulled_for_itself() {
+    let mut images = [("app:1".to_owned(), "sha256:old".to_owned())].into();
+    let stack = with_two_names("missing");
+    let mut bench = Bench::new();
+    bench.up(&stack, |up| up.no_build = true);
+    let done = bench.live_with(&stack, &mut images);
+    let pulls = done.iter().filter(|done| done.starts_with("pull") || done.starts_with("build")).count();
+    assert_eq!((pulls, images.get("app:second").map(String::as_str)), (1, Some("sha256:pulled")), "{done:?}");
+    // With one, it is the builder's again.
+    let mut bench = Bench::new();
+    bench.up(&stack, |up| up.no_build = true);
+    bench.look_at(there_as(&["app:1", "app:second"]));
+    bench.up(&stack, |up| up.build = true);
+    bench.look_at(there_as(&["app:1", "app:second"]));
+    let gets: Vec<_> = bench.acts().map(|(_, action)| action.verb()).filter(|verb| ["pull", "build"].contains(verb)).collect();
+    assert_eq!(gets, ["build"]);
+}
+
+#[test]
+fn two_builds_that_would_wait_for_each_other_by_their_tasks_wait_for_neither() {
+    let built = |image: &str, task: &str| {
+        let after = json!({task: {"condition": "service_completed_successfully"}});
+        let container = json!({"image": image, "build": {"context": "/"}, "pull_policy": "build"});
+        json!({"common": {"depends_on": after}, "kind": {"container": container}})
+    };
+    let of = |image: &str| json!({"common": {}, "kind": {"container": {"image": image}}});
+    let stack = deployment(json!({"t1": of("y"), "t2": of("x"), "a": built("x", "t1"), "b": built("y", "t2")}));
+    let mut bench = Bench::new();
+    bench.up(&stack, |_| ());
+    bench.look_at(there_as(&[]));
+    let verbs: Vec<_> = bench.acts().map(|(_, action)| action.verb()).collect();
+    assert_eq!(verbs, ["build", "build"]);
+    // What waits for nobody in turn is waited for.
+    let stack = deployment(json!({"t1": of("y"), "a": built("x", "t1"), "b": built("y", "other"), "other": of("z")}));
+    let mut bench = Bench::new();
+    bench.up(&stack, |_| ());
+    bench.look_at(there_as(&["z"]));
+    let verbs: Vec<_> = bench.acts().map(|(_, action)| action.verb()).collect();
+    assert_eq!(verbs, ["create"]);
+}
+
+#[test]
+fn a_service_that_no_longer_names_what_another_builds_has_an_image_of_its_own() {
+    let mut bench = Bench::new();
+    bench.up(&named_and_built("app:second", json!({}), json!({})), |_| ());
+    bench.look_at(there_as(&["app:1", "app:second"]));
+    let alone = deployment(json!({"user": container(json!({}))}));
+    bench.up(&alone, |_| ());
+    assert!(bench.machine.builders.is_empty());
+    // The same where it is not selected itself.
+    bench.up(&named_and_built("app:second", json!({}), json!({})), |_| ());
+    let mut other = deployment(json!({"other": container(json!({}))}));
+    other.stack.services.shift_remove("user");
+    bench.up(&other, |_| ());
+    assert!(bench.machine.builders.is_empty());
+}

@@ -73,7 +73,7 @@ fn what_is_asked_of_containers_while_the_engine_is_away_is_answered_with_that() 
         Request::Stop(Stop { services: services.clone(), timeout: None }),
         Request::Kill(Kill { services: services.clone(), ..Kill::default() }),
         Request::Start(Select { services: services.clone(), wait: false, wait_timeout: None }),
-        Request::Restart(Restart { services, no_deps: false, timeout: None }),
+        Request::Restart(Restart { services, ..Restart::default() }),
         Request::Down(Down::default()),
         Request::Remove(Remove { services: Vec::new(), stop: false, volumes: false }),
         Request::Kill(Kill { signal: "HUP".to_owned(), ..Kill::default() }),
