@@ -283,3 +283,71 @@ fn a_container_that_was_started_anew_meanwhile_is_seen_to_be_younger() {
     let now = age();
     assert!(now <= before.elapsed(), "{now:?}");
 }
+
+#[test]
+fn who_waits_for_a_container_to_be_done_starts_when_it_is() {
+    let stack = "services:\n  job: {image: IMAGE, command: [sh, -c, sleep 1]}\n  after:\n    image: IMAGE\n    command: [sleep, '1000']\n    \
+                 init: true\n    depends_on: {job: {condition: service_completed_successfully}}\n";
+    let Some(sandbox) = Sandbox::with_engine("done", stack) else { return };
+    sandbox.ok(&["up", "-d"]);
+    let engine = sandbox.engine();
+    let state = |name: &str| {
+        let id = engine.id(name).unwrap();
+        engine.ask(async |api| api.inspect_container(&id, None).await).unwrap().state.unwrap()
+    };
+    let time = |text: Option<String>| humantime::parse_rfc3339(&text.unwrap()).unwrap();
+    let waited = time(state("after-1").started_at).duration_since(time(state("job-1").finished_at)).unwrap();
+    // Thirty seconds is how long it takes to find what an engine did not tell.
+    assert!(waited < Duration::from_secs(20), "{waited:?}");
+}
+
+#[test]
+fn an_up_waits_for_the_build_it_asks_for_and_fails_with_it() {
+    let stack =
+        "services:\n  web:\n    build: {context: .}\n    image: IMAGE-built\n    command: [sleep, '1000']\n    init: true\n";
+    let Some(sandbox) = Sandbox::with_engine("anew", stack) else { return };
+    let dockerfile = |more: &str| sandbox.write("Dockerfile", &format!("FROM {}\n{more}\n", sandbox.engine().image()));
+    dockerfile("ENV V=1");
+    sandbox.ok(&["up", "-d"]);
+    let first = sandbox.engine().id("web-1");
+    dockerfile("ENV V=2\nRUN sleep 1");
+    sandbox.ok(&["up", "-d", "--build"]);
+    let second = sandbox.engine().id("web-1");
+    assert_ne!(second, first);
+    assert!(inside(&sandbox, "web", &["sh", "-c", "test $V = 2"]));
+    dockerfile("RUN exit 3");
+    let said = sandbox.run(&["up", "-d", "--build"]);
+    assert_eq!((said.code, sandbox.engine().id("web-1")), (1, second), "{said:?}");
+    assert!(sandbox.engine().is_running("web-1"));
+    sandbox.ok(&["down", "--rmi", "all"]);
+}
+
+#[test]
+fn an_image_that_was_built_anew_by_somebody_else_is_taken_up_by_the_next_up() {
+    let stack = "services:\n  web: {image: IMAGE-named, command: [sleep, '1000'], init: true}\n";
+    let Some(sandbox) = Sandbox::with_engine("named", stack) else { return };
+    let engine = sandbox.engine();
+    let name = format!("{}-named", engine.image());
+    let give = |value: &str| {
+        let build = sandbox.path("build.yaml");
+        let text = format!(
+            "name: {}-b\nservices:\n  b: {{image: {name}, build: {{dockerfile_inline: \"FROM {}\\nENV V={value}\\n\"}}}}\n",
+            engine.env(),
+            engine.image()
+        );
+        sandbox.write("build.yaml", &text);
+        sandbox.ok(&["-f", build.to_str().unwrap(), "build"]);
+    };
+    give("1");
+    sandbox.ok(&["up", "-d"]);
+    let first = engine.id("web-1");
+    sandbox.ok(&["up", "-d"]);
+    assert_eq!(engine.id("web-1"), first);
+    give("2");
+    assert_eq!(sandbox.run(&["plan"]).code, 10);
+    sandbox.ok(&["up", "-d"]);
+    assert_ne!(engine.id("web-1"), first);
+    assert!(inside(&sandbox, "web", &["sh", "-c", "test $V = 2"]));
+    assert_eq!(sandbox.run(&["plan"]).code, 0);
+    sandbox.ok(&["down", "--rmi", "all"]);
+}

@@ -138,6 +138,8 @@ impl Watching<'_> {
         match action.as_str() {
             "start" => self.docker.0.births.started(&id, message.time_nano),
             "die" => self.docker.0.births.ended(&id),
+            // The list may not know of it yet.
+            health if health.starts_with("health_status") => self.docker.0.births.started(&id, None),
             _ => {}
         }
         let is_ours_to_do =
