@@ -15,6 +15,7 @@ use crate::base::moment::Moment;
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::restart::RestartPolicy;
 use crate::plan::next::{Definition, Goal};
+use crate::plan::provision::Source;
 
 /// What a wish is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -311,7 +312,9 @@ impl Supervisor {
         let name = &id.service;
         let Some(image) = self.images.get(&self.image_of(name)).filter(|image| image.wanted) else { return Reach::There };
         let runs = self.units.get(id).is_some_and(|unit| unit.is_alive() && unit.goal == Goal::Up);
-        if image.is_ready() || !runs || self.engine_away.is_some() {
+        // A pull that fails leaves what is there good enough; a build that was asked for does not.
+        let has_failed = image.failed.is_some() && matches!(image.source, Source::Build | Source::PullElseBuild);
+        if (image.is_ready() && !has_failed) || !runs || self.engine_away.is_some() {
             return Reach::There;
         }
         let reason = match (&image.failed, self.build_gate(self.builder_of(name), blocked)) {
