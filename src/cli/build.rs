@@ -60,6 +60,9 @@ pub struct Args {
     /// Build nothing, but print the builds as a file for `docker buildx bake`
     #[arg(long)]
     pub print: bool,
+    /// Build a stack that lies elsewhere without a question
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// Builds images.
@@ -90,6 +93,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         return Ok(Exit::Success);
     }
     context.refuse_to_build(&ready, &all)?;
+    context.confirm_other_edition(&ready, args.yes)?;
     let style = if args.quiet { Style::Quiet } else { context.style };
     let tasks = tasks_before(&ready.deployment, &all);
     if !tasks.is_empty() {

@@ -250,11 +250,12 @@ pub(super) fn image_lock(tree: &mut Node, context: &Context) -> Result<String, C
 /// Leaves of the tree what a lock file says.
 fn keep_images(tree: &mut Node) {
     let Some(top) = tree.as_mapping_mut() else { return };
-    top.retain(|section, _| section == "services");
-    let services = top.get_mut("services").and_then(Node::as_mapping_mut);
-    for (_, service) in services.into_iter().flat_map(Mapping::iter_mut) {
-        if let Some(service) = service.node.as_mapping_mut() {
-            service.retain(|key, _| key == "image");
+    top.retain(|section, _| matches!(section, "services" | "jobs"));
+    for (_, section) in top.iter_mut() {
+        for (_, service) in section.node.as_mapping_mut().into_iter().flat_map(Mapping::iter_mut) {
+            if let Some(service) = service.node.as_mapping_mut() {
+                service.retain(|key, _| key == "image");
+            }
         }
     }
 }

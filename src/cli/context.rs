@@ -1,7 +1,7 @@
 //! What every command has: the caller, the two streams, and the way to an environment.
 
-use std::cell::OnceCell;
-use std::collections::BTreeSet;
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +13,7 @@ use super::args::Global;
 use super::log_feed;
 use super::mask::Mask;
 use super::plan;
+use super::remote::Edition;
 use super::up::Quiet;
 use super::values;
 use crate::base::exit::Exit;
@@ -21,6 +22,7 @@ use crate::base::suggest;
 use crate::control::client::ClientError;
 use crate::host::attach::{self, AttachError};
 use crate::host::engine::Engine;
+use crate::load::remote::Remote;
 use crate::plan::action::ResourceId;
 use crate::plan::actual::Query;
 use crate::plan::desired::Deployment;
@@ -52,6 +54,10 @@ pub struct Context {
     pub style: Style,
     /// Nothing is fetched that lies elsewhere.
     pub offline: bool,
+    /// What stdin held, which can be read once: a stack file may be looked at more often.
+    pub(super) stdin: OnceCell<Vec<u8>>,
+    /// What was fetched: during one command a tag means one thing.
+    pub(super) fetched: RefCell<HashMap<(Remote, Edition), Result<PathBuf, String>>>,
     engine: OnceCell<&'static Engine>,
 }
 
@@ -95,7 +101,8 @@ impl Context {
         let printer = Printer { paint: term::paint_stdout(ansi), paint_talk: term::paint_stderr(ansi) };
         // A live view moves the cursor, which `--ansi never` forbids.
         let style = if ansi == Ansi::Never && style == Style::Auto { Style::Plain } else { style };
-        Ok(Self { global, caller, working_dir, printer, style, offline: false, engine: OnceCell::new() })
+        let (stdin, fetched) = (OnceCell::new(), RefCell::default());
+        Ok(Self { global, caller, working_dir, printer, style, offline: false, stdin, fetched, engine: OnceCell::new() })
     }
 
     /// Whether `COMPOSE_REMOVE_ORPHANS` says yes, in the caller's environment or in the stack's `.env`.

@@ -2,8 +2,8 @@
 //!
 //! Whoever only reads records nothing: it sees the environment that is recorded, or the name that Compose would give.
 
-use std::cell::{OnceCell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use indexmap::IndexMap;
 
 use super::CliError;
 use super::context::{Context, with_causes};
+use super::remote::Edition;
 use super::unfit;
 use super::unused::Claim;
 use super::{models, providers};
@@ -20,7 +21,7 @@ use crate::base::name::{EnvId, NameError, ServiceName};
 use crate::base::source::{SourceId, SourceMap};
 use crate::load::files::{FileKind, Files};
 use crate::load::publication::{Publication, publication};
-use crate::load::remote::Remote;
+use crate::load::remote::{self, Remote};
 use crate::load::{self, Head, Values, flags};
 use crate::model::service::Service;
 use crate::model::stack::Stack;
@@ -78,6 +79,8 @@ pub struct Ready {
     pub variables: IndexMap<String, String>,
     /// The texts that stand for generated values which the first `up` has yet to make, by name.
     pub stand_ins: IndexMap<String, String>,
+    /// Those of its files that lie elsewhere, as they are named.
+    pub elsewhere: Vec<String>,
     /// None for what is only looked at.
     claim: Option<Claim>,
     /// What of the named ports is to be said once it begins: what is refused before leaves no numbers behind.
@@ -259,6 +262,7 @@ impl Context {
             secrets: values.generated,
             variables,
             stand_ins,
+            elsewhere: head.elsewhere,
             claim,
             moved: RefCell::new(moved),
         })
@@ -298,7 +302,7 @@ impl Context {
             project_directory: Some(deployment.stack.directory.clone()),
             ..self.load_request(&[])
         };
-        let files = self.sources();
+        let files = self.recorded_sources();
         let (head, _, found) = load::head(&request, &files);
         if found.has_errors() {
             return Ok(());
@@ -363,10 +367,10 @@ impl Context {
 
     /// What these files hold, if they are this environment's; none where there are none.
     fn services_in(&self, env: &EnvId, request: &load::Request) -> Result<Option<OfFiles>, CliError> {
-        let files = self.sources();
+        let files = self.recorded_sources();
         let (head, sources, found) = load::head(request, &files);
         // With `-p` the files that happen to be here may be anybody's.
-        let is_elsewhere = || self.env_dir(env)?.owner_besides(&head.directory).map_err(CliError::failed);
+        let is_elsewhere = || self.env_dir(env)?.owner_besides(&head.directory, head.origin.as_deref()).map_err(CliError::failed);
         if head.files.is_empty() || request.files.is_empty() && is_elsewhere()?.is_some() {
             return Ok(None);
         }
@@ -398,7 +402,7 @@ impl Context {
 
     /// Whether there is a stack file here, or one is named.
     pub fn has_stack_file(&self) -> bool {
-        !load::head(&self.load_request(&[]), &self.sources()).0.files.is_empty()
+        !load::head(&self.load_request(&[]), &self.recorded_sources()).0.files.is_empty()
     }
 
     /// The environment that is named or recorded here; none where there is none, and nothing is said.
@@ -420,7 +424,7 @@ impl Context {
             return env_id_of(name, "`-p`").map(Ok);
         }
         let request = self.load_request(&[]);
-        let (head, sources, found) = load::head(&request, &self.sources());
+        let (head, sources, found) = load::head(&request, &self.recorded_sources());
         if !head.files.is_empty() {
             // The record lies beside the file: one that is broken is no reason not to stop what runs.
             let env = self.env_of(&head, envid::Purpose::Use).map(|found| found.id);
@@ -433,6 +437,19 @@ impl Context {
             if let Some(name) = self.caller.get(origin).filter(|text| !text.is_empty()) {
                 return env_id_of(name, origin).map(Ok);
             }
+        }
+        // So does what lies elsewhere and cannot be fetched now.
+        let listed = ["BAISTACK_FILE", "COMPOSE_FILE"].iter().find_map(|name| self.caller.get(*name)).map(String::as_str);
+        let first = self.global.file.first().map_or(listed, |file| file.to_str());
+        if let Some(remote) = first.and_then(remote::of) {
+            let origin = remote.identity();
+            let mut started = Vec::new();
+            for dir in self.state()?.list().map_err(CliError::failed)? {
+                if dir.home().map_err(CliError::failed)?.is_some_and(|home| home.origin.as_ref() == Some(&origin)) {
+                    started.push(dir.id().clone());
+                }
+            }
+            return Ok(<[EnvId; 1]>::try_from(started).map(|[env]| env).map_err(|_| Box::new(Unfound { found, sources })));
         }
         // A file that is named and not there means what was started from it, and nothing else that may be here.
         if let Some(file) = self.global.file.first() {
@@ -450,7 +467,7 @@ impl Context {
         }
         // A stack file that was deleted leaves its record.
         for directory in self.working_dir.ancestors() {
-            if let Some(env) = envid::recorded(&self.state()?, directory).map_err(CliError::failed)? {
+            if let Some(env) = envid::recorded(&self.state()?, directory, None).map_err(CliError::failed)? {
                 return Ok(Ok(env));
             }
         }
@@ -486,7 +503,7 @@ impl Context {
         if self.global.project_name.is_some() {
             return Ok(());
         }
-        let (head, _, _) = load::head(&self.load_request(&[]), &self.sources());
+        let (head, _, _) = load::head(&self.load_request(&[]), &self.recorded_sources());
         for other in self.environments_at(&head.directory)? {
             if other != *env && self.env_dir(&other)?.is_in_use() {
                 self.printer.warning(format!(
@@ -503,6 +520,7 @@ impl Context {
             variables: &head.environment,
             name: head.name.as_deref(),
             directory: &head.directory,
+            origin: head.origin.as_deref(),
             has_own_keys: head.has_own_keys,
         };
         envid::env_id(&self.state()?, &asked, purpose).map_err(|error| match error {
@@ -616,7 +634,12 @@ impl Context {
     }
 
     fn sources(&self) -> Sources<'_> {
-        Sources { context: self, disk: Disk, stdin: OnceCell::new(), fetched: RefCell::default() }
+        Sources { context: self, disk: Disk, edition: Edition::Newest }
+    }
+
+    /// For those who only want to know which environment it is, and what was started.
+    fn recorded_sources(&self) -> Sources<'_> {
+        Sources { edition: Edition::Recorded, ..self.sources() }
     }
 
     fn load_request(&self, services: &[ServiceName]) -> load::Request {
@@ -697,12 +720,11 @@ fn env_id_of(name: &str, origin: &str) -> Result<EnvId, CliError> {
         .map_err(|error: NameError| CliError::Usage(format!("`{name}` (from {origin}) is no name of an environment: {error}")))
 }
 
-/// The real files. Both looks may ask for stdin, which can be read once, and for what lies elsewhere.
+/// The real files. Every look may ask for stdin, which can be read once, and for what lies elsewhere.
 struct Sources<'a> {
     context: &'a Context,
     disk: Disk,
-    stdin: OnceCell<Vec<u8>>,
-    fetched: RefCell<HashMap<Remote, Result<PathBuf, String>>>,
+    edition: Edition,
 }
 
 impl Files for Sources<'_> {
@@ -710,11 +732,11 @@ impl Files for Sources<'_> {
         if path != Path::new("-") {
             return self.disk.read(path);
         }
-        if let Some(text) = self.stdin.get() {
+        if let Some(text) = self.context.stdin.get() {
             return Ok(text.clone());
         }
         let text = self.disk.read(path)?;
-        Ok(self.stdin.get_or_init(|| text).clone())
+        Ok(self.context.stdin.get_or_init(|| text).clone())
     }
 
     fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
@@ -726,10 +748,11 @@ impl Files for Sources<'_> {
     }
 
     fn fetch(&self, remote: &Remote) -> Result<PathBuf, String> {
-        let known = self.fetched.borrow().get(remote).cloned();
+        let asked = (remote.clone(), self.edition);
+        let known = self.context.fetched.borrow().get(&asked).cloned();
         known.unwrap_or_else(|| {
-            let fetched = self.context.fetch(remote);
-            self.fetched.borrow_mut().insert(remote.clone(), fetched.clone());
+            let fetched = self.context.fetch(remote, self.edition);
+            self.context.fetched.borrow_mut().insert(asked, fetched.clone());
             fetched
         })
     }

@@ -13,6 +13,7 @@ use crate::load::Loaded;
 use crate::model::language_model::{self, LanguageModel};
 use crate::model::stack::Stack;
 use crate::plan::action::Fault;
+use crate::plan::desired::Deployment;
 use crate::supervisor;
 use crate::supervisor::notice::{Level, Notice};
 use crate::view::progress::Progress;
@@ -74,15 +75,31 @@ impl Context {
     /// served is set in the stack.
     pub(super) fn serve_models(&self, ready: &mut Ready, services: &[ServiceName], no_deps: bool) -> Result<(), CliError> {
         let stack = &ready.deployment.stack;
-        let wanted = wanted(stack, &supervisor::select(stack, services, no_deps));
-        if wanted.is_empty() {
-            return Ok(());
+        if !wanted(stack, &supervisor::select(stack, services, no_deps)).is_empty() {
+            ready.begins(self);
         }
-        ready.begins(self);
         let mut environment = ready.variables.clone();
         environment.extend(self.caller.iter().map(|(name, value)| (name.clone(), value.clone())));
+        self.serve_models_of(&mut ready.deployment, services, no_deps, &environment)
+    }
+
+    /// The same for a definition that need not be that of the files here; the variables may say where the plugin is.
+    pub(super) fn serve_models_of(
+        &self,
+        deployment: &mut Deployment,
+        services: &[ServiceName],
+        no_deps: bool,
+        environment: &IndexMap<String, String>,
+    ) -> Result<(), CliError> {
+        let dir = self.env_dir(&deployment.env)?;
+        let stack = &deployment.stack;
+        let wanted = wanted(stack, &supervisor::select(stack, services, no_deps));
+        if wanted.is_empty() {
+            // Others that use some are left as they were told.
+            return as_served(&dir, &mut deployment.stack);
+        }
         let failed = |why: String| CliError::Failed(why);
-        let runner = ModelRunner::find(&environment).map_err(|fault| failed(fault.message))?;
+        let runner = ModelRunner::find(environment).map_err(|fault| failed(fault.message))?;
         let there = runner.available().map_err(|fault| failed(fault.message))?;
         let mut progress = Progress::new(self.style, self.printer);
         let mut show = |name: &str, text: String| {
@@ -98,8 +115,8 @@ impl Context {
             show(name, format!("the model `{}` is set up", model.model));
         }
         let endpoint = runner.endpoint().map_err(|fault| failed(fault.message))?;
-        self.env_dir(&ready.deployment.env)?.set_model_endpoint(&endpoint).map_err(CliError::failed)?;
-        language_model::tell(&mut ready.deployment.stack, &endpoint);
+        dir.set_model_endpoint(&endpoint).map_err(CliError::failed)?;
+        language_model::tell(&mut deployment.stack, &endpoint);
         Ok(())
     }
 }

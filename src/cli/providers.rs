@@ -154,6 +154,7 @@ impl Context {
 
     /// The same for what was taken down, whose definition is brought up as a whole: what is given is set in it.
     pub fn provide_again(&self, deployment: &mut Deployment) -> Result<(), CliError> {
+        self.serve_models_of(deployment, &[], false, &self.caller)?;
         let known = self.env_dir(&deployment.env)?.provided().map_err(CliError::failed)?;
         let asked = providers(&deployment.stack).filter_map(|name| {
             let provider = deployment.stack.services[name].provider()?.clone();

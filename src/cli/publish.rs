@@ -7,12 +7,13 @@ use super::context::{Context, Ready};
 use super::{config, image_jobs, push};
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::exit::Exit;
+use crate::load::formats::Format;
 use crate::load::publication::Publication as Files;
 use crate::load::sensitive::secrets_in;
 use crate::model::mount::MountKind;
 use crate::supervisor;
 use crate::view::term;
-use crate::world::docker::{OciVersion, Part, PartKind, Publication};
+use crate::world::docker::{self, OciVersion, Part, PartKind, Publication};
 use crate::yaml::node::{Mapping, Node};
 
 /// Flags of `publish`.
@@ -48,7 +49,12 @@ pub struct Args {
 
 /// Publishes the stack.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
+    docker::check_published(&args.repository).map_err(|fault| CliError::Failed(fault.message))?;
     let mut ready = context.load_everything()?;
+    let others = other_formats(&ready);
+    if others.has_errors() {
+        return Err(context.refuse(&others, &ready.sources));
+    }
     let files = context.publication(&ready);
     if files.diagnostics.has_errors() {
         return Err(context.refuse(&files.diagnostics, &files.sources));
@@ -58,6 +64,8 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     if unbuilt.has_errors() {
         return Err(context.refuse(&unbuilt, &ready.sources));
     }
+    // What cannot be published is told before anything is.
+    let mut parts = parts(args, &files)?;
     for concern in concerns(args, &ready, &files) {
         if !concern.is_accepted(args, context)? {
             return Ok(Exit::Passed(130));
@@ -76,7 +84,10 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         failures.iter().for_each(|failure| context.printer.warning(failure));
     }
     let belonging = args.app.then(|| images_of(&ready));
-    let parts = parts(args, &files, &mut ready, context)?;
+    if args.resolve_image_digests || args.app {
+        let content = config::image_lock(&mut ready.tree, context)?.into_bytes();
+        parts.push(Part { kind: PartKind::StackFile, name: "image-digests.yaml".to_owned(), content });
+    }
     let insecure: Vec<String> =
         args.repository.split('/').next().filter(|_| args.insecure_registry).map(str::to_owned).into_iter().collect();
     let version = args.oci_version.as_deref().map(|version| if version == "1.0" { OciVersion::V1_0 } else { OciVersion::V1_1 });
@@ -86,6 +97,17 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     let digest = digest.map_err(|fault| CliError::Failed(fault.message))?;
     context.printer.say(format!("{} is published as {digest}", args.repository));
     Ok(Exit::Success)
+}
+
+/// Files of other tools, which Compose would take for its own.
+fn other_formats(ready: &Ready) -> Diagnostics {
+    let mut found = Diagnostics::default();
+    for file in ready.deployment.stack.files.iter().filter(|file| Format::of(file) != Format::Stack) {
+        let fault = format!("`{}` is no stack file, and what is published has to be one", file.display());
+        let help = "write it as a stack file: `baistack config` shows what it is as one";
+        found.push(Diagnostic::error("unpublishable", fault).help(help));
+    }
+    found
 }
 
 /// Services and jobs of which there is nothing but a build, which nobody else can make.
@@ -142,8 +164,15 @@ fn concerns(args: &Args, ready: &Ready, files: &Files) -> Vec<Concern> {
         let binds = binds.filter(|mount| mount.kind == MountKind::Bind);
         binds.map(move |mount| format!("`{name}` mounts `{}`", mount.source.as_deref().unwrap_or_default()))
     });
+    let jobs = ready.tree.get("jobs").and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter);
+    let of_jobs = jobs.flat_map(|(name, entry)| {
+        let text = |mount: &Node, key: &str| mount.get(key).and_then(Node::as_text).map(str::to_owned);
+        let mounts = entry.node.get("volumes").and_then(Node::as_sequence).unwrap_or_default();
+        let binds = mounts.iter().filter(move |mount| text(mount, "type").as_deref() == Some("bind"));
+        binds.map(move |mount| format!("`{name}` mounts `{}`", text(mount, "source").unwrap_or_default()))
+    });
     let what = "mounts of this host are published, their paths and not what they hold";
-    let mut all = vec![Concern { what, which: mounts.collect(), flags: "--yes" }];
+    let mut all = vec![Concern { what, which: mounts.chain(of_jobs).collect(), flags: "--yes" }];
 
     let env_files =
         files.env_files.keys().filter(|_| args.with_env).filter_map(|path| Some((path.clone(), fs::read_to_string(path).ok()?)));
@@ -172,10 +201,13 @@ fn concerns(args: &Args, ready: &Ready, files: &Files) -> Vec<Concern> {
     all
 }
 
-/// The images that services are made of, each once.
+/// The images that services and jobs are made of, each once.
 fn images_of(ready: &Ready) -> Vec<String> {
     let mut images: Vec<String> = Vec::new();
-    for image in ready.deployment.stack.services.keys().filter_map(|name| ready.deployment.image_of(name)) {
+    let of_services = ready.deployment.stack.services.keys().filter_map(|name| ready.deployment.image_of(name));
+    let jobs = ready.tree.get("jobs").and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter);
+    let of_jobs = jobs.filter_map(|(_, entry)| entry.node.get("image")?.as_text().map(str::to_owned));
+    for image in of_services.chain(of_jobs) {
         if !images.contains(&image) {
             images.push(image);
         }
@@ -183,7 +215,7 @@ fn images_of(ready: &Ready) -> Vec<String> {
     images
 }
 
-fn parts(args: &Args, files: &Files, ready: &mut Ready, context: &Context) -> Result<Vec<Part>, CliError> {
+fn parts(args: &Args, files: &Files) -> Result<Vec<Part>, CliError> {
     let mut parts: Vec<Part> = (files.files.iter())
         .map(|file| {
             let kind = if file.is_extended { PartKind::Extended } else { PartKind::StackFile };
@@ -199,10 +231,6 @@ fn parts(args: &Args, files: &Files, ready: &mut Ready, context: &Context) -> Re
                 Err(error) => return Err(CliError::Failed(format!("read `{}`: {error}", path.display()))),
             }
         }
-    }
-    if args.resolve_image_digests || args.app {
-        let content = config::image_lock(&mut ready.tree, context)?.into_bytes();
-        parts.push(Part { kind: PartKind::StackFile, name: "image-digests.yaml".to_owned(), content });
     }
     Ok(parts)
 }

@@ -113,6 +113,9 @@ pub struct Args {
     /// In another directory
     #[arg(short, long, value_name = "DIR")]
     pub workdir: Option<String>,
+    /// Start a stack that lies elsewhere without a question
+    #[arg(long)]
+    pub yes: bool,
     /// Default, as in Compose
     #[arg(short, long, hide = true)]
     pub tty: bool,
@@ -129,9 +132,7 @@ pub fn run(mut args: Args, context: &Context) -> Result<Exit, CliError> {
     let mut ready = context.load_to_run(&name)?;
     context.leave_out_limits_as_before(&mut ready)?;
     providers::refuse(&ready.deployment.stack, std::slice::from_ref(&name), "to run in")?;
-    // What providers give, it gets too.
-    context.provide(&mut ready, std::slice::from_ref(&name), args.no_deps)?;
-    let service = ready.deployment.service(&name).expect("`load` knows it").clone();
+    let service = ready.deployment.service(&name).expect("`load` knows it");
     if service.is_process() {
         refuse_what_only_containers_have(&args)?;
     }
@@ -140,6 +141,10 @@ pub fn run(mut args: Args, context: &Context) -> Result<Exit, CliError> {
         let building = if args.build { Building::Anew } else { Building::AsNeeded };
         context.refuse_unbuildable(&ready, std::slice::from_ref(&name), args.pull.as_deref(), building, true)?;
     }
+    context.confirm_other_edition(&ready, args.yes)?;
+    // What providers give, it gets too.
+    context.provide(&mut ready, std::slice::from_ref(&name), args.no_deps)?;
+    let service = ready.deployment.service(&name).expect("`load` knows it").clone();
     if args.remove_orphans || context.removes_orphans(&ready) {
         let stack = &ready.deployment.stack;
         let known = stack.services.keys().chain(stack.disabled.keys()).chain(&stack.jobs).cloned().collect();
@@ -229,27 +234,45 @@ fn bring_up_dependencies(
     context.refuse_unbuildable(ready, &services, None, Building::AsNeeded, false)?;
     ready.begins(context);
     let wait = edges.values().any(|edge| edge.condition != Condition::Started);
-    let done = services.iter().filter(|name| edges.get(*name).is_some_and(|edge| edge.condition == Condition::Completed));
-    let done: Vec<ServiceName> = done.cloned().collect();
+    let is_done = |name: &&ServiceName| edges.get(*name).is_some_and(|edge| edge.condition == Condition::Completed);
+    let is_required = |name: &ServiceName| edges.get(name).is_some_and(|edge| edge.required);
+    let done: Vec<ServiceName> = services.iter().filter(is_done).cloned().collect();
     let mut deployment = ready.deployment.clone();
     if deployment.stack.jobs.contains(name) {
         // It is run beside the stack, and is no service of it afterwards.
         deployment.stack.services.shift_remove(name);
     }
-    let up = Up { services, wait, beside: true, ..Up::of(deployment) };
     let quiet = Quiet { pulls: args.quiet_pull || args.quiet, builds: args.quiet_build || args.quiet };
-    let exit = context.ask_quietly(&ready.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted, quiet)?;
-    if exit == Exit::Success {
-        await_the_end(&done, name, &ready.deployment, context)?;
+    let (required, others): (Vec<ServiceName>, Vec<ServiceName>) = services.into_iter().partition(is_required);
+    for (services, is_required) in [(required, true), (others, false)] {
+        if services.is_empty() {
+            continue;
+        }
+        let named: Vec<String> = services.iter().map(|name| format!("`{name}`")).collect();
+        let up = Up { services, wait, beside: true, ..Up::of(deployment.clone()) };
+        let exit = context.ask_quietly(&ready.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted, quiet);
+        match (exit, is_required) {
+            (Ok(Exit::Success), _) => {}
+            (Ok(failed), true) => return Ok(Some(failed)),
+            (Err(CliError::Several(why)), false) => {
+                let why = why.join("; ");
+                context.printer.warning(format!("`{name}` runs all the same, and needs none of {}: {why}", named.join(", ")));
+            }
+            (Ok(interrupted @ (Exit::Interrupted | Exit::Terminated)), false) => return Ok(Some(interrupted)),
+            (Ok(_), false) => context.printer.warning(format!("`{name}` runs without {}", named.join(", "))),
+            (Err(error), _) => return Err(error),
+        }
     }
-    Ok(Some(exit))
+    await_the_end(&done, name, &is_required, &ready.deployment, context)?;
+    Ok(Some(Exit::Success))
 }
 
 /// Waits for the ends of containers that have to be done first: an answered `up` has started them. A process that is waited for so
-/// is a task, and is done by then.
+/// is a task, and is done by then. One that is not required is waited for all the same, and may end as it likes.
 fn await_the_end(
     services: &[ServiceName],
     dependent: &ServiceName,
+    is_required: &dyn Fn(&ServiceName) -> bool,
     deployment: &Deployment,
     context: &Context,
 ) -> Result<(), CliError> {
@@ -263,11 +286,14 @@ fn await_the_end(
     let is_meant = |unit: &UnitId| services.contains(&&unit.service);
     for container in listed.iter().filter(|it| !it.one_off && it.unit.as_ref().is_some_and(is_meant)) {
         let code = engine.with(async |docker| docker.wait(&container.id).await).map_err(of_engine)?;
-        if code != 0 {
-            let why =
-                format!("`{dependent}` does not run: `{}`, which it depends on, ended with exit code {code}", container.name);
-            return Err(CliError::Failed(why));
+        if code == 0 {
+            continue;
         }
+        let ended = format!("`{}`, which it depends on, ended with exit code {code}", container.name);
+        if container.unit.as_ref().is_some_and(|unit| is_required(&unit.service)) {
+            return Err(CliError::Failed(format!("`{dependent}` does not run: {ended}")));
+        }
+        context.printer.warning(format!("`{dependent}` runs all the same: {ended}"));
     }
     Ok(())
 }

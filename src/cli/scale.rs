@@ -24,6 +24,9 @@ pub struct Args {
     /// Do not start what the services depend on
     #[arg(long)]
     pub no_deps: bool,
+    /// Start a stack that lies elsewhere without a question
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// Changes the number of replicas.
@@ -48,6 +51,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     context.check_host_scaled(&ready, &services, false, &scale)?;
     context.leave_out_containers(&mut ready)?;
     context.refuse_unbuildable(&ready, &services, None, Building::AsNeeded, args.no_deps)?;
+    context.confirm_other_edition(&ready, args.yes)?;
     ready.begins(context);
     context.provide(&mut ready, &services, args.no_deps)?;
     let up = up(ready.deployment.clone());

@@ -46,6 +46,9 @@ pub struct Args {
     /// Do not show the progress of builds
     #[arg(long)]
     pub quiet: bool,
+    /// Start a stack that lies elsewhere without a question
+    #[arg(long)]
+    pub yes: bool,
 }
 
 enum Happening {
@@ -69,6 +72,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         context.check_host(&ready, &args.services, false)?;
         context.leave_out_containers(&mut ready)?;
         context.refuse_unbuildable(&ready, &args.services, None, Building::AsNeeded, false)?;
+        context.confirm_other_edition(&ready, args.yes)?;
         ready.begins(context);
         context.provide(&mut ready, &args.services, false)?;
         let mut deployment = ready.deployment.clone();

@@ -30,6 +30,10 @@ pub(super) const NAMES: [&str; 9] = [
 pub(super) struct Found {
     pub(super) files: Vec<PathBuf>,
     pub(super) directory: PathBuf,
+    /// Those of the files that lie elsewhere, as they are named.
+    pub(super) elsewhere: Vec<String>,
+    /// Which stack it is, where the directory is that of a file which lies elsewhere.
+    pub(super) origin: Option<String>,
 }
 
 /// Finds the stack. `variables` holds those of the caller, and gets those of `--env-file` or `.env`.
@@ -38,7 +42,8 @@ pub(super) struct Found {
 /// it may hold `COMPOSE_FILE`.
 pub(super) fn stack(request: &Request, variables: &mut Variables, loading: &mut Loading<'_>) -> Result<Found, Diagnostic> {
     let explicit = named_env_files(request);
-    let given = request.files.iter().map(|path| local(&request.working_dir, path, loading.files));
+    let mut names = request.files.clone();
+    let given = names.iter().map(|path| local(&request.working_dir, path, loading.files));
     let given: Vec<PathBuf> = given.collect::<Result<_, _>>()?;
     let start = match (&request.project_directory, given.first()) {
         (Some(directory), _) => absolute(&request.working_dir, directory),
@@ -50,7 +55,12 @@ pub(super) fn stack(request: &Request, variables: &mut Variables, loading: &mut 
     } else {
         env_files(&explicit, variables, loading);
     }
-    let named = if given.is_empty() { named(request, variables, loading.files)? } else { given };
+    let named = if given.is_empty() {
+        names = named(variables);
+        names.iter().map(|path| local(&request.working_dir, path, loading.files)).collect::<Result<_, _>>()?
+    } else {
+        given
+    };
     let files = if named.is_empty() { sought(&start, loading.files)? } else { named };
     let first = files.first().expect("one is named or found");
     let directory = match &request.project_directory {
@@ -69,7 +79,10 @@ pub(super) fn stack(request: &Request, variables: &mut Variables, loading: &mut 
     if explicit.is_empty() && directory != start {
         dotenv_of(&directory, variables, loading);
     }
-    Ok(Found { files, directory })
+    let is_elsewhere = |name: &&str| remote::of(name).is_some();
+    let elsewhere = names.iter().filter_map(|name| name.to_str()).filter(is_elsewhere).map(str::to_owned).collect();
+    let origin = names.first().and_then(|first| remote::of(first.to_str()?)).filter(|_| request.project_directory.is_none());
+    Ok(Found { files, directory, elsewhere, origin: origin.map(|remote| remote.identity()) })
 }
 
 /// The directory that a stack has by its first file. A link to a stack file leads to the stack, not to the link's neighbours.
@@ -91,18 +104,18 @@ fn local(directory: &Path, path: &Path, files: &dyn Files) -> Result<PathBuf, Di
 
 /// What lies elsewhere and cannot be fetched.
 pub(super) fn unreachable(name: &str, why: &str) -> Diagnostic {
-    Diagnostic::error("unreachable", format!("`{name}` cannot be fetched: {why}"))
+    Diagnostic::error("unreachable", format!("`{}` cannot be fetched: {why}", remote::shown(name)))
 }
 
 /// What `$BAISTACK_FILE` or `$COMPOSE_FILE` name.
-fn named(request: &Request, variables: &Variables, files: &dyn Files) -> Result<Vec<PathBuf>, Diagnostic> {
+fn named(variables: &Variables) -> Vec<PathBuf> {
     let variable = |name: &str| variables.get(name).map(|variable| variable.value.as_str()).filter(|value| !value.is_empty());
     let separator = variable("COMPOSE_PATH_SEPARATOR").unwrap_or(":");
     let list = variable("BAISTACK_FILE").or_else(|| variable("COMPOSE_FILE"));
-    let Some(list) = list else { return Ok(Vec::new()) };
+    let Some(list) = list else { return Vec::new() };
     // One address alone has what separates paths in itself.
     let names = if remote::of(list).is_some() { vec![list] } else { list.split(separator).collect() };
-    names.into_iter().map(|path| local(&request.working_dir, Path::new(path), files)).collect()
+    names.into_iter().map(PathBuf::from).collect()
 }
 
 /// What `--env-file` or the caller's `$COMPOSE_ENV_FILES` name.

@@ -23,7 +23,10 @@ pub fn head(request: &Request, files: &dyn super::files::Files) -> (Head, Source
     let found = find::stack(request, &mut variables, &mut loading);
     head.environment = variables.iter().map(|(name, variable)| (name.to_owned(), variable.value.clone())).collect();
     match found {
-        Ok(found) => (head.files, head.directory) = (found.files, found.directory),
+        Ok(found) => {
+            (head.files, head.directory) = (found.files, found.directory);
+            (head.elsewhere, head.origin) = (found.elsewhere, found.origin);
+        }
         Err(diagnostic) => {
             loading.diagnostics.push(diagnostic);
             return (head, loading.sources, loading.diagnostics);

@@ -122,6 +122,10 @@ pub struct Head {
     pub files: Vec<PathBuf>,
     /// The stack's directory, absolute.
     pub directory: PathBuf,
+    /// Those of the files that lie elsewhere, as they are named.
+    pub elsewhere: Vec<String>,
+    /// Which stack it is, by [`remote::Remote::identity`], where the directory is one that it was fetched to.
+    pub origin: Option<String>,
     /// `name:`, as written.
     pub name: Option<String>,
     /// `ports:` at the top.

@@ -78,7 +78,8 @@ pub fn publication(
     let mut looking =
         Looking { variables: known, reader, found: Publication::default(), waiting: VecDeque::new(), seen: HashSet::new() };
     for path in files {
-        let name = path.file_name().map_or_else(|| "compose.yaml".to_owned(), |name| name.to_string_lossy().into_owned());
+        let name = path.file_name().filter(|name| *name != "-").map(|name| name.to_string_lossy().into_owned());
+        let name = name.unwrap_or_else(|| "compose.yaml".to_owned());
         looking.file(path, name, directory, false);
     }
     while let Some((path, name)) = looking.waiting.pop_front() {

@@ -8,6 +8,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normali
 
 use crate::base::diagnostic::{Diagnostic, Diagnostics, Label, Severity};
 use crate::base::source::{SourceId, SourceMap, Span};
+use crate::load::remote;
 
 /// More findings than this are counted only: nobody reads them, and a file made by a machine can have thousands.
 const MAX_SHOWN: usize = 100;
@@ -100,7 +101,7 @@ fn snippet<'a>(
         let text = (!label.text.is_empty()).then(|| Cow::from(normalize_untrusted_str(&label.text)));
         kind.span(range.start - begin..range.end - begin).label(text)
     });
-    Snippet::source(&text[begin..end])
+    Snippet::source(remote::starred(&text[begin..end]))
         .line_start(sources.line(at))
         .path(normalize_untrusted_str(&shown_path(&file.name, directory).to_string_lossy()))
         .annotations(annotations)

@@ -26,6 +26,8 @@ pub struct Asked<'a> {
     pub name: Option<&'a str>,
     /// The stack's directory, all links resolved.
     pub directory: &'a Path,
+    /// Which stack it is, where it lies elsewhere: its directory is another one then with each edition.
+    pub origin: Option<&'a str>,
     /// Whether the stack's files use any key of ours.
     pub has_own_keys: bool,
 }
@@ -91,22 +93,30 @@ pub struct Home {
     /// Which one it is: that goes along when it is moved, and a copy is another.
     #[serde(flatten)]
     inode: Inode,
-    /// Whether the name was made for this directory.
+    /// Whether the name was made for this directory, or taken from that of a stack elsewhere.
     made: bool,
+    /// Which stack it is that was fetched to the directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
 }
 
 impl Home {
-    fn of(path: &Path, made: bool) -> io::Result<Self> {
-        let there = fs::metadata(path)?;
-        Ok(Self { path: path.to_owned(), inode: Inode::of(&there), made })
+    fn of(asked: &Asked<'_>, made: bool) -> io::Result<Self> {
+        let there = fs::metadata(asked.directory)?;
+        let origin = asked.origin.map(str::to_owned);
+        Ok(Self { path: asked.directory.to_owned(), inode: Inode::of(&there), made, origin })
     }
 
     fn is_inode_of(&self, there: &fs::Metadata) -> bool {
         self.inode.is(there)
     }
 
-    /// Whether `directory` is the one remembered: the same path, or the same inode under another path (it was moved).
-    fn is(&self, directory: &Path) -> bool {
+    /// Whether it is the one remembered: the same stack elsewhere, whatever edition of it; else the same path, or the same inode
+    /// under another path (it was moved).
+    fn is(&self, directory: &Path, origin: Option<&str>) -> bool {
+        if let (Some(known), Some(origin)) = (self.origin.as_deref(), origin) {
+            return known == origin;
+        }
         self.path == directory || fs::metadata(directory).is_ok_and(|there| self.is_inode_of(&there))
     }
 
@@ -174,9 +184,10 @@ impl EnvDir {
         self.write("directory.json", home)
     }
 
-    /// The existing directory, other than this one, whose environment it is.
-    pub fn owner_besides(&self, directory: &Path) -> Result<Option<PathBuf>, StateError> {
-        Ok(self.home()?.filter(|home| !home.is(directory) && home.stands(self.id())).map(|home| home.path))
+    /// The existing directory, other than this one, or the stack elsewhere, other than this one, whose environment it is.
+    pub fn owner_besides(&self, directory: &Path, origin: Option<&str>) -> Result<Option<PathBuf>, StateError> {
+        let other = self.home()?.filter(|home| !home.is(directory, origin) && home.stands(self.id()));
+        Ok(other.map(|home| home.origin.map_or(home.path, PathBuf::from)))
     }
 }
 
@@ -187,11 +198,13 @@ pub fn env_id(state: &StateDir, asked: &Asked<'_>, purpose: Purpose) -> Result<I
     let identity = find(state, asked, purpose)?;
     if purpose == Purpose::Run {
         let env = state.env(&identity.id);
-        let was_made = env.home()?.is_some_and(|home| home.made && home.is(asked.directory));
-        let made = identity.made || was_made;
-        let home = Home::of(asked.directory, made).map_err(StateError::at("look at", asked.directory))?;
+        let was_made = env.home()?.is_some_and(|home| home.made && home.is(asked.directory, asked.origin));
+        let is_named = || Ok::<_, EnvIdError>(given(state, asked, purpose)?.is_some() || named(asked).is_some());
+        let made = identity.made || was_made || asked.origin.is_some() && !is_named()?;
+        let home = Home::of(asked, made).map_err(StateError::at("look at", asked.directory))?;
         env.set_home(&home)?;
-        if made {
+        // What was fetched is nobody's own, and the next edition lies elsewhere.
+        if made && asked.origin.is_none() {
             record(asked.directory, &identity.id)?;
         }
     }
@@ -203,21 +216,22 @@ fn find(state: &StateDir, asked: &Asked<'_>, purpose: Purpose) -> Result<Identit
     if let Some(id) = given(state, asked, purpose)? {
         return known(id);
     }
-    if let Some(text) = asked.name.filter(|text| !text.is_empty()) {
+    if let Some(text) = named(asked) {
         // A name in a file is made to fit, as Compose does; those that the caller gives have to be right.
         let id = EnvId::normalized(text).map_or_else(|| parse(text, "`name:`"), Ok)?;
-        return known(not_elsewhere(state, id, asked.directory)?);
+        return known(not_elsewhere(state, id, asked)?);
     }
-    if let Some(id) = recorded(state, asked.directory)? {
+    if let Some(id) = recorded(state, asked.directory, asked.origin)? {
         return known(id);
     }
     let compose = asked.directory.file_name().and_then(|name| EnvId::normalized(&name.to_string_lossy()));
     // A stack that was run under its directory's name and has got keys of ours since then keeps its volumes.
-    let runs_already = |id: &EnvId| Ok::<_, StateError>(state.env(id).home()?.is_some_and(|home| home.is(asked.directory)));
+    let runs_already =
+        |id: &EnvId| Ok::<_, StateError>(state.env(id).home()?.is_some_and(|home| home.is(asked.directory, asked.origin)));
     match compose {
         // Whoever does something does it to the environment of that name, whosever it is; to look at one harms nobody.
         Some(id) if purpose == Purpose::Use || (purpose == Purpose::Run && (!asked.has_own_keys || runs_already(&id)?)) => {
-            known(not_elsewhere(state, id, asked.directory)?)
+            known(not_elsewhere(state, id, asked)?)
         }
         Some(id) if purpose == Purpose::Show => known(id),
         None if !asked.has_own_keys || purpose != Purpose::Run => Err(EnvIdError::Directory(asked.directory.to_owned())),
@@ -234,7 +248,7 @@ fn given(state: &StateDir, asked: &Asked<'_>, purpose: Purpose) -> Result<Option
     if let Some(text) = variable("BAISTACK_ENVID") {
         let id = parse(text, "`BAISTACK_ENVID`")?;
         // Every service inherits it, and a shell inside one must not run another stack under that name by accident.
-        if purpose != Purpose::Run || state.env(&id).owner_besides(asked.directory)?.is_none() {
+        if purpose != Purpose::Run || state.env(&id).owner_besides(asked.directory, asked.origin)?.is_none() {
             return Ok(Some(id));
         }
     }
@@ -245,8 +259,13 @@ fn parse(text: &str, origin: &'static str) -> Result<EnvId, EnvIdError> {
     text.parse().map_err(|source| EnvIdError::Name { text: text.to_owned(), origin, source })
 }
 
-fn not_elsewhere(state: &StateDir, id: EnvId, directory: &Path) -> Result<EnvId, EnvIdError> {
-    match state.env(&id).owner_besides(directory)? {
+/// `name:`, if it is one.
+fn named<'a>(asked: &Asked<'a>) -> Option<&'a str> {
+    asked.name.filter(|text| !text.is_empty())
+}
+
+fn not_elsewhere(state: &StateDir, id: EnvId, asked: &Asked<'_>) -> Result<EnvId, EnvIdError> {
+    match state.env(&id).owner_besides(asked.directory, asked.origin)? {
         Some(directory) => Err(EnvIdError::Elsewhere { id, directory }),
         None => Ok(id),
     }
@@ -254,14 +273,16 @@ fn not_elsewhere(state: &StateDir, id: EnvId, directory: &Path) -> Result<EnvId,
 
 /// The name recorded for this directory: in it, unless the record came along with a copy; else in the state (the record in
 /// the directory is not under git's eyes and falls to `git clean -x`).
-pub fn recorded(state: &StateDir, directory: &Path) -> Result<Option<EnvId>, StateError> {
-    if let Some(id) = recorded_in(directory)
-        && state.env(&id).owner_besides(directory)?.is_none()
+/// Of a stack elsewhere it is in the state alone.
+pub fn recorded(state: &StateDir, directory: &Path, origin: Option<&str>) -> Result<Option<EnvId>, StateError> {
+    if origin.is_none()
+        && let Some(id) = recorded_in(directory)
+        && state.env(&id).owner_besides(directory, None)?.is_none()
     {
         return Ok(Some(id));
     }
     for env in state.list()? {
-        if env.home()?.is_some_and(|home| home.made && home.is(directory)) {
+        if env.home()?.is_some_and(|home| home.made && home.is(directory, origin)) {
             return Ok(Some(env.id().clone()));
         }
     }
@@ -356,6 +377,7 @@ mod tests {
                 variables: &variables,
                 name: what.name,
                 directory: dir,
+                origin: what.origin,
                 has_own_keys: !what.compose,
             };
             env_id(&self.state, &asked, purpose)
@@ -366,11 +388,12 @@ mod tests {
         }
     }
 
-    #[derive(Default, Clone, Copy)]
+    #[derive(Debug, Default, Clone, Copy)]
     struct What<'a> {
         option: Option<&'a str>,
         variables: &'a [(&'a str, &'a str)],
         name: Option<&'a str>,
+        origin: Option<&'a str>,
         compose: bool,
     }
 
@@ -395,6 +418,7 @@ mod tests {
             option: Some("opt"),
             variables: &[("BAISTACK_ENVID", "own"), ("COMPOSE_PROJECT_NAME", "theirs")],
             name: Some("named"),
+            origin: None,
             compose: true,
         };
         assert_eq!(host.up(&dir, all), "opt");
@@ -495,6 +519,30 @@ mod tests {
         assert_eq!(host.ask(&host.dir("c/shop"), Purpose::Show, own()).unwrap().id.as_str(), "shop");
         assert_eq!(host.ask(&host.dir("c/free"), Purpose::Use, own()).unwrap().id.as_str(), "free", "nobody's name");
         assert_eq!(host.ask(&two, Purpose::Use, What { option: Some("shop"), ..own() }).unwrap().id.as_str(), "shop");
+    }
+
+    #[test]
+    fn a_stack_elsewhere_keeps_its_environment_though_each_edition_lies_in_a_directory_of_its_own() {
+        let host = Host::new();
+        let (first, second) = (host.dir("oci/aa"), host.dir("oci/bb"));
+        let (app, other) = (Some("oci://r/app"), Some("oci://r/other"));
+        for what in [What { name: Some("shop"), ..own() }, own(), compose()] {
+            let of = |origin| What { origin, ..what };
+            let id = host.up(&first, of(app));
+            assert_eq!(host.up(&second, of(app)), id, "{what:?}");
+            assert_eq!(host.ask(&first, Purpose::Use, of(app)).unwrap().id.as_str(), id, "{what:?}");
+            assert!(!second.join(".baistack").exists() && !first.join(".baistack").exists());
+        }
+        // Another stack is another one, also where the same edition of it is at hand.
+        assert!(matches!(
+            host.ask(&second, Purpose::Run, What { name: Some("shop"), origin: other, ..own() }),
+            Err(EnvIdError::Elsewhere { directory, .. }) if directory == Path::new("oci://r/app")
+        ));
+        let id = host.up(&second, What { origin: app, ..own() });
+        assert_ne!(host.up(&second, What { origin: other, ..own() }), id);
+        // A name that the caller has given is not the stack's.
+        host.up(&first, What { option: Some("mine"), origin: Some("oci://r/third"), ..compose() });
+        assert_ne!(host.up(&first, What { origin: Some("oci://r/third"), ..own() }), "mine");
     }
 
     #[test]

@@ -4,18 +4,41 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use indexmap::IndexMap;
 
 use super::docker::{Part, PartKind};
-use crate::load::remote::InRepository;
+use super::{disk, values};
+use crate::load::remote::{InRepository, Remote, shown, without_who};
 use crate::load::stack_file_names;
+use crate::plan::hash;
 
 /// What an application's stack files are kept as, one behind the other.
 const STACK_FILE: &str = "compose.yaml";
+
+/// What is written last into what is kept: without it, that was not fetched whole.
+const WHOLE: &str = ".whole";
+
+/// So many seconds after what was begun or put aside goes.
+const LEFT_BEHIND_SECS: i64 = 24 * 60 * 60;
+
+/// Why something elsewhere was not fetched, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unfetched {
+    /// Who has it does not answer now.
+    Away(String),
+    /// It is not to be had.
+    Refused(String),
+}
+
+impl From<String> for Unfetched {
+    fn from(why: String) -> Self {
+        Self::Refused(why)
+    }
+}
 
 /// Where fetched stack files are kept.
 #[derive(Debug, Clone)]
@@ -32,9 +55,43 @@ impl Cache {
         Ok(Self { root: own.join("baistack") })
     }
 
-    /// Whether an application is kept.
+    /// Whether an application is kept, and whole.
     pub fn has_application(&self, digest: &str) -> bool {
-        self.application(digest).is_file()
+        let file = self.application(digest);
+        file.is_file() && file.with_file_name(WHOLE).is_file()
+    }
+
+    /// The stack file of the edition that something was when it was last asked for, if that is kept: nobody is asked.
+    pub fn recorded(&self, remote: &Remote) -> Option<PathBuf> {
+        let edition = fs::read_to_string(self.record_of(remote)).ok()?;
+        match remote {
+            Remote::Application(_) => self.has_application(&edition).then(|| self.application(&edition)),
+            Remote::Repository(place) => {
+                let tree = self.tree(&edition);
+                found_in(&tree, place.path.as_deref()).ok().filter(|_| is_whole_tree(&tree))
+            }
+        }
+    }
+
+    /// Notes the digest or the commit that something is now.
+    pub fn record(&self, remote: &Remote, edition: &str) {
+        let path = self.record_of(remote);
+        let made = path.parent().map(|parent| DirBuilder::new().recursive(true).mode(0o700).create(parent));
+        if let Some(Ok(())) = made {
+            // Without it, it is asked for once more.
+            let _ = disk::replace(&path, edition.as_bytes(), 0o600);
+        }
+    }
+
+    fn record_of(&self, remote: &Remote) -> PathBuf {
+        let name = match remote {
+            Remote::Application(reference) => format!("oci {reference}"),
+            // Directories of one repository are of one commit, whoever asks.
+            Remote::Repository(InRepository { url, reference, .. }) => {
+                format!("git {} {}", shown(url), reference.as_deref().unwrap_or("HEAD"))
+            }
+        };
+        self.root.join("editions").join(hash::digest(name.as_bytes()))
     }
 
     /// The stack file of an application that is kept.
@@ -46,7 +103,11 @@ impl Cache {
     /// Keeps an application. Answers with its stack file.
     pub fn keep(&self, digest: &str, parts: &[Part]) -> Result<PathBuf, String> {
         let file = self.application(digest);
-        self.make(file.parent().unwrap_or(&self.root), |place| {
+        if !file.is_file() {
+            // What is whole has one.
+            let _ = fs::remove_file(file.with_file_name(WHOLE));
+        }
+        self.make(file.parent().unwrap_or(&self.root), WHOLE, |place| {
             let mut files: IndexMap<&str, Vec<u8>> = IndexMap::new();
             for part in parts {
                 let name = if part.kind == PartKind::StackFile { STACK_FILE } else { part.name.as_str() };
@@ -66,22 +127,41 @@ impl Cache {
     }
 
     /// The stack file of a place in a repository, which is fetched unless this commit of it is kept.
-    pub fn checkout(&self, place: &InRepository, environment: &IndexMap<String, String>) -> Result<PathBuf, String> {
+    pub fn checkout(&self, place: &InRepository, environment: &IndexMap<String, String>) -> Result<PathBuf, Unfetched> {
         let git = Git { environment };
         let wanted = place.reference.as_deref().unwrap_or("HEAD");
         if wanted.starts_with('-') || place.url.starts_with('-') {
-            return Err(format!("`{wanted}` is no reference"));
+            return Err(Unfetched::Refused(format!("`{wanted}` is no reference")));
         }
-        let commit = if is_commit(wanted) { wanted.to_owned() } else { git.commit_of(&place.url, wanted)? };
-        let tree = self.root.join("git").join(&commit);
-        if !tree.is_dir() {
-            self.make(&tree, |made| git.fetch(made, &place.url, &commit))?;
+        let of_git = |why: String| without_who(&why, &place.url);
+        let away = |why: String| Unfetched::Away(of_git(why));
+        let commit = if is_commit(wanted) {
+            wanted.to_owned()
+        } else {
+            let listed = git.listed(&place.url, wanted).map_err(away)?;
+            commit_in(&listed, wanted).ok_or_else(|| format!("the repository has no `{wanted}`"))?
+        };
+        let tree = self.tree(&commit);
+        let path = place.path.as_deref();
+        if is_whole_tree(&tree) {
+            // Files that somebody has removed are still in the repository beside them.
+            let mended = || git.run(Some(&tree), &["checkout", "--quiet", "--force", "--detach", &commit]).ok();
+            let found = found_in(&tree, path).or_else(|why| mended().map_or(Err(why), |_| found_in(&tree, path)))?;
+            self.record(&Remote::Repository(place.clone()), &commit);
+            return Ok(found);
         }
-        found_in(&tree, place.path.as_deref())
+        self.make(&tree, WHOLE_TREE, |made| git.fetch(made, &place.url, &commit)).map_err(away)?;
+        self.record(&Remote::Repository(place.clone()), &commit);
+        Ok(found_in(&tree, path)?)
     }
 
-    /// Makes a directory as a whole: who reads it meanwhile sees none, and of two that make it one is content with the other's.
-    fn make(&self, place: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), String> {
+    fn tree(&self, commit: &str) -> PathBuf {
+        self.root.join("git").join(commit)
+    }
+
+    /// Makes a directory as a whole: who reads it meanwhile sees none, and of two that make it one is content with the other's. One that
+    /// is not whole is put aside.
+    fn make(&self, place: &Path, whole: &str, fill: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), String> {
         let failed = |error: io::Error| error.to_string();
         let parent = place.parent().unwrap_or(&self.root);
         DirBuilder::new()
@@ -90,17 +170,44 @@ impl Cache {
             .create(parent)
             .map_err(|error| format!("make `{}`: {error}", parent.display()))?;
         let name = place.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let new = parent.join(format!(".{name}.{}.new", std::process::id()));
-        // Left by an earlier process of the same number, if at all.
-        let _ = fs::remove_dir_all(&new);
+        let beside = |what: &str| {
+            let own = values::env_name().map_err(failed)?;
+            Ok::<PathBuf, String>(parent.join(format!(".{name}.{own}.{what}")))
+        };
+        let new = beside("new")?;
         DirBuilder::new().mode(0o700).create(&new).map_err(failed)?;
-        let made = fill(&new).and_then(|()| fs::rename(&new, place));
-        if made.is_err() {
-            let _ = fs::remove_dir_all(&new);
-        }
-        match made {
-            Err(_) if place.is_dir() => Ok(()),
-            made => made.map_err(failed),
+        sweep(parent, &new);
+        let made = fill(&new).and_then(|()| fs::write(new.join(whole), b"")).map_err(failed).and_then(|()| {
+            match fs::rename(&new, place) {
+                Err(_) if place.join(whole).is_file() => Ok(()),
+                Err(_) if place.exists() => {
+                    fs::rename(place, beside("aside")?).and_then(|()| fs::rename(&new, place)).map_err(failed)
+                }
+                renamed => renamed.map_err(failed),
+            }
+        });
+        // Where it has another name by now, there is nothing to be removed.
+        let _ = fs::remove_dir_all(&new);
+        made
+    }
+}
+
+/// [`WHOLE`] of a repository, where no file of its own can be.
+const WHOLE_TREE: &str = ".git/baistack-whole";
+
+fn is_whole_tree(tree: &Path) -> bool {
+    tree.join(WHOLE_TREE).is_file()
+}
+
+/// Takes away what was begun long ago and never ended, and what was put aside: by the clock of those who wrote `new`.
+fn sweep(parent: &Path, new: &Path) {
+    let Ok(now) = fs::metadata(new).map(|it| it.ctime()) else { return };
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_ours = name.starts_with('.') && (name.ends_with(".new") || name.ends_with(".aside"));
+        if is_ours && entry.metadata().is_ok_and(|it| it.ctime() + LEFT_BEHIND_SECS < now) {
+            let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
@@ -123,21 +230,24 @@ fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c))
 }
 
+/// The commit that a branch or a tag is at, by what git has listed.
+fn commit_in(listed: &str, wanted: &str) -> Option<String> {
+    let commit = |name: &str| {
+        let mut lines = listed.lines().filter_map(|line| line.split_once('\t'));
+        lines.find(|(_, known)| *known == name).map(|(commit, _)| commit.to_owned()).filter(|commit| is_commit(commit))
+    };
+    let names = [wanted.to_owned(), format!("refs/{wanted}"), format!("refs/tags/{wanted}"), format!("refs/heads/{wanted}")];
+    names.iter().find_map(|name| commit(name))
+}
+
 struct Git<'a> {
     environment: &'a IndexMap<String, String>,
 }
 
 impl Git<'_> {
-    /// The commit that a branch or a tag of a repository elsewhere is at.
-    fn commit_of(&self, url: &str, wanted: &str) -> Result<String, String> {
-        let listed = self.run(None, &["ls-remote", "--", url, wanted])?;
-        // It lists all names that end so.
-        let commit = |name: &str| {
-            let mut lines = listed.lines().filter_map(|line| line.split_once('\t'));
-            lines.find(|(_, known)| *known == name).map(|(commit, _)| commit.to_owned()).filter(|commit| is_commit(commit))
-        };
-        let names = [wanted.to_owned(), format!("refs/{wanted}"), format!("refs/tags/{wanted}"), format!("refs/heads/{wanted}")];
-        names.iter().find_map(|name| commit(name)).ok_or_else(|| format!("the repository has no `{wanted}`"))
+    /// The names of a repository elsewhere that end so, with their commits.
+    fn listed(&self, url: &str, wanted: &str) -> Result<String, String> {
+        self.run(None, &["ls-remote", "--", url, wanted])
     }
 
     fn fetch(&self, place: &Path, url: &str, commit: &str) -> io::Result<()> {
@@ -198,6 +308,7 @@ mod tests {
             part(PartKind::Variables, "a.env", "A=1\n"),
             part(PartKind::Extended, "b.yaml", "services: {b: {image: b}}"),
         ];
+        let remote = Remote::Application("r/app:1".to_owned());
         assert!(!cache.has_application("sha256:00"));
         let file = cache.keep("sha256:00", &parts).unwrap();
         assert!(cache.has_application("sha256:00"));
@@ -206,6 +317,16 @@ mod tests {
         // Whoever comes second is content.
         assert_eq!(cache.keep("sha256:00", &parts).unwrap(), file);
         assert_eq!(fs::read_dir(cache.root.join("oci")).unwrap().count(), 1);
+        assert_eq!(cache.recorded(&remote), None);
+        cache.record(&remote, "sha256:00");
+        assert_eq!(cache.recorded(&remote), Some(file.clone()));
+        // What is not whole any more is none, and is made again.
+        for damage in [WHOLE, STACK_FILE] {
+            fs::remove_file(file.with_file_name(damage)).unwrap();
+            assert!(!cache.has_application("sha256:00") && cache.recorded(&remote).is_none());
+            assert_eq!(cache.keep("sha256:00", &parts).unwrap(), file);
+            assert!(cache.has_application("sha256:00"), "{damage}");
+        }
     }
 
     #[test]
@@ -247,13 +368,26 @@ mod tests {
             (None, Some("../.."), "no `../..`"),
             (None, Some("out"), "no `out`"),
         ] {
-            let told = at(reference, path).unwrap_err();
+            let Unfetched::Refused(told) = at(reference, path).unwrap_err() else { panic!("{why}") };
             assert!(told.contains(why), "{told}");
         }
+        // A file that is gone is there again, and a tree of which there is no more than a directory too.
+        fs::remove_file(&file).unwrap();
+        assert_eq!(at(Some("main"), Some("sub")).unwrap(), file);
+        assert!(file.is_file());
+        let tree = file.ancestors().nth(2).unwrap();
+        fs::remove_dir_all(tree).unwrap();
+        fs::create_dir(tree).unwrap();
+        fs::write(tree.join("rest"), "").unwrap();
+        assert_eq!(at(Some("main"), Some("sub")).unwrap(), file);
+        assert!(file.is_file());
         // What is kept needs no repository.
         let commit = file.ancestors().nth(2).unwrap().file_name().unwrap().to_str().unwrap().to_owned();
         fs::remove_dir_all(&work).unwrap();
         assert_eq!(at(Some(&commit), Some("sub")).unwrap(), file);
-        assert!(at(Some("main"), None).unwrap_err().contains("`git ls-remote` failed"));
+        let away = at(Some("main"), Some("sub")).unwrap_err();
+        assert!(matches!(&away, Unfetched::Away(why) if why.contains("`git ls-remote` failed")), "{away:?}");
+        let place = InRepository { url, reference: Some("main".to_owned()), path: Some("sub".to_owned()) };
+        assert_eq!(cache.recorded(&Remote::Repository(place)).unwrap(), file);
     }
 }

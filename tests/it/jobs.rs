@@ -22,6 +22,7 @@ jobs:
   broken: {image: IMAGE, command: [sh, -c, 'exit 3'], triggers: {manual: true}}
   after: {image: IMAGE, command: [echo, never], depends_on: {broken: {condition: service_completed_successfully}}, triggers: {manual: true}}
   nightly: {image: IMAGE, command: [echo, night], profiles: [night], triggers: {schedule: ['0 3 * * *']}}
+  lenient: {image: IMAGE, command: [echo, done], depends_on: {broken: {condition: service_completed_successfully, required: false}}, triggers: {manual: true}}
 volumes: {data: }
 ";
 
@@ -66,6 +67,8 @@ fn a_job_runs_when_the_job_that_it_depends_on_is_done_and_not_when_that_has_fail
     assert_eq!((said.code, said.out.as_str()), (0, "ready\n"), "{said:?}");
     let said = sandbox.run(&["run", "--rm", "-T", "after"]);
     assert!(said.code == 1 && said.err.contains("broken") && !said.out.contains("never"), "{said:?}");
+    let said = sandbox.run(&["run", "--rm", "-T", "lenient"]);
+    assert!(said.code == 0 && said.out == "done\n" && said.err.contains("ended with exit code 3"), "{said:?}");
     // What has run for another one is neither an orphan nor started again.
     let said = sandbox.run(&["up", "-d"]);
     assert!(said.code == 0 && !said.err.contains("no longer has"), "{said:?}");

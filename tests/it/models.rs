@@ -65,6 +65,10 @@ fn models_are_fetched_and_set_up_and_their_services_are_told_where_they_are_serv
     assert_eq!(plan.code, 0, "nothing has changed: {plan:?}");
     sandbox.ok(&["up", "-d", "--wait"]);
     assert_eq!(sandbox.engine().id("chat-1"), first);
+    // Who is not named is told what he was told.
+    sandbox.ok(&["up", "-d", "--wait", "other"]);
+    let in_force = fs::read_to_string(sandbox.env_dir().join("stack.json")).unwrap();
+    assert!(in_force.contains("http://one/"), "{in_force}");
     // Served elsewhere, those who use them are made anew.
     sandbox.write("../home/where", "two");
     sandbox.ok(&["up", "-d", "--wait"]);
@@ -72,6 +76,14 @@ fn models_are_fetched_and_set_up_and_their_services_are_told_where_they_are_serv
     assert_eq!(told(&sandbox), "http://two/ ai/small http://two/ ai/big\n");
     assert_eq!(sandbox.ok(&["run", "--rm", "-T", "chat", "sh", "-c", "echo $WHICH"]), "ai/big\n");
     assert_eq!(sandbox.ok(&["config", "--models"]), "small-one\nbig\n");
+    sandbox.ok(&["down"]);
+    sandbox.write("../home/where", "three");
+    sandbox.ok(&["switch", sandbox.engine().env(), "--wait"]);
+    assert_eq!(told(&sandbox), "http://three/ ai/small http://three/ ai/big\n");
+    // Before a model is asked for, what is asked for has to make sense.
+    calls(&sandbox);
+    assert_eq!(sandbox.run(&["run", "--publish", "nonsense", "chat"]).code, 2);
+    assert_eq!(calls(&sandbox), [""; 0]);
     sandbox.write("../home/broken", "");
     calls(&sandbox);
     let said = sandbox.run(&["up", "-d", "--wait"]);

@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 
+use crate::support::host_engine::HostEngine;
 use crate::support::registry::{PASSWORD, Registry};
 use crate::support::sandbox::{Said, Sandbox};
 
@@ -65,10 +66,82 @@ fn what_is_published_is_fetched_whole_and_kept_by_its_digest() {
     let first = format!("oci://{}@{}", reference.rsplit_once(':').unwrap().0, digest(&said));
     drop(registry);
     assert_eq!(fetched(&sandbox, &first)["services"]["web"]["image"], "nginx:1");
+    // A tag is taken as it was, which is said.
+    let said = sandbox.run(&["-f", &format!("oci://{reference}"), "config"]);
+    assert!(said.code == 0 && said.out.contains("image: other"), "{said:?}");
+    assert!(said.err.contains("not to be reached") && said.err.contains("as it was when it was last asked for"), "{said:?}");
+    // Whoever starts nothing asks nobody.
+    let said = sandbox.run(&["-f", &format!("oci://{reference}"), "ps"]);
+    assert!(!said.err.contains("registry"), "{said:?}");
+    fs::remove_dir_all(sandbox.root().join("home/.cache/baistack/oci")).unwrap();
     let said = sandbox.run(&["-f", "including.yaml", "config"]);
     assert!(said.code == 3 && said.err.contains("error[unreachable]") && said.err.contains("including.yaml:1:11"), "{said:?}");
     let said = sandbox.run(&["-f", &format!("oci://{reference}"), "config"]);
     assert!(said.code == 3 && said.err.contains("cannot be fetched: the registry"), "{said:?}");
+}
+
+#[test]
+fn a_stack_elsewhere_that_moves_keeps_its_environment_and_is_stopped_when_nobody_has_it_any_more() {
+    let mut sandbox = Sandbox::new("services: {web: {image: x}}\n");
+    let work = sandbox.root().join("app.git");
+    let home = sandbox.root().join("home");
+    let commit = |command: &str| {
+        fs::create_dir_all(&work).unwrap();
+        let stack = format!("name: far\nprocesses:\n  web: {{command: {command}, stop_grace_period: 0s}}\n");
+        fs::write(work.join("stack.yaml"), stack).unwrap();
+        let who = ["-c", "user.name=me", "-c", "user.email=me@example.com"];
+        [&["init", "-q", "-b", "main"][..], &["add", "."], &["commit", "-q", "-m", "edition"]].into_iter().all(|words| {
+            let output = Command::new("git").args(who).args(words).current_dir(&work).env("HOME", &home).output();
+            output.is_ok_and(|output| {
+                assert!(output.status.success(), "{output:?}");
+                true
+            })
+        })
+    };
+    if !commit("[sleep, '1000']") {
+        eprintln!("skipped: no git");
+        return;
+    }
+    let place = format!("url.file://{}/.insteadOf", sandbox.root().display());
+    let address = "https://me:word@git.invalid/";
+    for (name, value) in [("GIT_CONFIG_COUNT", "1"), ("GIT_CONFIG_KEY_0", &place), ("GIT_CONFIG_VALUE_0", address)] {
+        sandbox.variable(name, Some(value));
+    }
+    let file = "https://me:word@git.invalid/app.git#main";
+    let told = ["`https://git.invalid/app.git#main` has programs that run on this host, `web`", "give --yes"];
+    // Its programs run here: nobody starts them without a thought, however it is named and started.
+    for line in [&["up", "-d"][..], &["run", "web", "true"], &["scale", "web=1"]] {
+        let said = sandbox.run(&[&["-f", file], line].concat());
+        assert!(said.code == 2 && told.iter().all(|told| said.err.contains(told)), "{line:?}: {said:?}");
+    }
+    sandbox.variable("COMPOSE_FILE", Some(file));
+    let said = sandbox.run(&["up", "-d"]);
+    assert!(said.code == 2 && told.iter().all(|told| said.err.contains(told)), "{said:?}");
+    sandbox.variable("COMPOSE_FILE", None);
+    sandbox.ok(&["-f", file, "up", "-d", "--yes"]);
+    // What is in force has been asked about.
+    sandbox.ok(&["-f", file, "scale", "web=1"]);
+    assert!(commit("[sleep, '2000']"));
+    sandbox.ok(&["-f", file, "up", "-d", "--yes"]);
+    assert!(sandbox.ok(&["-f", file, "config"]).contains("2000"));
+    // Nobody has it any more: who stops it or looks at it need not know.
+    fs::remove_dir_all(&work).unwrap();
+    let said = sandbox.run(&["-f", file, "up", "-d", "--yes"]);
+    assert!(said.code == 0 && said.err.contains("as it was when it was last asked for"), "{said:?}");
+    assert!(!said.err.contains("word"), "{said:?}");
+    let said = sandbox.run(&["-f", file, "ps"]);
+    assert!(said.code == 0 && said.out.contains("web") && !said.err.contains("git"), "{said:?}");
+    fs::rename(sandbox.root().join("home/.cache"), sandbox.root().join("home/.gone")).unwrap();
+    sandbox.ok(&["-f", file, "down"]);
+    let said = sandbox.run(&["-p", "far", "ps", "-q"]);
+    assert_eq!(said.out, "", "{said:?}");
+}
+
+#[test]
+fn what_comes_on_stdin_is_published_as_it_came() {
+    let Some((sandbox, _registry, reference)) = with_registry("stdin", "services: {}\n") else { return };
+    sandbox.feed(&["-f", "-", "publish", "--yes", &reference], b"services: {web: {image: 'nginx:1'}}\n");
+    assert_eq!(fetched(&sandbox, &format!("oci://{reference}"))["services"]["web"]["image"], "nginx:1");
 }
 
 #[test]
@@ -82,10 +155,6 @@ fn a_registry_that_refuses_is_told_in_its_words() {
     sandbox.write("../home/.docker/config.json", "{}");
     let said = sandbox.run(&["publish", &reference]);
     assert!(said.code == 1 && said.err.contains(&format!("`docker login {}`", registry.address())), "{said:?}");
-    for wrong in ["No/Such", "a:b:c", "x@sha256:00"] {
-        let said = sandbox.run(&["publish", wrong]);
-        assert!(said.code == 1 && said.err.contains("is no reference"), "{wrong}: {said:?}");
-    }
 }
 
 #[test]
@@ -128,6 +197,21 @@ fn what_nobody_else_could_start_is_not_published() {
         sandbox.write("other.yaml", "services: {other: {image: y}}\n");
         let said = sandbox.run(&["publish", "--yes", "localhost:1/x"]);
         assert!(said.code == 3 && said.err.contains(told) && said.err.contains("stack.yaml:1:"), "{said:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_published_is_told_before_anything_is_and_in_a_dry_run_too() {
+    let sandbox = Sandbox::new("services: {web: {image: x, build: .}}\n");
+    for dry in [&["--dry-run"][..], &[]] {
+        for wrong in ["No/Such", "a:b:c", "x@sha256:00", &format!("x@sha256:{}", "0".repeat(64))] {
+            let said = sandbox.run(&[dry, &["publish", "--yes", wrong]].concat());
+            let told = ["is no reference", "names what is there already"].iter().any(|told| said.err.contains(told));
+            assert!(said.code == 1 && told && !said.err.contains("push"), "{wrong}: {said:?}");
+        }
+        sandbox.write("Procfile", "web: serve\n");
+        let said = sandbox.run(&[dry, &["-f", "Procfile", "publish", "--yes", "localhost:1/x"]].concat());
+        assert!(said.code == 3 && said.err.contains("error[unpublishable]") && said.err.contains("Procfile"), "{said:?}");
     }
 }
 
@@ -187,8 +271,10 @@ fn the_images_of_an_application_are_copied_beside_it() {
     sandbox.write("Dockerfile", &format!("FROM {}\nRUN echo made > /made\n", sandbox.engine().image()));
     sandbox.write("stack.yaml", &format!("services:\n  own: {{image: '{own}', build: .}}\n"));
     sandbox.write("../home/.docker/config.json", &registry.login(PASSWORD));
-    sandbox.ok(&["build", "-q"]);
     let application = format!("{}/{}/app:1", registry.address(), sandbox.engine().env());
+    // Images under names of their own, which go however the test ends.
+    let _images = Images { engine: sandbox.engine(), names: vec![own.clone(), application.clone()] };
+    sandbox.ok(&["build", "-q"]);
     let said = sandbox.run(&["publish", "--app", &application]);
     assert_eq!(said.code, 0, "{said:?}");
     let image = fetched(&sandbox, &format!("oci://{application}"))["services"]["own"]["image"].as_str().unwrap().to_owned();
@@ -197,8 +283,27 @@ fn the_images_of_an_application_are_copied_beside_it() {
     let copy = format!("{}@{}", application.rsplit_once(':').unwrap().0, image.split_once('@').unwrap().1);
     sandbox.write("copy.yaml", &format!("services: {{own: {{image: '{copy}'}}}}\n"));
     sandbox.ok(&["-f", "copy.yaml", "pull"]);
-    let engine = sandbox.engine();
-    for image in [copy.as_str(), own.as_str()] {
-        engine.ask(async |api| drop(api.remove_image(image, None::<bollard::query_parameters::RemoveImageOptions>, None).await));
+}
+
+/// Images of these names, and what else the engine has of their repositories, are removed.
+struct Images<'a> {
+    engine: &'a HostEngine,
+    names: Vec<String>,
+}
+
+impl Drop for Images<'_> {
+    fn drop(&mut self) {
+        let repositories: Vec<&str> = self.names.iter().filter_map(|name| Some(name.rsplit_once(':')?.0)).collect();
+        self.engine.ask(async |api| {
+            let all = api.list_images(None::<bollard::query_parameters::ListImagesOptions>).await.unwrap_or_default();
+            let names = all.into_iter().flat_map(|image| image.repo_tags.into_iter().chain(image.repo_digests));
+            let is_ours = |name: &String| {
+                repositories.iter().any(|ours| name.strip_prefix(ours).is_some_and(|rest| rest.starts_with([':', '@'])))
+            };
+            for name in names.filter(is_ours) {
+                // One that goes with another is gone.
+                drop(api.remove_image(&name, None::<bollard::query_parameters::RemoveImageOptions>, None).await);
+            }
+        });
     }
 }

@@ -1,15 +1,17 @@
 //! A stack in a registry: its files as the layers of an artifact, as Compose publishes them and reads them (docker/compose,
 //! `internal/oci`, `pkg/remote/oci.go`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;
 
+use hyper::body::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Docker;
 use super::distribution::{Manifest, Reference, Repository, digest_of, is_digest};
 use super::labels::OUR_VERSION;
+use crate::load::files::MAX_BYTES;
 use crate::plan::action::Fault;
 use crate::world::values::base64;
 
@@ -30,6 +32,12 @@ const OF_ENV_FILE: &str = "com.docker.compose.envfile";
 
 /// The most files of one application.
 const MAX_PARTS: usize = 1_000;
+
+/// The most bytes of one application's stack files, which are one text for the loader.
+const MAX_STACK_FILES: u64 = MAX_BYTES as u64;
+
+/// The most bytes of all its files.
+const MAX_FILES: u64 = 4 * MAX_STACK_FILES;
 
 /// What a file of an application is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,10 +164,9 @@ fn manifest(parts: &[Part], version: OciVersion, created: SystemTime) -> (Vec<u8
 impl Docker {
     /// Publishes an application. Answers with its digest.
     pub async fn publish(&self, publication: &Publication<'_>) -> Result<String, Fault> {
+        check_published(publication.reference)?;
         let reference = Reference::parse(publication.reference)?;
-        let Some(tag) = reference.tag.as_deref().filter(|_| reference.digest.is_none()) else {
-            return Err(Fault::permanent(format!("`{}` names what is there already: give a tag", publication.reference)));
-        };
+        let tag = reference.tag.as_deref().unwrap_or("latest");
         let repository = self.repository(&reference, publication.insecure).await;
         repository.give_blob(NOTHING, &digest_of(NOTHING)).await?;
         for part in publication.parts {
@@ -241,26 +248,65 @@ impl Docker {
         if layers.len() > MAX_PARTS {
             return Err(no_application(&reference, &format!("of {} files", layers.len())));
         }
-        let mut parts = Vec::new();
-        for layer in &layers {
-            let kind = match layer.media_type.as_str() {
-                STACK_FILE if layer.annotations.contains_key(EXTENDS) => PartKind::Extended,
-                STACK_FILE => PartKind::StackFile,
-                ENV_FILE => PartKind::Variables,
-                _ => continue,
+        let wanted = wanted(&layers).map_err(|what| no_application(&reference, &what))?;
+        let mut parts: Vec<Part> = Vec::new();
+        let mut fetched: HashMap<&str, Bytes> = HashMap::new();
+        for (kind, name, layer) in wanted {
+            let content = match fetched.get(layer.digest.as_str()) {
+                Some(content) => content.clone(),
+                None => repository.blob(&layer.digest, layer.size).await?,
             };
-            let name = if kind == PartKind::Variables { OF_ENV_FILE } else { FILE };
-            let name = layer.annotations.get(name).cloned().unwrap_or_default();
-            if kind != PartKind::StackFile && !is_plain(&name) || !is_digest(&layer.digest) {
-                return Err(no_application(&reference, &format!("one with a file that is called `{name}`")));
-            }
-            let content = repository.blob(&layer.digest, layer.size).await?.to_vec();
-            parts.push(Part { kind, name, content });
+            parts.push(Part { kind, name, content: content.to_vec() });
+            fetched.insert(&layer.digest, content);
         }
         if !parts.iter().any(|part| part.kind == PartKind::StackFile) {
             return Err(no_application(&reference, "one without a stack file"));
         }
         Ok(Application { digest, parts: Some(parts) })
+    }
+}
+
+/// The layers that are files of an application, and as what; what is wrong with them before anything is fetched.
+fn wanted(layers: &[Descriptor]) -> Result<Vec<(PartKind, String, &Descriptor)>, String> {
+    let mut wanted = Vec::new();
+    let (mut of_stack_files, mut of_all) = (0_u64, 0_u64);
+    let mut sizes: HashMap<&str, u64> = HashMap::new();
+    for layer in layers {
+        let kind = match layer.media_type.as_str() {
+            STACK_FILE if layer.annotations.contains_key(EXTENDS) => PartKind::Extended,
+            STACK_FILE => PartKind::StackFile,
+            ENV_FILE => PartKind::Variables,
+            _ => continue,
+        };
+        let name = if kind == PartKind::Variables { OF_ENV_FILE } else { FILE };
+        let name = layer.annotations.get(name).cloned().unwrap_or_default();
+        if kind != PartKind::StackFile && !is_plain(&name) || !is_digest(&layer.digest) {
+            return Err(format!("one with a file that is called `{name}`"));
+        }
+        // Of one digest there is one content, whatever else is said of it.
+        if *sizes.entry(&layer.digest).or_insert(layer.size) != layer.size {
+            return Err(format!("one with two sizes of `{}`", layer.digest));
+        }
+        of_all = of_all.saturating_add(layer.size);
+        if kind == PartKind::StackFile {
+            of_stack_files = of_stack_files.saturating_add(layer.size);
+        }
+        wanted.push((kind, name, layer));
+    }
+    for (size, most, what) in [(of_stack_files, MAX_STACK_FILES, "stack files"), (of_all, MAX_FILES, "files")] {
+        if size > most {
+            return Err(format!("one with {what} of {size} bytes, more than {most}"));
+        }
+    }
+    Ok(wanted)
+}
+
+/// What is wrong with a reference that something is to be published as, before anybody is asked.
+pub fn check_published(reference: &str) -> Result<(), Fault> {
+    let parsed = Reference::parse(reference)?;
+    match parsed.tag {
+        Some(_) if parsed.digest.is_none() => Ok(()),
+        Some(_) | None => Err(Fault::permanent(format!("`{reference}` names what is there already: give a tag"))),
     }
 }
 
@@ -304,6 +350,23 @@ mod tests {
         assert_eq!((annotation(2, OF_ENV_FILE), layers[2]["mediaType"].as_str()), ("b.env", Some(ENV_FILE)));
         assert!(annotation(0, VERSION).ends_with("+baistack"));
         assert_eq!(newer["annotations"]["org.opencontainers.image.created"], "1970-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn an_application_that_is_too_large_is_not_fetched() {
+        let layer = |kind: &str, size: u64, digit: &str| Descriptor {
+            media_type: kind.to_owned(),
+            size,
+            digest: format!("sha256:{}", digit.repeat(64)),
+            annotations: BTreeMap::from([(OF_ENV_FILE.to_owned(), "a.env".to_owned())]),
+            ..Descriptor::of(kind, b"")
+        };
+        let told = |layers: &[Descriptor]| wanted(layers).map(|wanted| wanted.len());
+        assert_eq!(told(&[layer(STACK_FILE, MAX_STACK_FILES, "0"), layer("other", u64::MAX, "1")]), Ok(1));
+        assert!(told(&vec![layer(STACK_FILE, MAX_STACK_FILES / 2, "0"); 3]).unwrap_err().contains("stack files of"));
+        assert!(told(&vec![layer(ENV_FILE, MAX_STACK_FILES, "0"); 5]).unwrap_err().contains("files of"));
+        assert!(told(&vec![layer(ENV_FILE, u64::MAX, "0"); 2]).unwrap_err().contains("files of"));
+        assert!(told(&[layer(ENV_FILE, 1, "0"), layer(ENV_FILE, 2, "0")]).unwrap_err().contains("two sizes"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! given (OCI distribution specification). Who we are to it is known from `docker login`, as everywhere.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use hyper::client::conn::http1;
 use hyper::header::{
     ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, USER_AGENT, WWW_AUTHENTICATE,
 };
+use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
@@ -21,6 +23,7 @@ use serde_json::Value;
 use super::Docker;
 use super::dial::{self, Wire};
 use super::digest::normalized;
+use super::patient::Patient;
 use crate::plan::action::Fault;
 use crate::plan::hash;
 use crate::world::values::base64;
@@ -28,7 +31,7 @@ use crate::world::values::base64;
 /// The longest manifest, token or description of an error that is read.
 const MAX_ANSWER: usize = 4 << 20;
 
-/// How long a connection, and the beginning of an answer, are waited for.
+/// How long a connection is waited for, and anything at all on it. A large content takes as long as it takes while it goes on.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Storage behind a registry is led to by one redirection; more than so many go round.
@@ -124,6 +127,32 @@ pub(super) struct Repository {
     scheme: Mutex<Option<Scheme>>,
     /// What the registry, or who speaks for it, has given us to show.
     authorization: Mutex<Option<String>>,
+    patience: Duration,
+}
+
+/// Where a question goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Address {
+    /// None is the registry's own, whichever that turns out to be.
+    scheme: Option<Scheme>,
+    authority: Authority,
+    /// With what is asked for behind it.
+    path: String,
+}
+
+impl Address {
+    fn port(&self, scheme: Scheme) -> u16 {
+        self.authority.port_u16().unwrap_or(if scheme == Scheme::Http { 80 } else { 443 })
+    }
+
+    fn host(&self) -> &str {
+        self.authority.host()
+    }
+
+    /// Without who we would be there.
+    fn host_and_port(&self) -> String {
+        self.authority.port().map_or_else(|| self.host().to_owned(), |port| format!("{}:{port}", self.host()))
+    }
 }
 
 /// What is sent.
@@ -161,6 +190,7 @@ impl Docker {
             credentials: self.credentials_for(&reference.registry).await,
             scheme: Mutex::new(is_insecure.then_some(Scheme::Http)),
             authorization: Mutex::default(),
+            patience: PATIENCE,
         }
     }
 }
@@ -178,7 +208,7 @@ impl Repository {
 
     async fn manifest_of(&self, wanted: &str) -> Result<Manifest, Fault> {
         let path = format!("/v2/{}/manifests/{wanted}", self.path);
-        let response = self.ask(Asked { accept: Some(MANIFESTS), ..Asked::plainly(Method::GET, &path) }).await?;
+        let (response, _) = self.ask(Asked { accept: Some(MANIFESTS), ..Asked::plainly(Method::GET, &path) }).await?;
         if response.status() == StatusCode::NOT_FOUND {
             return Err(Fault::permanent(format!("the registry `{}` has no `{}` of `{wanted}`", self.registry, self.path)));
         }
@@ -208,15 +238,8 @@ impl Repository {
     }
 
     async fn blob_response(&self, digest: &str) -> Result<Response<Incoming>, Fault> {
-        let mut target = format!("/v2/{}/blobs/{digest}", self.path);
-        for _ in 0..MAX_REDIRECTIONS {
-            let response = self.ask(Asked::plainly(Method::GET, &target)).await?;
-            if !response.status().is_redirection() {
-                return Ok(response);
-            }
-            target = self.location(&response)?;
-        }
-        Err(self.strange("redirections without an end"))
+        let target = format!("/v2/{}/blobs/{digest}", self.path);
+        Ok(self.ask(Asked::plainly(Method::GET, &target)).await?.0)
     }
 
     /// Gives a blob that it has not got yet.
@@ -225,18 +248,19 @@ impl Repository {
             return Ok(());
         }
         let begun = format!("/v2/{}/blobs/uploads/", self.path);
-        let response = self.ask(Asked::plainly(Method::POST, &begun)).await?;
+        let (response, _) = self.ask(Asked::plainly(Method::POST, &begun)).await?;
         let upload = self.upload(response).await?;
         self.finish(&upload, digest, Payload::Bytes(Bytes::copy_from_slice(bytes))).await
     }
 
     async fn has_blob(&self, digest: &str) -> Result<bool, Fault> {
         let path = format!("/v2/{}/blobs/{digest}", self.path);
-        let response = self.ask(Asked::plainly(Method::HEAD, &path)).await?;
+        let (response, is_led_on) = self.ask(Asked::plainly(Method::HEAD, &path)).await?;
         match response.status() {
             StatusCode::NOT_FOUND => Ok(false),
-            // What it has may lie behind it.
-            status if status.is_success() || status.is_redirection() => Ok(true),
+            status if status.is_success() => Ok(true),
+            // A storage behind it may take no such question: then nobody knows, and what is given again does no harm.
+            _ if is_led_on => Ok(false),
             _ => self.succeeded(response, &[]).await.map(|_| false),
         }
     }
@@ -252,7 +276,7 @@ impl Repository {
         let with = if upload.contains('?') { '&' } else { '?' };
         let target = format!("{upload}{with}digest={digest}");
         let asked = Asked { content: Some(BYTES), payload, ..Asked::plainly(Method::PUT, &target) };
-        let response = self.ask(asked).await?;
+        let (response, _) = self.ask(asked).await?;
         self.succeeded(response, &[StatusCode::CREATED, StatusCode::NO_CONTENT]).await.map(drop)
     }
 
@@ -260,7 +284,7 @@ impl Repository {
     pub(super) async fn give_manifest(&self, name: &str, media_type: &str, bytes: &[u8]) -> Result<Result<(), Fault>, Fault> {
         let path = format!("/v2/{}/manifests/{name}", self.path);
         let payload = Payload::Bytes(Bytes::copy_from_slice(bytes));
-        let response = self.ask(Asked { content: Some(media_type), payload, ..Asked::plainly(Method::PUT, &path) }).await?;
+        let (response, _) = self.ask(Asked { content: Some(media_type), payload, ..Asked::plainly(Method::PUT, &path) }).await?;
         let status = response.status();
         let about_us = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::PROXY_AUTHENTICATION_REQUIRED];
         let is_about_it = status.is_client_error() && !about_us.contains(&status);
@@ -303,7 +327,7 @@ impl Repository {
         // A registry need not be given what it has in another repository.
         let mount = if self.is_beside(other) { format!("?mount={digest}&from={}", other.path) } else { String::new() };
         let begun = format!("/v2/{}/blobs/uploads/{mount}", self.path);
-        let response = self.ask(Asked::plainly(Method::POST, &begun)).await?;
+        let (response, _) = self.ask(Asked::plainly(Method::POST, &begun)).await?;
         if response.status() == StatusCode::CREATED {
             return Ok(());
         }
@@ -317,37 +341,49 @@ impl Repository {
 
     // ── one question ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// Asks, and once more with what the registry wants to be shown.
-    async fn ask(&self, asked: Asked<'_>) -> Result<Response<Incoming>, Fault> {
-        let (again, payload) = match asked.payload {
+    /// Asks, also where the registry leads whoever reads. Answers with whether it has led on.
+    async fn ask(&self, asked: Asked<'_>) -> Result<(Response<Incoming>, bool), Fault> {
+        let Asked { method, target, accept, content, payload } = asked;
+        let mut at = self.address(target, None)?;
+        if !matches!(method, Method::GET | Method::HEAD) {
+            return Ok((self.ask_at(&at, Asked { method, target, accept, content, payload }).await?, false));
+        }
+        for led_on in 0..=MAX_REDIRECTIONS {
+            let asked = Asked { accept, content, ..Asked::plainly(method.clone(), target) };
+            let response = self.ask_at(&at, asked).await?;
+            if !response.status().is_redirection() {
+                return Ok((response, led_on > 0));
+            }
+            at = self.address(&self.location(&response)?, Some(&at))?;
+        }
+        Err(self.strange("redirections without an end"))
+    }
+
+    /// Asks, and the registry itself once more with what it wants to be shown. Nobody else is shown anything, whatever he wants: that
+    /// is for the registry to say.
+    async fn ask_at(&self, at: &Address, asked: Asked<'_>) -> Result<Response<Incoming>, Fault> {
+        let Asked { method, target, accept, content, payload } = asked;
+        let (again, payload) = match payload {
             Payload::Bytes(bytes) => (Some(bytes.clone()), Payload::Bytes(bytes)),
             passed @ Payload::Passed(..) => (None, passed),
         };
-        let response =
-            self.ask_once(Asked { payload, ..asked_like(&asked.method, asked.target, asked.accept, asked.content) }).await?;
+        let asked = |payload| Asked { method: method.clone(), target, accept, content, payload };
+        let response = self.ask_once(at, asked(payload)).await?;
         let (StatusCode::UNAUTHORIZED, Some(bytes)) = (response.status(), again) else { return Ok(response) };
+        if !self.is_own(at) {
+            return Ok(response);
+        }
         let header =
             response.headers().get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
         let Some(shown) = self.show(&header).await? else { return Ok(response) };
         *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown);
-        let payload = Payload::Bytes(bytes);
-        self.ask_once(Asked { payload, ..asked_like(&asked.method, asked.target, asked.accept, asked.content) }).await
+        self.ask_once(at, asked(Payload::Bytes(bytes))).await
     }
 
-    async fn ask_once(&self, asked: Asked<'_>) -> Result<Response<Incoming>, Fault> {
-        let uri: Uri = asked.target.parse().map_err(|_| self.strange(&format!("the address `{}`", asked.target)))?;
-        let own = self.server();
-        let authority = uri.authority().map_or(own.clone(), ToString::to_string);
-        let is_own = authority == own;
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let stream = match uri.scheme_str() {
-            Some("http") => self.open(&authority, Scheme::Http).await?,
-            Some(_) => self.open(&authority, Scheme::Https).await?,
-            None => self.connect(&authority).await?,
-        };
-        let request =
-            Request::builder().method(asked.method.clone()).uri(path).header(HOST, &authority).header(USER_AGENT, "baistack");
-        let mut request = request.header(CONNECTION, "close");
+    async fn ask_once(&self, at: &Address, asked: Asked<'_>) -> Result<Response<Incoming>, Fault> {
+        let stream = self.connect(at).await?;
+        let request = Request::builder().method(asked.method.clone()).uri(&at.path).header(HOST, at.host_and_port());
+        let mut request = request.header(USER_AGENT, "baistack").header(CONNECTION, "close");
         if let Some(accept) = asked.accept {
             request = request.header(ACCEPT, accept);
         }
@@ -355,7 +391,7 @@ impl Repository {
             request = request.header(CONTENT_TYPE, content);
         }
         let authorization = self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(authorization) = authorization.filter(|_| is_own) {
+        if let Some(authorization) = authorization.filter(|_| self.is_own(at)) {
             request = request.header(AUTHORIZATION, authorization);
         }
         let body = match asked.payload {
@@ -374,36 +410,86 @@ impl Repository {
         self.exchange(stream, request).await
     }
 
-    async fn exchange(&self, stream: Box<dyn Wire>, request: Request<Body>) -> Result<Response<Incoming>, Fault> {
-        let silent = |error: &dyn std::fmt::Display| {
-            Fault::permanent(format!("the registry `{}` does not answer: {error}", self.registry))
+    // ── where ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// A path of the registry or an address, seen from another. Of a registry that speaks TLS none without is taken: whoever has given
+    /// it may have been anybody.
+    fn address(&self, target: &str, from: Option<&Address>) -> Result<Address, Fault> {
+        let strange = || self.strange(&format!("the address `{target}`"));
+        let base = match from {
+            Some(from) => from.clone(),
+            None => Address { scheme: None, authority: self.authority()?, path: "/".to_owned() },
         };
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| silent(&error))?;
-        // It ends by itself, with the answer.
-        tokio::spawn(connection);
-        // A large content takes its time; it goes on for as long as somebody takes it.
-        sender.send_request(request).await.map_err(|error| silent(&error))
+        if target.starts_with('/') && !target.starts_with("//") {
+            return Ok(Address { path: target.to_owned(), ..base });
+        }
+        let uri: Uri = match target.strip_prefix("//") {
+            Some(rest) if base.scheme == Some(Scheme::Http) || base.scheme.is_none() && self.scheme() == Some(Scheme::Http) => {
+                format!("http://{rest}").parse().map_err(|_| strange())?
+            }
+            Some(rest) => format!("https://{rest}").parse().map_err(|_| strange())?,
+            None if target.contains("://") => target.parse().map_err(|_| strange())?,
+            None => {
+                let path = base.path.split('?').next().unwrap_or_default();
+                let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+                return Ok(Address { path: format!("{directory}/{target}"), ..base });
+            }
+        };
+        let scheme = match uri.scheme_str() {
+            Some("https") => Scheme::Https,
+            Some("http") => Scheme::Http,
+            Some(_) | None => return Err(strange()),
+        };
+        if scheme == Scheme::Http && [self.scheme(), base.scheme].contains(&Some(Scheme::Https)) {
+            return Err(self.strange(&format!("an address without TLS, `{target}`, which is not followed")));
+        }
+        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        Ok(Address { scheme: Some(scheme), authority: uri.authority().ok_or_else(strange)?.clone(), path })
+    }
+
+    /// Whether it is the registry itself.
+    fn is_own(&self, at: &Address) -> bool {
+        let (Ok(authority), Some(own)) = (self.authority(), self.scheme()) else { return at.scheme.is_none() };
+        let scheme = at.scheme.unwrap_or(own);
+        let known = Address { scheme: Some(own), authority, path: String::new() };
+        scheme == own && at.host().eq_ignore_ascii_case(known.host()) && at.port(scheme) == known.port(own)
     }
 
     /// Where the registry itself is reached.
-    fn server(&self) -> String {
+    fn authority(&self) -> Result<Authority, Fault> {
         // docker/distribution's `reference` has the one name, its servers the other.
-        if self.registry == "docker.io" { "registry-1.docker.io".to_owned() } else { self.registry.clone() }
+        let server = if self.registry == "docker.io" { "registry-1.docker.io" } else { self.registry.as_str() };
+        server.parse().map_err(|_| Fault::permanent(format!("`{}` is no address of a registry", self.registry)))
     }
 
-    async fn connect(&self, authority: &str) -> Result<Box<dyn Wire>, Fault> {
-        let known = *self.scheme.lock().unwrap_or_else(PoisonError::into_inner);
-        let remember = |scheme| *self.scheme.lock().unwrap_or_else(PoisonError::into_inner) = Some(scheme);
-        if let Some(scheme) = known {
-            return self.open(authority, scheme).await;
+    fn scheme(&self) -> Option<Scheme> {
+        *self.scheme.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn exchange(&self, stream: Box<dyn Wire>, request: Request<Body>) -> Result<Response<Incoming>, Fault> {
+        let silent = |error: &dyn std::fmt::Display| {
+            Fault::temporary(format!("the registry `{}` does not answer: {error}", self.registry))
+        };
+        let why = |error: &hyper::Error| std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+        let stream = Patient::new(stream, self.patience);
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| silent(&why(&error)))?;
+        // It ends by itself, with the answer.
+        tokio::spawn(connection);
+        sender.send_request(request).await.map_err(|error| silent(&why(&error)))
+    }
+
+    async fn connect(&self, at: &Address) -> Result<Box<dyn Wire>, Fault> {
+        if let Some(scheme) = at.scheme.or(self.scheme()) {
+            return self.open(at, scheme).await;
         }
-        match self.open(authority, Scheme::Https).await {
+        let remember = |scheme| *self.scheme.lock().unwrap_or_else(PoisonError::into_inner) = Some(scheme);
+        match self.open(at, Scheme::Https).await {
             Ok(stream) => {
                 remember(Scheme::Https);
                 Ok(stream)
             }
-            Err(_) if is_of_this_host(authority) => {
-                let stream = self.open(authority, Scheme::Http).await?;
+            Err(_) if is_of_this_host(at.host()) => {
+                let stream = self.open(at, Scheme::Http).await?;
                 remember(Scheme::Http);
                 Ok(stream)
             }
@@ -411,16 +497,12 @@ impl Repository {
         }
     }
 
-    async fn open(&self, authority: &str, scheme: Scheme) -> Result<Box<dyn Wire>, Fault> {
-        let port = if scheme == Scheme::Http { 80 } else { 443 };
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, digits)) if !digits.ends_with(']') => (host, digits.parse().unwrap_or(port)),
-            Some(_) | None => (authority, port),
-        };
-        let host = host.trim_matches(['[', ']']);
-        let opened = tokio::time::timeout(PATIENCE, dial::registry(host, port, scheme == Scheme::Https)).await;
+    async fn open(&self, at: &Address, scheme: Scheme) -> Result<Box<dyn Wire>, Fault> {
+        let host = at.host().trim_matches(['[', ']']);
+        let opening = dial::registry(host, at.port(scheme), scheme == Scheme::Https);
+        let opened = tokio::time::timeout(self.patience, opening).await;
         let opened = opened.unwrap_or_else(|_| Err("it takes too long".to_owned()));
-        opened.map_err(|why| Fault::permanent(format!("the registry `{}` is not to be reached: {why}", self.registry)))
+        opened.map_err(|why| Fault::temporary(format!("the registry `{}` is not to be reached: {why}", self.registry)))
     }
 
     /// What the registry is shown of us, by what it asks for; none where there is nothing to show.
@@ -474,12 +556,10 @@ impl Repository {
         form: String,
         authorization: Option<String>,
     ) -> Result<Response<Incoming>, Fault> {
-        let uri: Uri = target.parse().map_err(|_| self.strange(&format!("the address `{target}`")))?;
-        let authority = uri.authority().map_or_else(|| self.server(), ToString::to_string);
-        let scheme = if uri.scheme_str() == Some("http") { Scheme::Http } else { Scheme::Https };
-        let stream = self.open(&authority, scheme).await?;
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let request = Request::builder().method(method).uri(path).header(HOST, &authority).header(USER_AGENT, "baistack");
+        let at = self.address(target, None)?;
+        let stream = self.connect(&at).await?;
+        let request = Request::builder().method(method).uri(&at.path).header(HOST, at.host_and_port());
+        let request = request.header(USER_AGENT, "baistack");
         let mut request = request.header(CONNECTION, "close").header(CONTENT_LENGTH, form.len());
         if !form.is_empty() {
             request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
@@ -506,7 +586,7 @@ impl Repository {
         let mut content = Vec::new();
         while let Some(frame) = body.frame().await {
             let frame =
-                frame.map_err(|error| Fault::permanent(format!("the registry `{}` broke off: {error}", self.registry)))?;
+                frame.map_err(|error| Fault::temporary(format!("the registry `{}` broke off: {error}", self.registry)))?;
             content.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
             if content.len() > MAX_ANSWER {
                 return Err(self.strange("an answer without an end"));
@@ -523,16 +603,14 @@ impl Repository {
             }
             _ => String::new(),
         };
-        Err(Fault::permanent(format!("the registry `{}` refuses `{}` ({status}){said}{remedy}", self.registry, self.path)))
+        let message = format!("the registry `{}` refuses `{}` ({status}){said}{remedy}", self.registry, self.path);
+        let may_pass = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+        Err(if may_pass { Fault::temporary(message) } else { Fault::permanent(message) })
     }
 
     fn strange(&self, what: &str) -> Fault {
         Fault::permanent(format!("the registry `{}` gave {what}", self.registry))
     }
-}
-
-fn asked_like<'a>(method: &Method, target: &'a str, accept: Option<&'a str>, content: Option<&'a str>) -> Asked<'a> {
-    Asked { accept, content, ..Asked::plainly(method.clone(), target) }
 }
 
 /// What a registry says is wrong.
@@ -545,10 +623,8 @@ fn said(content: &[u8]) -> Option<String> {
 }
 
 /// Whether an engine would speak to it without TLS as well.
-fn is_of_this_host(authority: &str) -> bool {
-    let host =
-        authority.rsplit_once(':').map_or(authority, |(host, digits)| if digits.ends_with(']') { authority } else { host });
-    host == "localhost" || host.starts_with("127.") || host == "[::1]"
+fn is_of_this_host(host: &str) -> bool {
+    host == "localhost" || host.trim_matches(['[', ']']).parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// `key="value",key=value`.
@@ -581,6 +657,10 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+
     use super::*;
 
     #[test]
@@ -614,14 +694,161 @@ mod tests {
 
     #[test]
     fn registries_of_this_host_need_no_tls() {
-        for (authority, expected) in [
-            ("localhost:5000", true),
-            ("127.0.0.1:80", true),
-            ("[::1]:5000", true),
+        for (host, expected) in [
             ("localhost", true),
-            ("registry:5000", false),
+            ("127.0.0.1", true),
+            ("127.8.0.1", true),
+            ("[::1]", true),
+            ("registry", false),
+            ("127.0.0.1.example.com", false),
+            ("127.evil", false),
         ] {
-            assert_eq!(is_of_this_host(authority), expected, "{authority}");
+            assert_eq!(is_of_this_host(host), expected, "{host}");
+        }
+    }
+
+    /// A server that gives these answers, one connection each, and the heads of what it was asked.
+    struct Server {
+        address: String,
+        asked: mpsc::Receiver<String>,
+    }
+
+    impl Server {
+        fn answering(answers: Vec<String>) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let (sender, asked) = mpsc::channel();
+            // It lasts for as long as there is an answer left, at most as long as the tests.
+            std::thread::spawn(move || {
+                for answer in answers {
+                    let (mut stream, _) = listener.accept().unwrap();
+                    let mut head = Vec::new();
+                    let mut byte = [0];
+                    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read > 0) {
+                        head.push(byte[0]);
+                    }
+                    let _ = sender.send(String::from_utf8(head).unwrap());
+                    let _ = stream.write_all(answer.as_bytes());
+                    // Until the other end has had enough.
+                    let _ = stream.read(&mut byte);
+                }
+            });
+            Self { address, asked }
+        }
+
+        fn asked(&self) -> Vec<String> {
+            self.asked.try_iter().collect()
+        }
+    }
+
+    fn answer(status: &str, headers: &[&str], body: &str) -> String {
+        let headers = [&[status], headers].concat().join("\r\n");
+        format!("HTTP/1.1 {headers}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    }
+
+    fn repository(registry: &str, scheme: Scheme) -> Repository {
+        let credentials =
+            DockerCredentials { username: Some("me".to_owned()), password: Some("word".to_owned()), ..Default::default() };
+        Repository {
+            registry: registry.to_owned(),
+            path: "a".to_owned(),
+            credentials: Some(credentials),
+            scheme: Mutex::new(Some(scheme)),
+            authorization: Mutex::default(),
+            patience: Duration::from_secs(30),
+        }
+    }
+
+    fn by_itself<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+    }
+
+    const SECRET: &str = "bWU6d29yZA==";
+
+    #[test]
+    fn nobody_but_the_registry_itself_is_shown_who_we_are() {
+        let foreign = Server::answering(vec![answer("401 Unauthorized", &["WWW-Authenticate: Basic realm=x"], "")]);
+        let there = format!("Location: http://{}/there", foreign.address);
+        let own = Server::answering(vec![
+            answer("401 Unauthorized", &["WWW-Authenticate: Basic realm=x"], ""),
+            answer("307 Temporary Redirect", &[&there], ""),
+        ]);
+        let repository = repository(&own.address, Scheme::Http);
+        let digest = digest_of(b"x");
+        let fault = by_itself(repository.blob(&digest, 1)).unwrap_err();
+        assert!(fault.message.contains("401"), "{}", fault.message);
+        let asked = own.asked();
+        assert!(asked.len() == 2 && asked[1].contains(SECRET), "{asked:?}");
+        let asked = foreign.asked();
+        assert!(asked.len() == 1 && !asked[0].to_ascii_lowercase().contains("authorization"), "{asked:?}");
+        assert!(asked[0].starts_with("GET /there "), "{asked:?}");
+    }
+
+    #[test]
+    fn a_registry_with_tls_leads_nobody_to_a_place_without() {
+        let plain = Server::answering(vec![answer("200 OK", &[], r#"{"token": "t"}"#)]);
+        let repository = repository("registry.invalid", Scheme::Https);
+        let challenge = format!(r#"Bearer realm="http://{}/token",service="s""#, plain.address);
+        let fault = by_itself(repository.show(&challenge)).unwrap_err();
+        assert!(fault.message.contains("without TLS"), "{}", fault.message);
+        assert_eq!(plain.asked(), [""; 0]);
+        let own = repository.address("/v2/", None).unwrap();
+        for (location, leads) in
+            [("http://registry.invalid/x", false), ("http://other/x", false), ("https://other/x", true), ("//other/x", true)]
+        {
+            assert_eq!(repository.address(location, Some(&own)).is_ok(), leads, "{location}");
+        }
+        // The same name is another place with another port or another way to speak.
+        for (address, is_own) in [
+            ("https://registry.invalid/x", true),
+            ("https://REGISTRY.invalid:443/x", true),
+            ("https://me@registry.invalid/x", true),
+            ("https://registry.invalid:80/x", false),
+            ("https://registry.invalid.org/x", false),
+        ] {
+            assert_eq!(repository.is_own(&repository.address(address, None).unwrap()), is_own, "{address}");
+        }
+        let plain = super::tests::repository("registry.invalid", Scheme::Http);
+        assert!(!plain.is_own(&plain.address("https://registry.invalid/x", None).unwrap()));
+    }
+
+    #[test]
+    fn whoever_reads_is_led_on_from_the_last_place_and_not_in_circles() {
+        let storage = Server::answering(vec![
+            answer("302 Found", &["Location: next?x=1"], ""),
+            answer("200 OK", &["Content-Type: application/json"], r#"{"layers": []}"#),
+        ]);
+        let there = format!("Location: http://{}/deep/first", storage.address);
+        let own = Server::answering(vec![answer("307 Temporary Redirect", &[&there], "")]);
+        let manifest = by_itself(repository(&own.address, Scheme::Http).manifest_of("1")).unwrap();
+        assert!(manifest.value.get("layers").is_some());
+        let asked = storage.asked();
+        assert!(asked[1].starts_with("GET /deep/next?x=1 "), "{asked:?}");
+        let round = Server::answering(vec![answer("302 Found", &["Location: /again"], ""); MAX_REDIRECTIONS + 1]);
+        let fault = by_itself(repository(&round.address, Scheme::Http).manifest_of("1")).unwrap_err();
+        assert!(fault.message.contains("without an end"), "{}", fault.message);
+    }
+
+    #[test]
+    fn a_blob_counts_as_there_only_where_it_was_seen() {
+        for (second, expected) in [("200 OK", true), ("403 Forbidden", false), ("404 Not Found", false)] {
+            let own = Server::answering(vec![
+                answer("307 Temporary Redirect", &["Location: /storage"], ""),
+                format!("HTTP/1.1 {second}\r\nContent-Length: 0\r\n\r\n"),
+            ]);
+            let found = by_itself(repository(&own.address, Scheme::Http).has_blob(&digest_of(b"x"))).unwrap();
+            assert_eq!(found, expected, "{second}");
+        }
+    }
+
+    #[test]
+    fn a_registry_that_falls_silent_is_not_waited_for_without_an_end() {
+        let begun = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{";
+        for answer in ["", begun] {
+            let silent = Server::answering(vec![answer.to_owned()]);
+            let repository = Repository { patience: Duration::from_millis(300), ..repository(&silent.address, Scheme::Http) };
+            let fault = by_itself(repository.manifest_of("1")).unwrap_err();
+            assert!(fault.message.contains(&silent.address), "{}", fault.message);
         }
     }
 }

@@ -17,7 +17,7 @@
 //! | `rooted` `disk_usage` | removing what containers have left on the disk as root; how large volumes are |
 //! | `listing` `usage` `feed` | containers, what they use, and events, as commands show them |
 //! | `files` `copy` `push` | files in and out of a container, images out |
-//! | `distribution` `application` | a registry without an engine; stacks that are published to one |
+//! | `distribution` `patient` `application` | a registry without an engine; stacks that are published to one |
 
 mod alike;
 mod application;
@@ -51,6 +51,7 @@ mod needs;
 mod network;
 mod observe;
 mod owned;
+mod patient;
 mod pre_start;
 mod progress;
 mod prune;
@@ -77,7 +78,7 @@ use crossbeam_channel::Sender;
 use indexmap::IndexMap;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-pub use application::{Application, OciVersion, Part, PartKind, Publication};
+pub use application::{Application, OciVersion, Part, PartKind, Publication, check_published};
 pub use builder::{Unbuildable, in_order, is_remote, labels_of_build, lacking};
 pub use connect::Endpoint;
 use connect::Link;

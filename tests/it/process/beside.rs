@@ -87,3 +87,23 @@ processes:
     assert_eq!(seen(3), "three");
     sandbox.ok(&["down"]);
 }
+
+#[test]
+fn what_is_not_required_may_fail_before_a_run() {
+    let stack = |required: bool| {
+        format!(
+            "processes:
+  before: {{command: [sh, -c, 'exit 3'], restart: 'no'}}
+  web:
+    command: [echo, served]
+    depends_on: {{before: {{condition: service_completed_successfully, required: {required}}}}}
+"
+        )
+    };
+    let sandbox = Sandbox::new(&stack(true));
+    let said = sandbox.run(&["run", "web"]);
+    assert!(said.code != 0 && said.out.is_empty(), "{said:?}");
+    sandbox.write("stack.yaml", &stack(false));
+    let said = sandbox.run(&["run", "web"]);
+    assert!(said.code == 0 && said.out == "served\n" && said.err.contains("`web` runs"), "{said:?}");
+}

@@ -16,7 +16,7 @@ use crate::plan::action::Fault;
 const BEGINNING: Duration = Duration::from_secs(10);
 
 /// Waits for the end of whoever started it, however that comes about, and takes the agent and its directory along.
-const KEEPER: &str = "trap '' HUP INT TERM; read -r _; kill \"$SSH_AGENT_PID\"; rm -rf -- \"$1\"";
+const KEEPER: &str = "trap '' HUP INT QUIT TERM; read -r _; kill \"$SSH_AGENT_PID\"; rm -rf -- \"$1\"";
 
 /// A running agent with some keys.
 pub(super) struct KeyAgent {
