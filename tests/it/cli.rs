@@ -187,8 +187,7 @@ fn a_second_interrupt_kills_no_replica_that_ran_before() {
 fn ps_says_how_long_ago_what_has_ended_did_so_though_no_supervisor_lives() {
     let sandbox = Sandbox::new("processes: {a: {command: exit 3}}\n");
     assert_eq!(sandbox.run(&["up"]).code, 1);
-    let supervisor = sandbox.supervisor();
-    until("the supervisor has ended", || !is_alive(supervisor));
+    sandbox.wait_until_unattended();
     // An hour goes by.
     let snapshot = std::fs::File::options().write(true).open(sandbox.env_dir().join("snapshot.json")).unwrap();
     snapshot.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(3 * 3600)).unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 
 use bollard::models::ContainerStateStatusEnum;
 
-use crate::support::sandbox::{Sandbox, is_alive, until};
+use crate::support::sandbox::{Sandbox, until};
 
 const STACK: &str = "
 services:
@@ -305,8 +305,7 @@ fn without_its_engine_every_command_about_containers_says_so_once_and_ends_with_
     let Some(mut sandbox) = Sandbox::with_engine("away", stack) else { return };
     sandbox.ok(&["up", "-d"]);
     // It has the engine that it began with.
-    let supervisor = sandbox.supervisor();
-    until("the supervisor has ended", || !is_alive(supervisor));
+    sandbox.wait_until_unattended();
     let usual = std::env::var("DOCKER_HOST").ok();
     let nowhere = format!("unix://{}", sandbox.root().join("none.sock").display());
     sandbox.variable("DOCKER_HOST", Some(&nowhere));

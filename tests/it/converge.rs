@@ -239,10 +239,7 @@ fn where_nothing_is_to_be_done_and_for_who_only_looks_no_supervisor_is_started()
     sandbox.ok(&["up", "-d", "--wait"]);
     let (id, before) = (sandbox.engine().id("web-1"), written(&sandbox));
     // A supervisor says in its lock that it has ended in order.
-    let lock = std::fs::File::open(sandbox.env_dir().join("lock")).unwrap();
-    until("the supervisor and its guard have gone", || lock.try_lock_shared().is_ok());
-    lock.unlock().unwrap();
-    assert_eq!(lock.metadata().unwrap().len(), 0);
+    assert_eq!(sandbox.wait_until_unattended(), b"");
     // What only processes would inherit changes nothing.
     sandbox.variable("SOMETHING_ELSE", Some("1"));
     let engine = sandbox.engine();

@@ -185,7 +185,15 @@ impl Sandbox {
         environments.into_iter().next().unwrap()
     }
 
-    /// The supervisor's pid, as the lock names it.
+    /// Waits until supervisor and guard have ended by themselves, and answers with what they have left in their lock.
+    pub(crate) fn wait_until_unattended(&self) -> Vec<u8> {
+        let path = self.env_dir().join("lock");
+        let lock = fs::File::open(&path).unwrap();
+        until("the supervisor and its guard have ended", || lock.try_lock_shared().is_ok());
+        fs::read(path).unwrap()
+    }
+
+    /// The supervisor's pid, as the lock names it while one lives.
     pub(crate) fn supervisor(&self) -> i32 {
         number_in(&self.env_dir().join("lock"))
     }
