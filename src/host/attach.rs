@@ -125,6 +125,17 @@ pub fn open_or_spawn(env_dir: &EnvDir) -> Result<Client, AttachError> {
     }
 }
 
+/// What a supervisor answers; none where none lives, or lives any more.
+fn answer_of(found: Env, request: &Request, notice: &mut impl FnMut(Notice)) -> Result<Option<Reply>, AttachError> {
+    let Env::Alive(mut client) = found else { return Ok(None) };
+    match client.ask(request.clone(), notice) {
+        Ok(reply) => Ok(Some(reply)),
+        // It ended between our greeting and our question.
+        Err(ClientError::Gone(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Asks an environment for what somebody only wants to know: by its supervisor, or from outside when that is dead.
 pub fn look(
     env_dir: &EnvDir,
@@ -132,13 +143,8 @@ pub fn look(
     request: Request,
     mut notice: impl FnMut(Notice) + Send + 'static,
 ) -> Result<Reply, AttachError> {
-    if let Env::Alive(mut client) = open(env_dir)? {
-        match client.ask(request.clone(), &mut notice) {
-            Ok(reply) => return Ok(reply),
-            // It ended between our greeting and our question.
-            Err(ClientError::Gone(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
+    if let Some(reply) = answer_of(open(env_dir)?, &request, &mut notice)? {
+        return Ok(reply);
     }
     match look::answer(env_dir, environment, request.clone(), &mut notice)? {
         Some(reply) => Ok(reply),
@@ -167,13 +173,8 @@ pub fn ask(
     request: Request,
     mut notice: impl FnMut(Notice) + Send + 'static,
 ) -> Result<Reply, AttachError> {
-    if let Env::Alive(mut client) = find(env_dir)? {
-        match client.ask(request.clone(), &mut notice) {
-            Ok(reply) => return Ok(reply),
-            // It ended between our greeting and our question.
-            Err(ClientError::Gone(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
+    if let Some(reply) = answer_of(find(env_dir)?, &request, &mut notice)? {
+        return Ok(reply);
     }
     let lock = match env_dir.try_lock() {
         Ok(lock) => lock,

@@ -141,6 +141,11 @@ pub struct Supervisor {
     pub(super) persist: bool,
 }
 
+/// [`Supervisor::builder_of`], while something else of the machine is being changed.
+pub(super) fn builder_among<'a>(builders: &'a BTreeMap<ServiceName, ServiceName>, service: &'a ServiceName) -> &'a ServiceName {
+    builders.get(service).unwrap_or(service)
+}
+
 impl Supervisor {
     /// A machine that knows of nothing yet. The seed is for the jitter of back-offs.
     pub fn new(env: EnvId, seed: u64) -> Self {
@@ -722,7 +727,7 @@ impl Supervisor {
 
     /// The service by whose build its image comes about, if by any; else itself.
     pub(super) fn builder_of<'a>(&'a self, service: &'a ServiceName) -> &'a ServiceName {
-        self.builders.get(service).unwrap_or(service)
+        builder_among(&self.builders, service)
     }
 
     /// The units of a service that are not merely on their way out.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::event::{ProbeResult, RuleId};
 use super::gate::is_wish;
 use super::health::HealthState;
-use super::machine::{Images, Kind, Owned, Supervisor};
+use super::machine::{Images, Kind, Owned, Supervisor, builder_among};
 use super::notice::{Level, Notice, ResourceState};
 use super::reload::SecondLife;
 use super::restart::{STABLE, again, backoff};
@@ -163,7 +163,7 @@ impl Supervisor {
                     // A pull leaves alone what the other names stand for.
                     let has_name = |unit: &Unit| unit.spec.deployment.is_same_image(&unit.id.service, &service);
                     let is_of_it = |unit: &Unit| {
-                        let builder = builders.get(&unit.id.service).unwrap_or(&unit.id.service);
+                        let builder = builder_among(builders, &unit.id.service);
                         *builder == service && (way == Way::Build || *builder == unit.id.service || has_name(unit))
                     };
                     for unit in self.units.values_mut().filter(|unit| unit.goal == Goal::Up && is_of_it(unit)) {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::health::HealthState;
-use super::machine::{Kind, Supervisor};
+use super::machine::{Kind, Supervisor, builder_among};
 use super::news::begin_life;
 use super::notice::{Level, does_not_answer};
 use super::status::{Health, UnitKind};
@@ -122,9 +122,9 @@ impl Supervisor {
             let Some(id) = self.unit_of(number, container, &there) else { continue };
             if found.insert(id.clone()) {
                 self.container_seen(number, &id, container);
-                let image = self.image_by_name(&id);
                 // `up` starts containers that have ended; which these are, its first look tells.
                 let first_look = number >= self.look_first;
+                let image = first_look.then(|| self.image_by_name(&id)).flatten();
                 let unit = self.units.get_mut(&id).expect("just seen");
                 let sought = first_look && std::mem::take(&mut unit.sought);
                 // And whether somebody has given the name of its image to another since.
@@ -165,7 +165,7 @@ impl Supervisor {
     fn names_seen(&mut self, number: u64, actual: &Actual) {
         let (images, builders) = (&self.images, &self.builders);
         for unit in self.units.values_mut().filter(|unit| unit.image.is_some()) {
-            let builder = builders.get(&unit.id.service).unwrap_or(&unit.id.service);
+            let builder = builder_among(builders, &unit.id.service);
             let image = images.get(&ResourceId::Image(builder.clone()));
             if !image.is_some_and(|image| image.busy.is_none() && image.blind_until < number) {
                 continue;

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use super::effect::Effect;
-use super::machine::Supervisor;
+use super::machine::{Supervisor, builder_among};
 use super::notice::{Level, Notice};
 use super::status::UnitKind;
 use super::unit::Unit;
@@ -55,7 +55,7 @@ impl Supervisor {
             Some((_, Way::Pull)) | None => image.renew = Some(Way::Build),
         }
         let builders = &self.builders;
-        let is_of_it = |unit: &Unit| *builders.get(&unit.id.service).unwrap_or(&unit.id.service) == builder;
+        let is_of_it = |unit: &Unit| *builder_among(builders, &unit.id.service) == builder;
         for unit in self.units.values_mut().filter(|unit| unit.goal == Goal::Up && is_of_it(unit)) {
             (unit.given_up, unit.failures, unit.not_before) = (false, 0, self.now);
         }
