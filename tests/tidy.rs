@@ -34,26 +34,37 @@ const IMPURE: [&str; 11] = [
 const CRATES: &[(&str, &[&str])] = &[
     ("annotate_snippets", &["view/diagnostics"]),
     ("bollard", &["world/docker"]),
-    ("caps", &["world/native"]),
+    ("caps", &["world/kernel"]),
     ("clap_complete", &["cli/completions"]),
     ("console", &["view"]),
     ("cronexpr", &["model/schedule", "world/schedule"]),
     ("crossbeam_channel", &["world", "control/attach", "control/server", "host", "cli/follow", "cli/logs"]),
     ("ctrlc", &["cli/interrupt"]),
     ("foldhash", &["yaml/node"]),
+    ("gotmpl", &["view/format"]),
     ("globset", &["model/pattern", "world/inputs"]),
     ("hyper", &["world/docker", "world/probe"]),
     ("hyper_util", &["world/docker", "world/probe"]),
     ("ignore", &["model/pattern", "world/watch"]),
     ("indicatif", &["view"]),
-    ("libc", &["world/native", "host/spawn"]),
+    ("libc", &["world/kernel", "world/native", "host/spawn"]),
     (
         "nix",
-        &["world/native", "world/envdir", "world/facts", "world/logs", "world/owner", "world/proxy", "host/spawn", "view/term"],
+        &[
+            "world/kernel",
+            "world/native",
+            "world/envdir",
+            "world/facts",
+            "world/logs",
+            "world/owner",
+            "world/proxy",
+            "host/spawn",
+            "view/term",
+        ],
     ),
     ("notify", &["world/watch", "world/logs"]),
     ("prost", &["world/docker/buildkit"]),
-    ("procfs", &["world/facts", "world/native"]),
+    ("procfs", &["world/kernel"]),
     ("saphyr_parser", &["yaml"]),
     ("serde", &["base", "yaml", "model", "load", "plan", "supervisor", "world", "control", "view", "cli"]),
     ("serde_path_to_error", &["yaml/typed"]),
@@ -61,7 +72,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("signal_hook", &["world/signals"]),
     ("tar", &["world/docker"]),
     ("tokio_rustls", &["world/probe", "world/docker/dial"]),
-    ("tokio", &["world/docker", "world/probe", "world/proxy", "control/server", "host"]),
+    ("tokio", &["world/docker", "world/kernel", "world/probe", "world/proxy", "control/server", "host"]),
     ("tower_service", &["world/docker"]),
     ("tracing_subscriber", &["cli/supervise"]),
 ];
@@ -118,6 +129,19 @@ fn no_row_of_the_table_of_crates_is_stale() {
     let rows = CRATES.iter().flat_map(|(name, places)| places.iter().map(move |place| (*name, *place)));
     let stale: Vec<_> = rows.filter(unused).collect();
     assert!(stale.is_empty(), "tests/tidy.rs allows what nobody does: {stale:?}");
+}
+
+#[test]
+fn only_one_room_names_a_kernel() {
+    check(|file| {
+        if file.is_in("world/kernel") {
+            return Vec::new();
+        }
+        let why =
+            "names a kernel: what they do in different ways is in world/kernel, so that whoever adds one knows where to look";
+        let naming = file.code.lines().enumerate().filter(|(_, line)| has_word(line, "target_os"));
+        naming.map(|(number, _)| (number + 1, why.to_owned())).collect()
+    });
 }
 
 #[test]

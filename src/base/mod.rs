@@ -13,3 +13,4 @@ pub mod random;
 pub mod reference;
 pub mod source;
 pub mod suggest;
+pub mod way;

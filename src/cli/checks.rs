@@ -18,7 +18,7 @@ use crate::plan::desired::{Deployment, UnitSpec};
 use crate::plan::hash::ConfigHash;
 use crate::supervisor;
 use crate::view::term;
-use crate::world::facts::{self, Holders, Unavailable};
+use crate::world::facts::{self, Named, Unavailable};
 use crate::world::native::capabilities::{self, Missing, Verdict};
 use crate::world::native::cgroup;
 use crate::yaml::node::Node;
@@ -62,11 +62,8 @@ impl Context {
         ports: bool,
     ) -> Result<Vec<String>, CliError> {
         // A named port that is taken is replaced, which only an `up` does.
-        let ports = match (ports, ready.ports.is_empty()) {
-            (true, true) => Ports::All,
-            (true, false) => Ports::Numbers,
-            (false, _) => Ports::None,
-        };
+        let named = Named { movable: &ready.movable, given: &ready.given };
+        let ports = if ports { Ports::All(named) } else { Ports::None };
         let mut deployment = scaled(&ready.deployment, scale);
         // Whoever only looks runs none of the user's commands.
         deployment.stack.requires.retain(|required| !matches!(required.what, Need::Command(_)));
@@ -88,7 +85,11 @@ impl Context {
         setcap: bool,
         ports: bool,
     ) -> Result<(), CliError> {
-        let ports = if ports { Ports::All } else { Ports::None };
+        let given = match files {
+            Some(ready) => ready.given.clone(),
+            None => self.env_dir(&deployment.env)?.given_ports().map_err(CliError::failed)?,
+        };
+        let ports = if ports { Ports::All(Named { movable: &[], given: &given }) } else { Ports::None };
         let Problems { mut others, ports, engine } = self.problems(&Arc::new(deployment.clone()), services, setcap, ports)?;
         let mut shown = Diagnostics::default();
         for port in ports {
@@ -143,20 +144,19 @@ impl Context {
         deployment: &Arc<Deployment>,
         services: &[ServiceName],
         setcap: bool,
-        ports: Ports,
+        ports: Ports<'_>,
     ) -> Result<Problems, CliError> {
         let selected = supervisor::select(&deployment.stack, services, false);
         let release = || self.engine().map_err(|error| error.to_string())?.release().map_err(|fault| fault.message);
-        let mut others = facts::missing(deployment, &self.caller, &release);
+        let mut others: Vec<String> =
+            facts::missing(deployment, &self.caller, &release).iter().map(ToString::to_string).collect();
         let mut unavailable = Vec::new();
-        if ports != Ports::None {
+        if let Ports::All(named) = ports {
             unavailable.extend(facts::crowded_ports(deployment, &selected));
-        }
-        if ports == Ports::All {
-            let containers = || self.ports_of_containers(&deployment.env);
-            let holders =
-                Holders::look(&self.state()?, &self.env_dir(&deployment.env)?, &containers).map_err(CliError::failed)?;
-            unavailable.extend(facts::taken_ports(deployment, &selected, &holders));
+            let taken = self.with_holders(&self.env_dir(&deployment.env)?, |holders| {
+                Ok(facts::taken_ports(deployment, &selected, holders, named))
+            })?;
+            unavailable.extend(taken);
         }
         let limits =
             processes(deployment, &selected).filter_map(|spec| Some((spec.unit.service.clone(), cgroup::check(&spec).err()?)));
@@ -292,12 +292,10 @@ impl Context {
 }
 
 /// Which of a stack's fixed ports are looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ports {
+#[derive(Debug, Clone, Copy)]
+enum Ports<'a> {
     /// Whether there are enough of them, and who holds them.
-    All,
-    /// Whether there are enough of them.
-    Numbers,
+    All(Named<'a>),
     /// None.
     None,
 }

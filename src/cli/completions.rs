@@ -1,17 +1,20 @@
-//! `completions`: a script that a shell loads, and the answers that the script asks us for: commands and flags, the services of
-//! what was started here, the environments of this host. Read from the state; no engine is asked.
+//! `completions`: a script that a shell loads, and the answers that the script asks us for: commands and flags, the services and named
+//! ports of what was started here, the environments of this host, templates, codes. Read from the state; no engine is asked.
 
 use std::ffi::{OsStr, OsString};
 
 use clap::{Arg, Command};
 use clap_complete::Shell;
-use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, ValueCompleter};
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter};
 use clap_complete::env::Shells;
 
 use super::args::Global;
 use super::context::Context;
+use super::templates::TEMPLATES;
 use super::{CliError, args};
 use crate::base::exit::Exit;
+use crate::load::codes::CODES;
+use crate::model::stack::Stack;
 use crate::view::printer::Printer;
 
 /// The variable in which the script names its shell.
@@ -22,7 +25,7 @@ const VARIABLE: &str = "BAISTACK_COMPLETE";
 #[command(after_help = "Examples:\n  echo 'source <(baistack completions bash)' >> ~/.bashrc\n  \
                         baistack completions fish > ~/.config/fish/completions/baistack.fish\n  \
                         echo 'source <(baistack completions zsh)' >> ~/.zshrc\n\n\
-                        Names of services and environments are those that there are when the key is pressed.")]
+                        Names of services, ports and environments are those that there are when the key is pressed.")]
 pub struct Args {
     /// Shell to complete for
     #[arg(value_enum)]
@@ -76,20 +79,14 @@ fn global(words: &[OsString]) -> Global {
 
 /// The command line, whose arguments know what they could be.
 fn completed(command: Command, global: &Global, before: &[OsString]) -> Command {
-    let with_names = |arg: Arg| match kind_of(&arg) {
+    let with_names = |sub: &str, arg: Arg| match kind_of(sub, &arg) {
         Some(kind) => arg.add(ArgValueCompleter::new(Names { kind, global: global.clone(), before: before.to_vec() })),
         None => arg,
     };
-    let with_jobs = |arg: Arg| match kind_of(&arg) {
-        Some(Kind::ServiceFirst) => {
-            let names = Names { kind: Kind::JobFirst, global: global.clone(), before: before.to_vec() };
-            arg.add(ArgValueCompleter::new(names))
-        }
-        Some(_) | None => with_names(arg),
-    };
-    command
-        .mut_args(with_names)
-        .mut_subcommands(|sub| if sub.get_name() == "run" { sub.mut_args(with_jobs) } else { sub.mut_args(with_names) })
+    command.mut_args(|arg| with_names("", arg)).mut_subcommands(|sub| {
+        let name = sub.get_name().to_owned();
+        sub.mut_args(|arg| with_names(&name, arg))
+    })
 }
 
 /// What an argument names.
@@ -100,14 +97,25 @@ enum Kind {
     ServiceFirst,
     /// The same, and the first may be a job.
     JobFirst,
+    /// A service or a named port.
+    Port,
     Environment,
+    /// What a stack can be made from: a template, or a file.
+    Template,
+    /// What a finding is called.
+    Code,
 }
 
-fn kind_of(arg: &Arg) -> Option<Kind> {
-    match arg.get_id().as_str() {
-        "service" | "services" | "attach" | "no_attach" | "exit_code_from" => Some(Kind::Service),
-        "words" => Some(Kind::ServiceFirst),
-        "project_name" | "to" => Some(Kind::Environment),
+/// What an argument of a command names; the command is nameless for those of all.
+fn kind_of(command: &str, arg: &Arg) -> Option<Kind> {
+    match (command, arg.get_id().as_str()) {
+        ("port", "service") => Some(Kind::Port),
+        ("run", "words") => Some(Kind::JobFirst),
+        ("init", "from") => Some(Kind::Template),
+        ("explain", "code") => Some(Kind::Code),
+        (_, "service" | "services" | "attach" | "no_attach" | "exit_code_from") => Some(Kind::Service),
+        (_, "words") => Some(Kind::ServiceFirst),
+        (_, "project_name" | "to") => Some(Kind::Environment),
         _ => None,
     }
 }
@@ -126,11 +134,18 @@ impl ValueCompleter for Names {
             Kind::ServiceFirst | Kind::JobFirst if has_service(&self.before) => None,
             Kind::Service | Kind::ServiceFirst => services(&self.global, false),
             Kind::JobFirst => services(&self.global, true),
+            Kind::Port => services_and_ports(&self.global),
             Kind::Environment => environments(&self.global),
+            Kind::Template => Some(TEMPLATES.iter().map(|template| template.name.to_owned()).collect()),
+            Kind::Code => Some(CODES.iter().map(|code| code.name.to_owned()).collect()),
         };
         let begun = current.to_string_lossy();
         let names = names.unwrap_or_default().into_iter().filter(|name| name.starts_with(&*begun));
-        names.map(CompletionCandidate::new).collect()
+        let names = names.map(CompletionCandidate::new);
+        match self.kind {
+            Kind::Template => names.chain(PathCompleter::any().complete(current)).collect(),
+            _ => names.collect(),
+        }
     }
 }
 
@@ -141,14 +156,26 @@ fn has_service(words: &[OsString]) -> bool {
     given.is_some_and(|words| words.len() > 0)
 }
 
-/// The services of what was started here, or of the environment that is named, and its jobs where these are meant too.
-fn services(global: &Global, with_jobs: bool) -> Option<Vec<String>> {
+/// What was started here, or of the environment that is named.
+fn recorded(global: &Global) -> Option<Stack> {
     let mut context = Context::new(global.clone()).ok()?;
     // Nobody waits for a registry at each key.
     context.offline = true;
-    let stack = context.recorded().ok()??.stack;
+    Some(context.recorded().ok()??.stack)
+}
+
+/// Its services, and its jobs where these are meant too.
+fn services(global: &Global, with_jobs: bool) -> Option<Vec<String>> {
+    let stack = recorded(global)?;
     let jobs = stack.jobs.iter().filter(|job| with_jobs && !stack.services.contains_key(*job));
     Some(stack.services.keys().chain(stack.disabled.keys()).chain(jobs).map(ToString::to_string).collect())
+}
+
+/// Its services and its named ports.
+fn services_and_ports(global: &Global) -> Option<Vec<String>> {
+    let stack = recorded(global)?;
+    let services = stack.services.keys().chain(stack.disabled.keys()).map(ToString::to_string);
+    Some(services.chain(stack.ports.keys().cloned()).collect())
 }
 
 fn environments(global: &Global) -> Option<Vec<String>> {
@@ -192,14 +219,22 @@ mod tests {
         let command = args::command();
         let kinds = |name: &str| -> Vec<Kind> {
             let sub = command.find_subcommand(name).unwrap();
-            sub.get_arguments().filter(|arg| !arg.is_global_set()).filter_map(kind_of).collect()
+            sub.get_arguments().filter(|arg| !arg.is_global_set()).filter_map(|arg| kind_of(name, arg)).collect()
         };
         for name in
             ["up", "down", "stop", "start", "restart", "kill", "rm", "ps", "logs", "top", "stats", "images", "volumes", "why"]
         {
             assert!(kinds(name).contains(&Kind::Service), "{name}");
         }
-        assert!(kinds("exec").contains(&Kind::ServiceFirst) && kinds("run").contains(&Kind::ServiceFirst));
-        assert!(kinds("switch").contains(&Kind::Environment));
+        for (name, kind) in [
+            ("exec", Kind::ServiceFirst),
+            ("run", Kind::JobFirst),
+            ("switch", Kind::Environment),
+            ("port", Kind::Port),
+            ("init", Kind::Template),
+            ("explain", Kind::Code),
+        ] {
+            assert!(kinds(name).contains(&kind), "{name}");
+        }
     }
 }

@@ -164,7 +164,9 @@ fn text(args: &Args, ready: &mut Ready, context: &Context) -> Result<String, Cli
         lines(profiles)
     } else if aspect.images {
         let wanted = supervisor::select(&deployment.stack, &args.services, false);
-        let mut images: Vec<String> = wanted.iter().filter_map(|name| deployment.image_of(name)).collect();
+        let of_service =
+            |name: &ServiceName| deployment.image_of(name).into_iter().chain(deployment.mounted_images(name).into_values());
+        let mut images: Vec<String> = wanted.iter().flat_map(of_service).collect();
         let jobs = ready.tree.get("jobs").and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter);
         for (name, job) in jobs.filter(|_| args.services.is_empty()) {
             let image = job.node.get("image").and_then(Node::as_text).map(str::to_owned);

@@ -10,6 +10,7 @@ use indexmap::IndexMap;
 
 use super::CliError;
 use super::args::Global;
+use super::interrupt::Recall;
 use super::log_feed;
 use super::mask::Mask;
 use super::plan;
@@ -19,12 +20,12 @@ use super::values;
 use crate::base::exit::Exit;
 use crate::base::name::{EnvId, ServiceName, UnitId};
 use crate::base::suggest;
-use crate::control::client::ClientError;
+use crate::control::client::{ClientError, Voice};
 use crate::host::attach::{self, AttachError};
 use crate::host::engine::Engine;
 use crate::load::remote::Remote;
 use crate::plan::action::ResourceId;
-use crate::plan::actual::Query;
+use crate::plan::actual::{Actual, Query, SeenResource};
 use crate::plan::desired::Deployment;
 use crate::supervisor::notice::{Notice, ResourceState, does_not_answer};
 use crate::supervisor::request::{Recreate, Reply, Request, Up};
@@ -33,12 +34,14 @@ use crate::supervisor::status::{UnitState, UnitStatus};
 use crate::view::printer::Printer;
 use crate::view::progress::{Progress, Style};
 use crate::view::term::{self, Ansi};
-use crate::world::envdir::{EnvDir, StateDir};
+use crate::world::envdir::{EnvDir, StateDir, StateError};
+use crate::world::kernel::Process;
+use crate::world::native::sweep;
 
 pub use super::loading::{Purpose, Ready};
 
 /// Lines of the log that are shown of each unit that failed.
-const LAST_LINES: usize = 10;
+pub(super) const LAST_LINES: usize = 10;
 
 /// A command's surroundings.
 pub struct Context {
@@ -59,6 +62,8 @@ pub struct Context {
     /// What was fetched: during one command a tag means one thing.
     pub(super) fetched: RefCell<HashMap<(Remote, Edition), Result<PathBuf, String>>>,
     engine: OnceCell<&'static Engine>,
+    /// Records that could not be read and were told.
+    unread: RefCell<BTreeSet<String>>,
 }
 
 /// What to do about an environment that is not there, or has no supervisor.
@@ -102,7 +107,8 @@ impl Context {
         // A live view moves the cursor, which `--ansi never` forbids.
         let style = if ansi == Ansi::Never && style == Style::Auto { Style::Plain } else { style };
         let (stdin, fetched) = (OnceCell::new(), RefCell::default());
-        Ok(Self { global, caller, working_dir, printer, style, offline: false, stdin, fetched, engine: OnceCell::new() })
+        let (engine, unread) = (OnceCell::new(), RefCell::default());
+        Ok(Self { global, caller, working_dir, printer, style, offline: false, stdin, fetched, engine, unread })
     }
 
     /// Whether `COMPOSE_REMOVE_ORPHANS` says yes, in the caller's environment or in the stack's `.env`.
@@ -165,6 +171,31 @@ impl Context {
         Ok(snapshot.and_then(|snapshot| snapshot.deployment).map(|deployment| (*deployment).clone()))
     }
 
+    /// What a record says; nothing where it cannot be read, which is told once, with what to do about it. For whoever ends, removes or
+    /// lists something: that goes on with what else is known.
+    pub fn readable<T>(&self, read: Result<T, StateError>) -> Option<T> {
+        match read {
+            Ok(record) => Some(record),
+            Err(error) => {
+                let told = format!("{}, and it is passed over; {}", with_causes(&error), error.remedy());
+                if self.unread.borrow_mut().insert(told.clone()) {
+                    self.printer.warning(told);
+                }
+                None
+            }
+        }
+    }
+
+    /// [`deployment`](Self::deployment), as far as it can be read.
+    pub fn deployment_as_known(&self, env: &EnvId) -> Result<Option<Deployment>, CliError> {
+        let dir = self.env_dir(env)?;
+        if let Some(deployment) = self.readable(dir.deployment()).flatten() {
+            return Ok(Some(deployment));
+        }
+        let snapshot: Option<Snapshot> = self.readable(dir.snapshot()).flatten();
+        Ok(snapshot.and_then(|snapshot| snapshot.deployment).map(|deployment| (*deployment).clone()))
+    }
+
     /// Asks for something, shows what goes on until it is answered, and judges the answer. With `--dry-run` it is only shown what
     /// would be done.
     pub fn ask(&self, env: &EnvId, request: Request, missing: Missing) -> Result<Exit, CliError> {
@@ -187,13 +218,19 @@ impl Context {
         // An `up` waits for an engine; what else is asked is answered without one, and the answer says so.
         let is_answered = !matches!(request, Request::Up(_));
         watched.lock().unwrap_or_else(PoisonError::into_inner).holds_away = is_answered;
-        let reply = self.converse(env, request, missing, &watched)?;
+        let recall = Recall::listen().map_err(|error| CliError::Failed(format!("listen to signals: {error}")))?;
+        let reply = self.converse(env, request, missing, &watched, Some(&recall));
         let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.say_away(reply.as_ref());
+        watched.say_away(reply.as_ref().ok().and_then(Option::as_ref));
         watched.progress.settle();
         let failed = std::mem::take(&mut watched.failed);
         drop(watched);
-        match reply {
+        if let Some(cause) = recall.cause()
+            && let Some(words) = interrupted(env, &reply)
+        {
+            return Err(CliError::Interrupted(cause, words));
+        }
+        match reply? {
             Some(Reply::Done { changed: false, .. }) if idle.is_some() => {
                 idle.filter(|_| self.style != Style::Quiet).into_iter().for_each(|words| self.printer.say(words));
                 Ok(Exit::Success)
@@ -215,7 +252,7 @@ impl Context {
     /// Asks for something that is told rather than done. None when there is no such environment and that is fine.
     pub fn answer(&self, env: &EnvId, request: Request, missing: Missing) -> Result<Option<Reply>, CliError> {
         let watched = Arc::new(Mutex::new(Watched::new(Progress::new(Style::Quiet, self.printer), Quiet::default())));
-        self.converse(env, request, missing, &watched)
+        self.converse(env, request, missing, &watched, None)
     }
 
     fn converse(
@@ -224,14 +261,23 @@ impl Context {
         request: Request,
         missing: Missing,
         watched: &Arc<Mutex<Watched>>,
+        recall: Option<&Recall>,
     ) -> Result<Option<Reply>, CliError> {
+        let sent = |voice: &Voice| recall.into_iter().for_each(|recall| recall.is_asked(voice));
+        let is_recalled = || recall.is_some_and(|recall| recall.cause().is_some());
         let dir = self.env_dir(env)?;
         let recorded = dir.exists();
         if missing != Missing::IsStarted && !self.exists(env)? {
             self.mention_others(env)?;
             return if missing == Missing::IsFine { Ok(None) } else { Err(Self::not_running(env)) };
         }
-        let mask = self.mask(env)?;
+        let mask = match &request {
+            // An end shows nothing of what was generated that a broken record could keep from it.
+            Request::Down(_) | Request::Stop(_) | Request::Remove(_) => {
+                self.mask_of(&self.readable(dir.values()).unwrap_or_default())
+            }
+            _ => self.mask(env)?,
+        };
         let (listener, masked) = (Arc::clone(watched), mask.clone());
         let mut tell =
             move |notice: Notice| listener.lock().unwrap_or_else(PoisonError::into_inner).take(&masked.message(notice));
@@ -240,6 +286,13 @@ impl Context {
             return Err(Self::not_running(env));
         }
         let only_looks = matches!(request, Request::Status | Request::Why { .. } | Request::Deployment);
+        if only_looks
+            && !recorded
+            && let processes @ 1.. = self.stateless_processes(env)?.len()
+        {
+            let remedy = format!("`baistack down -p {env}` ends them");
+            self.printer.warning(format!("the state of `{env}` is gone, and {processes} processes of it run; {remedy}"));
+        }
         let idle = match &request {
             // What is started beside, for a command of its own, that command looks after.
             Request::Up(up) if recorded && !up.beside => {
@@ -254,15 +307,15 @@ impl Context {
             let mut tries = 0;
             loop {
                 let mut client = attach::open_or_spawn(&dir).map_err(CliError::from)?;
-                match client.ask(request.clone(), &mut tell) {
-                    Err(ClientError::Gone(_)) if tries < TRIES => tries += 1,
+                match attach::put(&mut client, request.clone(), &sent, &mut tell) {
+                    Err(ClientError::Gone(_)) if tries < TRIES && !is_recalled() => tries += 1,
                     answer => break answer.map_err(|error| CliError::from(AttachError::from(error))),
                 }
             }
         } else if only_looks {
             attach::look(&dir, &self.caller, request, tell).map_err(CliError::from)
         } else {
-            attach::ask(&dir, &self.caller, request, tell).map_err(CliError::from)
+            attach::ask(&dir, &self.caller, request, &sent, tell).map_err(CliError::from)
         };
         // Whoever only looks leaves no trace of what is not ours, unless an `up` has come to use it in the meantime.
         if only_looks
@@ -332,15 +385,30 @@ impl Context {
         }
     }
 
-    /// Whether there is anything of an environment: a state, or containers.
+    /// Whether there is anything of an environment: a state, containers, networks or volumes, or processes whose state is gone.
     pub fn exists(&self, env: &EnvId) -> Result<bool, CliError> {
-        Ok(self.env_dir(env)?.exists() || self.has_containers(env))
+        Ok(self.env_dir(env)?.exists() || self.has_containers(env) || !self.stateless_processes(env)?.is_empty())
+    }
+
+    /// What runs of an environment whose state is gone: its processes, and the supervisor that nobody reaches any more.
+    pub fn stateless_processes(&self, env: &EnvId) -> Result<Vec<Process>, CliError> {
+        let dir = self.env_dir(env)?;
+        if dir.was_ever_locked() {
+            return Ok(Vec::new());
+        }
+        let mut found = sweep::find(env, dir.path());
+        found.extend(sweep::lost_supervisors(env, dir.path()));
+        Ok(found)
     }
 
     /// Whether the engine holds containers of an environment that we keep no state of.
     pub fn has_containers(&self, env: &EnvId) -> bool {
         let seen = self.engine().map(|engine| engine.observe(env, &Query::default()));
-        matches!(seen, Ok(Ok(actual)) if !actual.containers.is_empty() || !actual.networks.is_empty())
+        let is_ours = |it: &SeenResource| it.ours;
+        let holds = |actual: &Actual| {
+            !actual.containers.is_empty() || !actual.networks.is_empty() || actual.volumes.values().any(is_ours)
+        };
+        matches!(seen, Ok(Ok(actual)) if holds(&actual))
     }
 
     /// What an answer means for the exit code; what failed is shown with its last log lines.
@@ -356,11 +424,14 @@ impl Context {
             }
             Reply::EngineAway { reasons } => Err(CliError::EngineAmongOthers(reasons)),
             Reply::Overruled { by } => Err(CliError::Failed(format!("overruled by a later `{by}`"))),
+            Reply::CalledOff { .. } | Reply::GoesOn => Err(CliError::Failed("it was called off".to_owned())),
             Reply::Ended { code: 0 } => Ok(Exit::Success),
             Reply::Ended { code } => Ok(Exit::Passed(u8::try_from(code).unwrap_or(1))),
             Reply::Refused { reason } => Err(CliError::Usage(reason)),
             Reply::NotUp { reason } => Err(CliError::NoEnvironment(reason)),
-            other @ (Reply::Status(_) | Reply::Why(_) | Reply::Deployment(_)) => Err(Self::unexpected(Some(&other))),
+            other @ (Reply::Attach { .. } | Reply::Status(_) | Reply::Why(_) | Reply::Deployment(_)) => {
+                Err(Self::unexpected(Some(&other)))
+            }
         }
     }
 
@@ -409,7 +480,7 @@ impl Context {
         if services.is_empty() {
             return Ok(());
         }
-        let deployment = self.deployment(env)?;
+        let deployment = self.deployment_as_known(env)?;
         if deployment.as_ref().is_some_and(|deployment| self.known(deployment, services).is_ok()) {
             return Ok(());
         }
@@ -516,7 +587,7 @@ impl Watched {
             }
             Notice::Wrote { .. } => self.quiet.builds,
             Notice::Progress { resource, .. } if self.building.contains(resource) => self.quiet.builds,
-            Notice::Progress { resource: ResourceId::Image(_) | ResourceId::Prefetch(_), .. } => self.quiet.pulls,
+            Notice::Progress { resource: ResourceId::Image(_) | ResourceId::NamedImage(_), .. } => self.quiet.pulls,
             Notice::Unit(_)
             | Notice::Found(_)
             | Notice::Resource { .. }
@@ -526,6 +597,27 @@ impl Watched {
             | Notice::Ending => false,
             Notice::Message { text, .. } => std::mem::replace(&mut self.said, text.clone()) == *text,
         }
+    }
+}
+
+/// What an interrupted command leaves, and what to do about it; none when its answer came first.
+fn interrupted(env: &EnvId, reply: &Result<Option<Reply>, CliError>) -> Option<String> {
+    match reply {
+        Ok(Some(Reply::CalledOff { left, goes_on })) => {
+            let names = |units: &[UnitId]| units.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let mut stays = match left.len() {
+                0 => "what runs stays as it is".to_owned(),
+                1 => format!("what runs stays, {} is not started", left[0]),
+                _ => format!("what runs stays, {} are not started", names(left)),
+            };
+            if !goes_on.is_empty() {
+                stays.push_str(&format!(", what has begun with {} goes on", names(goes_on)));
+            }
+            Some(format!("{stays}; `baistack up` goes on, `baistack down -p {env}` ends it"))
+        }
+        Ok(Some(Reply::GoesOn)) => Some(format!("it goes on in the background; `baistack ps -p {env}` shows how far it is")),
+        Ok(_) => None,
+        Err(error) => Some(error.to_string()),
     }
 }
 

@@ -1,13 +1,13 @@
 //! `doctor`: looks at the host and at the stack, and says what to do about what is wrong.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use serde_json::json;
 
 use super::CliError;
-use super::context::{Context, Purpose};
+use super::context::{Context, Purpose, Ready};
 use super::stale::{self, Stale};
 use super::version::VERSION;
 use crate::base::exit::Exit;
@@ -19,7 +19,8 @@ use crate::plan::ports::Numbers;
 use crate::view::checkup::{self, Health};
 use crate::view::{json, term};
 use crate::world::clock;
-use crate::world::facts::{self, Finding, Holders, Verdict};
+use crate::world::facts::{self, Finding, Holders, Named, Verdict};
+use crate::world::kernel::host;
 use crate::world::native::capabilities::{self, Missing, Verdict as Capable};
 use crate::world::native::cgroup;
 
@@ -58,12 +59,15 @@ enum Cure {
 
 impl From<Finding> for Check {
     fn from(finding: Finding) -> Self {
-        // A remedy that begins so is a command and nothing else.
-        let root = finding.remedy.as_deref().and_then(|remedy| remedy.strip_prefix("sudo sysctl -w "));
-        let cure = root.map(|setting| {
-            let words = ["sudo", "sysctl", "-w", setting].map(str::to_owned).to_vec();
-            Cure::Root(words, finding.found.clone())
-        });
+        Self { finding, cure: None }
+    }
+}
+
+impl Check {
+    /// Of a limit of the kernel's: its remedy, which is of our own making and no stack file's, is a command and nothing else.
+    fn of_kernel_limit(finding: Finding) -> Self {
+        let root = finding.remedy.as_deref().filter(|remedy| remedy.starts_with("sudo sysctl -w "));
+        let cure = root.map(|command| Cure::Root(command.split(' ').map(str::to_owned).collect(), finding.found.clone()));
         Self { finding, cure }
     }
 }
@@ -105,19 +109,16 @@ fn checks(context: &Context) -> Result<Vec<Check>, CliError> {
     let state = context.state()?;
     let mut checks: Vec<Check> = vec![Finding::fine("version", VERSION).into()];
     let stack = stack(&mut checks, context);
-    let deployment = stack.as_ref().map(|(deployment, _)| deployment);
-    checks.extend(engine(deployment.map(|deployment| &**deployment), context)?.into_iter().map(Check::from));
-    let general = [
-        facts::locale(&context.caller),
-        facts::watches(),
-        facts::open_files(),
-        facts::own_capabilities(),
-        facts::room("disk", state.path()),
-    ];
+    checks.extend(engine(stack.as_ref().map(|ready| &ready.deployment), context).into_iter().map(Check::from));
+    checks.push(facts::locale(&context.caller).into());
+    checks.push(Check::of_kernel_limit(facts::watches()));
+    let general = [facts::open_files(), facts::own_capabilities(), facts::room("disk", state.path())];
     checks.extend(general.map(Check::from));
-    checks.push(match stale::privacy(&state) {
-        None => Finding::fine("state", state.path().display().to_string()).into(),
-        Some((finding, stale)) => Check { finding, cure: Some(Cure::Stale(stale)) },
+    checks.extend(facts::kernel().into_iter().map(Check::from));
+    checks.push(match (facts::writable("state", state.path()), stale::privacy(&state)) {
+        (Some(finding), _) => finding.into(),
+        (None, None) => Finding::fine("state", state.path().display().to_string()).into(),
+        (None, Some((finding, stale))) => Check { finding, cure: Some(Cure::Stale(stale)) },
     });
     let left: Vec<Check> =
         (stale::left(context)?.into_iter()).map(|(finding, stale)| Check { finding, cure: stale.map(Cure::Stale) }).collect();
@@ -125,25 +126,28 @@ fn checks(context: &Context) -> Result<Vec<Check>, CliError> {
         checks.push(Finding::fine("dead environments", "nothing is left of any").into());
     }
     checks.extend(left);
-    if let Some((deployment, ports)) = &stack {
-        of_stack(deployment, ports, &mut checks, context)?;
+    if let Some(ready) = &stack {
+        // One check that cannot be made keeps none of the others from being shown.
+        if let Err(error) = of_stack(ready, &mut checks, context) {
+            checks.push(Finding::wrong("ports", error.to_string(), "see to it that what it names can be read").into());
+        }
     }
     Ok(checks)
 }
 
-/// The stack here with its named ports, if there is one and it can be read.
-fn stack(checks: &mut Vec<Check>, context: &Context) -> Option<(Arc<Deployment>, IndexMap<String, String>)> {
+/// The stack here, if there is one and it can be read.
+fn stack(checks: &mut Vec<Check>, context: &Context) -> Option<Ready> {
     let is_asked_for = context.global.project_name.is_some() || !context.global.file.is_empty();
     if !is_asked_for && !context.has_stack_file() && context.recorded_env().ok().flatten().is_none() {
         let found = format!("there is none in `{}` or above it", context.working_dir.display());
         checks.push(Finding::doubtful("stack file", found, "`baistack init` writes one; -f names one").into());
         return None;
     }
-    match context.load(Purpose::Forecast, &[]) {
+    match context.load(Purpose::Forecast { strict_ports: false }, &[]) {
         Ok(ready) => {
             let files: Vec<String> = ready.deployment.stack.files.iter().map(|file| file.display().to_string()).collect();
             checks.push(Finding::fine("stack file", files.join(", ")).into());
-            Some((Arc::new(ready.deployment), ready.ports))
+            Some(ready)
         }
         Err(error) => {
             checks.push(
@@ -155,18 +159,22 @@ fn stack(checks: &mut Vec<Check>, context: &Context) -> Option<(Arc<Deployment>,
     }
 }
 
-fn engine(deployment: Option<&Deployment>, context: &Context) -> Result<Vec<Finding>, CliError> {
+fn engine(deployment: Option<&Deployment>, context: &Context) -> Vec<Finding> {
     let needed = deployment.is_none_or(|it| it.stack.services.values().any(Service::needs_engine));
-    let about = match context.engine()?.with(async |docker| docker.about().await) {
+    let engine = match context.engine() {
+        Ok(engine) => engine,
+        Err(error) => return vec![Finding::wrong("engine", error.to_string(), "raise what it names: `ulimit -n 1024`")],
+    };
+    let about = match engine.with(async |docker| docker.about().await) {
         Ok(about) => about,
         Err(fault) => {
             let remedy = if fault.message.contains("permission denied") {
-                "sudo usermod -aG docker \"$USER\", and log in again"
+                "sudo usermod -aG docker \"$USER\", and log in again".to_owned()
             } else {
-                "sudo systemctl start docker; `docker context ls` and DOCKER_HOST say which engine is asked"
+                format!("{}; `docker context ls` and DOCKER_HOST say which engine is asked", host::START_ENGINE)
             };
             let finding = if needed { Finding::wrong } else { Finding::doubtful };
-            return Ok(vec![finding("engine", fault.message, remedy.to_owned())]);
+            return vec![finding("engine", fault.message, remedy)];
         }
     };
     let mut parts = about.release.split(['.', '-', '+']).filter_map(|part| part.parse().ok());
@@ -185,33 +193,52 @@ fn engine(deployment: Option<&Deployment>, context: &Context) -> Result<Vec<Find
     findings.extend(facts::engine_capabilities(deployment.is_some_and(|it| it.stack.services.values().any(has_ulimits))));
     let engines = about.clock.as_deref().and_then(|clock| humantime::parse_rfc3339(clock).ok());
     findings.extend(engines.map(|engines| facts::clocks(clock::wall(), engines)));
-    Ok(findings)
+    findings
 }
 
 /// What `up` would look at before it starts anything.
-fn of_stack(
-    deployment: &Arc<Deployment>,
-    ports: &IndexMap<String, String>,
-    checks: &mut Vec<Check>,
-    context: &Context,
-) -> Result<(), CliError> {
+fn of_stack(ready: &Ready, checks: &mut Vec<Check>, context: &Context) -> Result<(), CliError> {
+    let deployment = &Arc::new(ready.deployment.clone());
     let release = || context.engine().map_err(|error| error.to_string())?.release().map_err(|fault| fault.message);
     let missing = facts::missing(deployment, &context.caller, &release);
-    tell(checks, "requires", missing, "all that the stack requires is there", "see `requires` in the stack file");
-    let selected: Vec<ServiceName> = deployment.stack.services.keys().cloned().collect();
-    let containers = || context.ports_of_containers(&deployment.env);
-    let holders = Holders::look(&context.state()?, &context.env_dir(&deployment.env)?, &containers).map_err(CliError::failed)?;
-    let taken = facts::taken_ports(deployment, &selected, &holders).into_iter().map(|port| port.why).collect();
-    tell(
-        checks,
-        "ports",
-        taken,
-        "those that the files fix are free, or ours",
-        "end whoever holds it, or make it a named port in `ports:`",
-    );
-    if !ports.is_empty() {
-        checks.extend(named_ports(ports, &holders).into_iter().map(Check::from));
+    if missing.is_empty() {
+        checks.push(Finding::fine("requires", "all that the stack requires is there").into());
     }
+    checks.extend(missing.into_iter().map(|unmet| Finding::wrong("requires", unmet.found, unmet.remedy).into()));
+    checks.extend(ready.refusals.iter().map(|refusal| {
+        let (found, remedy) = refusal.split_once("; ").unwrap_or((refusal, ""));
+        Finding::wrong("environment", format!("`up` would not begin: {found}"), remedy).into()
+    }));
+    let selected: Vec<ServiceName> = deployment.stack.services.keys().cloned().collect();
+    let (taken, named) = context.with_holders(&context.env_dir(&deployment.env)?, |holders| {
+        // Those that the caller has set are told with the named ports.
+        let fixed = |given: &BTreeMap<String, Numbers>| {
+            let movable: Vec<Numbers> = ready.movable.iter().chain(given.values()).copied().collect();
+            facts::taken_ports(deployment, &selected, holders, Named { movable: &movable, given: &BTreeMap::new() })
+        };
+        let taken = fixed(&ready.given);
+        // What `up` would not begin without.
+        let is_needed = |name: &str| {
+            let mut others = ready.given.clone();
+            others.remove(name).is_some() && fixed(&others).len() > taken.len()
+        };
+        let set = |name: &str| {
+            let by_caller = context.caller.contains_key(name);
+            let unset = if by_caller {
+                format!("unset {name}")
+            } else {
+                format!("take {name} out of `.env`, or of the file of --env-file")
+            };
+            ready.given.contains_key(name).then(|| Set { unset, is_needed: is_needed(name) })
+        };
+        let named = if ready.ports.is_empty() { Vec::new() } else { named_ports(ready, holders, set) };
+        Ok((taken, named))
+    })?;
+    if taken.is_empty() {
+        checks.push(Finding::fine("ports", "those that the files fix are free, or ours").into());
+    }
+    checks.extend(taken.into_iter().map(|port| Finding::wrong("ports", port.why, port.help).into()));
+    checks.extend(named.into_iter().map(Check::from));
     let mut limits = Vec::new();
     for (name, service) in deployment.stack.services.iter().filter(|(_, service)| service.is_process()) {
         let hash = ConfigHash::of(service, &deployment.stack, &deployment.env);
@@ -235,24 +262,40 @@ fn of_stack(
     Ok(())
 }
 
+/// Of a named port that the caller or `.env` sets, which no `up` replaces.
+struct Set {
+    /// What leaves the choice to `up`.
+    unset: String,
+    /// A service asks for it: no `up` begins while it is held.
+    is_needed: bool,
+}
+
 /// What named ports are, and who stands in the way of them.
-fn named_ports(ports: &IndexMap<String, String>, holders: &Holders<'_>) -> Vec<Finding> {
+fn named_ports(ready: &Ready, holders: &Holders<'_>, set: impl Fn(&str) -> Option<Set>) -> Vec<Finding> {
     const NAME: &str = "named ports";
-    let mut findings = Vec::new();
-    for (name, text) in ports {
+    let another = "the next `up` takes another number; end whoever holds it to have this one";
+    let moves = ready.foreseen_moves();
+    let mut findings: Vec<Finding> = moves.iter().map(|moved| Finding::doubtful(NAME, moved.held(), another)).collect();
+    for (name, text) in &ready.ports {
         let Ok(numbers) = text.parse::<Numbers>() else {
             let found = format!("`{name}` is set to `{text}`, which is no port");
             findings.push(Finding::wrong(NAME, found, format!("unset {name}, and look for it in `.env`")));
             continue;
         };
-        if let Some(port) = numbers.iter().find(|port| !holders.is_free(*port)) {
-            let found = format!("{port} of `{name}` is held by {}", holders.who(port));
-            let remedy = "the next `up` takes another number; end whoever holds it to have this one";
-            findings.push(Finding::doubtful(NAME, found, remedy));
+        let place = facts::place_of(&ready.deployment, numbers);
+        if let Some(port) = numbers.iter().find(|port| !holders.is_free(*port, place)) {
+            let found = format!("{port} of `{name}` is held by {}", holders.who(port, place));
+            findings.push(match set(name) {
+                None => Finding::doubtful(NAME, found, format!("end whoever holds it, or set `{name}` to another number")),
+                Some(Set { unset, is_needed }) => {
+                    let remedy = format!("{unset}, and `up` finds a free one; or end whoever holds it");
+                    if is_needed { Finding::wrong(NAME, found, remedy) } else { Finding::doubtful(NAME, found, remedy) }
+                }
+            });
         }
     }
     if findings.is_empty() {
-        let all: Vec<String> = ports.iter().map(|(name, number)| format!("{name} {number}")).collect();
+        let all: Vec<String> = ready.ports.iter().map(|(name, number)| format!("{name} {number}")).collect();
         findings.push(Finding::fine(NAME, all.join(", ")));
     }
     findings
@@ -302,6 +345,7 @@ fn mend(checks: &[Check], context: &Context) -> Result<bool, CliError> {
     }
     context.printer.ask("Run this as root? [y/N] ");
     if !term::answer_is_yes() {
+        context.printer.say("nothing was run as root");
         return Ok(tried);
     }
     for (command, _) in root {
@@ -317,6 +361,17 @@ fn mend(checks: &[Check], context: &Context) -> Result<bool, CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_of_a_stack_file_is_run_as_root() {
+        let hint = "sudo sysctl -w a=1 b=2; rm -rf /";
+        assert!(Check::from(Finding::wrong("requires", "it is missing", hint)).cure.is_none());
+        let ours =
+            Check::of_kernel_limit(Finding::doubtful("file watches", "few", "sudo sysctl -w fs.inotify.max_user_watches=524288"));
+        let Some(Cure::Root(words, _)) = ours.cure else { panic!("it has a cure") };
+        assert_eq!(words, ["sudo", "sysctl", "-w", "fs.inotify.max_user_watches=524288"]);
+        assert!(Check::of_kernel_limit(Finding::fine("file watches", "many")).cure.is_none());
+    }
 
     #[test]
     fn no_remedy_gives_capabilities_to_everybody() {

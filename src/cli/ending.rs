@@ -3,13 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use super::CliError;
-use super::context::Context;
-use crate::base::name::EnvId;
 use crate::world::clock;
 use crate::world::envdir::{EnvDir, FileLock, LockError};
-use crate::world::envid::Moved;
-use crate::world::native::files;
 
 /// How long the last supervisor may take to end after a `down`.
 const ENDING: Duration = Duration::from_secs(10);
@@ -25,15 +20,5 @@ pub fn locked(dir: &EnvDir) -> Result<FileLock, LockError> {
             Err(_) if !clock::is_past(deadline) => thread::park_timeout(AGAIN),
             Err(error) => return Err(error),
         }
-    }
-}
-
-impl Context {
-    /// Where the environment's directory was and is, if it has been moved since the last `up`; its records say so from now on.
-    pub fn relocated(&self, env: &EnvId) -> Result<Option<Moved>, CliError> {
-        let dir = self.env_dir(env)?;
-        let Some(moved) = dir.moved(&self.working_dir).map_err(CliError::failed)? else { return Ok(None) };
-        files::relocate(dir.path(), &moved).map_err(CliError::failed)?;
-        Ok(Some(moved))
     }
 }

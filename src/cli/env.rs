@@ -30,7 +30,7 @@ pub struct Args {
 /// Prints variables.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     let named: Vec<ServiceName> = args.service.iter().cloned().collect();
-    let ready = context.load_as_started(Purpose::Read, &named)?;
+    let ready = context.load_as_started(Purpose::Known, &named)?;
     let mut deployment = ready.deployment;
     providers::as_given(&context.env_dir(&deployment.env)?, &mut deployment.stack)?;
     let mut given = match &args.service {

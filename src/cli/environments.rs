@@ -15,7 +15,7 @@ use crate::supervisor::snapshot::HaveRecord;
 use crate::world::clock;
 use crate::world::docker::{SeenEnvironment, SeenEnvironments};
 use crate::world::envdir::EnvDir;
-use crate::world::native::memory;
+use crate::world::native::{memory, sweep};
 
 /// One environment, in the shape of Compose's `ls --format json` with our fields at the end.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -95,9 +95,9 @@ struct Unit {
 /// All of them, by name. However many there are, the engine is asked once, and `/proc` is read once.
 pub fn all(context: &Context) -> Result<Vec<Environment>, CliError> {
     let recorded = |dir: EnvDir| {
-        // A record of another release is no reason to list nothing.
-        let mut snapshot: Option<Snapshot> = dir.snapshot().ok().flatten();
-        let deployment: Option<Deployment> = dir.deployment_outline().ok().flatten();
+        // A record that cannot be read is no reason to list nothing.
+        let mut snapshot: Option<Snapshot> = context.readable(dir.snapshot()).flatten();
+        let deployment: Option<Deployment> = context.readable(dir.deployment_outline()).flatten();
         let deployment = deployment.or_else(|| snapshot.as_mut()?.deployment.take());
         Recorded { dir, snapshot, stack: deployment.map(|deployment| deployment.stack) }
     };
@@ -117,11 +117,12 @@ pub fn all(context: &Context) -> Result<Vec<Environment>, CliError> {
     let alive: Vec<(&EnvId, &Path)> = alive.collect();
     let of_processes = memory::of_processes(&alive);
     let of_containers = memory::OfContainers::look();
+    let stateless = sweep::stateless(context.state()?.path());
     let now = clock::wall();
     let mut all: BTreeMap<String, Environment> = BTreeMap::new();
     for it in &recorded {
         let name = it.dir.id().to_string();
-        let mut environment = of_record(it, seen.all.get(&name));
+        let mut environment = of_record(it, seen.all.get(&name), context);
         environment.owned = seen.owned.get(it.dir.id()).copied().unwrap_or(0);
         environment.age = it.dir.made_at().and_then(|made| Some(now.duration_since(made).ok()?.as_secs()));
         environment.memory = of_processes.get(it.dir.id()).copied();
@@ -146,6 +147,14 @@ pub fn all(context: &Context) -> Result<Vec<Environment>, CliError> {
             };
         }
     }
+    for (env, processes) in stateless {
+        let environment =
+            all.entry(env.to_string()).or_insert_with(|| Environment { name: env.to_string(), ..Environment::default() });
+        environment.running += processes.len();
+        environment.status = status(environment.running, 0);
+        let (count, remedy) = (processes.len(), format!("`baistack down -p {env}` ends them"));
+        context.printer.warning(format!("the state of `{env}` is gone, and {count} processes of it run; {remedy}"));
+    }
     Ok(all.into_values().collect())
 }
 
@@ -158,7 +167,7 @@ pub fn remains(known: &[Environment], context: &Context) -> Result<Vec<Environme
     Ok(names.into_iter().map(|name| Environment { name, status: status(0, 0), ..Environment::default() }).collect())
 }
 
-fn of_record(it: &Recorded, seen: Option<&SeenEnvironment>) -> Environment {
+fn of_record(it: &Recorded, seen: Option<&SeenEnvironment>, context: &Context) -> Environment {
     let supervisor = it.dir.holder();
     let processes = it.snapshot.iter().flat_map(|snapshot| &snapshot.units).filter(|unit| unit.pid.is_some());
     let running = processes.filter(|unit| supervisor.is_some() && matches!(unit.have, HaveRecord::Running(_))).count();
@@ -168,9 +177,10 @@ fn of_record(it: &Recorded, seen: Option<&SeenEnvironment>) -> Environment {
         let files = stack.files.iter().map(|file| file.display().to_string());
         files.collect::<Vec<_>>().join(",")
     });
-    let directory = stack.map(|stack| stack.directory.display().to_string());
+    let home = || Some(context.readable(it.dir.home())??.path.display().to_string());
+    let directory = stack.map(|stack| stack.directory.display().to_string()).or_else(home);
     let is_named = |name: &String| stack.is_some_and(|stack| stack.ports.contains_key(name));
-    let ports = it.dir.ports_in_force().unwrap_or_default().into_iter().filter(|(name, _)| is_named(name));
+    let ports = context.readable(it.dir.ports_in_force()).unwrap_or_default().into_iter().filter(|(name, _)| is_named(name));
     Environment {
         name: it.dir.id().to_string(),
         status: status(running + containers.0, containers.1),

@@ -2,6 +2,9 @@
 //!
 //! The connection is the lease: what this `up` started is stopped when it ends, however it ends. So Ctrl-C hangs up, and waits
 //! on a second connection until all of it is down.
+//!
+//! Containers that are shown wait with their start until we are attached to them. From then on they wait for us whenever they write,
+//! so their lines are taken at once, also those that are not to be shown yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -20,13 +23,13 @@ use crate::base::name::{ServiceName, UnitId};
 use crate::control::client::{Client, ClientError, Voice};
 use crate::control::wire::Told;
 use crate::host::attach::{self, AttachError, Env};
-use crate::host::logs::{Feed, Given, Wanted};
+use crate::host::logs::{Attached, Container, Feed, Given, Wanted};
 use crate::model::service::Service;
 use crate::plan::actual::{Query, SeenState};
 use crate::supervisor;
 use crate::supervisor::notice::Notice;
 use crate::supervisor::request::{Kill, Reply, Request, Restart, Up};
-use crate::supervisor::status::{UnitKind, UnitState, UnitStatus};
+use crate::supervisor::status::{AUDIENCE, UnitKind, UnitState, UnitStatus};
 use crate::view::log_lines::{LogLines, Prefix};
 use crate::view::printer::PrintError;
 use crate::view::progress::Progress;
@@ -34,7 +37,8 @@ use crate::view::style::Paint;
 use crate::view::term::{self, Keys};
 use crate::world::clock;
 use crate::world::envdir::EnvDir;
-use crate::world::logs::line::Line;
+use crate::world::kernel::code;
+use crate::world::logs::line::{LineRef, Lines};
 use crate::world::logs::record::Timestamp;
 
 /// Something that happens while `up` is in the foreground.
@@ -50,26 +54,24 @@ enum Happening {
     Drained,
 }
 
-/// Lines that are handed over at once, and written at once: the reader waits for more only where there are none at present.
-const BATCH: usize = 1024;
-/// Bytes of them.
-const BATCH_BYTES: usize = 64 * 1024;
+/// Bytes of lines that are handed over at once, and written at once: the reader waits for more only where there are none at present.
+const BATCH: usize = 256 * 1024;
 /// So many batches are on their way. More stay in the logs, whose reader keeps those open that are rotated away meanwhile.
 const BATCHES: usize = 4;
 
 /// Lines on their way to whoever writes them.
 struct Batch {
-    lines: Vec<Line>,
-    _place: Place,
+    lines: Lines,
+    /// Where they go when they are written, to be filled anew.
+    back: crossbeam_channel::Sender<Lines>,
 }
 
-/// One of [`BATCHES`], free for the next when this is dropped.
-struct Place(crossbeam_channel::Receiver<()>);
-
-impl Drop for Place {
+impl Drop for Batch {
     fn drop(&mut self) {
-        // It was taken by sending one.
-        let _ = self.0.try_recv();
+        let mut lines = std::mem::take(&mut self.lines);
+        lines.clear(2 * BATCH);
+        // There is room for all that there are, or nobody fills them any more.
+        let _ = self.back.try_send(lines);
     }
 }
 
@@ -136,7 +138,10 @@ struct Foreground<'a> {
     known: BTreeMap<UnitId, UnitStatus>,
     watched: Watched,
     writer: LineWriter,
+    /// None once it has ended.
     feed: Option<Feed>,
+    /// Lines are shown as they come; before that they wait until all is started, unless they are many.
+    is_shown: bool,
     /// An answer said that something failed.
     failed: bool,
     keys: Option<Keys>,
@@ -145,10 +150,10 @@ struct Foreground<'a> {
     restarts: BTreeMap<u64, ServiceName>,
     /// The only service whose lines are shown, if not all are.
     only: Option<ServiceName>,
-    /// Lines that wait for the end of a question.
-    held: Vec<Line>,
+    /// Lines that wait for that, or for the end of a question.
+    held: Lines,
     /// What is written at once.
-    drawn: String,
+    drawn: Vec<u8>,
 }
 
 /// The connection that holds the lease.
@@ -165,12 +170,15 @@ pub fn up(args: Args, up: Up, ready: &Ready, provided: BTreeSet<ServiceName>, co
     let dir = context.env_dir(&ready.deployment.env)?;
     let running = running_units(&dir, ready, context)?;
     let ours = selected_units(&up, ready).filter(|unit| !running.contains(unit)).collect();
+    let services = followed(&args, ready);
+    let started = clock::wall();
+    let wanted = Wanted { since: Some(started), services: Some(services.clone()), follow: true, ..Wanted::default() };
+    let feed = feed(&dir, wanted, &sender)?;
+    let up = Up { shown: services.clone(), ..up };
     let mut wish = Wish { dir, request: Request::Up(Box::new(up)), tries: 0, unheard: true };
     let voice = wish.put(&sender)?;
-    let started = clock::wall();
     let paint = if args.logs.no_color { Paint::Off } else { context.printer.paint };
     let prefix = if args.logs.no_log_prefix { Prefix::None } else { Prefix::Name };
-    let services = followed(&args, ready);
     let selected = supervisor::select(&ready.deployment.stack, &args.services, args.no_deps);
     let names = services.iter().map(|service| log_feed::speaker(&UnitId::new(service.clone(), 1)));
     let mut foreground = Foreground {
@@ -187,17 +195,18 @@ pub fn up(args: Args, up: Up, ready: &Ready, provided: BTreeSet<ServiceName>, co
         ours,
         provided,
         known: BTreeMap::new(),
-        feed: None,
+        feed: Some(feed),
+        is_shown: false,
         failed: false,
         keys: None,
         menu: Menu::new(selected),
         restarts: BTreeMap::new(),
         only: None,
-        held: Vec::new(),
-        drawn: String::new(),
+        held: Lines::default(),
+        drawn: Vec::new(),
     };
     foreground.read_keys();
-    foreground.follow(&Wanted { since: Some(started), services, follow: true, ..Wanted::default() })
+    foreground.follow()
 }
 
 impl Foreground<'_> {
@@ -241,7 +250,7 @@ impl Foreground<'_> {
             }
             keys::Wanted::Say(text) => self.watched.progress.say(&text),
         }
-        if self.menu.question().is_none() {
+        if self.menu.question().is_none() && self.is_shown {
             self.print_held()?;
         }
         Ok(None)
@@ -255,13 +264,13 @@ impl Foreground<'_> {
         }
     }
 
-    fn follow(mut self, wanted: &Wanted) -> Result<Exit, CliError> {
+    fn follow(mut self) -> Result<Exit, CliError> {
         if !self.watched.progress.is_live() {
-            self.show_logs(wanted)?;
+            self.show_logs()?;
         }
         loop {
             let end = match self.happenings.recv().expect("we hold a sender") {
-                Happening::Told(LEASE, told) => self.told(told, wanted)?,
+                Happening::Told(LEASE, told) => self.told(told)?,
                 Happening::Gone(LEASE) if self.wish.was_missed() => {
                     self.voice = self.wish.put(&self.sender)?;
                     None
@@ -274,7 +283,7 @@ impl Foreground<'_> {
                     Err(error) => return Err(error),
                 },
                 Happening::Interrupt(cause) => return self.stop(cause.exit()),
-                Happening::Lines(batch) => match self.print_later(batch.lines) {
+                Happening::Lines(batch) => match self.print_later(&batch.lines) {
                     Ok(()) => None,
                     // Whoever closes the output has seen enough of everything.
                     Err(PrintError::ReaderGone) => return self.stop(Exit::Success),
@@ -294,13 +303,14 @@ impl Foreground<'_> {
         }
     }
 
-    fn told(&mut self, told: Told, wanted: &Wanted) -> Result<Option<End>, CliError> {
+    fn told(&mut self, told: Told) -> Result<Option<End>, CliError> {
         let reply = match told {
             Told::Notice(notice) => {
                 self.wish.unheard &= *notice == Notice::Ending;
                 self.notice(*notice)?;
                 return Ok(None);
             }
+            Told::Reply { reply, .. } if matches!(*reply, Reply::Attach { .. }) => *reply,
             Told::Reply { id, reply } => {
                 let reply = self.mask.message(*reply);
                 if let Some(service) = self.restarts.remove(&id) {
@@ -312,17 +322,22 @@ impl Foreground<'_> {
         };
         self.wish.unheard = false;
         match reply {
+            Reply::Attach { unit, container } => self.attach(&unit, container)?,
             Reply::Done { .. } => {
-                self.show_logs(wanted)?;
+                self.show_logs()?;
                 self.context.welcome(&self.ready.deployment);
+                // From now on there is little to do.
+                code::give_back();
             }
             Reply::Failed { reasons } => {
-                self.show_logs(wanted)?;
+                self.show_logs()?;
                 self.failed = true;
                 reasons.iter().for_each(|reason| self.context.printer.error(reason));
             }
             Reply::Ended { code } => return Ok(Some(End::Ended(code))),
             other @ (Reply::Overruled { .. }
+            | Reply::CalledOff { .. }
+            | Reply::GoesOn
             | Reply::EngineAway { .. }
             | Reply::Refused { .. }
             | Reply::NotUp { .. }
@@ -344,11 +359,28 @@ impl Foreground<'_> {
             }
             Reply::Overruled { by } => self.context.printer.error(format!("the restart of {service} was overruled by `{by}`")),
             Reply::Refused { reason } | Reply::NotUp { reason } => self.context.printer.error(reason),
-            Reply::Done { .. } | Reply::Ended { .. } | Reply::Status(_) | Reply::Why(_) | Reply::Deployment(_) => {}
+            Reply::Attach { .. }
+            | Reply::Done { .. }
+            | Reply::Ended { .. }
+            | Reply::CalledOff { .. }
+            | Reply::GoesOn
+            | Reply::Status(_)
+            | Reply::Why(_)
+            | Reply::Deployment(_) => {}
         }
         if self.menu.question().is_some() {
             self.ask();
         }
+    }
+
+    /// A container that is shown is about to start, and waits until we are attached to it.
+    fn attach(&mut self, unit: &UnitId, id: String) -> Result<(), CliError> {
+        let (voice, request) = (self.voice.clone(), Request::Attached { unit: unit.clone(), container: id.clone() });
+        // That the connection has ended is told as well.
+        let attached = Attached::or_not(move || drop(voice.send(request)));
+        let (Some(feed), Ok(engine)) = (&mut self.feed, self.context.engine()) else { return Ok(()) };
+        let container = Container { unit: unit.clone(), id, born: None };
+        feed.starts(engine, &container, attached).map_err(CliError::failed)
     }
 
     fn notice(&mut self, notice: Notice) -> Result<(), CliError> {
@@ -360,6 +392,9 @@ impl Foreground<'_> {
                 feed.unit(unit, || context.engine()).map_err(CliError::failed)?;
             }
         }
+        if notice.unit().is_some_and(waits_for_us) {
+            return Ok(());
+        }
         if self.menu.question().is_some() {
             self.context.printer.ask(format!("\r{}", term::CLEAR_LINE));
             self.watched.take(&notice);
@@ -370,36 +405,11 @@ impl Foreground<'_> {
         Ok(())
     }
 
-    fn show_logs(&mut self, wanted: &Wanted) -> Result<(), CliError> {
+    /// From now on lines are shown as they come.
+    fn show_logs(&mut self) -> Result<(), PrintError> {
         self.watched.progress.settle();
-        if self.feed.is_none() {
-            let sender = self.sender.clone();
-            let (take, places) = crossbeam_channel::bounded(BATCHES);
-            let (mut lines, mut bytes) = (Vec::new(), 0);
-            let tell = move |given| {
-                let is_over = matches!(given, Given::Pause);
-                if let Given::Line(line) = given {
-                    bytes += line.text.len();
-                    lines.push(line);
-                }
-                if lines.is_empty() || lines.len() < BATCH && bytes < BATCH_BYTES && !is_over {
-                    return true;
-                }
-                bytes = 0;
-                // Waits for whoever writes them.
-                let place = take.send(()).map(|()| Place(places.clone()));
-                let batch = place.map(|place| Batch { lines: std::mem::take(&mut lines), _place: place });
-                batch.is_ok_and(|batch| sender.send(Happening::Lines(batch)).is_ok())
-            };
-            let dir = self.context.env_dir(&self.ready.deployment.env)?;
-            let mut feed = Feed::start(&dir, wanted.clone(), tell).map_err(CliError::failed)?;
-            for unit in self.known.values() {
-                feed.unit(unit, || self.context.engine()).map_err(CliError::failed)?;
-            }
-            feed.all_known();
-            self.feed = Some(feed);
-        }
-        Ok(())
+        self.is_shown = true;
+        if self.menu.question().is_none() { self.print_held() } else { Ok(()) }
     }
 
     /// Nobody is asked any more.
@@ -410,16 +420,19 @@ impl Foreground<'_> {
         self.print_held()
     }
 
-    /// A line must not tear a question, unless nobody answers that for long.
-    fn print_later(&mut self, lines: Vec<Line>) -> Result<(), PrintError> {
+    /// A line must not tear a question, nor a view of what goes on, unless there are many: whoever writes them waits until they are taken.
+    fn print_later(&mut self, lines: &Lines) -> Result<(), PrintError> {
         const MOST: usize = 1024 * 1024;
-        if self.menu.question().is_none() {
-            return self.print(&lines);
+        let is_asking = self.menu.question().is_some();
+        if self.is_shown && !is_asking {
+            return self.print(lines);
         }
-        self.held.extend(lines);
-        // A line takes some room beside its text.
-        if self.held.iter().map(|line| line.text.len() + size_of::<Line>()).sum::<usize>() < MOST {
+        lines.iter().for_each(|line| self.held.push(line));
+        if self.held.bytes() < MOST {
             return Ok(());
+        }
+        if !is_asking {
+            return self.show_logs();
         }
         self.context.printer.ask("\n");
         self.print_held()?;
@@ -432,10 +445,11 @@ impl Foreground<'_> {
         self.print(&held)
     }
 
-    fn print(&mut self, lines: &[Line]) -> Result<(), PrintError> {
+    fn print(&mut self, lines: &Lines) -> Result<(), PrintError> {
         self.drawn.clear();
-        for line in lines.iter().filter(|line| self.only.as_ref().is_none_or(|only| *only == line.unit.service)) {
-            self.writer.draw(line, &mut self.drawn);
+        for (first, texts) in lines.alike().filter(|(first, _)| self.only.as_ref().is_none_or(|only| *only == first.unit.service))
+        {
+            self.writer.draw_alike(first, texts, &mut self.drawn);
         }
         self.context.printer.data(&self.drawn)
     }
@@ -446,10 +460,12 @@ impl Foreground<'_> {
         self.leave_question()?;
         let Some(feed) = self.feed.take() else { return Ok(()) };
         let runs_on = |unit: &UnitStatus| unit.kind == UnitKind::Container && unit.state == UnitState::Running;
-        let some_run_on = self.known.values().any(runs_on);
+        let running: BTreeSet<UnitId> = self.known.values().filter(|unit| runs_on(unit)).map(|unit| unit.unit.clone()).collect();
+        let some_run_on = !running.is_empty();
         let sender = self.sender.clone();
         // What runs on may write faster than this is read.
         let until = Timestamp::from(clock::wall());
+        let is_endless = |line: LineRef<'_>| line.time > until && running.contains(line.unit);
         // What comes meanwhile is printed as it comes: it may be much.
         let finishing = thread::spawn(move || {
             let finished = feed.finish(some_run_on);
@@ -458,7 +474,7 @@ impl Foreground<'_> {
         });
         loop {
             match self.happenings.recv().expect("we hold a sender") {
-                Happening::Lines(batch) if batch.lines.first().is_some_and(|line| line.time > until) => return Ok(()),
+                Happening::Lines(batch) if batch.lines.iter().next().is_some_and(is_endless) => return Ok(()),
                 Happening::Lines(batch) => self.print(&batch.lines)?,
                 Happening::Drained => break,
                 Happening::Interrupt(_) => return Ok(()),
@@ -470,8 +486,6 @@ impl Foreground<'_> {
     }
 
     fn ended(mut self, code: i32) -> Result<Exit, CliError> {
-        let wanted = Wanted::default();
-        self.show_logs(&wanted)?;
         self.drain()?;
         let chosen = self.args.exit_code_from.as_ref().map(|service| {
             let lives = self.known.values().filter(|unit| unit.unit.service == *service);
@@ -553,6 +567,11 @@ impl Foreground<'_> {
     }
 }
 
+/// Whether a container waits for us and for nothing else, which is no news.
+fn waits_for_us(unit: &UnitStatus) -> bool {
+    matches!(&unit.state, UnitState::Waiting { on } if on == AUDIENCE)
+}
+
 fn is_at_rest(state: &UnitState) -> bool {
     match state {
         UnitState::Absent
@@ -575,6 +594,31 @@ fn is_at_rest(state: &UnitState) -> bool {
         | UnitState::Stopping
         | UnitState::BackingOff { .. } => false,
     }
+}
+
+/// Reads the logs, on a thread of its own, and hands over their lines in batches.
+fn feed(dir: &EnvDir, wanted: Wanted, sender: &Sender<Happening>) -> Result<Feed, CliError> {
+    let sender = sender.clone();
+    let (back, empty) = crossbeam_channel::bounded(BATCHES);
+    (1..BATCHES).for_each(|_| drop(back.send(Lines::default())));
+    let mut lines = Lines::default();
+    let tell = move |given: Given<'_>| {
+        let is_over = matches!(given, Given::Pause);
+        if let Given::Line(line) = given {
+            lines.push(line);
+        }
+        if lines.is_empty() || lines.bytes() < BATCH && !is_over {
+            return true;
+        }
+        let batch = Batch { lines: std::mem::take(&mut lines), back: back.clone() };
+        // Then waits for whoever writes them.
+        let is_wanted = sender.send(Happening::Lines(batch)).is_ok();
+        is_wanted && empty.recv().map(|empty| lines = empty).is_ok()
+    };
+    let feed = Feed::start(dir, wanted, tell).map_err(CliError::failed)?;
+    // What is there by now is told of when it is known, and what comes is not to wait for it.
+    feed.all_known();
+    Ok(feed)
 }
 
 /// Reads a connection to its end, on a thread of its own.

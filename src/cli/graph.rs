@@ -28,7 +28,7 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     let deployment = match context.recorded()? {
         Some(deployment) => deployment,
-        None => context.load(Purpose::Read, &args.services)?.deployment,
+        None => context.load(Purpose::Known, &args.services)?.deployment,
     };
     context.known(&deployment, &args.services)?;
     let states = states(&deployment.env, context)?;

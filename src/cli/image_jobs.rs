@@ -16,6 +16,7 @@ use crate::plan::action::{Action, Fault, Generation, Incarnation, ResourceId, Ti
 use crate::plan::actual::{Actual, Query};
 use crate::plan::desired::Deployment;
 use crate::plan::hash::ConfigHash;
+use crate::plan::provision::Building;
 use crate::supervisor::notice::{Notice, ResourceState};
 use crate::view::progress::{Progress, Style};
 
@@ -28,6 +29,8 @@ pub struct Job {
     pub name: String,
     /// What.
     pub work: Work,
+    /// The services that it is done for, where there may be several.
+    pub users: Vec<ServiceName>,
 }
 
 /// What is done to an image, a network or a volume.
@@ -43,22 +46,23 @@ impl Job {
     /// Pulls a service's image.
     pub fn pull(service: &ServiceName, reference: String, platform: Option<String>) -> Self {
         let action = Action::Pull { reference: reference.clone(), platform, once: false };
-        Self::act(ResourceId::Image(service.clone()), reference, action)
+        let job = Self::act(ResourceId::Image(service.clone()), reference, action);
+        Self { users: vec![service.clone()], ..job }
     }
 
     fn act(resource: ResourceId, name: String, action: Action) -> Self {
-        Self { resource, name, work: Work::Act(Box::new(action)) }
+        Self { resource, name, work: Work::Act(Box::new(action)), users: Vec::new() }
     }
 
     /// Pushes an image.
     pub fn push(service: &ServiceName, reference: String) -> Self {
-        Self { resource: ResourceId::Image(service.clone()), name: reference, work: Work::Push }
+        Self { resource: ResourceId::Image(service.clone()), name: reference, work: Work::Push, users: Vec::new() }
     }
 
-    /// Pulls an image of `images:`.
-    pub fn prefetch(reference: String) -> Self {
+    /// Pulls an image that is no service's.
+    pub fn named(reference: String) -> Self {
         let action = Action::Pull { reference: reference.clone(), platform: None, once: false };
-        Self::act(ResourceId::Prefetch(reference.clone()), reference, action)
+        Self::act(ResourceId::NamedImage(reference.clone()), reference, action)
     }
 
     /// Builds a service's image.
@@ -66,6 +70,15 @@ impl Job {
         let action = Action::Build { service: service.clone(), deployment: Arc::clone(deployment) };
         let name = deployment.image_of(service).unwrap_or_default();
         Self::act(ResourceId::Image(service.clone()), name, action)
+    }
+
+    /// What it is about: its name, and for whom it is where that does not follow.
+    fn subject(&self) -> String {
+        if self.users.is_empty() {
+            return self.name.clone();
+        }
+        let users: Vec<&str> = self.users.iter().map(ServiceName::as_str).collect();
+        format!("{} (for {})", self.name, users.join(", "))
     }
 
     /// The environment that it builds for.
@@ -136,7 +149,7 @@ pub fn perform(jobs: Vec<Job>, style: Style, context: &Context) -> Result<Vec<St
             scope.spawn(|| {
                 while let Some(job) = next() {
                     if let Err(fault) = perform_one(&job, engine, &talk) {
-                        let sentence = talk.masked(format!("{}: {fault}", job.name));
+                        let sentence = talk.masked(format!("{}: {fault}", job.subject()));
                         failures.lock().unwrap_or_else(PoisonError::into_inner).push(sentence);
                     }
                 }
@@ -206,7 +219,9 @@ pub fn ensure(
     style: Style,
     context: &Context,
 ) -> Result<(), CliError> {
-    let query = Query { images: deployment.image_of(service).into_iter().collect(), ..Query::default() };
+    let mounted = deployment.mounted_images(service).into_values();
+    let images = deployment.image_of(service).into_iter().chain(mounted).collect();
+    let query = Query { images, ..Query::default() };
     let seen = context.engine()?.observe(&deployment.env, &query).map_err(|fault| CliError::Engine(fault.to_string()))?;
     let jobs = missing(service, deployment, with_image, &seen);
     if jobs.is_empty() {
@@ -227,7 +242,7 @@ fn missing(service: &ServiceName, deployment: &Arc<Deployment>, with_image: bool
             jobs.push(Job::act(ResourceId::Network(key.clone()), deployment.network_name(key), action));
         }
     }
-    for key in container.volumes.iter().filter_map(|mount| mount.source.as_ref()) {
+    for key in container.volume_keys() {
         let ours = deployment.stack.volumes.get(key).is_some_and(|volume| !volume.external);
         if ours && !seen.volumes.contains_key(&deployment.volume_name(key)) {
             let action = Action::CreateVolume { key: key.clone(), deployment: Arc::clone(deployment) };
@@ -239,6 +254,16 @@ fn missing(service: &ServiceName, deployment: &Arc<Deployment>, with_image: bool
         jobs.push(match deployment.builder_of(service) {
             Some(builder) => Job::build(builder, deployment),
             None => Job::pull(service, reference, container.platform.clone()),
+        });
+    }
+    for reference in deployment.mounted_images(service).into_values() {
+        if seen.images.contains_key(&reference) || jobs.iter().any(|job| job.name == reference) {
+            continue;
+        }
+        let builder = deployment.supplier_of(&reference, Building::AsNeeded).and_then(|name| deployment.builder_of(name));
+        jobs.push(match builder {
+            Some(builder) => Job::build(builder, deployment),
+            None => Job { users: vec![service.clone()], ..Job::named(reference) },
         });
     }
     jobs

@@ -20,7 +20,9 @@ const SHORT_ID: usize = 12;
 
 /// Flags of `images`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "One line for each container, stopped ones too; processes have no images.")]
+#[command(
+    after_help = "One line for each container, stopped ones too, and one more for each image that it mounts; processes have no images."
+)]
 pub struct Args {
     /// Services [default: all]
     pub services: Vec<ServiceName>,
@@ -32,15 +34,24 @@ pub struct Args {
     pub quiet: bool,
 }
 
+/// An image of a container: what it was made of, or what it mounts.
+struct Use<'a> {
+    container: &'a Listed,
+    image_id: &'a str,
+    /// Where it is mounted.
+    path: Option<&'a str>,
+}
+
 /// Lists images.
 pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     let (env, deployment) = context.environment()?;
     let containers = context.containers(&env, deployment.as_ref(), &args.services)?;
+    let uses: Vec<Use<'_>> = containers.iter().flat_map(uses).collect();
     let mut known: BTreeMap<&str, ImageFacts> = BTreeMap::new();
-    for container in &containers {
-        if !known.contains_key(container.image_id.as_str()) {
-            let facts = context.engine()?.with(async |docker| docker.image_facts(&container.image_id).await);
-            known.insert(&container.image_id, facts.map_err(of_engine)?.unwrap_or_default());
+    for Use { image_id, .. } in &uses {
+        if !known.contains_key(image_id) {
+            let facts = context.engine()?.with(async |docker| docker.image_facts(image_id).await);
+            known.insert(image_id, facts.map_err(of_engine)?.unwrap_or_default());
         }
     }
     if args.quiet {
@@ -50,18 +61,18 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         return Ok(Exit::Success);
     }
     if args.format == "json" {
-        let rows: Vec<_> = containers.iter().map(|container| object(container, &known[container.image_id.as_str()])).collect();
+        let rows: Vec<_> = uses.iter().map(|it| object(it, &known[it.image_id])).collect();
         context.printer.data(json::line(&rows))?;
         return Ok(Exit::Success);
     }
     let mut table = Table::new(["CONTAINER", "REPOSITORY", "TAG", "PLATFORM", "IMAGE ID", "SIZE", "CREATED"]);
-    for container in &containers {
-        let facts = &known[container.image_id.as_str()];
-        let (repository, tag) = name_of(container, facts);
-        let id = shortened(container.image_id.trim_start_matches("sha256:"), SHORT_ID + 1);
+    for it in &uses {
+        let facts = &known[it.image_id];
+        let (repository, tag) = name_of(it, facts);
+        let id = shortened(it.image_id.trim_start_matches("sha256:"), SHORT_ID + 1);
         let created = facts.created.as_deref().map(ago).unwrap_or_default();
         table.row([
-            container.name.clone(),
+            it.container.name.clone(),
             repository,
             tag,
             facts.platform.clone(),
@@ -74,25 +85,34 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     Ok(Exit::Success)
 }
 
+/// The images of a container, its own first.
+fn uses(container: &Listed) -> Vec<Use<'_>> {
+    let own = Use { container, image_id: &container.image_id, path: None };
+    let mounted = container.mounted_images.iter();
+    let mounted = mounted.map(|(path, image_id)| Use { container, image_id, path: Some(path) });
+    std::iter::once(own).chain(mounted).collect()
+}
+
 /// In the shape of Compose's, with ours at the end.
-fn object(container: &Listed, facts: &ImageFacts) -> serde_json::Value {
-    let (repository, tag) = name_of(container, facts);
+fn object(it: &Use<'_>, facts: &ImageFacts) -> serde_json::Value {
+    let (repository, tag) = name_of(it, facts);
     json!({
-        "ID": container.image_id,
-        "ContainerName": container.name,
+        "ID": it.image_id,
+        "ContainerName": it.container.name,
         "Repository": repository,
         "Tag": tag,
         "Platform": facts.platform,
         "Size": facts.size,
         "Created": facts.created,
-        "Service": container.unit.as_ref().map(|unit| unit.service.to_string()),
+        "Service": it.container.unit.as_ref().map(|unit| unit.service.to_string()),
+        "Mount": it.path,
     })
 }
 
-/// Repository and tag of the image that a container was made of, by the reference that it was given, else by a tag that the
-/// image has.
-fn name_of(container: &Listed, facts: &ImageFacts) -> (String, String) {
-    let given = Some(container.image.as_str()).filter(|image| !image.starts_with("sha256:"));
+/// Repository and tag of an image: of what a container was made of by the reference that it was given, else by a tag that the image
+/// has.
+fn name_of(it: &Use<'_>, facts: &ImageFacts) -> (String, String) {
+    let given = Some(it.container.image.as_str()).filter(|image| it.path.is_none() && !image.starts_with("sha256:"));
     let tagged = facts.tags.iter().map(String::as_str);
     let reference = given.or_else(|| tagged.into_iter().next());
     let Some(reference) = reference else { return ("<none>".to_owned(), "<none>".to_owned()) };
@@ -114,6 +134,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_container_mounts_is_named_by_a_tag_and_told_after_its_own() {
+        let mounted_images = [("/data".to_owned(), "sha256:11".to_owned())].into();
+        let container = Listed { image: "x:1".to_owned(), image_id: "sha256:00".to_owned(), mounted_images, ..Listed::default() };
+        let facts = ImageFacts { tags: vec!["data:2".to_owned()], ..ImageFacts::default() };
+        let all = uses(&container);
+        assert_eq!(
+            all.iter().map(|it| (it.image_id, it.path)).collect::<Vec<_>>(),
+            [("sha256:00", None), ("sha256:11", Some("/data"))]
+        );
+        assert_eq!(name_of(&all[1], &facts), ("data".to_owned(), "2".to_owned()));
+    }
+
+    #[test]
     fn an_image_is_named_as_it_was_asked_for_or_else_by_a_tag() {
         for (image, tags, expected) in [
             ("redis:7", &[][..], ("redis", "7")),
@@ -124,7 +157,7 @@ mod tests {
         ] {
             let container = Listed { image: image.to_owned(), ..Listed::default() };
             let facts = ImageFacts { tags: tags.iter().map(|&tag| tag.to_owned()).collect(), ..ImageFacts::default() };
-            let (repository, tag) = name_of(&container, &facts);
+            let (repository, tag) = name_of(&uses(&container)[0], &facts);
             assert_eq!((repository.as_str(), tag.as_str()), expected, "{image}");
         }
     }

@@ -1,10 +1,9 @@
 //! `init`: writes a stack file, from a template, from what the directory has already, or as a start from nothing.
 
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::CliError;
@@ -15,9 +14,12 @@ use crate::base::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::base::exit::Exit;
 use crate::base::source::{SourceMap, Span};
 use crate::base::suggest;
-use crate::load::formats::{Format, procfile};
+use crate::base::way;
+use crate::load::formats::{self, Format, procfile};
 use crate::model::process::{REPLICA_MARK, fill_replica};
 use crate::view::term;
+use crate::world::disk::{self, Whole};
+use crate::world::removal;
 use crate::yaml::emit;
 use crate::yaml::node::{Mapping, Node, Value};
 
@@ -95,6 +97,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         nothing_in_the_way(&directory, [output])?;
     }
     let written_to = if to_stdout { Path::new("stack.yaml") } else { output };
+    is_a_place(written_to, &origin, &directory)?;
     let text = match &origin {
         Origin::Files(files) => {
             let made = made_from(files, &directory, written_to, context)?;
@@ -119,6 +122,21 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         named(&written)
     ));
     Ok(Exit::Success)
+}
+
+/// That a stack file may be written there: it is read as one, and is none of the files that the stack is made from.
+fn is_a_place(output: &Path, origin: &Origin, directory: &Path) -> Result<(), CliError> {
+    let shown = output.display();
+    if Format::of(output) != Format::Stack {
+        let message = format!("a file that is called `{shown}` is not read as a stack file: give --output another name");
+        return Err(CliError::Usage(message));
+    }
+    let Origin::Files(files) = origin else { return Ok(()) };
+    let Ok(written) = directory.join(output).canonicalize() else { return Ok(()) };
+    match files.iter().find(|file| directory.join(file).canonicalize().is_ok_and(|file| file == written)) {
+        Some(_) => Err(CliError::Usage(format!("`{shown}` is what the stack is made from: give --output another name"))),
+        None => Ok(()),
+    }
 }
 
 /// How a stack file is named on a command line from here: not at all when it is found by itself.
@@ -236,30 +254,45 @@ fn nothing_in_the_way<'a>(directory: &Path, files: impl IntoIterator<Item = &'a 
 }
 
 /// Writes files below a directory: all of them or, when one is in the way, none.
-fn write_all(directory: &Path, files: &[(&Path, &[u8])], force: bool) -> Result<(), CliError> {
+fn write_all<'a>(directory: &Path, files: &[(&Path, &'a [u8])], force: bool) -> Result<(), CliError> {
     let failed = |path: &Path, error: &io::Error| CliError::Failed(format!("write `{}`: {error}", path.display()));
     if !force {
         nothing_in_the_way(directory, files.iter().map(|(name, _)| *name))?;
     }
-    for (name, content) in files {
-        let path = directory.join(name);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(|error| failed(parent, &error))?;
-        }
-        write(&path, content, force).map_err(|error| failed(&path, &error))?;
+    // What is named below the directory is meant to lie there; where else the user names is up to the user.
+    let is_below = |name: &Path| name.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    let led_out = |name: &Path| is_below(name) && directory.exists() && removal::leads_out(&directory.join(name), directory);
+    if let Some((name, _)) = files.iter().find(|(name, _)| led_out(name)) {
+        let found = format!("write `{}`: a link on the way leads out of `{}`", name.display(), directory.display());
+        return Err(CliError::Failed(format!("{found}; nothing was written: remove the link, or name another directory")));
     }
-    Ok(())
+    let whole = |&(name, content): &(&Path, &'a [u8])| Whole { path: directory.join(name), content, mode: mode(content) };
+    let files: Vec<Whole<'a>> = files.iter().map(whole).collect();
+    let mut made = Vec::new();
+    let write = |made: &mut Vec<PathBuf>| {
+        for parent in files.iter().filter_map(|file| file.path.parent()) {
+            make_directory(parent, made).map_err(|error| (parent.to_owned(), error))?;
+        }
+        if force { disk::replace_all(&files) } else { disk::create_all(&files) }
+    };
+    write(&mut made).map_err(|(path, error)| {
+        // The deepest first; what somebody else has put into one by now stays with it.
+        made.iter().rev().for_each(|directory| drop(fs::remove_dir(directory)));
+        failed(&path, &error)
+    })
 }
 
-fn write(path: &Path, content: &[u8], force: bool) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).mode(mode(content));
-    if force {
-        options.create(true).truncate(true)
-    } else {
-        options.create_new(true)
-    };
-    options.open(path)?.write_all(content)
+/// Makes a directory with all above it, and takes note of those that were not there.
+fn make_directory(directory: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
+    let missing: Vec<&Path> = directory.ancestors().take_while(|above| !above.exists()).collect();
+    for above in missing.into_iter().rev() {
+        match fs::create_dir(above) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Err(_) => {}
+            Ok(()) => made.push(above.to_owned()),
+        }
+    }
+    Ok(())
 }
 
 /// The mode of a new file with this content: a script can be run.
@@ -314,13 +347,16 @@ fn attempted(files: &[PathBuf], directory: &Path, output: &Path, context: &Conte
     let (mut includes, mut processes, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
     for file in files {
         match Format::of(file) {
-            Format::Stack => includes.push(included(file, directory)),
+            Format::Stack => includes.push(included(file, directory, output)),
             Format::Procfile | Format::ProcessCompose => {
-                let checked = context.check_file(&directory.join(file), directory)?;
+                let path = directory.join(file);
+                let checked = context.check_file(&path, path.parent().unwrap_or(directory))?;
                 if checked.found.has_errors() {
                     return Err(Unmade::Faults(checked));
                 }
-                let (trees, found, sources) = converted(file, directory)?;
+                let (mut trees, found, sources) = converted(file, directory)?;
+                let way = way_to(file, directory, output);
+                trees.iter_mut().for_each(|tree| formats::seen_from_elsewhere(tree, &way));
                 left_out.push((found, sources));
                 processes.push((file, trees));
             }
@@ -336,17 +372,32 @@ fn attempted(files: &[PathBuf], directory: &Path, output: &Path, context: &Conte
         }
         text.push_str(&fill_replica(&emit::to_yaml(&stack).replace(REPLICA_MARK, "${REPLICA}"), 1));
     }
-    let checked = context.check_text(&directory.join(output), &text)?;
+    let checked = context.check_text(&real(&directory.join(output)), &text)?;
     if checked.found.has_errors() {
         return Err(Unmade::Faults(checked));
     }
     Ok(Made { text, left_out })
 }
 
+/// The way from the directory of the stack file to that of a file that it is made from.
+fn way_to(file: &Path, directory: &Path, output: &Path) -> PathBuf {
+    let of = |path: &Path| real(directory.join(path).parent().unwrap_or(directory));
+    way::relative(&of(file), &of(output))
+}
+
+/// A directory without links on the way to it, which may be one that is still to be made.
+fn real(place: &Path) -> PathBuf {
+    let from = |there: &Path| Some(there.canonicalize().ok()?.join(place.strip_prefix(there).ok()?));
+    place.ancestors().find_map(from).unwrap_or_else(|| place.to_owned())
+}
+
 /// How a Compose file is included, with what overrides it when it stands alone.
-fn included(file: &Path, directory: &Path) -> String {
+fn included(file: &Path, directory: &Path, output: &Path) -> String {
+    let way = way_to(file, directory, output);
+
     let quoted = |file: &Path| {
         let at = SourceMap::default().add(file, Arc::from(""));
+        let file = file.file_name().map_or_else(|| file.to_owned(), |name| way.join(name));
         emit::to_yaml(&Node::text(file.display().to_string(), Span { source: at, start: 0, end: 0 })).trim_end().to_owned()
     };
     let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -363,6 +414,10 @@ fn converted(file: &Path, directory: &Path) -> Result<(Vec<Node>, Diagnostics, S
     let (mut sources, mut found) = (SourceMap::default(), Diagnostics::default());
     let (source, text) = read_named(file, directory, &mut sources)?;
     let trees = Format::of(file).read(source, &text, procfile::FIRST_PORT, &mut found);
+    if Format::of(file) == Format::Procfile {
+        let message = format!("that the end of one process ends all, as in `{}`, is not carried over", file.display());
+        found.push(Diagnostic::warning("ignored-key", message).help("`baistack up --abort-on-container-exit` does that"));
+    }
     let is_found_by_itself = FOUND[1].iter().any(|name| Path::new(name) == file);
     let beside = ["yml", "yaml"].map(|ending| PathBuf::from(format!("process-compose.override.{ending}")));
     if let Some(beside) = beside.iter().find(|beside| is_found_by_itself && directory.join(beside).is_file()) {

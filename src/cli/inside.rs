@@ -20,7 +20,7 @@ use crate::plan::desired::UnitSpec;
 use crate::view::term::{self, Raw};
 use crate::world::docker::LogStream;
 use crate::world::native::exec::{Interactive, exec_detached, exec_interactive};
-use crate::world::native::files;
+use crate::world::native::files::{self, Stay};
 use crate::world::signals::{self, Listener, Signal};
 
 /// Whether the command gets a terminal: when both ends of ours are one, and nobody refused.
@@ -101,7 +101,7 @@ pub struct Inside<'a> {
     pub user: Option<&'a str>,
     /// Another directory.
     pub workdir: Option<&'a str>,
-    /// What was made for this command alone goes with it, scratch directories too.
+    /// What was made for this command alone goes with it, scratch directories too; those that were there stay.
     pub rm: bool,
 }
 
@@ -115,9 +115,12 @@ impl Inside<'_> {
 
 /// Runs a command as a process of the stack runs, as a child of ours: its environment, directory and user, our terminal.
 pub fn process(spec: &UnitSpec, argv: Vec<String>, inside: &Inside<'_>, context: &Context) -> Result<Exit, CliError> {
-    let code = files::lend(spec).and_then(|lent| {
+    // What it starts has the environment's mark, and no supervisor where none runs: it is nobody's leftover all the same.
+    let _claim = context.env_dir(&spec.deployment.env)?.claim().map_err(CliError::failed)?;
+    let scratch = if inside.rm { Stay::ForTheCommand } else { Stay::ForTheUnit };
+    let code = files::lend(spec, scratch).and_then(|lent| {
         let exit = exec_interactive(spec, argv, inside.options(context));
-        lent.give_back(inside.rm)?;
+        lent.give_back()?;
         Ok(exit?.code())
     });
     exit(code)

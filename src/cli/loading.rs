@@ -12,30 +12,29 @@ use indexmap::IndexMap;
 
 use super::CliError;
 use super::context::{Context, with_causes};
+use super::port_numbers::{Allotment, Moved, given_ports, keep_ports, port_variables};
 use super::remote::Edition;
 use super::unfit;
 use super::unused::Claim;
-use super::{models, providers};
-use crate::base::diagnostic::Diagnostics;
+use super::{models, providers, purge, unbuildable};
+use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::name::{EnvId, NameError, ServiceName};
 use crate::base::source::{SourceId, SourceMap};
 use crate::load::files::{FileKind, Files};
 use crate::load::publication::{Publication, publication};
 use crate::load::remote::{self, Remote};
-use crate::load::{self, Head, Values, flags};
-use crate::model::service::Service;
+use crate::load::{self, Head, Loaded, Values, flags};
 use crate::model::stack::Stack;
 use crate::plan::desired::{Caller, Deployment};
 use crate::plan::hash::ConfigHash;
 use crate::plan::ports::{self, Numbers};
+use crate::plan::provision::Building;
 use crate::supervisor;
 use crate::view::diagnostics::{self, Look};
 use crate::view::term;
 use crate::world::disk::Disk;
-use crate::world::docker::PortOfContainer;
-use crate::world::envdir::{EnvDir, StateDir};
 use crate::world::envid::{self, Asked, EnvIdError, Identity};
-use crate::world::facts::{self, Holders};
+use crate::world::facts;
 use crate::world::native::cgroup;
 use crate::yaml::node::Node;
 use crate::yaml::parse;
@@ -45,8 +44,13 @@ use crate::yaml::parse;
 pub enum Purpose {
     /// To be looked at: nothing is recorded, no port is probed.
     Read,
-    /// To see what would be started: as to be looked at, and what cannot be started is refused.
-    Forecast,
+    /// The same of what is known: of what lies elsewhere the edition that it was when it was last asked for.
+    Known,
+    /// To see what would be started: as to be looked at, what cannot be started is refused, and ports are found as a start would.
+    Forecast {
+        /// A preferred port that is taken is an error.
+        strict_ports: bool,
+    },
     /// To have images built for it: as to be started, without what only a start needs.
     Build,
     /// To be started: a new environment is named and recorded, its ports and values are found and kept.
@@ -73,6 +77,10 @@ pub struct Ready {
     pub sources: SourceMap,
     /// Named ports: name → number or range.
     pub ports: IndexMap<String, String>,
+    /// The numbers of those that an `up` replaces where they are held: not of those that the caller or `.env` sets.
+    pub movable: Vec<Numbers>,
+    /// The numbers of those that the caller or `.env` sets, by name.
+    pub given: BTreeMap<String, Numbers>,
     /// The generated values, which are not shown.
     pub secrets: IndexMap<String, String>,
     /// What interpolation saw, without the generated values.
@@ -84,7 +92,9 @@ pub struct Ready {
     /// None for what is only looked at.
     claim: Option<Claim>,
     /// What of the named ports is to be said once it begins: what is refused before leaves no numbers behind.
-    moved: RefCell<Vec<String>>,
+    moved: RefCell<Vec<Moved>>,
+    /// Why an `up` of what is only foreseen would be refused, one sentence each.
+    pub(super) refusals: Vec<String>,
 }
 
 impl Ready {
@@ -92,8 +102,25 @@ impl Ready {
     pub fn begins(&self, context: &Context) {
         if let Some(claim) = &self.claim {
             claim.begins(&self.deployment.env, &context.printer);
+            let stack = &self.deployment.stack.directory;
+            if let Err(error) = purge::end_interrupted(&self.deployment.env, stack, context) {
+                context.printer.warning(error.to_string());
+            }
         }
-        self.moved.take().into_iter().for_each(|moved| context.printer.say(moved));
+        self.moved.take().iter().for_each(|moved| context.printer.say(moved.told()));
+    }
+
+    /// What of the named ports an `up` would replace, of what is only foreseen.
+    pub(super) fn foreseen_moves(&self) -> Vec<Moved> {
+        self.moved.take()
+    }
+
+    /// As [`Ready::begins`], for an `up`: from here on the numbers are in force that the caller has set for it. What is run, built or
+    /// scaled beside it changes nothing of that.
+    pub fn begins_up(&self, context: &Context) -> Result<(), CliError> {
+        self.begins(context);
+        let dir = context.env_dir(&self.deployment.env)?;
+        dir.set_given_ports(&self.given).map_err(CliError::failed)
     }
 
     /// As [`Ready::begins`], for images alone: they are found by the environment's name, so it stays only where that or something else
@@ -168,9 +195,10 @@ impl Context {
     }
 
     fn load_from(&self, request: load::Request, purpose: Purpose, services: &[ServiceName]) -> Result<Ready, CliError> {
-        let files = self.sources();
+        let files = if purpose == Purpose::Known { self.recorded_sources() } else { self.sources() };
         let (head, sources, found) = load::head(&request, &files);
         if found.has_errors() {
+            let found = with_remedy(found, &self.remedy_without_file()?);
             return Err(self.refuse_all(&request, &head, (&found, &sources), &files));
         }
         // Before anything is made: a name that is none leaves nothing behind.
@@ -182,33 +210,40 @@ impl Context {
         // Given up after the host's lock, which it takes when nothing is to be left.
         let claim;
         // Two `up` at once must not find the same name, values or ports.
-        let host_lock = if starts { Some(state.host_lock().map_err(CliError::failed)?) } else { None };
+        let mut host_lock = if starts { Some(state.host_lock().map_err(CliError::failed)?) } else { None };
         let known = if starts { state.list().map_err(CliError::failed)? } else { Vec::new() };
+        let is_foreseen = matches!(purpose, Purpose::Forecast { .. });
         let found = self.env_of(&head, if starts { envid::Purpose::Run } else { envid::Purpose::Show })?;
         let (env, dir) = (found.id.clone(), state.env(&found.id));
+        let was_known = if starts { known.contains(&dir) } else { dir.exists() };
         claim = if starts {
             let lock = dir.claim().map_err(CliError::failed)?;
-            let is_known = known.contains(&dir);
-            Some(if is_known { Claim::of(lock) } else { Claim::fresh(lock, &state, &dir, head.directory.clone(), found.made) })
+            Some(if was_known { Claim::of(lock) } else { Claim::fresh(lock, &state, &dir, head.directory.clone(), found.made) })
         } else {
             None
         };
         let program = std::env::current_exe().map_err(|error| CliError::Failed(format!("find our own program: {error}")))?;
         let places = dir.places(&head.directory, &self.caller, program);
         let (numbers, moved, generated) = match purpose {
-            Purpose::Read | Purpose::Forecast => {
+            Purpose::Read | Purpose::Known => {
                 (dir.ports().map_err(CliError::failed)?, Vec::new(), dir.values().map_err(CliError::failed)?)
+            }
+            // One and the same number in what is foreseen and in what comes of it.
+            Purpose::Forecast { strict_ports } => {
+                let Allotment { numbers, moved } = self.allot_ports(&head, &dir, strict_ports)?;
+                (numbers, moved, dir.values().map_err(CliError::failed)?)
             }
             Purpose::Build | Purpose::Start { .. } => {
                 let strict_ports = purpose == Purpose::Start { strict_ports: true };
-                let (numbers, moved) = self.allot_ports(&head, &state, &dir, strict_ports)?;
+                let Allotment { numbers, moved } = self.allot_ports_under(&mut host_lock, &head, &dir, strict_ports)?;
+                keep_ports(&dir, &numbers)?;
                 (numbers, moved, dir.make_values(&head.generate).map_err(CliError::failed)?)
             }
         };
         drop(host_lock);
-        let moved = if known.contains(&dir) {
+        let moved = if starts && was_known {
             // They are kept from now on, whatever becomes of this.
-            moved.into_iter().for_each(|moved| self.printer.say(moved));
+            moved.iter().for_each(|moved| self.printer.say(moved.told()));
             Vec::new()
         } else {
             moved
@@ -222,11 +257,12 @@ impl Context {
         };
         self.warn_of_overridden(&head, &values.predefined);
         let mut loaded = load::stack(&request, &head, &values, &files);
-        if purpose != Purpose::Read {
+        let is_whole = !loaded.diagnostics.has_errors();
+        if !matches!(purpose, Purpose::Read | Purpose::Known) {
             loaded.diagnostics.extend(unfit::check(&loaded));
             loaded.diagnostics.extend(std::mem::take(&mut loaded.unstartable));
         }
-        if matches!(purpose, Purpose::Forecast | Purpose::Start { .. }) {
+        if matches!(purpose, Purpose::Forecast { .. } | Purpose::Start { .. }) {
             let mut environment = head.environment.clone();
             environment.extend(self.caller.clone());
             let selected = supervisor::select(&loaded.stack, services, false);
@@ -236,36 +272,74 @@ impl Context {
                 loaded.diagnostics.extend(load::jobs::scheduled(&loaded.tree));
             }
             loaded.diagnostics.extend(unfit::missing_directories(&loaded, &selected, &places));
+            loaded.diagnostics.extend(unfit::led_astray(&loaded, &selected));
         }
         if loaded.diagnostics.has_errors() {
-            return Err(self.refuse(&loaded.diagnostics, &loaded.sources));
+            let Loaded { stack, tree, sources, mut diagnostics, .. } = loaded;
+            let deployment = Deployment { env, stack, caller: Caller::default(), places };
+            if is_whole {
+                diagnostics.extend(self.builds_amiss(purpose, &deployment, &tree, services));
+            }
+            return Err(self.refuse(&diagnostics, &sources));
         }
         self.show(&loaded.diagnostics, &loaded.sources);
         facts::note_granted(&mut loaded.stack);
-        if purpose == Purpose::Forecast {
+        if matches!(purpose, Purpose::Forecast { .. }) {
             providers::as_given(&dir, &mut loaded.stack)?;
         }
         let mut variables = values.ports.clone();
         variables.extend(head.environment.clone());
         variables.extend(values.predefined.clone());
+        let is_set = |name: &String| head.environment.contains_key(name);
+        let movable = head.named_ports.keys().filter(|name| !is_set(name));
+        let movable = movable.filter_map(|name| values.ports.get(name)?.parse().ok()).collect();
         let number = |name: &String| head.environment.get(name).or_else(|| values.ports.get(name)).cloned();
         let caller = Caller { environment: self.caller.clone(), ..Caller::default() };
         let deployment = Deployment { env, stack: loaded.stack, caller, places };
         if !request.omit.leaves_a_tree_only() {
             self.known(&deployment, services)?;
         }
+        let mut refusals = Vec::new();
+        if starts || is_foreseen {
+            let asked = || dir.up_elsewhere(&head.directory, head.origin.as_deref()).map_err(CliError::failed);
+            let up = if is_foreseen { asked()?.map(|error| error.to_string()) } else { None };
+            refusals.extend(up);
+            match self.used_elsewhere(&deployment, was_known)? {
+                // Nothing of theirs is touched: images of one name are written over.
+                Some(used) if purpose == Purpose::Build => self.printer.warning(used.of_images()),
+                used => refusals.extend(used.map(|used| used.refusal())),
+            }
+        }
+        if starts && !refusals.is_empty() {
+            return Err(CliError::Several(refusals));
+        }
         Ok(Ready {
             deployment,
             tree: loaded.tree,
             sources: loaded.sources,
             ports: head.named_ports.keys().filter_map(|name| Some((name.clone(), number(name)?))).collect(),
+            movable,
+            given: given_ports(&head),
             secrets: values.generated,
             variables,
             stand_ins,
             elsewhere: head.elsewhere,
             claim,
             moved: RefCell::new(moved),
+            refusals,
         })
+    }
+
+    /// What is wrong with the builds of a stack that is refused in any case: one mistake hides no other.
+    fn builds_amiss(&self, purpose: Purpose, deployment: &Deployment, tree: &Node, services: &[ServiceName]) -> Diagnostics {
+        let asked = unbuildable::Asked { services, pull: None, building: Building::AsNeeded, no_deps: false };
+        let built = match purpose {
+            Purpose::Read | Purpose::Known => return Diagnostics::default(),
+            Purpose::Forecast { .. } | Purpose::Start { .. } => self.to_be_built(deployment, asked).unwrap_or_default(),
+            Purpose::Build => supervisor::select(&deployment.stack, services, true).into_iter().collect(),
+        };
+        // That an engine does not answer is told of a stack that it could be asked for.
+        self.unbuildable(deployment, tree, &built).unwrap_or_default()
     }
 
     /// Refuses a stack whose files of variables have faults, and tells what is wrong with the stack's own files too.
@@ -397,7 +471,44 @@ impl Context {
 
     /// The environment that a command is about which needs no more than that: named, or that of the stack here.
     pub fn env_id(&self) -> Result<EnvId, CliError> {
-        self.find_env()?.map_err(|unfound| self.refuse(&unfound.found, &unfound.sources))
+        self.find_env()?.map_err(|unfound| {
+            let remedy = format!("{}; `-p ENVID` names an environment that was started", load::NAME_ONE);
+            self.refuse(&with_remedy(unfound.found, &remedy), &unfound.sources)
+        })
+    }
+
+    /// What to do where a command needs a stack file and there is none: that an environment is named does not help, but what it was
+    /// started from is known.
+    fn remedy_without_file(&self) -> Result<String, CliError> {
+        let Some(name) = &self.global.project_name else { return Ok(load::NAME_ONE.to_owned()) };
+        let recorded = self.deployment(&env_id_of(name, "`-p`")?)?;
+        let Some(file) = recorded.as_ref().and_then(|deployment| deployment.stack.files.first()) else {
+            return Ok(format!("`-p {name}` names an environment and no stack: {}", load::NAME_ONE));
+        };
+        let file = file.display();
+        Ok(format!("`{name}` was started from `{file}`: `-f {file}` names that; `baistack start -p {name}` needs no file"))
+    }
+
+    /// The same for a command that takes what nobody can bring back: every service and every shell inside one inherits
+    /// `BAISTACK_ENVID`, so where the stack here is another's than that variable says, `-p` has to tell which is meant.
+    pub fn env_id_to_empty(&self) -> Result<EnvId, CliError> {
+        let env = self.env_id()?;
+        if self.global.project_name.is_some() {
+            return Ok(env);
+        }
+        let head = load::head(&self.load_request(&[]), &self.recorded_sources()).0;
+        let is_inherited = head.environment.get("BAISTACK_ENVID").is_some_and(|name| *name == env.as_str());
+        if head.files.is_empty() || !is_inherited {
+            return Ok(env);
+        }
+        match self.env_dir(&env)?.owner_besides(&head.directory, head.origin.as_deref()).map_err(CliError::failed)? {
+            None => Ok(env),
+            Some(directory) => Err(CliError::Failed(format!(
+                "`BAISTACK_ENVID` says `{env}`, which is the environment of `{}`, and this is `{}`: say with `-p NAME` which one is meant",
+                directory.display(),
+                head.directory.display(),
+            ))),
+        }
     }
 
     /// Whether there is a stack file here, or one is named.
@@ -445,7 +556,7 @@ impl Context {
             let origin = remote.identity();
             let mut started = Vec::new();
             for dir in self.state()?.list().map_err(CliError::failed)? {
-                if dir.home().map_err(CliError::failed)?.is_some_and(|home| home.origin.as_ref() == Some(&origin)) {
+                if self.readable(dir.home()).flatten().is_some_and(|home| home.origin.as_ref() == Some(&origin)) {
                     started.push(dir.id().clone());
                 }
             }
@@ -456,7 +567,7 @@ impl Context {
             let file = self.working_dir.join(file);
             let mut started = Vec::new();
             for env in self.environments_at(file.parent().unwrap_or(&self.working_dir))? {
-                if self.deployment(&env)?.is_some_and(|deployment| deployment.stack.files.contains(&file)) {
+                if self.deployment_as_known(&env)?.is_some_and(|deployment| deployment.stack.files.contains(&file)) {
                     started.push(env);
                 }
             }
@@ -478,7 +589,7 @@ impl Context {
     fn started_from(&self, head: &Head) -> Result<Option<EnvId>, CliError> {
         let mut found = Vec::new();
         for env in self.environments_at(&head.directory)? {
-            let files = self.deployment(&env)?.map(|deployment| deployment.stack.files).unwrap_or_default();
+            let files = self.deployment_as_known(&env)?.map(|deployment| deployment.stack.files).unwrap_or_default();
             if files.iter().any(|file| head.files.contains(file)) {
                 found.push(env);
             }
@@ -490,7 +601,8 @@ impl Context {
     fn environments_at(&self, directory: &Path) -> Result<Vec<EnvId>, CliError> {
         let mut found = Vec::new();
         for dir in self.state()?.list().map_err(CliError::failed)? {
-            if dir.home().map_err(CliError::failed)?.is_some_and(|home| home.path == directory) {
+            let home = self.readable(dir.home()).flatten().map(|home| home.path).or_else(|| dir.stack_dir());
+            if home.is_some_and(|home| home == directory) {
                 found.push(dir.id().clone());
             }
         }
@@ -525,64 +637,10 @@ impl Context {
         };
         envid::env_id(&self.state()?, &asked, purpose).map_err(|error| match error {
             EnvIdError::Name { .. } => CliError::Usage(with_causes(&error)),
-            EnvIdError::Directory(_) | EnvIdError::Elsewhere { .. } | EnvIdError::State(_) => {
+            EnvIdError::Directory(_) | EnvIdError::Elsewhere { .. } | EnvIdError::Up { .. } | EnvIdError::State(_) => {
                 CliError::Failed(with_causes(&error))
             }
         })
-    }
-
-    /// Numbers for the named ports, recorded, and what is to be said of replacements, one line for each holder.
-    fn allot_ports(
-        &self,
-        head: &Head,
-        state: &StateDir,
-        dir: &EnvDir,
-        strict: bool,
-    ) -> Result<(BTreeMap<String, Numbers>, Vec<String>), CliError> {
-        let kept = dir.ports().map_err(CliError::failed)?;
-        let containers = || self.ports_of_containers(dir.id());
-        let holders = Holders::look(state, dir, &containers).map_err(CliError::failed)?;
-        // What the caller or `.env` sets is not for us to choose, nor to find free.
-        let given = given_ports(head);
-        let is_set = |name: &str| head.environment.contains_key(name);
-        let named = head.named_ports.iter().filter(|(name, _)| !is_set(name)).map(|(name, port)| (name.clone(), *port)).collect();
-        // Who insists on the preferred ones is not content with what was once found in their place.
-        let before = if strict { BTreeMap::new() } else { kept.clone() };
-        let allotted = ports::allot(&named, &before, dir.id(), |port| holders.is_free(port));
-        let allotted = allotted.map_err(CliError::failed)?;
-        // All that one holder has taken in one line.
-        let mut held: IndexMap<String, Vec<(&str, u16, Numbers)>> = IndexMap::new();
-        for (name, port) in &allotted {
-            if let Some(blocked) = port.blocked {
-                held.entry(holders.who(blocked.port)).or_default().push((name, blocked.port, port.numbers));
-            }
-        }
-        let told = held.iter().map(|(who, ports)| {
-            let each: Vec<_> = ports.iter().map(|(name, port, _)| format!("{port} of `{name}`")).collect();
-            let instead: Vec<_> = ports.iter().map(|(name, _, numbers)| format!("{name} is {numbers}")).collect();
-            let (ports, are) = if each.len() == 1 { ("port", "is") } else { ("ports", "are") };
-            (format!("{ports} {} {are} held by {who}", each.join(", ")), instead.join(", "))
-        });
-        if strict && !held.is_empty() {
-            return Err(CliError::Several(told.map(|(held, _)| held).collect()));
-        }
-        let moved = told.map(|(held, instead)| format!("{held}; {instead} instead")).collect();
-        let numbers: BTreeMap<String, Numbers> = allotted.into_iter().map(|(name, port)| (name, port.numbers)).collect();
-        // Numbers of names that the file has no longer stay: it may have them again.
-        let mut recorded = kept;
-        recorded.extend(numbers.clone());
-        dir.set_ports(&recorded).map_err(CliError::failed)?;
-        dir.set_given_ports(&given).map_err(CliError::failed)?;
-        Ok((numbers, moved))
-    }
-
-    /// The ports that containers hold. What the environment owns is known from its last `up`; none when the engine does not answer
-    /// and the environment had containers, which may run on.
-    pub(super) fn ports_of_containers(&self, env: &EnvId) -> Option<BTreeMap<u16, PortOfContainer>> {
-        let stack = self.deployment(env).ok().flatten().map(|deployment| deployment.stack).unwrap_or_default();
-        let held = self.engine().ok().and_then(|engine| engine.held_ports(env, &stack.owns).ok());
-        let may_run_on = stack.services.values().any(Service::needs_engine);
-        if may_run_on { held } else { Some(held.unwrap_or_default()) }
     }
 
     /// One warning for the predefined variables that the caller's environment, or `.env`, has another value for.
@@ -714,6 +772,16 @@ struct Unfound {
     sources: SourceMap,
 }
 
+/// The same findings, with this to be done where there is no stack file.
+fn with_remedy(found: Diagnostics, remedy: &str) -> Diagnostics {
+    let told = |found: Diagnostic| {
+        if found.code == "no-stack-file" && found.help.as_deref() == Some(load::NAME_ONE) { found.help(remedy) } else { found }
+    };
+    let mut all = Diagnostics::default();
+    all.extend(found.into_iter().map(told));
+    all
+}
+
 /// A name as it was given, which has to be one already.
 fn env_id_of(name: &str, origin: &str) -> Result<EnvId, CliError> {
     name.parse()
@@ -781,18 +849,6 @@ impl Files for Planned<'_> {
     fn fetch(&self, remote: &Remote) -> Result<PathBuf, String> {
         self.others.fetch(remote)
     }
-}
-
-/// The numbers of named ports that the caller or `.env` sets, as far as they are numbers.
-fn given_ports(head: &Head) -> BTreeMap<String, Numbers> {
-    let given = head.named_ports.keys().filter_map(|name| Some((name.clone(), head.environment.get(name)?.parse().ok()?)));
-    given.collect()
-}
-
-/// The variables of named ports. Where the caller or `.env` sets one, its value wins, and the ends of a range are that value's.
-fn port_variables(head: &Head, numbers: &BTreeMap<String, Numbers>) -> IndexMap<String, String> {
-    let given = given_ports(head);
-    ports::variables(&head.named_ports, |name| given.get(name).or_else(|| numbers.get(name)).copied())
 }
 
 /// The texts that stand for values which are not made yet, by the values' names.

@@ -9,7 +9,7 @@ use crate::host::logs::{Container, Feed, Given, Run, Wanted};
 use crate::plan::actual::{Query, SeenState};
 use crate::view::log_lines::{LogLines, clean};
 use crate::view::style::Paint;
-use crate::world::logs::line::Line;
+use crate::world::logs::line::LineRef;
 use crate::world::logs::record::{Mark, Timestamp};
 
 impl Context {
@@ -37,7 +37,7 @@ impl Context {
 /// The last lines of the last life in a unit's log, as a screen would show them.
 pub fn last(context: &Context, env: &EnvId, unit: &UnitId, count: usize) -> Result<Vec<String>, CliError> {
     let wanted = Wanted {
-        services: vec![unit.service.clone()],
+        services: Some(vec![unit.service.clone()]),
         replica: Some(unit.replica),
         tail: Some(count),
         run: Some(Run::Last),
@@ -45,8 +45,8 @@ pub fn last(context: &Context, env: &EnvId, unit: &UnitId, count: usize) -> Resu
     };
     let (sender, lines) = mpsc::channel();
     let dir = context.env_dir(env)?;
-    let deliver = move |given| match given {
-        Given::Line(line) => sender.send(line).is_ok(),
+    let deliver = move |given: Given<'_>| match given {
+        Given::Line(line) => sender.send(line.to_line()).is_ok(),
         Given::Pause => true,
     };
     let mut feed = Feed::start(&dir, wanted, deliver).map_err(CliError::failed)?;
@@ -57,12 +57,12 @@ pub fn last(context: &Context, env: &EnvId, unit: &UnitId, count: usize) -> Resu
         let _ = context.feed_containers(env, &mut feed);
     }
     feed.join().map_err(CliError::failed)?;
-    let lines = lines.into_iter().filter(is_output).map(|line| clean(&line.text, Paint::Off));
+    let lines = lines.into_iter().filter(|line| is_output(line.borrowed())).map(|line| clean(&line.text, Paint::Off));
     Ok(lines.collect())
 }
 
 /// Whether a line is the service's own, or a word about its output; beginnings and ends of lives are told as notices.
-pub fn is_output(line: &Line) -> bool {
+pub fn is_output(line: LineRef<'_>) -> bool {
     matches!(line.mark, None | Some(Mark::Note))
 }
 
@@ -90,23 +90,36 @@ impl LineWriter {
     }
 
     /// Adds what is to be written for a line.
-    pub fn draw(&mut self, line: &Line, out: &mut String) {
+    pub fn draw(&mut self, line: LineRef<'_>, out: &mut Vec<u8>) {
         if !is_output(line) || line.open && !self.shows_open {
             return;
         }
-        let goes_on = line.shown > 0 && self.hanging.as_ref() == Some(&line.unit);
+        let goes_on = line.shown > 0 && self.hanging.as_ref() == Some(line.unit);
         if goes_on {
-            out.push_str(&clean(&line.text[line.shown..], self.lines.paint()));
+            out.extend_from_slice(clean(&line.text[line.shown..], self.lines.paint()).as_bytes());
         } else {
-            out.push_str(self.interrupted());
-            let speaker = self.speaker(&line.unit);
-            self.lines.line(speaker, &line.time, &line.text, out);
+            out.extend_from_slice(self.interrupted().as_bytes());
+            let speaker = self.speaker(line.unit);
+            self.lines.line(speaker, &line.time, line.text, out);
         }
         if line.open {
             self.hanging = Some(line.unit.clone());
         } else {
             self.hanging = None;
-            out.push('\n');
+            out.push(b'\n');
+        }
+    }
+
+    /// The same for lines that differ from the first in their text alone.
+    pub fn draw_alike<'a>(&mut self, first: LineRef<'_>, texts: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
+        if first.open || first.shown > 0 || first.mark.is_some() {
+            return texts.for_each(|text| self.draw(LineRef { text, ..first }, out));
+        }
+        out.extend_from_slice(self.interrupted().as_bytes());
+        let speaker = self.speaker(first.unit);
+        for text in texts {
+            self.lines.line(speaker, &first.time, text, out);
+            out.push(b'\n');
         }
     }
 
@@ -131,6 +144,7 @@ impl LineWriter {
 mod tests {
     use super::*;
     use crate::view::log_lines::Prefix;
+    use crate::world::logs::line::{Line, Lines};
     use crate::world::logs::record::Stream;
 
     #[test]
@@ -150,15 +164,23 @@ mod tests {
             line("a:1", "step 2... ", 0, true),
             line("b:1", "hello", 0, false),
             line("a:1", "step 2... ok", 10, false),
+            line("a:1", "done", 0, false),
+            line("a:1", "bye", 0, false),
         ];
         let written = |shows_open| {
             let look = LogLines::new(Paint::Off, Prefix::Name, false, ["a-1".to_owned()]);
             let mut writer = LineWriter::new(look, shows_open);
-            let mut out = String::new();
-            lines.iter().for_each(|line| writer.draw(line, &mut out));
-            out
+            let mut out = Vec::new();
+            lines.iter().for_each(|line| writer.draw(line.borrowed(), &mut out));
+            let mut together = Lines::default();
+            lines.iter().for_each(|line| together.push(line.borrowed()));
+            let mut drawn = Vec::new();
+            together.alike().for_each(|(first, texts)| writer.draw_alike(first, texts, &mut drawn));
+            assert_eq!(out, drawn, "together as one by one");
+            String::from_utf8(out).unwrap()
         };
-        assert_eq!(written(true), "a-1  | step 1... ok\na-1  | step 2... \nb-1  | hello\na-1  | step 2... ok\n");
-        assert_eq!(written(false), "a-1  | step 1... ok\nb-1  | hello\na-1  | step 2... ok\n");
+        let last = "a-1  | done\na-1  | bye\n";
+        assert_eq!(written(true), format!("a-1  | step 1... ok\na-1  | step 2... \nb-1  | hello\na-1  | step 2... ok\n{last}"));
+        assert_eq!(written(false), format!("a-1  | step 1... ok\nb-1  | hello\na-1  | step 2... ok\n{last}"));
     }
 }

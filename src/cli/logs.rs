@@ -27,7 +27,7 @@ use crate::view::log_lines::{LogLines, Prefix, clean};
 use crate::view::printer::{PrintError, Printer};
 use crate::view::style::Paint;
 use crate::view::term;
-use crate::world::logs::line::Line;
+use crate::world::logs::line::LineRef;
 use crate::world::logs::{file, tail};
 
 /// Flags of `logs`.
@@ -102,7 +102,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         return Err(Context::not_running(&env));
     }
     let wanted = Wanted {
-        services: args.services.clone(),
+        services: (!args.services.is_empty()).then(|| args.services.clone()),
         replica: args.index,
         tail: args.tail.0,
         since: args.since.map(When::time),
@@ -121,9 +121,9 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let broken: Arc<OnceLock<PrintError>> = Arc::default();
     let mut shown = Shown::new(&args, context, names.map(|name| format!("{name}-1")));
     let breaks = Arc::clone(&broken);
-    let deliver = move |given| {
+    let deliver = move |given: Given<'_>| {
         let printed = match given {
-            Given::Line(line) => shown.print(&line),
+            Given::Line(line) => shown.print(line),
             Given::Pause => shown.flush(),
         };
         let goes_on = printed.is_ok();
@@ -160,6 +160,8 @@ fn known_replica(services: &[ServiceName], index: u32, deployment: &Deployment, 
     let mut known: Vec<UnitId> = file::logged(&context.env_dir(env)?.logs());
     let containers = context.containers(env, Some(deployment), services).unwrap_or_default();
     known.extend(containers.into_iter().filter_map(|container| container.unit));
+    // One that has written nothing has no log.
+    known.extend(context.processes(env, Some(deployment), services)?.into_iter().map(|process| process.unit));
     for (name, service) in deployment.stack.services.iter().filter(|(name, _)| services.contains(name)) {
         known.extend((1..=service.replicas()).map(|replica| UnitId::new(name.clone(), replica)));
     }
@@ -183,7 +185,10 @@ fn known_run(services: &[ServiceName], number: Incarnation, env: &EnvId, context
     }
     let there = match last {
         Some(Incarnation(last)) => format!("the last one is {last}"),
-        None => "they are counted for processes; of a container `--run last` is the only one to be had".to_owned(),
+        None => {
+            "they are counted for processes that have written something; of a container `--run last` is the only one to be had"
+                .to_owned()
+        }
     };
     Err(CliError::NoEnvironment(format!("there is no run {} in the logs of {env}; {there}", number.0)))
 }
@@ -246,11 +251,11 @@ struct Shown {
     grep: Option<Regex>,
     json: bool,
     /// What is drawn and not written yet: one write takes many lines.
-    drawn: String,
+    drawn: Vec<u8>,
 }
 
 /// So much is written at once.
-const PIECE: usize = 64 * 1024;
+const PIECE: usize = 256 * 1024;
 
 impl Shown {
     fn new(args: &Args, context: &Context, names: impl Iterator<Item = String>) -> Self {
@@ -264,12 +269,12 @@ impl Shown {
             printer: context.printer,
             grep: args.grep.clone(),
             json: args.json,
-            drawn: String::new(),
+            drawn: Vec::new(),
         }
     }
 
-    fn print(&mut self, line: &Line) -> Result<(), PrintError> {
-        if self.grep.as_ref().is_some_and(|pattern| !pattern.is_match(&line.text)) {
+    fn print(&mut self, line: LineRef<'_>) -> Result<(), PrintError> {
+        if self.grep.as_ref().is_some_and(|pattern| !pattern.is_match(line.text)) {
             return Ok(());
         }
         if !self.json {
@@ -284,9 +289,9 @@ impl Shown {
             "service": line.unit.service,
             "replica": line.unit.replica,
             "stream": line.stream.name(),
-            "line": clean(&line.text, Paint::Off),
+            "line": clean(line.text, Paint::Off),
         });
-        self.drawn.push_str(&json::line(&object));
+        self.drawn.extend_from_slice(json::line(&object).as_bytes());
         self.flush_much()
     }
 

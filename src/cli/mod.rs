@@ -1,6 +1,7 @@
 //! The commands: one file each. A command parses its flags into options, asks others to do the work, and shows what came of
 //! it; what is decided is decided below.
 
+pub mod anonymous;
 pub mod args;
 pub mod attach;
 pub mod attach_container;
@@ -16,6 +17,7 @@ pub mod cp;
 pub mod create;
 pub mod doctor;
 pub mod down;
+pub mod elsewhere;
 pub mod ending;
 pub mod env;
 pub mod environments;
@@ -37,13 +39,16 @@ pub mod kill;
 pub mod loading;
 pub mod log_feed;
 pub mod logs;
+pub mod losses;
 pub mod ls;
 pub mod mask;
 mod models;
+mod namesakes;
 pub mod orphans;
 pub mod pause;
 pub mod plan;
 pub mod port;
+mod port_numbers;
 pub mod providers;
 pub mod ps;
 pub mod publish;
@@ -80,7 +85,7 @@ pub mod why;
 use std::ffi::OsString;
 
 use args::Verb;
-use context::Context;
+use context::{Context, with_causes};
 use interrupt::Cause;
 
 use crate::base::exit::Exit;
@@ -123,9 +128,14 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// For `map_err`: what failed, in the words of the error.
-    pub fn failed(error: impl std::fmt::Display) -> Self {
-        CliError::Failed(error.to_string())
+    /// For `map_err`: what failed and what caused it, in the words of the errors.
+    pub fn failed(error: impl std::error::Error) -> Self {
+        CliError::Failed(with_causes(&error))
+    }
+
+    /// For `map_err`: what is wrong with a template given as `--format`.
+    fn format(error: String) -> Self {
+        CliError::Usage(format!("--format: {error}"))
     }
 
     fn exit(&self) -> Exit {

@@ -44,7 +44,7 @@ pub enum Format {
 
 /// Shows what `up` would do.
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
-    let mut ready = context.load(Purpose::Forecast, &args.services)?;
+    let mut ready = context.load(Purpose::Forecast { strict_ports: false }, &args.services)?;
     context.leave_out_limits_as_before(&mut ready)?;
     let remove_orphans = context.removes_orphans(&ready);
     show(|deployment| Up { services: args.services.clone(), remove_orphans, ..Up::of(deployment) }, ready, args.format, context)
@@ -54,6 +54,10 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
 pub fn show(up: impl FnOnce(Deployment) -> Up, mut ready: Ready, format: Format, context: &Context) -> Result<Exit, CliError> {
     let up = up(ready.deployment.clone());
     let no_start = up.no_start;
+    for refusal in &ready.refusals {
+        context.printer.warning(format!("`up` would not begin: {refusal}"));
+    }
+    ready.foreseen_moves().iter().for_each(|moved| context.printer.say(moved.foretold()));
     for problem in context.obstacles(&mut ready, &up.services, &up.scale, !no_start)? {
         context.printer.warning(format!("`up` would not begin: {problem}"));
     }
@@ -95,7 +99,7 @@ pub fn rehearse(
     let assess = |spec: &UnitSpec, trusted, dependency_ran| tasks.foresee(spec, trusted, dependency_ran).ok().flatten();
     let plan = machine.forecast(request, actual, &assess);
     // What is kept, and what an `up` would use instead of it.
-    let mut values = context.env_dir(env)?.values().map_err(CliError::failed)?;
+    let mut values = context.readable(context.env_dir(env)?.values()).unwrap_or_default();
     values.extend(secrets.clone());
     let mask = context.mask_of(&values);
     let masked = |text: &str| mask.text(text);
@@ -121,7 +125,7 @@ pub fn rehearse(
 fn known_machine(env: &EnvId, context: &Context) -> Result<Supervisor, CliError> {
     let dir = context.state()?.env(env);
     let processes = if dir.is_locked() { Processes::Alive } else { Processes::Gone };
-    let snapshot: Option<Snapshot> = dir.snapshot().map_err(CliError::failed)?;
+    let snapshot: Option<Snapshot> = context.readable(dir.snapshot()).flatten();
     Ok(match snapshot.map(|snapshot| Supervisor::recover(snapshot, processes, 0)) {
         Some(Ok(machine)) => machine,
         Some(Err(error)) => {

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use serde_json::json;
 
-use super::context::{Context, Purpose};
+use super::context::{Context, Purpose, Ready};
 use super::targets::no_replica;
 use super::{CliError, providers};
 use crate::base::exit::Exit;
@@ -77,10 +77,23 @@ fn named(args: &Args, context: &Context) -> Result<Exit, CliError> {
 
 /// The stack here with its ports; of an environment that is named, or of which no file is here, what was recorded.
 fn stack_and_ports(context: &Context) -> Result<(Stack, IndexMap<String, String>), CliError> {
-    let recorded = if context.global.project_name.is_some() || !context.has_stack_file() { context.recorded()? } else { None };
+    let is_named = context.global.project_name.is_some();
+    let recorded = if is_named || !context.has_stack_file() { context.recorded()? } else { None };
     let Some(deployment) = recorded else {
-        let ready = context.load(Purpose::Read, &[])?;
-        return Ok((ready.deployment.stack, ready.ports));
+        if is_named && !context.exists(&context.env_id()?)? {
+            return Err(Context::not_running(&context.env_id()?));
+        }
+        let Ready { deployment, mut ports, .. } = context.load(Purpose::Known, &[])?;
+        // Of what is up, the numbers that it was started with count, also where its caller had set them and this one has not.
+        if context.deployment(&deployment.env)?.is_some() {
+            let in_force = context.env_dir(&deployment.env)?.ports_in_force().map_err(CliError::failed)?;
+            for (name, port) in &mut ports {
+                if let Some(numbers) = in_force.get(name) {
+                    *port = numbers.to_string();
+                }
+            }
+        }
+        return Ok((deployment.stack, ports));
     };
     let numbers = context.env_dir(&deployment.env)?.ports_in_force().map_err(CliError::failed)?;
     let known = deployment.stack.ports.keys();

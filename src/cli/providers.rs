@@ -251,7 +251,7 @@ impl Context {
             return Ok(failed);
         }
         let dir = self.env_dir(env)?;
-        let known = dir.provided().map_err(CliError::failed)?;
+        let known = self.readable(dir.provided()).unwrap_or_default();
         for (name, provided) in known.iter().rev().filter(|(name, provided)| is_meant(name, provided)) {
             for (name, answer) in self.call(env, &[(name, provided)], wanted) {
                 match answer {

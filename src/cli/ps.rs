@@ -17,9 +17,10 @@ use crate::model::port::PublishedPort;
 use crate::plan::desired::Deployment;
 use crate::supervisor::request::{Reply, Request};
 use crate::supervisor::status::{Status, UnitKind, UnitState, UnitStatus};
+use crate::view::format::{Format, LABEL_FIELD};
 use crate::view::states::{self, Mood};
 use crate::view::table::{Table, shortened};
-use crate::view::{json, ports, term};
+use crate::view::{ports, term};
 use crate::world::clock;
 use crate::world::docker::Listed;
 use crate::world::provider::Provided;
@@ -36,9 +37,9 @@ pub struct Args {
     /// Services that nobody asked for, and one-off containers (of `run`), too
     #[arg(short, long)]
     pub all: bool,
-    /// `table` or `json`, one object a line
-    #[arg(long, value_name = "FORMAT", value_parser = ["table", "json"], default_value = "table")]
-    pub format: String,
+    /// `table`, `json` (one object a line), a Go template for each, or `table TEMPLATE`
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
     /// Container ids and names of processes only
     #[arg(short, long)]
     pub quiet: bool,
@@ -59,6 +60,9 @@ pub struct Args {
           action = clap::ArgAction::Set)]
     pub orphans: bool,
 }
+
+/// What stands over columns that are called otherwise than their field.
+const HEADS: [(&str, &str); 3] = [("ID", "CONTAINER ID"), ("CreatedAt", "CREATED AT"), ("RunningFor", "CREATED")];
 
 /// As wide as docker/cli shows a command, and a mount.
 const COMMAND_WIDTH: usize = 20;
@@ -124,10 +128,10 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         // There is nothing of what a provider looks after that such a name would stand for.
         let there = rows.iter().filter(|row| !row.status.removed && row.provided.is_none());
         there.map(|row| row.status.container.as_ref().unwrap_or(&row.name)).try_for_each(|id| context.printer.line(id))?;
-    } else if args.format == "json" {
-        context.printer.data(rows.iter().map(|row| json::line(&row.object(&mask, args.no_trunc))).collect::<String>())?;
     } else {
-        context.printer.data(table(&rows, args.no_trunc, context))?;
+        let usual = || table(&rows, args.no_trunc, context);
+        let objects = || rows.iter().map(|row| row.object(&mask, args.no_trunc)).collect();
+        context.printer.data(args.format.draw(usual, &HEADS, objects).map_err(CliError::format)?)?;
     }
     Ok(Exit::Success)
 }
@@ -329,6 +333,7 @@ impl<'a> Row<'a> {
             "Restarts": unit.restarts,
             "Watch": unit.watch,
             "Schedule": unit.schedule,
+            (LABEL_FIELD): self.labels.iter().map(|(name, value)| (name, mask.text(value))).collect::<IndexMap<_, _>>(),
         })
     }
 }

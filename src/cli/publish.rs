@@ -201,10 +201,12 @@ fn concerns(args: &Args, ready: &Ready, files: &Files) -> Vec<Concern> {
     all
 }
 
-/// The images that services and jobs are made of, each once.
+/// The images that services and jobs are made of or mount, each once.
 fn images_of(ready: &Ready) -> Vec<String> {
     let mut images: Vec<String> = Vec::new();
-    let of_services = ready.deployment.stack.services.keys().filter_map(|name| ready.deployment.image_of(name));
+    let deployment = &ready.deployment;
+    let of_service = |name| deployment.image_of(name).into_iter().chain(deployment.mounted_images(name).into_values());
+    let of_services = deployment.stack.services.keys().flat_map(of_service);
     let jobs = ready.tree.get("jobs").and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter);
     let of_jobs = jobs.filter_map(|(_, entry)| entry.node.get("image")?.as_text().map(str::to_owned));
     for image in of_services.chain(of_jobs) {

@@ -7,12 +7,16 @@ use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
 use crate::plan::actual::Query;
 use crate::plan::desired::Deployment;
+use crate::plan::provision::Building;
 use crate::supervisor;
 use crate::view::progress::Style;
 
 /// Flags of `pull`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "One image that cannot be had does not stop the others; exit 1 then.")]
+#[command(
+    after_help = "Images that are mounted (`volumes:` with `type: image`) are pulled as well. One image that cannot be had does not \
+                        stop the others; exit 1 then."
+)]
 pub struct Args {
     /// Services [default: all, and `images:`]
     pub services: Vec<ServiceName>,
@@ -62,19 +66,31 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
 /// One for each image, however many services use it.
 fn jobs(args: &Args, deployment: &Deployment) -> Vec<Job> {
     let mut jobs: Vec<Job> = Vec::new();
+    let mut add = |job: Job, user: &ServiceName| match jobs.iter_mut().find(|known| known.name == job.name) {
+        Some(known) if known.users.contains(user) => {}
+        Some(known) => known.users.push(user.clone()),
+        None => jobs.push(Job { users: vec![user.clone()], ..job }),
+    };
     for name in supervisor::select(&deployment.stack, &args.services, !args.include_deps) {
         let service = &deployment.stack.services[&name];
         let Some(container) = service.container().filter(|_| service.needs_engine()) else { continue };
         // What is built here and has no name of its own is nowhere to be had.
-        let Some(reference) = container.image.clone() else { continue };
-        if args.ignore_buildable && deployment.builder_of(&name).is_some() || jobs.iter().any(|job| job.name == reference) {
-            continue;
+        if let Some(reference) = container.image.clone()
+            && !(args.ignore_buildable && deployment.builder_of(&name).is_some())
+        {
+            add(Job::pull(&name, reference, container.platform.clone()), &name);
         }
-        jobs.push(Job::pull(&name, reference, container.platform.clone()));
+        for reference in deployment.mounted_images(&name).into_values() {
+            // What a service builds is pulled for that service, if at all.
+            let is_built = |supplier| deployment.builder_of(supplier).is_some();
+            if !deployment.supplier_of(&reference, Building::AsNeeded).is_some_and(is_built) {
+                add(Job::named(reference), &name);
+            }
+        }
     }
     if args.services.is_empty() {
         let more = deployment.stack.images.iter().filter(|reference| !jobs.iter().any(|job| job.name == **reference)).cloned();
-        let more: Vec<Job> = more.map(Job::prefetch).collect();
+        let more: Vec<Job> = more.map(Job::named).collect();
         jobs.extend(more);
     }
     jobs

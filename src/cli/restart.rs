@@ -1,6 +1,7 @@
 //! `restart`: the same definition again; dependents that ask for it follow.
 
 use super::context::{Context, Missing};
+use super::port_numbers::Again;
 use super::{CliError, values};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
@@ -30,6 +31,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     context.known_in(&env, &args.services)?;
     context.record_what_is_there(&env)?;
     context.check_place(&env, &args.services)?;
+    context.check_ports_again(&env, &args.services, Again::Restart)?;
     context.mention_changed_files(&env)?;
     let beside = context.beside_provided(&env, &args.services)?;
     let restart = |only_asks: bool| {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::context::{Context, Missing, Ready};
+use super::context::{Context, LAST_LINES, Missing, Ready};
 use super::image_jobs::Job;
 use super::inside::{self, Inside, Lent};
 use super::targets::of_engine;
@@ -24,7 +24,7 @@ use crate::plan::hash::ConfigHash;
 use crate::plan::provision::Building;
 use crate::supervisor::request::{Request, Up};
 use crate::view::progress::Style;
-use crate::world::docker::RunSpec;
+use crate::world::docker::{Listed, RunSpec};
 use crate::world::native::{files, spawn};
 use crate::world::values;
 
@@ -43,7 +43,7 @@ pub struct Args {
     /// Do not wait for it; print its name
     #[arg(short, long)]
     pub detach: bool,
-    /// Build its image first
+    /// Build its image first, and those of what it depends on
     #[arg(long)]
     pub build: bool,
     /// Capability on top of the service's; repeatable
@@ -77,7 +77,7 @@ pub struct Args {
     /// No terminal, as when the input is a pipe
     #[arg(short = 'T', long = "no-tty", visible_alias = "no-TTY")]
     pub no_tty: bool,
-    /// When to pull its image
+    /// When to pull its image, and those of what it depends on
     #[arg(long, value_name = "WHEN", value_parser = ["always", "missing", "never"], conflicts_with = "build")]
     pub pull: Option<String>,
     /// Publish a port; repeatable
@@ -138,8 +138,7 @@ pub fn run(mut args: Args, context: &Context) -> Result<Exit, CliError> {
     }
     let given = Given::read(&args, context)?;
     if service.needs_engine() {
-        let building = if args.build { Building::Anew } else { Building::AsNeeded };
-        context.refuse_unbuildable(&ready, std::slice::from_ref(&name), args.pull.as_deref(), building, true)?;
+        context.refuse_unbuildable(&ready, std::slice::from_ref(&name), args.pull.as_deref(), args.building(), true)?;
     }
     context.confirm_other_edition(&ready, args.yes)?;
     // What providers give, it gets too.
@@ -202,6 +201,10 @@ fn renew_image(args: &Args, name: &ServiceName, deployment: &Arc<Deployment>, co
 }
 
 impl Args {
+    fn building(&self) -> Building {
+        if self.build { Building::Anew } else { Building::AsNeeded }
+    }
+
     fn style(&self, context: &Context) -> Style {
         if self.quiet { Style::Quiet } else { context.style }
     }
@@ -231,7 +234,7 @@ fn bring_up_dependencies(
     if services.is_empty() {
         return Ok(Some(Exit::Success));
     }
-    context.refuse_unbuildable(ready, &services, None, Building::AsNeeded, false)?;
+    context.refuse_unbuildable(ready, &services, args.pull.as_deref(), args.building(), false)?;
     ready.begins(context);
     let wait = edges.values().any(|edge| edge.condition != Condition::Started);
     let is_done = |name: &&ServiceName| edges.get(*name).is_some_and(|edge| edge.condition == Condition::Completed);
@@ -244,16 +247,21 @@ fn bring_up_dependencies(
     }
     let quiet = Quiet { pulls: args.quiet_pull || args.quiet, builds: args.quiet_build || args.quiet };
     let (required, others): (Vec<ServiceName>, Vec<ServiceName>) = services.into_iter().partition(is_required);
-    for (services, is_required) in [(required, true), (others, false)] {
+    for (services, are_required) in [(required, true), (others, false)] {
         if services.is_empty() {
             continue;
         }
         let named: Vec<String> = services.iter().map(|name| format!("`{name}`")).collect();
-        let up = Up { services, wait, beside: true, ..Up::of(deployment.clone()) };
+        let up = Up { services, wait, beside: true, build: args.build, pull: args.pull.clone(), ..Up::of(deployment.clone()) };
         let exit = context.ask_quietly(&ready.deployment.env, Request::Up(Box::new(up)), Missing::IsStarted, quiet);
-        match (exit, is_required) {
+        match (exit, are_required) {
             (Ok(Exit::Success), _) => {}
             (Ok(failed), true) => return Ok(Some(failed)),
+            // How soon it ended is no other story.
+            (Err(CliError::Several(why)), true) => {
+                let bad = ended_badly(&done, name, &is_required, &ready.deployment, context).ok().flatten();
+                return Err(bad.map_or(CliError::Several(why), |(_, why)| CliError::Failed(why)));
+            }
             (Err(CliError::Several(why)), false) => {
                 let why = why.join("; ");
                 context.printer.warning(format!("`{name}` runs all the same, and needs none of {}: {why}", named.join(", ")));
@@ -277,25 +285,56 @@ fn await_the_end(
     context: &Context,
 ) -> Result<(), CliError> {
     let is_container = |name: &&ServiceName| deployment.service(name).is_some_and(Service::needs_engine);
-    let services: Vec<&ServiceName> = services.iter().filter(is_container).collect();
+    let services: Vec<ServiceName> = services.iter().filter(is_container).cloned().collect();
     if services.is_empty() {
         return Ok(());
     }
     let engine = context.engine()?;
-    let listed = engine.with(async |docker| docker.list(&deployment.env).await).map_err(of_engine)?;
-    let is_meant = |unit: &UnitId| services.contains(&&unit.service);
-    for container in listed.iter().filter(|it| !it.one_off && it.unit.as_ref().is_some_and(is_meant)) {
+    for container in replicas(&services, deployment, context)? {
         let code = engine.with(async |docker| docker.wait(&container.id).await).map_err(of_engine)?;
-        if code == 0 {
-            continue;
+        if code != 0 && !container.unit.as_ref().is_some_and(|unit| is_required(&unit.service)) {
+            let ended = ended(&container, code);
+            context.printer.warning(format!("`{dependent}` runs all the same: {ended}"));
         }
-        let ended = format!("`{}`, which it depends on, ended with exit code {code}", container.name);
-        if container.unit.as_ref().is_some_and(|unit| is_required(&unit.service)) {
-            return Err(CliError::Failed(format!("`{dependent}` does not run: {ended}")));
-        }
-        context.printer.warning(format!("`{dependent}` runs all the same: {ended}"));
     }
-    Ok(())
+    match ended_badly(&services, dependent, is_required, deployment, context)? {
+        None => Ok(()),
+        Some((unit, why)) => {
+            context.show_last_lines(&deployment.env, &unit, LAST_LINES)?;
+            Err(CliError::Failed(why))
+        }
+    }
+}
+
+/// The first required one of these that has ended and was no success, and what that means.
+fn ended_badly(
+    services: &[ServiceName],
+    dependent: &ServiceName,
+    is_required: &dyn Fn(&ServiceName) -> bool,
+    deployment: &Deployment,
+    context: &Context,
+) -> Result<Option<(UnitId, String)>, CliError> {
+    let engine = context.engine()?;
+    for container in replicas(services, deployment, context)?.into_iter().filter(|it| !it.is_alive()) {
+        let Some(unit) = container.unit.clone().filter(|unit| is_required(&unit.service)) else { continue };
+        // It has ended, or was never started: nothing is waited for.
+        let code = engine.with(async |docker| docker.wait(&container.id).await).map_err(of_engine)?;
+        if code != 0 {
+            return Ok(Some((unit, format!("`{dependent}` does not run: {}", ended(&container, code)))));
+        }
+    }
+    Ok(None)
+}
+
+/// The containers of these services, without one-off copies.
+fn replicas(services: &[ServiceName], deployment: &Deployment, context: &Context) -> Result<Vec<Listed>, CliError> {
+    let listed = context.engine()?.with(async |docker| docker.list(&deployment.env).await).map_err(of_engine)?;
+    let is_meant = |it: &Listed| !it.one_off && it.unit.as_ref().is_some_and(|unit| services.contains(&unit.service));
+    Ok(listed.into_iter().filter(is_meant).collect())
+}
+
+fn ended(container: &Listed, code: i32) -> String {
+    format!("`{}`, which it depends on, ended with exit code {code}", container.name)
 }
 
 /// Flags in their own short forms; one that cannot be read is refused before anything starts.

@@ -33,7 +33,7 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     let services: Vec<ServiceName> = args.replicas.iter().map(|(name, _)| name.clone()).collect();
     let rehearses = context.global.dry_run;
-    let purpose = if rehearses { Purpose::Forecast } else { Purpose::Start { strict_ports: false } };
+    let purpose = if rehearses { Purpose::Forecast { strict_ports: false } } else { Purpose::Start { strict_ports: false } };
     let mut ready = context.load_as_started(purpose, &services)?;
     providers::refuse(&ready.deployment.stack, &services, "to scale")?;
     context.leave_out_limits_as_before(&mut ready)?;

@@ -5,12 +5,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use super::CliError;
-use super::context::Context;
+use super::context::{Context, with_causes};
 use crate::host::spawn::SWEEP_GRACE;
-use crate::world::envdir::{EnvDir, StateDir};
+use crate::world::envdir::{EnvDir, StateDir, StateError};
 use crate::world::facts::Finding;
 use crate::world::native::sweep;
 
+/// What nobody else may do with our state. To pass through it is allowed to services with a `user`, on the way to their files.
+const OF_OTHERS: u32 = 0o066;
 /// What the findings are about.
 const NAME: &str = "dead environments";
 
@@ -44,8 +46,10 @@ impl Stale {
                 Ok(format!("{} is removed", dir.socket().display()))
             }
             Stale::Open(path) => {
-                fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(|error| error.to_string())?;
-                Ok(format!("{} is its owner's alone", path.display()))
+                let there = fs::metadata(path).map_err(|error| error.to_string())?;
+                let closed = Permissions::from_mode(there.permissions().mode() & 0o7777 & !OF_OTHERS);
+                fs::set_permissions(path, closed).map_err(|error| error.to_string())?;
+                Ok(format!("nobody else may look into {}", path.display()))
             }
         }
     }
@@ -55,19 +59,33 @@ impl Stale {
 pub fn privacy(state: &StateDir) -> Option<(Finding, Stale)> {
     let path = state.path();
     let mode = fs::metadata(path).ok()?.permissions().mode();
-    let of_others = mode & 0o077;
-    if of_others == 0 {
+    if mode & OF_OTHERS == 0 {
         return None;
     }
     let found = format!("others may look into {}", path.display());
-    Some((Finding::doubtful("state", found, format!("chmod 700 '{}'", path.display())), Stale::Open(path.to_owned())))
+    Some((Finding::doubtful("state", found, format!("chmod go-rw '{}'", path.display())), Stale::Open(path.to_owned())))
 }
 
-/// What dead environments left.
+/// What dead environments left, and what of the state cannot be read.
 pub fn left(context: &Context) -> Result<Vec<(Finding, Option<Stale>)>, CliError> {
+    let unread = |error: StateError| (Finding::wrong(NAME, with_causes(&error), error.remedy()), None);
     let mut left = Vec::new();
-    for dir in context.state()?.list().map_err(CliError::failed)? {
-        left.extend(of_home(&dir, context)?.map(|finding| (finding, None)));
+    let dirs = match context.state()?.list() {
+        Ok(dirs) => dirs,
+        Err(error) => return Ok(vec![unread(error)]),
+    };
+    for (env, processes) in sweep::stateless(context.state()?.path()) {
+        let found = format!("{} processes of `{env}` run, and its state is gone", processes.len());
+        left.push((Finding::wrong(NAME, found, format!("baistack down -p {env}")), None));
+    }
+    for dir in dirs {
+        match of_home(&dir, context) {
+            Ok(finding) => left.extend(finding.map(|finding| (finding, None))),
+            Err(error) => left.push(unread(error)),
+        }
+        let snapshot = dir.snapshot::<serde_json::Value>().err();
+        let records = [dir.deployment().err(), dir.ports_in_force().err(), dir.values().err(), snapshot];
+        left.extend(records.into_iter().flatten().map(unread));
         if dir.is_in_use() {
             continue;
         }
@@ -75,7 +93,7 @@ pub fn left(context: &Context) -> Result<Vec<(Finding, Option<Stale>)>, CliError
         let processes = sweep::find(env, dir.path());
         if !processes.is_empty() {
             let found = format!("{} processes of `{env}` run without their supervisor", processes.len());
-            let finding = Finding::wrong(NAME, found, format!("baistack -p {env} ps, or any other command of it, ends them"));
+            let finding = Finding::wrong(NAME, found, format!("baistack -p {env} down, or baistack doctor --fix"));
             left.push((finding, Some(Stale::Processes(dir.clone()))));
         }
         if dir.socket().exists() {
@@ -87,11 +105,12 @@ pub fn left(context: &Context) -> Result<Vec<(Finding, Option<Stale>)>, CliError
 }
 
 /// What there is to say of an environment whose directory is not where it was, whether it runs or not.
-fn of_home(dir: &EnvDir, context: &Context) -> Result<Option<Finding>, CliError> {
+fn of_home(dir: &EnvDir, context: &Context) -> Result<Option<Finding>, StateError> {
     let env = dir.id();
-    let home = dir.home().map_err(CliError::failed)?.map(|home| home.path);
+    // That of a stack which lies elsewhere is a copy, fetched again by the next `up`.
+    let home = dir.home()?.filter(|home| home.origin.is_none()).map(|home| home.path);
     let Some(home) = home.filter(|home| !home.is_dir()) else { return Ok(None) };
-    Ok(Some(match dir.moved(&context.working_dir).map_err(CliError::failed)? {
+    Ok(Some(match dir.moved(&context.working_dir)? {
         Some(moved) => {
             let found = format!("the directory of `{env}` was moved: it is `{}` by now", moved.to.display());
             Finding::doubtful(NAME, found, format!("baistack up, there; or baistack purge -p {env}"))
@@ -99,7 +118,8 @@ fn of_home(dir: &EnvDir, context: &Context) -> Result<Option<Finding>, CliError>
         None => {
             let runs = if dir.is_in_use() { ", and it runs on" } else { "" };
             let found = format!("the directory of `{env}` is gone{runs}: {}", home.display());
-            Finding::doubtful(NAME, found, format!("baistack purge -p {env}"))
+            let remedy = format!("put it back, or mount what it lies on; where it is gone for good: baistack purge -p {env}");
+            Finding::doubtful(NAME, found, remedy)
         }
     }))
 }
@@ -107,6 +127,23 @@ fn of_home(dir: &EnvDir, context: &Context) -> Result<Option<Finding>, CliError>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_services_of_other_users_pass_through_is_not_closed_to_them() {
+        let home = tempfile::tempdir().unwrap();
+        let state = StateDir::at(home.path().join("baistack"));
+        fs::create_dir(state.path()).unwrap();
+        let mode = || fs::metadata(state.path()).unwrap().permissions().mode() & 0o7777;
+        for (before, after) in [(0o700, None), (0o711, None), (0o755, Some(0o711)), (0o777, Some(0o711)), (0o740, Some(0o700))] {
+            fs::set_permissions(state.path(), Permissions::from_mode(before)).unwrap();
+            let found = privacy(&state);
+            assert_eq!(found.is_some(), after.is_some(), "{before:o}");
+            if let (Some((_, stale)), Some(after)) = (found, after) {
+                stale.mend().unwrap();
+                assert_eq!(mode(), after, "{before:o}");
+            }
+        }
+    }
 
     #[test]
     fn a_socket_is_removed_only_where_no_supervisor_has_come_since() {

@@ -1,6 +1,7 @@
 //! `start`: what was stopped, with the same definition.
 
 use super::context::{Context, Missing};
+use super::port_numbers::Again;
 use super::{CliError, values};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
@@ -26,6 +27,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     context.known_in(&env, &args.services)?;
     context.record_what_is_there(&env)?;
     context.check_place(&env, &args.services)?;
+    context.check_ports_again(&env, &args.services, Again::Start)?;
     let beside = context.beside_provided(&env, &args.services)?;
     context.provide_stopped(&env, &args.services, false)?;
     let Some(services) = beside else { return Ok(Exit::Success) };

@@ -13,8 +13,9 @@ use crate::base::exit::Exit;
 use crate::base::name::{EnvId, ServiceName};
 use crate::plan::desired::Deployment;
 use crate::supervisor::status::UnitStatus;
+use crate::view::format::Format;
 use crate::view::table::{Table, shortened};
-use crate::view::{json, measures, term};
+use crate::view::{measures, term};
 use crate::world::docker::Listed;
 use crate::world::native::inspect;
 use crate::world::usage::Usage;
@@ -23,6 +24,15 @@ use crate::world::usage::Usage;
 const PAUSE: Duration = Duration::from_secs(1);
 /// What Docker writes where nobody counts.
 const UNKNOWN: &str = "--";
+/// What stands over columns that are called otherwise than their field.
+const HEADS: [(&str, &str); 6] = [
+    ("ID", "CONTAINER ID"),
+    ("CPUPerc", "CPU %"),
+    ("MemUsage", "MEM USAGE / LIMIT"),
+    ("MemPerc", "MEM %"),
+    ("NetIO", "NET I/O"),
+    ("BlockIO", "BLOCK I/O"),
+];
 
 /// Flags of `stats`.
 #[derive(Debug, clap::Args)]
@@ -33,9 +43,9 @@ pub struct Args {
     /// What does not run too
     #[arg(short, long)]
     pub all: bool,
-    /// `table` or `json`, one object a line
-    #[arg(long, value_name = "FORMAT", value_parser = ["table", "json"], default_value = "table")]
-    pub format: String,
+    /// `table`, `json` (one object a line), a Go template for each, or `table TEMPLATE`
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
     /// Once
     #[arg(long)]
     pub no_stream: bool,
@@ -53,8 +63,9 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         thread::park_timeout(PAUSE);
         let now = Sample::take(args, &env, deployment.as_ref(), context)?;
         let rows = now.rows(&before);
-        let clear = if !args.no_stream && args.format == "table" && term::stdout_is_terminal() { term::CLEAR } else { "" };
-        let text = if args.format == "json" { as_json(&rows) } else { as_table(&rows, args.no_trunc) };
+        let clear = if !args.no_stream && args.format == Format::Table && term::stdout_is_terminal() { term::CLEAR } else { "" };
+        let table = || as_table(&rows, args.no_trunc);
+        let text = args.format.draw(table, &HEADS, || objects(&rows)).map_err(CliError::format)?;
         context.printer.data(format!("{clear}{text}"))?;
         if args.no_stream {
             return Ok(Exit::Success);
@@ -137,7 +148,7 @@ impl Row {
     }
 }
 
-fn as_json(rows: &[Row]) -> String {
+fn objects(rows: &[Row]) -> Vec<serde_json::Value> {
     let object = |row: &Row| {
         json!({
             "BlockIO": row.traffic(|usage| usage.block),
@@ -151,7 +162,7 @@ fn as_json(rows: &[Row]) -> String {
             "PIDs": row.number(|usage| usage.pids.to_string()),
         })
     };
-    rows.iter().map(|row| json::line(&object(row))).collect()
+    rows.iter().map(object).collect()
 }
 
 fn as_table(rows: &[Row], full: bool) -> String {

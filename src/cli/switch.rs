@@ -1,11 +1,14 @@
 //! `switch`: stops one environment and starts another.
 
+use std::collections::BTreeSet;
+
 use super::CliError;
 use super::context::{Context, Missing};
 use super::environments;
+use super::port_numbers::Again;
 use crate::base::exit::Exit;
-use crate::base::name::EnvId;
-use crate::plan::desired::ONE_OFF;
+use crate::base::name::{EnvId, ServiceName};
+use crate::plan::desired::{Deployment, ONE_OFF};
 use crate::supervisor::request::{Reply, Request, Select, Stop, Up};
 use crate::supervisor::status::{UnitState, UnitStatus};
 
@@ -14,7 +17,7 @@ use crate::supervisor::status::{UnitState, UnitStatus};
 #[command(
     after_help = "Example:\n  baistack switch k3v9x2ab\n\nStops the environment of the stack here (or of -p); where there is none, the only other \
                         one that runs. Then starts what was stopped of the other, as `baistack -p ENVID start` does; of one that is down all is brought up \
-                        that its last `up` describes. Nothing is removed."
+                        that its last `up` describes. Nothing is removed. If the other does not come up, what ran here is started again."
 )]
 pub struct Args {
     /// Environment to start
@@ -39,13 +42,14 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     deployment.stack.jobs = jobs;
     context.check_place(&args.to, &[])?;
     let found = found(&args.to, context)?;
-    let is_down = found == Found::Down;
-    if is_down {
+    if found == Found::Down {
         context.check_host_again(&deployment, false)?;
     }
     let from = from(args, context)?;
+    let mut ran = Vec::new();
     if let Some(from) = &from {
-        if has_to_be_stopped(from, context)? {
+        ran = running(from, context)?;
+        if !ran.is_empty() {
             context.printer.say(format!("stopping {}", context.printer.paint_talk.strong(from.as_str())));
         }
         let exit = context.ask(from, Request::Stop(Stop::default()), Missing::IsFine)?;
@@ -56,24 +60,60 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     }
     let name = context.printer.paint_talk.strong(args.to.as_str());
     context.printer.say(if found == Found::Up { format!("{name} runs already") } else { format!("starting {name}") });
-    if !is_down {
+    let started = start(args, found, deployment, context);
+    if let Some(from) = from.filter(|_| !context.global.dry_run && !matches!(started, Ok(Exit::Success))) {
+        if matches!(started, Err(CliError::Interrupted(..))) {
+            context.printer.say(format!("{from} is stopped: `baistack switch {from}` goes back to it"));
+        } else {
+            go_back(&from, &ran, args, found, context);
+        }
+    }
+    started
+}
+
+/// Starts the environment that is switched to. What only shows now that the other one is stopped, who has its ports, is told before
+/// anything of it is begun.
+fn start(args: &Args, found: Found, mut deployment: Deployment, context: &Context) -> Result<Exit, CliError> {
+    if found != Found::Down {
+        context.check_ports_again(&args.to, &[], Again::Start)?;
         context.provide_stopped(&args.to, &[], false)?;
         let start = Select { wait: args.wait, ..Select::default() };
         return context.ask(&args.to, Request::Start(start), Missing::IsAnError);
     }
-    // Only now can it be told whether somebody else has its ports.
-    if let Err(error) = context.check_host_again(&deployment, true) {
-        if let Some(from) = &from {
-            context.printer.say(format!("starting {} again", context.printer.paint_talk.strong(from.as_str())));
-            context.provide_stopped(from, &[], false)?;
-            context.ask(from, Request::Start(Select::default()), Missing::IsAnError)?;
-        }
-        return Err(error);
+    context.check_host_again(&deployment, true)?;
+    let held = context.ports_held(&deployment, &context.env_dir(&args.to)?, &[], true, Again::Start)?;
+    if !held.is_empty() {
+        return Err(CliError::Several(held));
     }
     context.leave_containers_out_of(&mut deployment.stack)?;
     context.provide_again(&mut deployment)?;
     let up = Up { wait: args.wait, ..Up::of(deployment) };
     context.ask(&args.to, Request::Up(Box::new(up)), Missing::IsStarted)
+}
+
+/// Starts again what ran before, once what of the other has come about is stopped: both may want the same ports. The fault that led here
+/// is told by whoever calls.
+fn go_back(from: &EnvId, ran: &[ServiceName], args: &Args, found: Found, context: &Context) {
+    let to = &args.to;
+    let back = || -> Result<Exit, CliError> {
+        if found != Found::Up {
+            context.ask(to, Request::Stop(Stop::default()), Missing::IsFine)?;
+            context.stop_provided(to, &[])?;
+        }
+        context.provide_stopped(from, &[], false)?;
+        if ran.is_empty() {
+            return Ok(Exit::Success);
+        }
+        let strong = context.printer.paint_talk.strong(from.as_str());
+        context.printer.say(format!("{to} did not come up: starting {strong} again"));
+        let start = Select { services: ran.to_vec(), ..Select::default() };
+        context.ask(from, Request::Start(start), Missing::IsAnError)
+    };
+    match back() {
+        Ok(Exit::Success) => {}
+        Ok(_) => context.printer.error(format!("{from} did not come up again: `baistack start -p {from}` starts it")),
+        Err(error) => context.printer.error(format!("start {from} again: {error}; `baistack start -p {from}` does")),
+    }
 }
 
 /// What there is of an environment.
@@ -87,8 +127,8 @@ enum Found {
     Up,
 }
 
-/// Whether a stop would find anything to do, as far as that can be known.
-fn has_to_be_stopped(env: &EnvId, context: &Context) -> Result<bool, CliError> {
+/// The services of which a stop would find something to do, as far as that can be known.
+fn running(env: &EnvId, context: &Context) -> Result<Vec<ServiceName>, CliError> {
     let is_over = |unit: &UnitStatus| {
         matches!(
             unit.state,
@@ -101,10 +141,12 @@ fn has_to_be_stopped(env: &EnvId, context: &Context) -> Result<bool, CliError> {
                 | UnitState::Failed { .. }
         )
     };
-    Ok(match context.answer(env, Request::Status, Missing::IsFine)? {
-        Some(Reply::Status(status)) => !status.units.iter().all(is_over),
-        Some(_) | None => false,
-    })
+    let units = match context.answer(env, Request::Status, Missing::IsFine)? {
+        Some(Reply::Status(status)) => status.units,
+        Some(_) | None => Vec::new(),
+    };
+    let running = units.into_iter().filter(|unit| !unit.one_off && !is_over(unit)).map(|unit| unit.unit.service);
+    Ok(running.collect::<BTreeSet<_>>().into_iter().collect())
 }
 
 fn found(env: &EnvId, context: &Context) -> Result<Found, CliError> {

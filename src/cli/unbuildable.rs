@@ -12,6 +12,7 @@ use crate::model::container::Container;
 use crate::model::depends::Condition;
 use crate::model::service::Service;
 use crate::plan::actual::Query;
+use crate::plan::desired::Deployment;
 use crate::plan::provision::{Building, Provision, Renew, Source, Way};
 use crate::supervisor;
 use crate::world::docker::{self, Unbuildable};
@@ -41,7 +42,7 @@ impl Context {
         building: Building,
         no_deps: bool,
     ) -> Result<(), CliError> {
-        self.refuse_to_build(ready, &self.to_be_built(ready, Asked { services, pull, building, no_deps })?)
+        self.refuse_to_build(ready, &self.to_be_built(&ready.deployment, Asked { services, pull, building, no_deps })?)
     }
 
     /// Refuses what of these cannot be built.
@@ -50,13 +51,13 @@ impl Context {
         ready: &Ready,
         services: impl IntoIterator<Item = &'a ServiceName>,
     ) -> Result<(), CliError> {
-        let found = self.unbuildable(ready, services)?;
+        let found = self.unbuildable(&ready.deployment, &ready.tree, services)?;
         if found.has_errors() { Err(self.refuse(&found, &ready.sources)) } else { Ok(()) }
     }
 
     /// What such an `up` could not build, one sentence each.
     pub fn build_obstacles(&self, ready: &Ready, asked: Asked<'_>) -> Result<Vec<String>, CliError> {
-        let found = self.unbuildable(ready, &self.to_be_built(ready, asked)?)?;
+        let found = self.unbuildable(&ready.deployment, &ready.tree, &self.to_be_built(&ready.deployment, asked)?)?;
         let sentence = |found: &Diagnostic| {
             let place = found.labels.first().map(|label| {
                 let file = &ready.sources.get(label.span.source).name;
@@ -69,13 +70,17 @@ impl Context {
     }
 
     /// The services whose build would be run by an `up`, after those that are contexts of it.
-    fn to_be_built(&self, ready: &Ready, asked: Asked<'_>) -> Result<IndexSet<ServiceName>, CliError> {
-        let deployment = &ready.deployment;
+    pub(super) fn to_be_built(&self, deployment: &Deployment, asked: Asked<'_>) -> Result<IndexSet<ServiceName>, CliError> {
         let container = |name: &ServiceName| deployment.service(name).and_then(Service::container);
         let provision = |container: &Container| Provision::of(container, asked.pull, asked.building);
         let selected = supervisor::select(&deployment.stack, asked.services, asked.no_deps);
         let builders: IndexSet<&ServiceName> = selected
             .iter()
+            .flat_map(|name| {
+                let mounted = deployment.mounted_images(name).into_values();
+                let suppliers = mounted.filter_map(|reference| deployment.supplier_of(&reference, asked.building));
+                std::iter::once(name).chain(suppliers.collect::<Vec<_>>())
+            })
             .filter_map(|name| deployment.builder_of(name))
             .filter(|name| container(name).is_some_and(|container| provision(container).source == Source::Build))
             .collect();
@@ -94,29 +99,29 @@ impl Context {
         Ok(built.flat_map(|name| docker::in_order(name, deployment)).collect())
     }
 
-    fn unbuildable<'a>(
+    /// What of these cannot be built, at its place in the files.
+    pub(super) fn unbuildable<'a>(
         &self,
-        ready: &Ready,
+        deployment: &Deployment,
+        tree: &Node,
         services: impl IntoIterator<Item = &'a ServiceName>,
     ) -> Result<Diagnostics, CliError> {
         let choice = self.caller.get("DOCKER_BUILDKIT").map(String::as_str);
         let mut found = Diagnostics::default();
         for name in services {
-            let Some(service) = ready.deployment.service(name) else { continue };
+            let Some(service) = deployment.service(name) else { continue };
             let Some((container, build)) = service.container().and_then(|it| Some((it, it.build.as_ref()?))) else { continue };
             // What a task may have yet to make, the build misses itself.
-            let lacking = if follows_a_task(service) { None } else { docker::lacking(build) };
-            let unbuildable = match lacking {
-                Some(lacking) => Some(lacking),
-                // As above.
-                None => self.engine()?.with(async |docker| docker.unbuildable(container, choice).await).unwrap_or_default(),
-            };
-            let Some(Unbuildable { attribute, why, help }) = unbuildable else { continue };
-            let diagnostic = Diagnostic::error("cannot-build", format!("`{name}`: {why}")).help(help);
-            found.push(match place(&ready.tree, name, attribute) {
-                Some(span) => diagnostic.at(span, ""),
-                None => diagnostic,
-            });
+            let mut all = if follows_a_task(service) { Vec::new() } else { docker::lacking(build, &deployment.stack.directory) };
+            // As above.
+            all.extend(self.engine()?.with(async |docker| docker.unbuildable(container, choice).await).unwrap_or_default());
+            for Unbuildable { attribute, why, help } in all {
+                let diagnostic = Diagnostic::error("cannot-build", format!("`{name}`: {why}")).help(help);
+                found.push(match place(tree, name, attribute) {
+                    Some(span) => diagnostic.at(span, ""),
+                    None => diagnostic,
+                });
+            }
         }
         Ok(found)
     }

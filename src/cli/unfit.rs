@@ -7,10 +7,12 @@ use crate::base::name::ServiceName;
 use crate::load::Loaded;
 use crate::model::mount::MountKind;
 use crate::model::process::fill_replica;
+use crate::model::service::Service;
 use crate::model::stack::Stack;
 use crate::plan::desired::Places;
 use crate::supervisor;
 use crate::world::native::unfit::unfit;
+use crate::world::removal;
 use crate::yaml::node::Node;
 
 /// Looks at every process that is on.
@@ -24,6 +26,9 @@ pub fn check(loaded: &Loaded) -> Vec<Diagnostic> {
             let at = keys.iter().try_fold(node, |node, key| step(node, key).ok_or(node)).unwrap_or_else(|nearest| nearest);
             let help = match keys.last().map(String::as_str) {
                 Some("user") => "name a user of this host; any but the caller's own takes root",
+                Some("isolation" | "cap_add" | "stop_signal") => {
+                    "leave it out where this stack is started, or start the stack on a host that has it"
+                }
                 Some("oom_score_adj") => "write a higher number, or start the supervisor with more rights",
                 _ if keys.first().is_some_and(|key| key == "group_add") => {
                     "name a group of this host that the caller is in, or be root"
@@ -53,6 +58,32 @@ pub fn missing_directories(loaded: &Loaded, services: &[ServiceName], places: &P
         let diagnostic = Diagnostic::error("unfit-host", format!("`{name}`: working_dir `{}` {what}", directory.display()));
         let diagnostic = place.into_iter().fold(diagnostic, |diagnostic, node| diagnostic.at(node.span, ""));
         found.push(diagnostic.help("name a directory that is there; what lies in `${ENV_DIR}`, or holds its `scratch`, is made"));
+    }
+    found
+}
+
+/// Scratch directories that would be made elsewhere than they stand in the file, since a link on the way leads out of the stack's
+/// directory: what lies there is nobody's to remove.
+pub fn led_astray(loaded: &Loaded, services: &[ServiceName]) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for name in services {
+        let Some(process) = loaded.stack.services.get(name).and_then(Service::process) else { continue };
+        let node = loaded.tree.get("processes").and_then(|processes| processes.get(name.as_str()));
+        for (index, scratch) in process.scratch.iter().enumerate() {
+            let filled = fill_replica(&scratch.to_string_lossy(), 1).into_owned();
+            let (path, stack) = (Path::new(&filled), &loaded.stack.directory);
+            // What is there is not made.
+            let Some(link) = removal::link_out_of(path, stack).filter(|_| !path.exists()) else { continue };
+            let list = node.and_then(|node| node.get("scratch"));
+            let place = list.and_then(|list| step(list, &index.to_string())).or(list).or(node);
+            let leads = format!("the link `{}` leads out of `{}`", link.display(), stack.display());
+            let what = format!("`{name}`: scratch `{}` would be made outside of the stack: {leads}", path.display());
+            let diagnostic = Diagnostic::error("unfit-host", what);
+            let diagnostic = place.into_iter().fold(diagnostic, |diagnostic, node| diagnostic.at(node.span, ""));
+            found.push(
+                diagnostic.help("name where it is to be, or make it there by hand: what is there already is used, and stays"),
+            );
+        }
     }
     found
 }

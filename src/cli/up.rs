@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 use super::context::{Context, Missing, Purpose, Ready};
-use super::{CliError, follow, plan, providers, values};
+use super::{CliError, elsewhere, follow, plan, providers, values};
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
 use crate::load::formats::Format;
@@ -19,7 +19,7 @@ use crate::yaml::node::{Mapping, Node};
                         all is healthy\n  baistack up -d web        one service and what it depends on\n\n\
                         Ctrl-C once stops what this `up` started, twice kills it; so do closing the terminal and ending the reader of \
                         the output. Keys: `d` detaches, `r` restarts a service, `f` filters the log, `q` stops, `h` lists them. What was started with -d \
-                        survives the terminal."
+                        survives the terminal; Ctrl-C while `up -d` waits leaves undone what has not begun, and what runs running."
 )]
 pub struct Args {
     /// Services [default: all]
@@ -57,6 +57,9 @@ pub struct Args {
     /// Only the services named, not what they depend on
     #[arg(long)]
     pub no_deps: bool,
+    /// Take a container for healthy when its engine says so, instead of running its `healthcheck` at once as well
+    #[arg(long)]
+    pub engine_health: bool,
     /// Make containers, start nothing
     #[arg(long)]
     pub no_start: bool,
@@ -143,7 +146,7 @@ pub struct Logs {
 /// Brings services up.
 pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     if context.global.dry_run {
-        let mut ready = context.load(Purpose::Forecast, &args.services)?;
+        let mut ready = context.load(Purpose::Forecast { strict_ports: args.strict_ports }, &args.services)?;
         args.check_others(&ready, context)?;
         if args.ignore_limits {
             context.leave_out_limits(&mut ready, &args.services);
@@ -167,7 +170,14 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
     context.confirm_elsewhere(&ready, args.yes)?;
     say_when_nothing_is_on(&ready, context);
     mention_jobs(&ready, context);
-    ready.begins(context);
+    if args.no_start {
+        ready.begins(context);
+    } else {
+        ready.begins_up(context)?;
+    }
+    if ready.deployment.has_containers() {
+        elsewhere::mention(&ready.deployment.env, context)?;
+    }
     let provided = context.provide(&mut ready, &args.services, args.no_deps)?;
     let up = request(&args, &ready, context);
     if up.attached {
@@ -278,6 +288,7 @@ fn request(args: &Args, ready: &Ready, context: &Context) -> Up {
         beside: false,
         watch: !args.no_watch,
         watch_containers: args.watch,
+        engine_health: args.engine_health,
         no_start: args.no_start,
         attached,
         abort: if attached { args.abort(ready) } else { Abort::Never },

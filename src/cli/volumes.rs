@@ -7,7 +7,7 @@ use super::context::Context;
 use super::targets::of_engine;
 use crate::base::exit::Exit;
 use crate::base::name::ServiceName;
-use crate::view::json;
+use crate::view::format::{Format, LABEL_FIELD};
 use crate::view::table::Table;
 use crate::world::docker::ListedVolume;
 
@@ -20,9 +20,9 @@ const UNKNOWN: &str = "N/A";
 pub struct Args {
     /// Services [default: all]
     pub services: Vec<ServiceName>,
-    /// `table` or `json`, one object a line
-    #[arg(long, value_name = "FORMAT", value_parser = ["table", "json"], default_value = "table")]
-    pub format: String,
+    /// `table`, `json` (one object a line), a Go template for each, or `table TEMPLATE`
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
     /// Names only
     #[arg(short, long)]
     pub quiet: bool,
@@ -38,13 +38,15 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     }
     if args.quiet {
         volumes.iter().try_for_each(|volume| context.printer.line(&volume.name))?;
-    } else if args.format == "json" {
-        context.printer.data(volumes.iter().map(|volume| json::line(&object(volume))).collect::<String>())?;
-    } else {
+        return Ok(Exit::Success);
+    }
+    let table = || {
         let mut table = Table::new(["DRIVER", "VOLUME NAME"]);
         volumes.iter().for_each(|volume| table.row([volume.driver.clone(), volume.name.clone()]));
-        context.printer.data(table.render())?;
-    }
+        table.render()
+    };
+    let objects = || volumes.iter().map(object).collect();
+    context.printer.data(args.format.draw(table, &[("Name", "VOLUME NAME")], objects).map_err(CliError::format)?)?;
     Ok(Exit::Success)
 }
 
@@ -62,5 +64,6 @@ fn object(volume: &ListedVolume) -> serde_json::Value {
         "Scope": volume.scope,
         "Size": UNKNOWN,
         "Status": UNKNOWN,
+        (LABEL_FIELD): volume.labels,
     })
 }

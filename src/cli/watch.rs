@@ -73,7 +73,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
         context.leave_out_containers(&mut ready)?;
         context.refuse_unbuildable(&ready, &args.services, None, Building::AsNeeded, false)?;
         context.confirm_other_edition(&ready, args.yes)?;
-        ready.begins(context);
+        ready.begins_up(context)?;
         context.provide(&mut ready, &args.services, false)?;
         let mut deployment = ready.deployment.clone();
         build_what_is_watched(&mut deployment);

@@ -100,8 +100,13 @@ impl Client {
     }
 
     /// Asks, and waits for the answer; notices that come before it go to `notice`.
-    pub fn ask(&mut self, request: Request, mut notice: impl FnMut(Notice)) -> Result<Reply, ClientError> {
+    pub fn ask(&mut self, request: Request, notice: impl FnMut(Notice)) -> Result<Reply, ClientError> {
         let asked = self.voice.send(request)?;
+        self.answer(asked, notice)
+    }
+
+    /// Waits for the answer to a request that was sent, by its number; notices that come before it go to `notice`.
+    pub fn answer(&mut self, asked: u64, mut notice: impl FnMut(Notice)) -> Result<Reply, ClientError> {
         loop {
             match self.hear()? {
                 Told::Reply { id, reply } if id == asked => return Ok(*reply),

@@ -229,12 +229,16 @@ async fn converse(stream: UnixStream, hub: Hub, events: Sender<Event>) {
             tracing::warn!("a request that cannot be understood: {}", text.trim_end().chars().take(200).collect::<String>());
             break;
         };
-        let id = match (&asked.request, last_up) {
-            // It speaks of the `up` before it, whatever else was asked meanwhile.
-            (Request::Detach, Some(up)) => {
+        let id = match (&asked.request, last_up, mine.last()) {
+            // They speak of the `up` before them, whatever else was asked meanwhile.
+            (Request::Detach, Some(up), _) => {
                 hub.book().requests.insert(up, (connection, asked.id));
                 up
             }
+            (Request::Attached { .. }, Some(up), _) => up,
+            // It has no answer of its own.
+            (Request::CallOff, _, Some(last)) => *last,
+            (Request::CallOff, _, None) => continue,
             _ => {
                 let mut book = hub.book();
                 book.next_request += 1;
@@ -245,7 +249,13 @@ async fn converse(stream: UnixStream, hub: Hub, events: Sender<Event>) {
         };
         if !matches!(
             asked.request,
-            Request::Status | Request::Why { .. } | Request::Deployment | Request::Follow | Request::Detach
+            Request::Status
+                | Request::Why { .. }
+                | Request::Deployment
+                | Request::Follow
+                | Request::Detach
+                | Request::CallOff
+                | Request::Attached { .. }
         ) {
             mine.push(id);
         }
@@ -267,6 +277,9 @@ async fn converse(stream: UnixStream, hub: Hub, events: Sender<Event>) {
 mod tests {
     use super::*;
     use crate::control::client::Client;
+    use crate::model::stack::Stack;
+    use crate::plan::desired::{Caller, Deployment, Places};
+    use crate::supervisor::request::Up;
 
     fn served(
         name: &str,
@@ -303,6 +316,35 @@ mod tests {
         assert_eq!(notices, [Notice::Settled]);
         drop(client);
         answering.join().unwrap();
+    }
+
+    #[test]
+    fn a_word_that_somebody_is_attached_is_about_the_up_of_the_connection() {
+        let (_dir, socket, _hub, receiver, _runtime) = served("a.sock");
+        let client = Client::connect(&socket).unwrap();
+        let voice = client.voice();
+        let deployment = Deployment {
+            env: "a".parse().unwrap(),
+            stack: Stack::default(),
+            caller: Caller::default(),
+            places: Places::default(),
+        };
+        voice.send(Request::Up(Box::new(Up::of(deployment)))).unwrap();
+        voice.send(Request::Status).unwrap();
+        voice.send(Request::Attached { unit: "web:1".parse().unwrap(), container: "id".to_owned() }).unwrap();
+        voice.hang_up();
+        let events: Vec<Event> = (0..4).map(|_| receiver.recv_timeout(Duration::from_secs(10)).unwrap()).collect();
+        let [
+            Event::Request(up, Request::Up(_)),
+            Event::Request(other, Request::Status),
+            Event::Request(attached, Request::Attached { .. }),
+            Event::Disconnected(gone),
+        ] = &events[..]
+        else {
+            panic!("others: {events:?}")
+        };
+        assert!(attached == up && gone == up && other != up, "{events:?}");
+        assert!(receiver.is_empty(), "one end is told once");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::engine::Engine;
 use super::look;
 use super::run_loop::{HostError, run_once};
 use super::spawn::{SWEEP_GRACE, SpawnError, spawn};
-use crate::control::client::{Client, ClientError};
+use crate::control::client::{Client, ClientError, Voice};
 use crate::model::service::Service;
 use crate::supervisor::notice::Notice;
 use crate::supervisor::request::{Reply, Request, Up};
@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Between two looks at a supervisor that holds the lock and does not listen.
 const AGAIN: Duration = Duration::from_millis(10);
+
+/// How long a supervisor that lost its state may take to stop its services in order.
+const LOST_GRACE: Duration = Duration::from_secs(30);
 
 /// How many supervisors that listened, and were gone when we came, one command starts.
 const ATTEMPTS: usize = 3;
@@ -85,6 +88,14 @@ fn find(env_dir: &EnvDir) -> Result<Env, AttachError> {
     }
 }
 
+/// Ends a supervisor whose state was deleted behind its back: the environment is taken over by whoever comes now.
+fn end_lost_supervisor(env_dir: &EnvDir) {
+    // Whoever has locked it since then has seen to that.
+    if !env_dir.was_ever_locked() {
+        sweep::end_lost_supervisors(env_dir.id(), env_dir.path(), LOST_GRACE);
+    }
+}
+
 /// A supervisor that ended in order has left nothing, and says so in its lock.
 fn sweep_after_death(env_dir: &EnvDir) {
     if !env_dir.was_abandoned() {
@@ -111,7 +122,7 @@ pub fn open_or_spawn(env_dir: &EnvDir) -> Result<Client, AttachError> {
                 continue;
             }
             Env::Alive(client) => return Ok(*client),
-            Env::Dead => {}
+            Env::Dead => end_lost_supervisor(env_dir),
         }
         if started == ATTEMPTS {
             return Err(SpawnError::Ended { log: "it ended again and again".to_owned() }.into());
@@ -125,10 +136,25 @@ pub fn open_or_spawn(env_dir: &EnvDir) -> Result<Client, AttachError> {
     }
 }
 
+/// Told of the connection on which a request has been sent.
+pub type Sent<'a> = &'a dyn Fn(&Voice);
+
+/// Sends a request, and waits for its answer.
+pub fn put(client: &mut Client, request: Request, sent: Sent<'_>, notice: impl FnMut(Notice)) -> Result<Reply, ClientError> {
+    let asked = client.voice().send(request)?;
+    sent(&client.voice());
+    client.answer(asked, notice)
+}
+
 /// What a supervisor answers; none where none lives, or lives any more.
-fn answer_of(found: Env, request: &Request, notice: &mut impl FnMut(Notice)) -> Result<Option<Reply>, AttachError> {
+fn answer_of(
+    found: Env,
+    request: &Request,
+    sent: Sent<'_>,
+    notice: &mut impl FnMut(Notice),
+) -> Result<Option<Reply>, AttachError> {
     let Env::Alive(mut client) = found else { return Ok(None) };
-    match client.ask(request.clone(), notice) {
+    match put(&mut client, request.clone(), sent, notice) {
         Ok(reply) => Ok(Some(reply)),
         // It ended between our greeting and our question.
         Err(ClientError::Gone(_)) => Ok(None),
@@ -143,12 +169,12 @@ pub fn look(
     request: Request,
     mut notice: impl FnMut(Notice) + Send + 'static,
 ) -> Result<Reply, AttachError> {
-    if let Some(reply) = answer_of(open(env_dir)?, &request, &mut notice)? {
+    if let Some(reply) = answer_of(open(env_dir)?, &request, &|_| (), &mut notice)? {
         return Ok(reply);
     }
     match look::answer(env_dir, environment, request.clone(), &mut notice)? {
         Some(reply) => Ok(reply),
-        None => ask(env_dir, environment, request, notice),
+        None => ask(env_dir, environment, request, &|_| (), notice),
     }
 }
 
@@ -171,14 +197,16 @@ pub fn ask(
     env_dir: &EnvDir,
     environment: &IndexMap<String, String>,
     request: Request,
+    sent: Sent<'_>,
     mut notice: impl FnMut(Notice) + Send + 'static,
 ) -> Result<Reply, AttachError> {
-    if let Some(reply) = answer_of(find(env_dir)?, &request, &mut notice)? {
+    if let Some(reply) = answer_of(find(env_dir)?, &request, sent, &mut notice)? {
         return Ok(reply);
     }
+    end_lost_supervisor(env_dir);
     let lock = match env_dir.try_lock() {
         Ok(lock) => lock,
-        Err(LockError::Held { .. }) => return ask(env_dir, environment, request, notice),
+        Err(LockError::Held { .. }) => return ask(env_dir, environment, request, sent, notice),
         Err(LockError::State(error)) => return Err(error.into()),
     };
     // A supervisor that ended in order leaves nothing, but what runs beside one (`exec`, `run`) may have lost its command.

@@ -16,7 +16,7 @@ use crate::base::name::UnitId;
 use crate::control::attach;
 use crate::control::server::{self, Hub};
 use crate::model::health::HealthCheck;
-use crate::plan::action::{Action, Assessment, Fault, Outcome, Ticket};
+use crate::plan::action::{Action, AnonymousVolume, Assessment, Fault, Outcome, Ticket};
 use crate::plan::desired::UnitSpec;
 use crate::supervisor::effect::{Effect, Probe};
 use crate::supervisor::event::{Event, ProbeResult, RequestId};
@@ -68,6 +68,8 @@ pub struct Edges {
     docker: Docker,
     watcher: Watcher,
     tasks: Arc<Tasks>,
+    /// Starts of processes that are to be carried out next.
+    due: Vec<(Ticket, Action)>,
     runtime: Option<Runtime>,
     env_dir: EnvDir,
     /// Starts of containers whose hooks may take any time.
@@ -79,6 +81,8 @@ pub struct Edges {
     /// The engine's events are followed once it has been asked for anything.
     following: bool,
     attached: attach::Audience,
+    /// That something is made on the engine is on record.
+    is_engine_noted: bool,
 }
 
 /// So long those who are attached may take to read the last of it.
@@ -108,6 +112,7 @@ impl Edges {
             events,
             answers,
             ready,
+            due: Vec::new(),
             native,
             pump: Some(pump),
             runtime: Some(runtime),
@@ -117,6 +122,7 @@ impl Edges {
             run_deadlines: Arc::default(),
             following: false,
             attached: attach::Audience::default(),
+            is_engine_noted: false,
         })
     }
 
@@ -143,7 +149,26 @@ impl Edges {
         self.runtime().spawn(server::serve(listener, self.answers.hub.clone(), self.events.clone()));
     }
 
-    pub(super) fn carry_out(&mut self, effect: Effect) {
+    /// Carries out effects in their order; processes that are to be started one after the other are started together.
+    pub(super) fn carry_out_all(&mut self, effects: impl IntoIterator<Item = Effect>) {
+        for effect in effects {
+            if !matches!(effect, Effect::Act(_, Action::Start { .. })) {
+                self.start_due();
+            }
+            self.carry_out(effect);
+        }
+        self.start_due();
+    }
+
+    fn start_due(&mut self) {
+        let due = std::mem::take(&mut self.due);
+        let done = self.native.start_all(&due);
+        for ((ticket, _), result) in due.into_iter().zip(done) {
+            result.into_iter().for_each(|result| self.send(Event::Acted(ticket.clone(), result)));
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Act(ticket, action) => self.act(ticket, action),
             Effect::Abandon(unit) => {
@@ -205,6 +230,7 @@ impl Edges {
                 action @ Action::Start { .. } if spec.service().is_task() && !self.tasks.is_held(&spec) => {
                     self.hold(ticket, spec, action);
                 }
+                action @ Action::Start { .. } => self.due.push((ticket, action)),
                 action => self.carry_out_on_process(ticket, &action),
             }
             return;
@@ -220,8 +246,20 @@ impl Edges {
         let has_hooks = |spec: &UnitSpec| !spec.service().common.post_start.is_empty();
         let starts = matches!(action, Action::Start { .. });
         let (fetches, serial) = (matches!(action, Action::Build { .. } | Action::Pull { .. }), ticket.serial);
+        self.note_engine(&action);
+        let left = self.left_behind(&action);
         let work = self.spawn(
-            async move { docker.act(&ticket, &action, &progress).await },
+            async move {
+                let outcome = docker.act(&ticket, &action, &progress).await;
+                if let Ok(Outcome::Removed { anonymous }) = &outcome
+                    && !anonymous.is_empty()
+                {
+                    let anonymous = anonymous.clone();
+                    // Told before the answer: whoever has that may go and look.
+                    let _ = tokio::task::spawn_blocking(move || left(anonymous)).await;
+                }
+                outcome
+            },
             move |result| Event::Acted(answer, result.unwrap_or_else(|panic| Err(Fault::permanent(panic)))),
             events,
         );
@@ -231,6 +269,43 @@ impl Edges {
         }
         if let Some(spec) = spec.filter(|spec| starts && has_hooks(spec)) {
             self.starts.insert(spec.unit, work);
+        }
+    }
+
+    /// Records on which engine something is made: whoever removes it later may be asking another one.
+    fn note_engine(&mut self, action: &Action) {
+        let makes = matches!(
+            action,
+            Action::CreateNetwork { .. }
+                | Action::CreateVolume { .. }
+                | Action::Build { .. }
+                | Action::Create { .. }
+                | Action::Succeed { .. }
+        );
+        if makes
+            && !std::mem::replace(&mut self.is_engine_noted, true)
+            && let Some(engine) = self.docker.place()
+            && let Err(error) = self.env_dir.note_engine(&engine)
+        {
+            tracing::warn!("that the engine at {engine} is used cannot be written down: {error}");
+        }
+    }
+
+    /// What records the volumes that nobody has named and that a removal has left: no name leads to them any more.
+    fn left_behind(&self, action: &Action) -> impl FnOnce(IndexMap<String, String>) + Send + use<> {
+        let container = match action {
+            Action::Remove { unit, spec, .. } => match spec {
+                Some(spec) => spec.deployment.container_name(unit),
+                None => format!("{}-{}-{}", self.env_dir.id(), unit.service, unit.replica),
+            },
+            _ => String::new(),
+        };
+        let (dir, engine) = (self.env_dir.clone(), self.docker.place());
+        move |anonymous| {
+            let of = |(path, name)| AnonymousVolume { name, container: container.clone(), path };
+            if let Err(error) = dir.note_left_volumes(engine.as_ref(), anonymous.into_iter().map(of)) {
+                tracing::warn!("the volumes that {container} has left cannot be written down: {error}");
+            }
         }
     }
 
@@ -386,7 +461,7 @@ impl Edges {
             runtime.shutdown_timeout(std::time::Duration::from_millis(200));
         }
         // Whatever nobody knew of: a guard would do the same, but it may be gone.
-        guard::kill_all();
+        guard::kill_all(env_dir.path());
     }
 }
 

@@ -19,14 +19,14 @@ use tokio::sync::{mpsc, watch};
 use crate::base::detach_keys::{DetachKeys, Typed};
 use crate::base::name::{EnvId, ServiceName};
 use crate::model::owned::Owned;
-use crate::plan::action::{Action, Fault, Outcome, Ticket};
+use crate::plan::action::{Action, Fault, FaultKind, Outcome, Ticket};
 use crate::plan::actual::{Actual, Query};
 use crate::plan::desired::{Deployment, UnitSpec};
 use crate::supervisor::event::Event;
 use crate::world::docker::{
-    Archive, Docker, ExecSpec, Happened, LogLine, LogRange, LogStream, OwnedThing, PortOfContainer, RunSpec, SeenEnvironments,
-    Terminal,
+    Archive, Docker, ExecSpec, Happened, HeldPorts, LogStream, OwnedThing, RunSpec, SeenEnvironments, Terminal,
 };
+use crate::world::engine_records::EnginePlace;
 use crate::world::signals::{self, Signal};
 
 /// A Docker Engine and what it takes to talk to it.
@@ -79,17 +79,6 @@ impl Resize {
     }
 }
 
-/// The lines of a log.
-pub struct Lines(mpsc::Receiver<Result<LogLine, Fault>>);
-
-impl Iterator for Lines {
-    type Item = Result<LogLine, Fault>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.blocking_recv()
-    }
-}
-
 /// What happens to containers.
 pub struct Happenings(mpsc::Receiver<Result<Happened, Fault>>);
 
@@ -114,9 +103,24 @@ impl Engine {
         Ok(Self { runtime, docker: Docker::new(environment), called_off: watch::Sender::new(false) })
     }
 
-    /// Asks it for something that takes no more than one question and its answer.
+    /// Asks it for something, and waits here until that is told.
     pub fn with<T>(&self, ask: impl AsyncFnOnce(&Docker) -> T) -> T {
         self.runtime.block_on(ask(&self.docker))
+    }
+
+    /// Asks it for something, and waits here no longer than that. Nothing else can be asked of it then.
+    pub fn within<T>(self, limit: Duration, ask: impl AsyncFnOnce(&Docker) -> Result<T, Fault>) -> Result<T, Fault> {
+        let answer = self.runtime.block_on(async { tokio::time::timeout(limit, ask(&self.docker)).await });
+        // The look-up of a name may go on for long.
+        self.runtime.shutdown_background();
+        answer.unwrap_or_else(|_| {
+            Err(Fault { kind: FaultKind::EngineAway, message: format!("no answer within {} seconds", limit.as_secs()) })
+        })
+    }
+
+    /// Where it is; none of what cannot be used.
+    pub fn place(&self) -> Option<EnginePlace> {
+        self.docker.place()
     }
 
     /// The engine's release.
@@ -155,7 +159,7 @@ impl Engine {
     }
 
     /// The ports of the host that containers hold, as seen by an environment that owns these things beside its own.
-    pub fn held_ports(&self, env: &EnvId, owned: &[Owned]) -> Result<BTreeMap<u16, PortOfContainer>, Fault> {
+    pub fn held_ports(&self, env: &EnvId, owned: &[Owned]) -> Result<HeldPorts, Fault> {
         self.runtime.block_on(self.docker.held_ports(env, owned))
     }
 
@@ -210,25 +214,6 @@ impl Engine {
             drop(sender);
             outcome
         })
-    }
-
-    /// The lines of a container's log, as they come. Read ahead by a task of the runtime, but not far.
-    pub fn logs(&self, container: String, range: LogRange) -> Lines {
-        const AHEAD: usize = 1024;
-        let (sender, receiver) = mpsc::channel(AHEAD);
-        let docker = self.docker.clone();
-        self.runtime.spawn(async move {
-            let mut lines = match docker.logs(&container, range).await {
-                Ok(lines) => lines,
-                Err(fault) => return drop(sender.send(Err(fault)).await),
-            };
-            while let Some(line) = lines.next().await {
-                if sender.send(line).await.is_err() {
-                    return;
-                }
-            }
-        });
-        Lines(receiver)
     }
 
     /// Runs a command inside a container. Answers with its exit code.

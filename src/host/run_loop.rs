@@ -2,12 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use indexmap::IndexMap;
 
 use super::dispatch::{Answers, Edges, Here, OWN};
+use crate::base::moment::Moment;
 use crate::control::attach;
 use crate::control::server::{self, Hub};
 use crate::plan::action::{Action, Ticket};
@@ -20,6 +21,7 @@ use crate::supervisor::request::{Reply, Request};
 use crate::supervisor::snapshot::{Processes, Snapshot};
 use crate::world::clock::{self, Clock};
 use crate::world::envdir::{EnvDir, StateError};
+use crate::world::kernel::code;
 use crate::world::signals::{self, Signal};
 
 /// Why a supervisor could not begin.
@@ -28,6 +30,9 @@ pub enum HostError {
     /// Its state directory.
     #[error(transparent)]
     State(#[from] StateError),
+    /// A signal ended it before it had an answer.
+    #[error("it was broken off; the same command goes on with it")]
+    BrokenOff,
     /// Something of the operating system.
     #[error("{what}")]
     System {
@@ -43,6 +48,10 @@ impl HostError {
         move |source| Self::System { what, source }
     }
 }
+
+/// So long what the machine knows is not written down again, unless somebody waits for it: while many start, or end, it would be
+/// written, and put in the place of another, for each.
+const BETWEEN_SNAPSHOTS: Duration = Duration::from_millis(50);
 
 /// A message to the loop: an event, or what only the native engine, which is the loop's own, can make one of.
 #[derive(Debug)]
@@ -65,6 +74,10 @@ pub struct Host {
     children: Receiver<()>,
     ready: Receiver<(Ticket, Action)>,
     env_dir: EnvDir,
+    /// The snapshot is older than the machine.
+    is_stale: bool,
+    /// No snapshot is written before that, unless somebody has an answer.
+    next_snapshot: Instant,
     /// The deployment that `stack.json` holds; the outer one is none before anything has been written.
     recorded: Option<Option<Arc<Deployment>>>,
     _signals: signals::Listener,
@@ -90,7 +103,21 @@ impl Host {
         let edges = Edges::new(&env_dir, environment, sender, waited, answers)?;
         let machine = recover(&env_dir)?;
         let (clock, recorded) = (Clock::start(), None);
-        Ok(Self { machine, edges, clock, events, next: None, children, ready, env_dir, recorded, _signals: listener })
+        let (is_stale, next_snapshot) = (false, clock::deadline(Duration::ZERO));
+        Ok(Self {
+            machine,
+            edges,
+            clock,
+            events,
+            next: None,
+            children,
+            ready,
+            env_dir,
+            is_stale,
+            next_snapshot,
+            recorded,
+            _signals: listener,
+        })
     }
 
     /// Opens the control socket and serves it.
@@ -110,10 +137,10 @@ impl Host {
     /// Runs until the machine asks to end.
     pub fn run(mut self) {
         // Nobody may ever ask: then there is nothing to supervise.
-        let patience = clock::deadline(std::time::Duration::from_secs(30));
+        let patience = clock::deadline(Duration::from_secs(30));
         let mut asked = false;
-        // The snapshot is older than the machine.
-        let mut stale = false;
+        // The code of the start is still in memory, and has done its work.
+        let (mut is_fresh, mut is_started) = (true, false);
         loop {
             let woken = self.wait(asked, patience);
             let now = self.clock.now();
@@ -132,30 +159,39 @@ impl Host {
             };
             asked |= events.iter().any(|event| matches!(event, Event::Request(..) | Event::Terminate));
             let effects = self.machine.steps(events, now);
-            stale |= effects.iter().any(|effect| matches!(effect, Effect::Persist));
-            // Whoever has an answer may go and read the snapshot. Beside that there is one write a turn, and none while more is
-            // waiting to be taken in.
-            if stale && (effects.iter().any(is_answer) || self.events.len() < 2) {
+            self.is_stale |= effects.iter().any(|effect| matches!(effect, Effect::Persist));
+            // Whoever has an answer may go and read the snapshot; nobody else waits for it to be written.
+            let answers = effects.iter().any(is_answer);
+            if answers && self.is_stale {
                 self.persist();
-                stale = false;
             }
-            let mut exit = false;
-            for effect in effects {
-                match effect {
-                    Effect::Persist => {}
-                    // Somebody may have asked in the meantime.
-                    Effect::Exit => exit = self.next.is_none() && self.events.is_empty(),
-                    effect => self.edges.carry_out(effect),
-                }
-            }
-            if exit {
+            let is_over = effects.iter().any(|effect| matches!(effect, Effect::Exit));
+            self.edges.carry_out_all(effects);
+            // Somebody may have asked in the meantime.
+            if is_over && self.next.is_none() && self.events.is_empty() {
                 break;
             }
+            // None while more is waiting to be taken in, nor for each of many turns that follow each other.
+            if self.is_stale && self.events.len() < 2 && clock::is_past(self.next_snapshot) {
+                self.persist();
+            }
+            is_started |= answers;
+            if is_fresh && is_started && self.is_idle() {
+                is_fresh = false;
+                code::give_back();
+            }
         }
-        if stale {
+        if self.is_stale {
             self.persist();
         }
         self.edges.end(&self.env_dir);
+    }
+
+    /// Whether nothing is to be done now, nor in a moment.
+    fn is_idle(&self) -> bool {
+        const MOMENT: Duration = Duration::from_millis(100);
+        let is_far = |due: Moment| due.since(self.clock.now()) > MOMENT;
+        self.next.is_none() && self.events.is_empty() && self.machine.next_deadline().is_none_or(is_far)
     }
 
     /// A pass of the machine takes as long as there are units, and the starts and ends of many of them are told at one moment: those
@@ -176,12 +212,13 @@ impl Host {
         events
     }
 
-    fn wait(&mut self, asked: bool, patience: std::time::Instant) -> Option<Woken> {
+    fn wait(&mut self, asked: bool, patience: Instant) -> Option<Woken> {
         if let Some(event) = self.next.take() {
             return Some(Woken::Event(event));
         }
-        let deadline = self.machine.next_deadline().map(|moment| self.clock.instant(moment));
-        let deadline = if asked { deadline } else { Some(deadline.map_or(patience, |deadline| deadline.min(patience))) };
+        let due = self.machine.next_deadline().map(|moment| self.clock.instant(moment));
+        let snapshot = self.is_stale.then_some(self.next_snapshot);
+        let deadline = due.into_iter().chain(snapshot).chain((!asked).then_some(patience)).min();
         let never = crossbeam_channel::never();
         let timeout = deadline.map_or(never, crossbeam_channel::at);
         crossbeam_channel::select! {
@@ -196,6 +233,7 @@ impl Host {
     }
 
     fn persist(&mut self) {
+        (self.is_stale, self.next_snapshot) = (false, clock::deadline(BETWEEN_SNAPSHOTS));
         let deployment = self.machine.deployment();
         let same = |recorded: &Option<Arc<Deployment>>| match (recorded, deployment) {
             (Some(recorded), Some(deployment)) => Arc::ptr_eq(recorded, deployment),
@@ -265,8 +303,6 @@ pub fn run_once(
     host.run();
     match receiver.recv_timeout(std::time::Duration::ZERO) {
         Ok(reply) => Ok(reply),
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-            Ok(Reply::Failed { reasons: vec!["ended before it was done".to_owned()] })
-        }
+        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Err(HostError::BrokenOff),
     }
 }

@@ -17,6 +17,7 @@ use super::dispatch::Answers;
 use super::run_loop::{Host, HostError};
 use crate::base::exit::Exit;
 use crate::world::envdir::{EnvDir, LockError};
+use crate::world::kernel;
 use crate::world::native::{guard, sweep};
 
 /// Where the new supervisor finds the pipe.
@@ -62,13 +63,16 @@ pub fn spawn(env_dir: &EnvDir) -> Result<(), SpawnError> {
     let program = std::env::current_exe().map_err(SpawnError::Start)?;
     let mut command = Command::new(program);
     command.args(["supervise", "--env", env_dir.id().as_str()]).env(READY_FD, fd.to_string()).current_dir("/");
+    if let Some(mark) = kernel::marks::not_to_be_passed() {
+        command.env_remove(mark);
+    }
     command.stdin(Stdio::null()).stdout(log.try_clone().map_err(SpawnError::Start)?).stderr(log);
-    // SAFETY: between fork and exec only `setsid`, `close_range` and `fcntl` are called, all async-signal-safe.
+    // SAFETY: between fork and exec only `setsid`, `close_on_exec_from` and `fcntl` are called, all async-signal-safe.
     unsafe {
         command.pre_exec(move || {
             nix::unistd::setsid()?;
             // Whatever our caller left open is not for a daemon: somebody may wait for its end.
-            libc::syscall(libc::SYS_close_range, 3, libc::c_long::from(u32::MAX), libc::c_long::from(libc::CLOSE_RANGE_CLOEXEC));
+            kernel::host::close_on_exec_from(3);
             if libc::fcntl(fd, libc::F_SETFD, 0) == -1 {
                 return Err(io::Error::last_os_error());
             }
@@ -117,7 +121,7 @@ pub fn supervise(env_dir: &EnvDir, environment: &IndexMap<String, String>) -> Ex
         }
     };
     let abandoned = lock.was_abandoned();
-    let code = guard::guard(lock, |mut lock| {
+    let code = guard::guard(env_dir.path(), lock, |mut lock| {
         if let Err(error) = lock.name_holder(std::process::id()) {
             tracing::warn!("the lock cannot name us: {error}");
         }

@@ -219,6 +219,8 @@ fn jobs_are_containers_that_nothing_starts_by_itself() {
     assert!(loaded.unstartable.is_empty(), "{:?}", loaded.unstartable);
     assert_eq!(loaded.stack.jobs.iter().map(ToString::to_string).collect::<Vec<_>>(), ["j", "k"]);
     assert_eq!(super::jobs::scheduled(&loaded.tree).len(), 1);
+    let untriggered = load(&[("compose.yaml", "services: {web: {image: x}}\njobs: {j: {image: y}}\n")]).diagnostics;
+    assert_eq!(untriggered.sorted().len(), 1, "{:?}", untriggered.sorted());
     for (text, code) in [
         (job(", depends_on: [nope]"), "unknown-service"),
         (job(", restart: always"), "unknown-key"),
@@ -378,6 +380,15 @@ fn one_mistake_is_one_finding() {
     for (text, at) in [
         ("requires: [{toool: x}]", "toool"),
         ("requires: [{tool: x, verson: '1'}]", "verson"),
+        ("requires: [{tool: x, version: '>=3.x'}]", "'>=3.x'"),
+        ("requires: [{tool: x, version: latest}]", "latest"),
+        ("requires: [{docker: '~3.11'}]", "'~3.11'"),
+        ("requires: [{tool: ''}]", "''"),
+        ("requires: [{tool: [a]}]", "[a]"),
+        ("ports: {A: 0x50}", "0x50"),
+        ("ports: {A: '${B}', B: 4000}", "'${B}'"),
+        ("ports: {A: '${B:-5000}', B: 4000}", "'${B:-5000}'"),
+        ("owns: [{foo: 1}]", "foo"),
         ("generate: {A: {hx: 3}}", "hx"),
         ("generate: {A: uid}", "uid"),
         ("owns: [{container: {label: 'a=app'}}]", "container"),

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::path::{Path as FilePath, PathBuf};
 use std::rc::Rc;
 
-use super::find::{absolute, unreachable};
+use super::find::{absolute, elsewhere};
 use super::merge::merge;
 use super::told::meant;
 use super::variables::Variables;
-use super::{Loading, file, remote};
+use super::{Loading, file};
 use crate::base::diagnostic::Diagnostic;
 use crate::yaml::node::{Mapping, Node, Value};
 
@@ -79,11 +79,8 @@ impl Extending<'_, '_> {
         };
         let below = match extends.get("file").and_then(Node::as_text) {
             Some(text) => {
-                let path = match remote::of(text) {
-                    Some(remote) => self.loading.files.fetch(&remote).map_err(|why| unreachable(text, &why)),
-                    None => Ok(absolute(&layer.directory, FilePath::new(text))),
-                };
-                match path {
+                let on_this_host = || Ok(absolute(&layer.directory, FilePath::new(text)));
+                match elsewhere(text, self.loading.files).unwrap_or_else(on_this_host) {
                     Ok(path) => self.layer(path, extends)?,
                     Err(fault) => {
                         self.loading.diagnostics.push(fault.at(extends.span, ""));

@@ -64,7 +64,7 @@ fn documents(
         loading.is_partial = true;
         return Vec::new();
     };
-    let first = variables.get("PORT").and_then(|variable| variable.value.parse().ok()).unwrap_or(procfile::FIRST_PORT);
+    let first = procfile::asked_port(variables).unwrap_or(procfile::FIRST_PORT);
     let before = loading.diagnostics.len();
     let trees = Format::of(path).read(source, &text, first, &mut loading.diagnostics);
     loading.is_partial |= trees.is_empty() && loading.diagnostics.len() > before;

@@ -96,14 +96,35 @@ fn home_of(first: &Path, request: &Request, files: &dyn Files) -> PathBuf {
 
 /// A stack file, absolute; what lies elsewhere is fetched.
 fn local(directory: &Path, path: &Path, files: &dyn Files) -> Result<PathBuf, Diagnostic> {
-    match path.to_str().and_then(remote::of) {
-        Some(remote) => files.fetch(&remote).map_err(|why| unreachable(&path.display().to_string(), &why)),
-        None => Ok(absolute(directory, path)),
+    path.to_str().and_then(|text| elsewhere(text, files)).unwrap_or_else(|| Ok(absolute(directory, path)))
+}
+
+/// The file that an address stands for, fetched; none where a text is a path of this host.
+pub(super) fn elsewhere(text: &str, files: &dyn Files) -> Option<Result<PathBuf, Diagnostic>> {
+    match remote::of(text) {
+        Some(remote) => Some(files.fetch(&remote).map_err(|why| unreachable(text, &why))),
+        None => remote::is_address(text).then(|| Err(no_place(text))),
+    }
+}
+
+/// An address by which no stack is had, in Compose neither.
+fn no_place(text: &str) -> Diagnostic {
+    let fault = Diagnostic::error("unreachable", format!("`{}` is no address of a stack", remote::shown(text)));
+    match text.strip_prefix("file://") {
+        Some(path) => {
+            let path = path.split('#').next().unwrap_or_default();
+            fault.help(format!(
+                "what lies on this host is named by its path, `{path}`; of a repository the stack file in a clone of it (`git clone {path}`)"
+            ))
+        }
+        None => {
+            fault.help("name a file, `oci://REGISTRY/NAME`, or a repository such as `https://HOST/NAME.git#REFERENCE:DIRECTORY`")
+        }
     }
 }
 
 /// What lies elsewhere and cannot be fetched.
-pub(super) fn unreachable(name: &str, why: &str) -> Diagnostic {
+fn unreachable(name: &str, why: &str) -> Diagnostic {
     Diagnostic::error("unreachable", format!("`{}` cannot be fetched: {why}", remote::shown(name)))
 }
 
@@ -114,7 +135,8 @@ fn named(variables: &Variables) -> Vec<PathBuf> {
     let list = variable("BAISTACK_FILE").or_else(|| variable("COMPOSE_FILE"));
     let Some(list) = list else { return Vec::new() };
     // One address alone has what separates paths in itself.
-    let names = if remote::of(list).is_some() { vec![list] } else { list.split(separator).collect() };
+    let is_one = remote::of(list).is_some() || list.split_once("://").is_some_and(|(scheme, _)| !scheme.contains(separator));
+    let names = if is_one { vec![list] } else { list.split(separator).collect() };
     names.into_iter().map(PathBuf::from).collect()
 }
 
@@ -160,6 +182,9 @@ pub(super) fn env_files(paths: &[PathBuf], variables: &mut Variables, loading: &
     }
 }
 
+/// What to do where there is no stack file.
+pub const NAME_ONE: &str = "name one with `-f FILE`, or write one with `baistack init`";
+
 fn sought(start: &Path, files: &dyn Files) -> Result<Vec<PathBuf>, Diagnostic> {
     for directory in start.ancestors() {
         for name in NAMES {
@@ -177,7 +202,7 @@ fn sought(start: &Path, files: &dyn Files) -> Result<Vec<PathBuf>, Diagnostic> {
     }
     Err(Diagnostic::error("no-stack-file", format!("there is no stack file in `{}` or above it", start.display()))
         .note(format!("sought: {}", NAMES.join(", ")))
-        .help("name one with `-f FILE`, or write one with `baistack init`; `-p ENVID` names an environment that was started"))
+        .help(NAME_ONE))
 }
 
 /// A path as seen from a directory, without `.` and with `..` worked out as far as no link is crossed.

@@ -2,7 +2,7 @@
 
 use std::path::Path as FilePath;
 
-use super::formats::Format;
+use super::formats::{Format, procfile};
 use super::include;
 use super::variables::Variables;
 use super::{Head, Loading, Request, canonical, file, find, give_environment, merge, schema};
@@ -11,7 +11,6 @@ use crate::base::source::{SourceMap, Span};
 use crate::model::port::NamedPort;
 use crate::model::value::Generated;
 use crate::yaml::node::{Mapping, Node, Value};
-use crate::yaml::parse;
 use crate::yaml::typed::typed;
 
 /// The first look.
@@ -61,8 +60,10 @@ fn look_at_file(
     head: &mut Head,
     loading: &mut Loading<'_>,
 ) -> Option<Node> {
-    if Format::of(path) != Format::Stack {
-        head.has_own_keys = true;
+    let format = Format::of(path);
+    head.has_own_keys |= format != Format::Stack;
+    head.has_processes |= format != Format::Stack;
+    if format == Format::ProcessCompose {
         return None;
     }
     if loading.open.iter().any(|open| open == path) {
@@ -73,11 +74,16 @@ fn look_at_file(
         None => loading.read_unplaced(path, "stack file"),
     };
     let (source, text) = read?;
-    if has_nothing_to_see(&text) {
+    if format == Format::Stack && has_nothing_to_see(&text) {
         return None;
     }
     loading.open.push(path.to_owned());
-    let trees = parse::parse(source, &text, &mut Diagnostics::default()).unwrap_or_default();
+    let asked = procfile::asked_port(variables);
+    let trees = format.read(source, &text, asked.unwrap_or(procfile::FIRST_PORT), &mut Diagnostics::default());
+    if format == Format::Procfile && asked.is_some() {
+        // Whoever sets `PORT` has chosen the numbers, as if each had been set by its own name.
+        trees.iter().for_each(|tree| give_ports(tree, head));
+    }
     if trees.is_empty() && place.is_none() {
         // A file that is broken still says whose it is: what runs of it can be shown and stopped.
         head.name = name_in(&text).map(str::to_owned).or(head.name.take());
@@ -104,6 +110,16 @@ fn look_at_file(
     }
     loading.open.pop();
     whole
+}
+
+/// Sets the ports of a Procfile that are not set by their own names.
+fn give_ports(procfile: &Node, head: &mut Head) {
+    let ports = procfile.get("ports").and_then(Node::as_mapping).into_iter().flat_map(Mapping::iter);
+    for (name, entry) in ports {
+        if let Some(port) = entry.node.as_text() {
+            head.environment.entry(name.to_owned()).or_insert_with(|| port.to_owned());
+        }
+    }
 }
 
 fn laid_over(below: Option<Node>, over: Option<Node>) -> Option<Node> {
@@ -154,6 +170,7 @@ fn part_of(tree: Node, variables: &Variables, head: &mut Head, loading: &mut Loa
     for (key, entry) in top {
         let ours = schema::OWN_KEYS.iter().any(|own| key == *own || key.strip_prefix("x-") == Some(own));
         head.has_own_keys |= ours;
+        head.has_processes |= matches!(key.strip_prefix("x-").unwrap_or(&key), "processes" | "jobs");
         if is_wanted(&key) {
             part.insert(key, entry.key_span, entry.node);
         }

@@ -2,10 +2,10 @@
 
 use std::path::{Path as FilePath, PathBuf};
 
-use super::find::{absolute, env_files, unreachable};
+use super::find::{absolute, elsewhere, env_files};
 use super::merge::merge;
 use super::variables::Variables;
-use super::{Loading, file, normal, remote, resolve};
+use super::{Loading, file, normal, resolve};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::source::Span;
 use crate::yaml::node::{Node, Value};
@@ -93,17 +93,7 @@ fn worked_out(entry: &Node, directory: &FilePath, variables: &Variables, loading
     }
     let mut files: Vec<(PathBuf, Span)> = Vec::new();
     for (node, text) in paths.iter().filter_map(|node| Some((node, node.as_text()?))) {
-        let path = match remote::of(text) {
-            Some(remote) => loading.files.fetch(&remote).map_err(|why| unreachable(text, &why)),
-            None if remote::is_address(text) => {
-                let fault = Diagnostic::error("unreachable", format!("`{text}` is no address of a stack"));
-                Err(fault.help(
-                    "name a file, `oci://REGISTRY/NAME`, or a repository such as `https://HOST/NAME.git#REFERENCE:DIRECTORY`",
-                ))
-            }
-            None => Ok(at(text)),
-        };
-        match path {
+        match elsewhere(text, loading.files).unwrap_or_else(|| Ok(at(text))) {
             Ok(path) => files.push((path, node.span)),
             Err(fault) => {
                 loading.diagnostics.push(fault.at(node.span, ""));

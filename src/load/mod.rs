@@ -15,6 +15,7 @@ mod head;
 mod honour;
 mod include;
 mod merge;
+mod named_ports;
 mod normal;
 mod paths;
 mod print;
@@ -53,6 +54,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+pub use find::NAME_ONE;
 pub use head::head;
 
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
@@ -137,6 +139,8 @@ pub struct Head {
     pub unusable: BTreeSet<String>,
     /// Whether the files use any key of ours (`processes`, `ports`, …): then an environment gets a name of its own.
     pub has_own_keys: bool,
+    /// Whether they have processes: else whatever asks for a port is a container.
+    pub has_processes: bool,
     /// The variables of the caller and of `--env-file` or `.env`, in which `COMPOSE_PROJECT_NAME` and the like may stand.
     pub environment: IndexMap<String, String>,
 }
@@ -348,6 +352,9 @@ pub fn stack(request: &Request, head: &Head, values: &Values, files: &dyn Files)
     let mut root = merge::untagged(root);
     let mut found = Diagnostics::default();
     complete::check(&root, &mut found);
+    if !request.omit.interpolation {
+        named_ports::check(&root, head, &variables, &mut loading.diagnostics);
+    }
     loading.tell_of(found);
     let env = values.env_id.as_str();
     let jobs = jobs::names(&root);

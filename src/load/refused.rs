@@ -234,11 +234,33 @@ impl<'a> Judge<'a> {
 
     // ── names and addresses ────────────────────────────────────────────────────────────────────────────────────────────
 
+    fn mounted_images(&mut self) {
+        let is_image = |mount: &&Node| mount.get("type").and_then(Node::as_text) == Some("image");
+        for mount in self.list("volumes").iter().filter(is_image) {
+            let help = "write `source: [REGISTRY/]NAME[:TAG]`, in small letters";
+            match mount.get("source").and_then(|source| Some((source.span, source.as_text()?))) {
+                Some((_, image)) if !image.is_empty() && is_reference(image) => {}
+                Some((span, image)) if !image.is_empty() => {
+                    self.bad(&["volumes"], span, &format!("`{image}` is no name of an image"), help);
+                }
+                Some(_) | None => self.bad(&["volumes"], mount.span, "an image is to be mounted, and none is named", help),
+            }
+            let subpath = mount.get("image").and_then(|image| image.get("subpath"));
+            if let Some((span, path)) = subpath.and_then(|node| Some((node.span, node.as_text()?)))
+                && (path.starts_with('/') || path.split('/').any(|part| part == ".."))
+            {
+                let why = format!("`{path}` does not lie in the image");
+                self.bad(&["volumes", "image", "subpath"], span, &why, "write a path from the image's root on, without `..`");
+            }
+        }
+    }
+
     fn names(&mut self) {
         if let Some((span, image)) = self.text(&["image"]).filter(|(_, image)| !is_reference(image)) {
             let help = "write `[REGISTRY/]NAME[:TAG]`, in small letters";
             self.bad(&["image"], span, &format!("`{image}` is no name of an image"), help);
         }
+        self.mounted_images();
         let tags = self.get("build").and_then(|build| build.get("tags")).and_then(Node::as_sequence).unwrap_or_default();
         for (span, tag) in tags.iter().filter_map(|tag| Some((tag.span, tag.as_text()?))) {
             if let Some(why) = reference::fault(tag) {
@@ -361,6 +383,17 @@ mod tests {
                 "volumes: [{type: volume, target: /}]",
                 "/",
                 "`services.a.volumes`: nothing can be mounted over the whole container",
+            ),
+            (
+                "volumes: [{type: image, target: /a}]",
+                "{type: image, target: /a}",
+                "`services.a.volumes`: an image is to be mounted, and none is named",
+            ),
+            ("volumes: [{type: image, source: A, target: /a}]", "A", "`services.a.volumes`: `A` is no name of an image"),
+            (
+                "volumes: [{type: image, source: a, target: /a, image: {subpath: ../b}}]",
+                "../b",
+                "`services.a.volumes.image.subpath`: `../b` does not lie in the image",
             ),
             ("tmpfs: 'run:size=1m'", "'run:size=1m'", "`services.a.tmpfs`: `run` is not an absolute path"),
             ("ipc: hsot", "hsot", "`services.a.ipc`: `hsot` is not a mode of it"),

@@ -71,8 +71,9 @@ fn jobs(root: &Node, selection: &Selection, services: &HashMap<&str, (&Entry, bo
     let Some(jobs) = root.get("jobs").and_then(Node::as_mapping) else { return };
     let edges = |entry: &Entry| entry.node.get("depends_on").and_then(Node::as_mapping).cloned().unwrap_or_default();
     for (name, entry) in jobs.iter().filter(|(name, _)| selection.has_job(name)) {
-        let has = |key: &str| entry.node.get("triggers").is_some_and(|triggers| triggers.get(key).is_some());
-        if !has("manual") && !has("schedule") {
+        // That there are none at all is told as of whatever has to be there.
+        let triggers = entry.node.get("triggers");
+        if triggers.is_some_and(|triggers| ["manual", "schedule"].iter().all(|key| triggers.get(key).is_none())) {
             let fault = Diagnostic::error("empty-triggers", format!("the job `{name}` has no trigger")).at(entry.key_span, "");
             diagnostics.push(fault.help("write `triggers: {manual: true}`, or a `schedule`"));
         }
@@ -289,6 +290,9 @@ fn fixed_ports(services: &[(&str, &Entry, bool)], selection: &Selection, diagnos
 /// An entry of `owns` that could take another environment's things.
 fn owned(root: &Node, env: &str, directory: &str, diagnostics: &mut Diagnostics) {
     for entry in root.get("owns").and_then(Node::as_sequence).unwrap_or_default() {
+        if diagnostics.has_error_within(entry.span) {
+            continue;
+        }
         let unfit = diagnostics.len();
         patterns_of_owned(entry, diagnostics);
         if diagnostics.len() > unfit {

@@ -8,7 +8,7 @@ use super::build::Build;
 use super::device::{Device, DeviceRequest};
 use super::hook::PreStart;
 use super::language_model::ModelUse;
-use super::mount::Mount;
+use super::mount::{Mount, MountKind};
 use super::network::Attachment;
 use super::provider::Provider;
 use super::restart::RestartPolicy;
@@ -147,6 +147,17 @@ pub struct Container {
 }
 
 impl Container {
+    /// The volumes that it mounts, by key; those without one have none.
+    pub fn volume_keys(&self) -> impl Iterator<Item = &String> {
+        self.volumes.iter().filter(|mount| mount.kind == MountKind::Volume).filter_map(|mount| mount.source.as_ref())
+    }
+
+    /// What it mounts of images: the path inside, and the image as the file names it.
+    pub fn image_mounts(&self) -> impl Iterator<Item = (&String, &String)> {
+        let images = self.volumes.iter().filter(|mount| mount.kind == MountKind::Image);
+        images.filter_map(|mount| Some((&mount.target, mount.source.as_ref()?)))
+    }
+
     /// Whether it has a namespace in common with another container.
     pub fn shares_namespace(&self) -> bool {
         let modes = [&self.network_mode, &self.pid, &self.ipc];

@@ -13,12 +13,13 @@ use crate::base::duration;
 /// Stands in a process's texts for `${REPLICA}`, whose number is only known when the replica starts.
 pub const REPLICA_MARK: &str = "\u{E000}REPLICA\u{E001}";
 
-/// A text that becomes `offset` plus the replica's number, as a port does that each replica needs one of.
-pub fn replica_plus(offset: u32) -> String {
-    format!("\u{E000}REPLICA+{offset}\u{E001}")
+/// A text that becomes `first` for the first replica and one more for each further one, as a port does that each needs one of.
+/// `first` is a number, or the expression that one is filled in for.
+pub fn from_replica(first: &str) -> String {
+    format!("\u{E000}REPLICA+{first}\u{E001}")
 }
 
-/// The text of one replica: [`REPLICA_MARK`] and what [`replica_plus`] makes, replaced by their numbers.
+/// The text of one replica: [`REPLICA_MARK`] and what [`from_replica`] makes, replaced by their numbers.
 pub fn fill_replica(text: &str, replica: u32) -> Cow<'_, str> {
     const BEGIN: &str = "\u{E000}REPLICA";
     if !text.contains(BEGIN) {
@@ -27,15 +28,20 @@ pub fn fill_replica(text: &str, replica: u32) -> Cow<'_, str> {
     let mut parts = text.split(BEGIN);
     let mut filled = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let number = part.split_once('\u{E001}').and_then(|(offset, rest)| {
-            let offset: u32 = if offset.is_empty() { 0 } else { offset.strip_prefix('+')?.parse().ok()? };
-            Some((offset.saturating_add(replica), rest))
+        let number = part.split_once('\u{E001}').and_then(|(first, rest)| {
+            let Some(first) = first.strip_prefix('+') else {
+                return first.is_empty().then(|| (Cow::from(replica.to_string()), rest));
+            };
+            let number = match first.parse::<u32>() {
+                Ok(first) => Cow::from(first.saturating_add(replica.saturating_sub(1)).to_string()),
+                // Nothing is filled in yet: the first replica has it as it is.
+                Err(_) if replica == 1 => Cow::from(first),
+                Err(_) => return None,
+            };
+            Some((number, rest))
         });
         match number {
-            Some((number, rest)) => {
-                filled.push_str(&number.to_string());
-                filled.push_str(rest);
-            }
+            Some((number, rest)) => filled.extend([&*number, rest]),
             // Somebody else's characters.
             None => filled.extend([BEGIN, part]),
         }
@@ -281,8 +287,10 @@ mod tests {
 
     #[test]
     fn each_replica_has_its_own_number_in_its_texts() {
-        let text = format!("a{REPLICA_MARK}b{}c{REPLICA_MARK}", replica_plus(4999));
+        let text = format!("a{REPLICA_MARK}b{}c{REPLICA_MARK}", from_replica("5000"));
         assert_eq!(fill_replica(&text, 2), "a2b5001c2");
+        let unfilled = from_replica("${WEB_PORT}");
+        assert_eq!((&*fill_replica(&unfilled, 1), &*fill_replica(&unfilled, 2)), ("${WEB_PORT}", &*unfilled));
         for text in ["", "plain", "\u{E000}REPLICA", "\u{E000}REPLICA+x\u{E001}"] {
             assert_eq!(fill_replica(text, 2), text);
         }

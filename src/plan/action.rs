@@ -31,8 +31,9 @@ pub enum ResourceId {
     Volume(String),
     /// The image of a service.
     Image(ServiceName),
-    /// An image of the top-level `images:`, by reference.
-    Prefetch(String),
+    /// An image that is no service's, by reference: one of the top-level `images:`, or one that is mounted.
+    #[serde(rename = "Prefetch")]
+    NamedImage(String),
     /// A replica of a service.
     Unit(UnitId),
     /// What services made outside of our sight (`owns:`).
@@ -47,7 +48,7 @@ impl fmt::Display for ResourceId {
             ResourceId::Network(key) => write!(f, "network {key}"),
             ResourceId::Volume(key) => write!(f, "volume {key}"),
             ResourceId::Image(service) => write!(f, "image of {service}"),
-            ResourceId::Prefetch(reference) => write!(f, "image {reference}"),
+            ResourceId::NamedImage(reference) => write!(f, "image {reference}"),
             ResourceId::Unit(unit) => write!(f, "{unit}"),
             ResourceId::Owned => f.write_str("owned things"),
             ResourceId::Images => f.write_str("images"),
@@ -205,8 +206,8 @@ pub enum Action {
         container: Option<String>,
         /// The definition that it was made of, if known.
         spec: Option<UnitSpec>,
-        /// Anonymous volumes and scratch directories too.
-        volumes: bool,
+        /// What becomes of its anonymous volumes.
+        volumes: AnonymousVolumes,
     },
     /// Asks whether a task is due. Answer: `Assessed`.
     Assess {
@@ -254,6 +255,22 @@ pub enum Action {
         /// Volumes, images and paths too.
         volumes: bool,
     },
+}
+
+/// What becomes of the anonymous volumes of a container that is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnonymousVolumes {
+    /// They stay, and nobody asks what they are: there are none, or it is known already.
+    Left,
+    /// They stay, and are told: the container that takes its place is to have them, or they are put on record.
+    Told,
+    /// They go with it; the scratch directories of a process, too.
+    Removed,
+}
+
+/// Whether a volume has no name of its own: the engine names such a one with 64 hexadecimal digits.
+pub fn is_anonymous_volume(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Which images go with an environment.
@@ -394,6 +411,17 @@ pub enum Outcome {
     Assessed(Assessment),
     /// Whether a task succeeded.
     Concluded(Conclusion),
+}
+
+/// A volume that nobody has named, and what it belongs to: its own name tells nobody what it holds.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AnonymousVolume {
+    /// The engine's name for it, 64 hexadecimal digits.
+    pub name: String,
+    /// The container that it was made for, by name.
+    pub container: String,
+    /// Where that mounts it.
+    pub path: String,
 }
 
 /// Whether a task is due, and why.

@@ -90,8 +90,12 @@ pub struct SeenContainer {
     pub by_us: bool,
     /// The id of the image it was made of.
     pub image: String,
+    /// The ids of the images that it mounts, by the path inside.
+    pub mounted: BTreeMap<String, String>,
     /// The networks that it is in: the engine's name → the id, empty for one that it has not joined yet.
     pub networks: BTreeMap<String, String>,
+    /// The fixed addresses that it was given, by the engine's name of the network; none where the list does not tell of any.
+    pub addresses: Option<BTreeMap<String, BTreeSet<String>>>,
     /// The named volumes that it mounts.
     pub volumes: BTreeSet<String>,
     /// The ids of the containers whose namespaces it lives in, as far as that is known; of one that was never started it is not.
@@ -106,6 +110,8 @@ pub struct SeenContainer {
     pub health: Option<SeenHealth>,
     /// How long ago the last probe began of one that is unhealthy.
     pub probed: Option<Duration>,
+    /// The check of one that is starting, where it is known: the engine has not looked yet.
+    pub check: Option<HealthCheck>,
     /// A check that the engine holds and does not run: nobody comes to a verdict by it.
     pub unprobed: Option<HealthCheck>,
 }

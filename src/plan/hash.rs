@@ -84,7 +84,7 @@ fn names_of_others<'a>(service: &'a Service, stack: &'a Stack, env: &EnvId) -> V
     let Some(container) = service.container() else { return Vec::new() };
     let networks = (container.networks.keys())
         .filter_map(|key| stack.networks.get(key).map(|network| (key, network.name.as_deref(), network.external)));
-    let sources = container.volumes.iter().filter_map(|mount| mount.source.as_ref());
+    let sources = container.volume_keys();
     let volumes = sources.filter_map(|key| stack.volumes.get(key).map(|volume| (key, volume.name.as_deref(), volume.external)));
     let named = networks.chain(volumes).filter_map(|(key, name, external)| Some((key, name?, external)));
     let others = named.filter(|(key, name, external)| *external || *name != format!("{env}_{key}"));

@@ -2,7 +2,7 @@
 //!
 //! Pure. Who holds a port is asked of a closure; that no two environments ask at once is the caller's business.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -65,8 +65,19 @@ impl std::fmt::Display for Numbers {
     }
 }
 
-/// What a named port gets.
+/// How a number stands for an environment that could use it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody has it, or the environment itself.
+    Free,
+    /// An environment that is stopped will want it again: it is given to another only where there is none else.
+    Kept,
+    /// Somebody else has it.
+    Held,
+}
+
+/// What a named port gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allotted {
     /// Its numbers.
     pub numbers: Numbers,
@@ -75,12 +86,14 @@ pub struct Allotted {
 }
 
 /// A number that could not be had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blocked {
     /// What was wanted: what was kept, else what is preferred.
     pub wanted: Numbers,
     /// The one of them that is held.
     pub port: u16,
+    /// The name of the same stack that has it, where none else does.
+    pub sibling: Option<String>,
 }
 
 /// Why a named port gets no numbers.
@@ -94,16 +107,17 @@ pub struct NoRoom {
 }
 
 /// Gives each named port its numbers: those kept from before, else the preferred ones, else free ones from a range derived
-/// from the environment's name, so that they are the same at each `up`. A range moves as a whole.
+/// from the environment's name, so that they are the same at each `up`. A range moves as a whole. What others keep while they are
+/// stopped comes last; that does not touch what was kept here before.
 ///
-/// `is_free` is not asked twice about a port.
+/// `standing` is not asked twice about a port.
 pub fn allot(
     named: &IndexMap<String, NamedPort>,
     kept: &BTreeMap<String, Numbers>,
     env: &EnvId,
-    is_free: impl FnMut(u16) -> bool,
+    standing: impl FnMut(u16) -> Standing,
 ) -> Result<IndexMap<String, Allotted>, NoRoom> {
-    let mut ports = Ports { is_free, asked: BTreeMap::new(), given: BTreeSet::new() };
+    let mut ports = Ports { standing, asked: BTreeMap::new(), given: BTreeMap::new() };
     // What is kept or preferred goes first: a replacement must not stand in the way of another name's own number.
     let mut wishes = Vec::with_capacity(named.len());
     for (name, &port) in named {
@@ -111,15 +125,17 @@ pub fn allot(
         // A range that was made longer or shorter in the file is a new wish.
         let kept = kept.get(name).copied().filter(|kept| kept.more() == preferred.more());
         let first = kept.unwrap_or(preferred);
-        let granted = match ports.obstacle(first) {
+        let spared = if kept.is_some() { Spared::Nothing } else { Spared::Kept };
+        let granted = match ports.obstacle(first, spared) {
             None => Ok(first),
-            Some(port) if kept.is_some_and(|kept| kept != preferred) && ports.obstacle(preferred).is_none() => {
-                Err((Some(preferred), Blocked { wanted: first, port }))
+            Some(port) => {
+                let instead = Some(preferred).filter(|_| kept.is_some_and(|kept| kept != preferred));
+                let instead = instead.filter(|&preferred| ports.obstacle(preferred, Spared::Kept).is_none());
+                Err((instead, Blocked { wanted: first, port, sibling: ports.given.get(&port).cloned() }))
             }
-            Some(port) => Err((None, Blocked { wanted: first, port })),
         };
-        if let Some(numbers) = granted.map_or_else(|(numbers, _)| numbers, Some) {
-            ports.given.extend(numbers.iter());
+        if let Some(numbers) = granted.as_ref().map_or_else(|(numbers, _)| *numbers, |&numbers| Some(numbers)) {
+            ports.give(name, numbers);
         }
         wishes.push((name, preferred, granted));
     }
@@ -130,11 +146,18 @@ pub fn allot(
             Ok(numbers) => (numbers, None),
             Err((Some(numbers), blocked)) => (numbers, Some(blocked)),
             Err((None, blocked)) => {
-                let numbers = ports
-                    .next_free(&mut next, preferred.more())
-                    .ok_or_else(|| NoRoom { name: name.clone(), count: u32::from(preferred.more()) + 1 })?;
-                ports.given.extend(numbers.iter());
-                (numbers, Some(blocked))
+                let more = preferred.more();
+                let spare = ports.next_free(&mut next, more, Spared::Kept);
+                // Only now is anything taken that others will want again.
+                let wanted = || Some(blocked.wanted).filter(|&wanted| ports.obstacle(wanted, Spared::Nothing).is_none());
+                let numbers = match spare.or_else(wanted) {
+                    Some(numbers) => numbers,
+                    None => ports
+                        .next_free(&mut next, more, Spared::Nothing)
+                        .ok_or_else(|| NoRoom { name: name.clone(), count: u32::from(more) + 1 })?,
+                };
+                ports.give(name, numbers);
+                (numbers, Some(blocked).filter(|blocked| blocked.wanted != numbers))
             }
         };
         allotted.insert(name.clone(), Allotted { numbers, blocked });
@@ -166,22 +189,41 @@ fn start_of(env: &EnvId) -> u16 {
     REPLACEMENTS.start + hash % (REPLACEMENTS.end - REPLACEMENTS.start) / 10 * 10
 }
 
-struct Ports<F> {
-    is_free: F,
-    asked: BTreeMap<u16, bool>,
-    given: BTreeSet<u16>,
+/// What is left to others though nobody holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spared {
+    /// What they keep while they are stopped.
+    Kept,
+    /// Nothing.
+    Nothing,
 }
 
-impl<F: FnMut(u16) -> bool> Ports<F> {
+struct Ports<F> {
+    standing: F,
+    asked: BTreeMap<u16, Standing>,
+    /// What has been given, to which name.
+    given: BTreeMap<u16, String>,
+}
+
+impl<F: FnMut(u16) -> Standing> Ports<F> {
+    fn give(&mut self, name: &str, numbers: Numbers) {
+        self.given.extend(numbers.iter().map(|port| (port, name.to_owned())));
+    }
+
     /// The first of these numbers that cannot be had.
-    fn obstacle(&mut self, numbers: Numbers) -> Option<u16> {
-        numbers
-            .iter()
-            .find(|port| self.given.contains(port) || !*self.asked.entry(*port).or_insert_with_key(|&port| (self.is_free)(port)))
+    fn obstacle(&mut self, numbers: Numbers, spared: Spared) -> Option<u16> {
+        numbers.iter().find(|port| {
+            self.given.contains_key(port)
+                || match *self.asked.entry(*port).or_insert_with_key(|&port| (self.standing)(port)) {
+                    Standing::Free => false,
+                    Standing::Kept => spared == Spared::Kept,
+                    Standing::Held => true,
+                }
+        })
     }
 
     /// The next run of `more` + 1 free numbers from `next` on, once around.
-    fn next_free(&mut self, next: &mut u16, more: u16) -> Option<Numbers> {
+    fn next_free(&mut self, next: &mut u16, more: u16, spared: Spared) -> Option<Numbers> {
         let size = REPLACEMENTS.end - REPLACEMENTS.start;
         let mut walked: u32 = 0;
         while walked <= u32::from(size) {
@@ -195,7 +237,7 @@ impl<F: FnMut(u16) -> bool> Ports<F> {
                 continue;
             };
             let numbers = Numbers { first: *next, last };
-            let obstacle = self.obstacle(numbers);
+            let obstacle = self.obstacle(numbers, spared);
             let step = obstacle.map_or(more + 1, |obstacle| obstacle - *next + 1);
             walked += u32::from(step);
             *next = if *next + step < REPLACEMENTS.end { *next + step } else { REPLACEMENTS.start };
@@ -215,8 +257,12 @@ mod tests {
         let named: IndexMap<_, _> =
             named.iter().map(|&(name, first, last)| (name.to_owned(), NamedPort { first, last, range: first != last })).collect();
         let kept = kept.iter().map(|&(name, first, last)| (name.to_owned(), Numbers { first, last })).collect();
-        let allotted = allot(&named, &kept, &env.parse().unwrap(), |port| !taken.contains(&port)).unwrap();
-        allotted.values().map(|port| (port.numbers.to_string(), port.blocked.map(|blocked| blocked.port))).collect()
+        let allotted = allot(&named, &kept, &env.parse().unwrap(), held(taken)).unwrap();
+        allotted.values().map(|port| (port.numbers.to_string(), port.blocked.as_ref().map(|blocked| blocked.port))).collect()
+    }
+
+    fn held(taken: &[u16]) -> impl Fn(u16) -> Standing {
+        |port| if taken.contains(&port) { Standing::Held } else { Standing::Free }
     }
 
     fn plain(number: &str) -> (String, Option<u16>) {
@@ -288,12 +334,35 @@ mod tests {
     fn two_names_never_get_one_number() {
         let got = check("a", &[("A", 5000, 5000), ("B", 5000, 5000)], &[], &[]);
         assert_ne!(got[0].0, got[1].0);
+        let named = ["A", "B"].map(|name| (name.to_owned(), NamedPort { first: 5000, last: 5000, range: false }));
+        let allotted = allot(&named.into(), &BTreeMap::new(), &"a".parse().unwrap(), held(&[])).unwrap();
+        assert_eq!(allotted["B"].blocked.as_ref().and_then(|blocked| blocked.sibling.as_deref()), Some("A"));
+    }
+
+    #[test]
+    fn what_a_stopped_environment_keeps_is_taken_only_where_there_is_none_else() {
+        let named: IndexMap<_, _> = [("A".to_owned(), NamedPort { first: 5000, last: 5000, range: false })].into();
+        let allotted = |kept: &[u16], standing: &dyn Fn(u16) -> Standing| {
+            let kept = kept.iter().map(|&first| ("A".to_owned(), Numbers { first, last: first })).collect();
+            allot(&named, &kept, &"a".parse().unwrap(), standing).unwrap()["A"].clone()
+        };
+        let start = start_of(&"a".parse().unwrap());
+        let kept_by_others =
+            |ports: [u16; 2]| move |port: u16| if ports.contains(&port) { Standing::Kept } else { Standing::Free };
+        let moved = allotted(&[], &kept_by_others([5000, start]));
+        assert_eq!((moved.numbers.first, moved.blocked.map(|blocked| blocked.port)), (start + 1, Some(5000)));
+        let own = allotted(&[5000], &kept_by_others([5000, start]));
+        assert_eq!((own.numbers.first, own.blocked), (5000, None), "it was kept here before");
+        let crowded = allotted(&[], &|port| if port == 5000 { Standing::Kept } else { Standing::Held });
+        assert_eq!((crowded.numbers.first, crowded.blocked), (5000, None), "nothing else is left");
+        let crowded = allotted(&[], &|port| if port == start { Standing::Kept } else { Standing::Held });
+        assert_eq!(crowded.numbers.first, start);
     }
 
     #[test]
     fn a_host_without_room_is_an_error() {
         let named: IndexMap<_, _> = [("A".to_owned(), NamedPort { first: 1, last: 1, range: false })].into();
-        let error = allot(&named, &BTreeMap::new(), &"a".parse().unwrap(), |_| false).unwrap_err();
+        let error = allot(&named, &BTreeMap::new(), &"a".parse().unwrap(), |_| Standing::Held).unwrap_err();
         assert_eq!(error.count, 1);
     }
 

@@ -83,6 +83,20 @@ impl Provision {
     }
 }
 
+impl Provision {
+    /// For an image that a container mounts. What the service's `pull_policy` and `--pull` say of its own image they say of that too;
+    /// that cannot be built here, so that `build` is `missing`.
+    pub fn of_mounted(container: &Container, pull: Option<&str>) -> Self {
+        let policy = pull.or(container.pull_policy.as_deref()).unwrap_or("missing");
+        let source = if policy == "never" { Source::Never } else { Source::Pull };
+        let renew = match policy {
+            "always" => Renew::Always(Way::Pull),
+            policy => interval(policy).map_or(Renew::No, Renew::PullAfter),
+        };
+        Self { source, renew }
+    }
+}
+
 /// How often a policy wants an image pulled.
 fn interval(policy: &str) -> Option<Duration> {
     match policy {
@@ -155,6 +169,20 @@ mod tests {
         assert_eq!(of(true, Some("missing"), never), Provision { source: Source::Pull, renew: Renew::No });
         let unnamed = Container { image: None, ..with(true) };
         assert_eq!(Provision::of(&unnamed, None, never), Provision { source: Source::Never, renew: Renew::No });
+    }
+
+    #[test]
+    fn an_image_that_is_mounted_is_pulled_as_the_policy_says() {
+        for (policy, flag, source, renew) in [
+            (None, None, Source::Pull, Renew::No),
+            (Some("build"), None, Source::Pull, Renew::No),
+            (Some("never"), None, Source::Never, Renew::No),
+            (Some("never"), Some("always"), Source::Pull, Renew::Always(Way::Pull)),
+            (Some("daily"), None, Source::Pull, Renew::PullAfter(Duration::from_secs(24 * 60 * 60))),
+        ] {
+            let container = Container { pull_policy: policy.map(str::to_owned), ..Container::default() };
+            assert_eq!(Provision::of_mounted(&container, flag), Provision { source, renew }, "{policy:?} {flag:?}");
+        }
     }
 
     #[test]

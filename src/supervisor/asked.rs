@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::audience::Audience;
 use super::event::RequestId;
 use super::gate::Gate;
 use super::machine::{Images, Owned, Signals, Supervisor};
@@ -22,7 +23,7 @@ use crate::plan::action::{Action, Fault, FaultKind, Outcome, Prune, ResourceId, 
 use crate::plan::desired::{Deployment, UnitSpec};
 use crate::plan::diff;
 use crate::plan::next::{self, Goal};
-use crate::plan::provision::{Building, Provision, Renew, Source, Way};
+use crate::plan::provision::Source;
 
 impl Supervisor {
     pub(super) fn requested(&mut self, id: RequestId, request: Request) {
@@ -33,7 +34,11 @@ impl Supervisor {
         let unseen = self.is_unknown() && !looks_itself
             || self.seen < self.look_first && self.engine_away.is_none() && self.touches_engine();
         // An `up` asks for a look of its own, and decides nothing about containers before it.
-        if unseen && !matches!(request, Request::Up(_) | Request::Deployment | Request::Follow | Request::Detach) {
+        let is_about_no_unit = matches!(
+            request,
+            Request::Deployment | Request::Follow | Request::Detach | Request::CallOff | Request::Attached { .. }
+        );
+        if unseen && !is_about_no_unit && !matches!(request, Request::Up(_)) {
             self.look();
             return self.parked.push((id, request));
         }
@@ -67,10 +72,12 @@ impl Supervisor {
             }
             Request::Watch(select) => self.watch_for(id, &select),
             Request::Follow => {}
+            Request::Attached { unit, container } => self.is_attached(id, &unit, &container),
             Request::Detach => {
                 self.leases.remove(&id);
                 self.reply(id, Reply::Done { changed: false, warnings: Vec::new() });
             }
+            Request::CallOff => self.call_off(id),
         }
     }
 
@@ -111,14 +118,22 @@ impl Supervisor {
         let selected = select(&deployment.stack, &up.services, up.no_deps);
         let before = self.deployment.replace(deployment.clone());
         (self.going_down, self.takes_volumes) = (false, false);
+        if !up.beside {
+            self.engine_health = up.engine_health;
+            if up.engine_health {
+                self.units.values_mut().for_each(Unit::leave_to_engine);
+            }
+        }
         (self.owned, self.rmi) = (Owned::Left, Images::Left);
         self.note_changes(before.as_deref());
-        self.builders.retain(|user, builder| {
+        // The look that follows shows what is to be made anew by now.
+        self.networks.values_mut().chain(self.volumes.values_mut()).for_each(Resource::let_be);
+        self.keepers.retain(|user, keeper| {
             let is_part = |name: &ServiceName| deployment.stack.services.contains_key(name);
-            is_part(user) && is_part(builder)
+            is_part(user) && is_part(keeper)
         });
         // Those that are still asked for say so below.
-        self.images.values_mut().for_each(|image| image.aliases.clear());
+        self.forget_uses_of_images(&deployment);
         let mut units = Vec::new();
         // Of these it is awaited that they are gone.
         let mut leaving = Vec::new();
@@ -141,7 +156,8 @@ impl Supervisor {
             let replicas = scaled.unwrap_or(usual);
             // Where only their number is asked for, replicas that stay are not touched.
             let is_counted = stays && up.scale.contains_key(name);
-            self.need(&deployment, service, name, Some(&up).filter(|_| named), is_counted);
+            // What is said of images holds for all that is brought up, as in Compose.
+            self.need(&deployment, service, name, Some(&up).filter(|_| named || !up.beside), is_counted);
             if replicas == 0 && service.needs_engine() {
                 idle.push(name.clone());
             }
@@ -164,10 +180,11 @@ impl Supervisor {
             leaving.extend(surplus.map(|unit| unit.id.clone()));
         }
         self.set_goal(&leaving, Goal::Gone);
+        self.part_images(&deployment, &selected);
         for reference in &deployment.stack.images {
             let image = self
                 .images
-                .entry(ResourceId::Prefetch(reference.clone()))
+                .entry(ResourceId::NamedImage(reference.clone()))
                 .or_insert_with(|| Image::new(reference.clone(), Source::Pull));
             image.wanted = true;
             image.failed = None;
@@ -199,7 +216,8 @@ impl Supervisor {
             Wish { give_up_at, warnings, patient: true, sweeps: true, idle, images: !up.beside, ..Wish::of(aim, leaving) },
         );
         if up.attached {
-            self.leases.insert(id, Lease { units, started, look: self.look_first, abort: up.abort, first_end: None });
+            let audience = Audience::of(&up.shown);
+            self.leases.insert(id, Lease { units, started, look: self.look_first, abort: up.abort, first_end: None, audience });
         }
         debug_assert!(!matches!(up.abort, Abort::OnExit | Abort::OnFailure) || up.attached);
     }
@@ -272,44 +290,10 @@ impl Supervisor {
         for key in container.networks.keys() {
             self.need_network(deployment, key);
         }
-        for key in container.volumes.iter().filter_map(|mount| mount.source.as_ref()) {
-            self.need_volume(deployment, key, up.is_some_and(|up| up.yes));
+        for key in container.volume_keys() {
+            self.need_volume(deployment, key, up.map(|up| up.yes));
         }
-        let build = match up {
-            Some(up) if up.no_build => Building::Never,
-            Some(up) if up.build => Building::Anew,
-            Some(_) | None => Building::AsNeeded,
-        };
-        // Without a build its other names are images of their own.
-        let makes_it = |builder: &&ServiceName| build != Building::Never || deployment.is_same_image(builder, name);
-        let builder = deployment.builder_of(name).filter(makes_it).unwrap_or(name);
-        let (Some(reference), Some(own)) = (deployment.image_of(builder), deployment.image_of(name)) else { return };
-        if builder == name {
-            self.builders.remove(name);
-        } else {
-            self.builders.insert(name.clone(), builder.clone());
-            // What it had of its own before, nobody waits for.
-            if let Some(image) = self.images.get_mut(&ResourceId::Image(name.clone())) {
-                image.wanted = false;
-            }
-        }
-        let pull = up.and_then(|up| up.pull.as_deref()).filter(|policy| *policy != "policy");
-        let of_builder = deployment.service(builder).and_then(|service| service.container()).unwrap_or(container);
-        let (own_way, way) = (Provision::of(container, pull, build), Provision::of(of_builder, pull, build));
-        // It is one image, and the builder's; but that it is to be built anew, each of those may say that build it.
-        let provision = if own_way.renew == Renew::Always(Way::Build) { own_way } else { way };
-        let image = self
-            .images
-            .entry(ResourceId::Image(builder.clone()))
-            .or_insert_with(|| Image::new(reference.clone(), provision.source));
-        if image.reference != reference {
-            *image = Image::new(reference, provision.source);
-        }
-        if image.reference != own {
-            image.aliases.insert(own);
-        }
-        image.users.insert(name.clone());
-        image.want(provision, up.is_some() && !keeps_image);
+        self.need_images(deployment, container, name, up, keeps_image);
     }
 
     /// What a `down` under way was about to take from units that are wanted after all.
@@ -624,6 +608,7 @@ impl Supervisor {
         for image in self.images.values_mut() {
             image.wanted = false;
             image.users.clear();
+            image.mounters.clear();
         }
         let owns = self.deployment.as_ref().is_some_and(|deployment| !deployment.stack.owns.is_empty());
         self.rmi = match down.rmi.as_deref() {

@@ -319,7 +319,8 @@ impl<'a> GoodWorld<'a> {
             hash: Some(spec.hash.clone()),
             by_us: true,
             age: None,
-            networks: BTreeMap::new(),
+            networks: joined(spec),
+            addresses: None,
             volumes: BTreeSet::new(),
             shares: BTreeSet::new(),
             image: self
@@ -328,12 +329,21 @@ impl<'a> GoodWorld<'a> {
                 .ok()
                 .and_then(|actual| actual.images.get(&image).or_else(|| actual.images.get(&built)).cloned())
                 .unwrap_or_default(),
+            mounted: self.mounted(spec),
             state: SeenState::Created,
             paused: false,
             health: None,
             probed: None,
+            check: None,
             unprobed: None,
         }
+    }
+
+    /// The images that a container mounts that has just been made.
+    fn mounted(&self, spec: &UnitSpec) -> BTreeMap<String, String> {
+        let Ok(actual) = &self.actual else { return BTreeMap::new() };
+        let mounted = spec.deployment.mounted_images(&spec.unit.service).into_iter();
+        mounted.filter_map(|(path, reference)| Some((path, actual.images.get(&reference)?.clone()))).collect()
     }
 
     fn change<T>(&mut self, change: impl FnOnce(&mut Actual) -> T) {
@@ -342,8 +352,24 @@ impl<'a> GoodWorld<'a> {
         }
     }
 
+    /// A pull brings what was there, or what is still in use under this name: that a registry has another one by now, only the pull
+    /// would show.
     fn image(&mut self, reference: &str) -> Outcome {
-        let id = format!("forecast {reference}");
+        let there = self.actual.as_ref().ok().and_then(|actual| actual.images.get(reference).cloned());
+        let is_of_it = |unit: &&Unit| {
+            let named = unit.spec.deployment.image_of(&unit.id.service);
+            named.as_deref() == Some(reference) && !unit.is_of_another_definition()
+        };
+        let used = || self.machine.units.values().find(is_of_it).and_then(|unit| unit.made_image.clone());
+        let mounted = || {
+            let units = self.machine.units.values().filter(|unit| !unit.is_of_another_definition());
+            let mut paths = units.flat_map(|unit| {
+                let mounts = unit.spec.deployment.mounted_images(&unit.id.service).into_iter();
+                mounts.filter(|(_, named)| named == reference).map(move |(path, _)| (unit, path))
+            });
+            paths.find_map(|(unit, path)| unit.made_mounted.get(&path).cloned())
+        };
+        let id = there.or_else(used).or_else(mounted).unwrap_or_else(|| format!("forecast {reference}"));
         self.change(|actual| actual.images.insert(reference.to_owned(), id.clone()));
         Outcome::Image { id }
     }
@@ -356,10 +382,12 @@ impl<'a> GoodWorld<'a> {
             Action::CreateNetwork { .. } | Action::CreateVolume { .. } => (ticket.resource.to_string(), "not found".to_owned()),
             Action::RemoveNetwork { name } => (format!("network {name}"), self.why_removed(ticket)),
             Action::RemoveVolume { name } => (format!("volume {name}"), self.why_removed(ticket)),
-            Action::Pull { reference, .. } => (format!("image {reference}"), "not present".to_owned()),
+            Action::Pull { reference, .. } => {
+                let cause = if self.has_image(reference) { "is to be pulled again" } else { "not present" };
+                (format!("image {reference}"), cause.to_owned())
+            }
             Action::Build { service, deployment } => {
-                let reference = deployment.image_of(service).unwrap_or_default();
-                let is_there = self.actual.as_ref().is_ok_and(|actual| actual.images.contains_key(&reference));
+                let is_there = self.has_image(&deployment.image_of(service).unwrap_or_default());
                 let cause = if is_there { "is to be built again" } else { "not present" };
                 (format!("image of {service}"), cause.to_owned())
             }
@@ -388,6 +416,10 @@ impl<'a> GoodWorld<'a> {
             Vec::new()
         };
         self.plan.steps.push(PlanStep { subject, verb, cause, after });
+    }
+
+    fn has_image(&self, reference: &str) -> bool {
+        self.actual.as_ref().is_ok_and(|actual| actual.images.contains_key(reference))
     }
 
     /// Whether the plan has stopped it, and removed nothing of it.
@@ -419,12 +451,12 @@ impl<'a> GoodWorld<'a> {
             }
             Action::Create { .. } => "not found".to_owned(),
             Action::Succeed { adopts: true, .. } => "made by another program; made anew unless it is the same".to_owned(),
-            Action::Succeed { .. } => "its definition changed".to_owned(),
+            Action::Succeed { .. } => unit.map(why_made_anew).unwrap_or_default(),
             Action::Discard { .. } => "left over".to_owned(),
             Action::Start { .. } if self.is_stopped_for_a_start(&ticket.resource) => "is restarted".to_owned(),
             Action::Start { .. } => "wanted up".to_owned(),
             Action::Stop { .. } | Action::Kill { .. } | Action::Remove { .. } => match unit {
-                Some(unit) if unit.goal == Goal::Up && !matches!(unit.have, Have::Absent) => why_ended(unit).to_owned(),
+                Some(unit) if unit.goal == Goal::Up && !matches!(unit.have, Have::Absent) => why_ended(unit),
                 Some(_) | None => "no longer wanted".to_owned(),
             },
             Action::CreateNetwork { .. }
@@ -445,12 +477,26 @@ impl<'a> GoodWorld<'a> {
 }
 
 /// Why what is wanted up is ended all the same.
-fn why_ended(unit: &Unit) -> &'static str {
+fn why_ended(unit: &Unit) -> String {
     match unit.definition() {
-        Definition::Different if unit.recreate => "is made anew",
-        Definition::Different => "its definition changed",
-        Definition::Outdated | Definition::Same => "is restarted",
+        Definition::Different => why_made_anew(unit),
+        Definition::Outdated | Definition::Same => "is restarted".to_owned(),
     }
+}
+
+fn why_made_anew(unit: &Unit) -> String {
+    let why = match (unit.recreate, unit.is_of_another_definition()) {
+        (true, _) => "is made anew",
+        (false, true) => "its definition changed",
+        (false, false) => return unit.other_image().unwrap_or_default(),
+    };
+    why.to_owned()
+}
+
+/// The networks that a container will be in.
+fn joined(spec: &UnitSpec) -> BTreeMap<String, String> {
+    let keys = spec.service().container().into_iter().flat_map(|container| container.networks.keys());
+    keys.map(|key| (spec.deployment.network_name(key), String::new())).collect()
 }
 
 /// The services whose end anybody waits for.
@@ -512,6 +558,38 @@ mod tests {
         let plans = plans(services, [up, up, make, up]);
         let builds = |plan: &Vec<String>| plan.iter().any(|step| step == "build image of web");
         assert_eq!(plans.iter().map(builds).collect::<Vec<_>>(), [true, false, true, false], "{plans:#?}");
+    }
+
+    #[test]
+    fn an_image_that_is_gone_or_to_be_pulled_again_makes_no_container_anew_that_is_of_it() {
+        let of = |image: &str, policy: &str| {
+            GoodWorld::of(&format!(
+                r#"{{"web": {{"common": {{}}, "kind": {{"container": {{"image": "{image}", "pull_policy": "{policy}"}}}}}}}}"#
+            ))
+        };
+        let tell = |world: &mut GoodWorld<'static>, deployment: Deployment| {
+            world.plan = Plan::default();
+            world.answered = false;
+            world.queue.push_back(Event::Request(RequestId(0), Request::Up(Box::new(Up::of(deployment)))));
+            world.run();
+            world.plan.steps.iter().map(|step| format!("{} {}: {}", step.verb, step.subject, step.cause)).collect::<Vec<_>>()
+        };
+        let (mut world, deployment) = of("app", "missing");
+        assert_eq!(tell(&mut world, deployment.clone())[0], "pull image app: not present");
+        // Somebody removes it, by its name or altogether.
+        world.change(|actual| actual.images.clear());
+        assert_eq!(tell(&mut world, deployment), ["pull image app: not present"]);
+        let (_, always) = of("app", "always");
+        assert_eq!(tell(&mut world, always), ["pull image app: is to be pulled again"]);
+        // And gives its name to another one.
+        world.change(|actual| actual.images.insert("app".to_owned(), "another".to_owned()));
+        let (_, missing) = of("app", "missing");
+        let anew = tell(&mut world, missing);
+        let expected = ["create", "stop", "remove"].map(|verb| format!("{verb} web:1: its image is another one"));
+        assert_eq!(anew[..3], expected, "{anew:#?}");
+        let (_, other) = of("other", "missing");
+        let anew = tell(&mut world, other);
+        assert!(anew.iter().any(|step| step == "stop web:1: image: \"app\" → \"other\""), "{anew:#?}");
     }
 
     #[test]

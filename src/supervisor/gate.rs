@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::machine::Supervisor;
-use super::resource::Resource;
+use super::resource::{Image, Resource};
 use super::status::{Health, UnitKind};
 use super::unit::{Cause, Have, Phase, Step, Unit};
 use super::wishes::engine_restarts;
@@ -15,8 +15,9 @@ use crate::base::name::{ServiceName, UnitId};
 use crate::model::container::Container;
 use crate::model::depends::{Condition, Dependency};
 use crate::model::service::Service;
-use crate::model::stack::Stack;
-use crate::plan::action::Exit;
+
+use crate::plan::action::{Exit, ResourceId};
+use crate::plan::desired::Deployment;
 use crate::plan::next::{self, Goal};
 
 /// Whether a way is free.
@@ -107,7 +108,7 @@ impl Supervisor {
     /// What a container needs before it can be made.
     pub(super) fn create_gate(&self, unit: &Unit) -> Gate {
         let Some(container) = unit.spec.service().container() else { return Gate::Open };
-        match self.material_gate(&unit.id.service, container, &unit.spec.deployment.stack) {
+        match self.material_gate(&unit.id.service, container, &unit.spec.deployment) {
             Gate::Open => {}
             closed @ (Gate::Waiting(_) | Gate::Blocked(..)) => return closed,
         }
@@ -120,17 +121,24 @@ impl Supervisor {
     }
 
     /// The image, networks and volumes that the containers of a service are made with.
-    pub(super) fn material_gate(&self, service: &ServiceName, container: &Container, declared: &Stack) -> Gate {
-        match self.images.get(&self.image_of(service)) {
-            Some(image) if image.is_ready() => {}
-            Some(image) => match &image.failed {
-                Some(reason) => return Gate::Blocked(self.builder_of(service).clone(), reason.clone()),
-                None => return Gate::Waiting(format!("the image {}", image.reference)),
-            },
-            None => return Gate::Waiting("its image".to_owned()),
+    pub(super) fn material_gate(&self, service: &ServiceName, container: &Container, deployment: &Deployment) -> Gate {
+        let declared = &deployment.stack;
+        for id in self.images_by(deployment, service) {
+            match self.images.get(&id) {
+                Some(image) if image.is_ready() => {}
+                Some(image) => match (&image.failed, &id) {
+                    // Whoever builds it is the root; of what is pulled each service has it from elsewhere.
+                    (Some(reason), ResourceId::Image(keeper)) if image.is_built() => {
+                        return Gate::Blocked(keeper.clone(), reason.clone());
+                    }
+                    (Some(reason), _) => return Gate::Blocked(service.clone(), reason.clone()),
+                    (None, _) => return Gate::Waiting(format!("the image {}", image.reference)),
+                },
+                None => return Gate::Waiting("its image".to_owned()),
+            }
         }
         let networks = container.networks.keys().map(|key| ("network", key, self.networks.get(key)));
-        let volumes = (container.volumes.iter().filter_map(|mount| mount.source.as_ref()))
+        let volumes = (container.volume_keys())
             .filter(|key| declared.volumes.contains_key(*key))
             .map(|key| ("volume", key, self.volumes.get(key)));
         for (what, key, resource) in networks.chain(volumes) {
@@ -150,6 +158,23 @@ impl Supervisor {
         self.build_gate(service, &Blocked::new()) == Gate::Open
     }
 
+    /// What the images that a service needs wait for before they are got.
+    pub(super) fn image_gate(&self, service: &ServiceName, blocked: &Blocked) -> Gate {
+        let mut all = Gate::Open;
+        for id in self.images_of(service) {
+            let ResourceId::Image(keeper) = &id else { continue };
+            if !self.images.get(&id).is_some_and(Image::is_built) {
+                continue;
+            }
+            match self.build_gate(keeper, blocked) {
+                Gate::Open => {}
+                waiting @ Gate::Waiting(_) => all = waiting,
+                blocked @ Gate::Blocked(..) => return blocked,
+            }
+        }
+        all
+    }
+
     /// What a build waits for.
     pub(super) fn build_gate(&self, service: &ServiceName, blocked: &Blocked) -> Gate {
         let mut all = Gate::Open;
@@ -167,9 +192,9 @@ impl Supervisor {
     /// built for others; nor those that themselves wait for the image.
     fn tasks_before_build<'a>(&'a self, service: &'a ServiceName) -> impl Iterator<Item = (&'a ServiceName, &'a Dependency)> {
         let is_of_this_run = |name: &ServiceName| self.units_of(name).any(|unit| unit.goal != Goal::Gone);
-        let users: Vec<&ServiceName> =
-            self.builders.iter().filter(|(_, builder)| *builder == service).map(|(user, _)| user).collect();
-        let is_for_others = !users.is_empty() && !is_of_this_run(service);
+        let is_mounted = || self.suppliers.values().any(|supplier| supplier == service);
+        let has_users = self.keepers.values().any(|keeper| keeper == service) || is_mounted();
+        let is_for_others = has_users && !is_of_this_run(service);
         let dependencies = self.definition_of(service).into_iter().flat_map(|definition| &definition.common.depends_on);
         dependencies
             .filter(|(_, dependency)| dependency.condition == Condition::Completed)
@@ -177,28 +202,39 @@ impl Supervisor {
             .filter(move |(name, _)| !self.needs_image(name, service))
     }
 
-    /// Whether a service cannot start before the image of another is built: it is of that image, or waits for one that is, or for a
-    /// build that does.
+    /// Whether a service cannot start before the image of another is built: it is of that image or mounts it, or waits for one that
+    /// does, or for a build that does.
     fn needs_image(&self, name: &ServiceName, maker: &ServiceName) -> bool {
-        let mut queue = vec![name];
-        let mut known: BTreeSet<&ServiceName> = [name].into();
+        let mut queue = vec![name.clone()];
+        let mut known: BTreeSet<ServiceName> = queue.iter().cloned().collect();
         while let Some(name) = queue.pop() {
-            let builder = self.builder_of(name);
-            if builder == maker {
+            let images = self.images_of(&name).into_iter();
+            let builders: Vec<ServiceName> =
+                images.filter_map(|id| if let ResourceId::Image(keeper) = id { Some(keeper) } else { None }).collect();
+            if builders.contains(maker) {
                 return true;
             }
-            let needed = self.definition_of(name).into_iter().flat_map(|service| service.common.depends_on.keys());
-            let before_build = (self.definition_of(builder).into_iter())
+            let is_built = |service: &&Service| service.container().is_some_and(|container| container.build.is_some());
+            let needed = self.definition_of(&name).into_iter().flat_map(|service| service.common.depends_on.keys());
+            let before_build = (builders.iter().filter_map(|builder| self.definition_of(builder)).filter(is_built))
                 .flat_map(|service| &service.common.depends_on)
                 .filter(|(_, dependency)| dependency.condition == Condition::Completed)
                 .map(|(name, _)| name);
-            queue.extend(needed.chain(before_build).filter(|name| known.insert(*name)));
+            queue.extend(needed.chain(before_build).filter(|name| known.insert((*name).clone())).cloned());
         }
         false
     }
 
     /// What a start waits for.
     pub(super) fn start_gate(&self, unit: &Unit, blocked: &Blocked) -> Gate {
+        match self.readiness_gate(unit, blocked) {
+            Gate::Open => self.audience_gate(unit),
+            closed @ (Gate::Waiting(_) | Gate::Blocked(..)) => closed,
+        }
+    }
+
+    /// What has to be there for a start.
+    pub(super) fn readiness_gate(&self, unit: &Unit, blocked: &Blocked) -> Gate {
         // One that was made before its network was remade joins the new one, once that is there.
         let networks = unit.spec.service().container().into_iter().flat_map(|container| container.networks.keys());
         let is_remade = |network: &Resource| network.is_being_remade() || self.is_unseen_by(unit, network);
@@ -384,12 +420,10 @@ fn ended_for_good(unit: &Unit) -> Option<Exit> {
 
 fn unit_satisfies(unit: &Unit, condition: Condition) -> Gate {
     let name = &unit.id.service;
-    // The last verdict stands while it is paused.
+    // It runs, but that it was healthy before says nothing of how it would answer now.
     let waits_for_more = match unit.kind {
         UnitKind::Task => true,
-        UnitKind::Process | UnitKind::Container => {
-            condition == Condition::Healthy && unit.health.verdict != Some(Health::Healthy)
-        }
+        UnitKind::Process | UnitKind::Container => condition == Condition::Healthy,
     };
     if waits_for_more && let Some(reason) = unit.standstill() {
         return Gate::Blocked(name.clone(), reason);

@@ -1,7 +1,8 @@
 //! Turns the answers of probes into a verdict, and says when the next probe is due.
 //!
 //! Until its first success a unit is probed at once and then at growing gaps; such extra probes can make it healthy, but only
-//! those due by `interval` count as failures.
+//! those due by `interval` count as failures. A container whose checks its engine runs is probed by us too until then, since an engine
+//! looks for the first time one `interval` after the start: what we find makes it healthy, all else is the engine's to say.
 
 use std::time::Duration;
 
@@ -107,14 +108,34 @@ impl HealthState {
                 self.count(check);
             }
         }
+        let wait = self.wait(check, now);
+        self.next = Some((now + wait).min(self.regular.max(now + Duration::from_millis(1))));
+        before != self.verdict
+    }
+
+    /// Takes in the answer of a probe of ours beside those of an engine, whose failures are the engine's to count. Returns whether
+    /// the verdict changed; when it did, there is nothing more to ask.
+    pub fn judge_beside_engine(&mut self, check: &HealthCheck, healthy: bool, output: String, now: Moment) -> bool {
+        self.in_flight = None;
+        if healthy {
+            let before = self.verdict.replace(Health::Healthy);
+            (self.output, self.next) = (None, None);
+            return before != self.verdict;
+        }
+        self.output = Some(output);
+        self.next = Some(now + self.wait(check, now));
+        false
+    }
+
+    /// Until the next of the probes before the first success. The one after that has twice as long to wait.
+    fn wait(&mut self, check: &HealthCheck, now: Moment) -> Duration {
         let in_start_period = now < self.started + check.start_period();
         let wait = match check.start_interval.filter(|_| in_start_period) {
             Some(start_interval) => start_interval,
             None => self.gap.min(check.interval()),
         };
         self.gap = (self.gap * 2).min(check.interval().max(FIRST_GAP));
-        self.next = Some((now + wait).min(self.regular.max(now + Duration::from_millis(1))));
-        before != self.verdict
+        wait
     }
 
     fn count(&mut self, check: &HealthCheck) {

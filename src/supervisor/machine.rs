@@ -22,7 +22,7 @@ use super::wishes::{Lease, Wish};
 use crate::base::moment::Moment;
 use crate::base::name::{EnvId, ServiceName, UnitId};
 use crate::base::random::Random;
-use crate::plan::action::{Action, Incarnation, Prune, ResourceId, Ticket};
+use crate::plan::action::{Action, AnonymousVolumes, Incarnation, Prune, ResourceId, Ticket};
 use crate::plan::actual::Query;
 use crate::plan::desired::{Deployment, UnitSpec};
 use crate::plan::hash::ConfigHash;
@@ -82,14 +82,18 @@ pub struct Supervisor {
     pub(super) networks: BTreeMap<String, Resource>,
     pub(super) volumes: BTreeMap<String, Resource>,
     pub(super) images: BTreeMap<ResourceId, Image>,
-    /// Services whose image the build of another makes, which it is kept as.
-    pub(super) builders: BTreeMap<ServiceName, ServiceName>,
+    /// Services whose image is kept as that of another, whose build makes it, or which pulls it alike.
+    pub(super) keepers: BTreeMap<ServiceName, ServiceName>,
+    /// Of the images that are mounted, by reference: the service as whose image one is kept. Others are kept by their name alone.
+    pub(super) suppliers: BTreeMap<String, ServiceName>,
     /// Of the images that were built here: the lives of the tasks that had run before. Outlives us.
     pub(super) built: BTreeMap<ServiceName, BTreeMap<String, String>>,
     pub(super) owned: Owned,
     pub(super) rmi: Images,
     /// Everything goes: removing networks and volumes waits for this.
     pub(super) going_down: bool,
+    /// Of containers whose checks their engine runs, its verdict alone counts.
+    pub(super) engine_health: bool,
     /// With that, volumes go too.
     pub(super) takes_volumes: bool,
     pub(super) wishes: BTreeMap<RequestId, Wish>,
@@ -141,9 +145,17 @@ pub struct Supervisor {
     pub(super) persist: bool,
 }
 
-/// [`Supervisor::builder_of`], while something else of the machine is being changed.
-pub(super) fn builder_among<'a>(builders: &'a BTreeMap<ServiceName, ServiceName>, service: &'a ServiceName) -> &'a ServiceName {
-    builders.get(service).unwrap_or(service)
+/// [`Supervisor::keeper_of`], while something else of the machine is being changed.
+pub(super) fn keeper_among<'a>(keepers: &'a BTreeMap<ServiceName, ServiceName>, service: &'a ServiceName) -> &'a ServiceName {
+    keepers.get(service).unwrap_or(service)
+}
+
+/// [`Supervisor::mounted_image`], in the same case.
+pub(super) fn mounted_among(suppliers: &BTreeMap<String, ServiceName>, reference: &str) -> ResourceId {
+    match suppliers.get(reference) {
+        Some(supplier) => ResourceId::Image(supplier.clone()),
+        None => ResourceId::NamedImage(reference.to_owned()),
+    }
 }
 
 impl Supervisor {
@@ -158,11 +170,13 @@ impl Supervisor {
             networks: BTreeMap::new(),
             volumes: BTreeMap::new(),
             images: BTreeMap::new(),
-            builders: BTreeMap::new(),
+            keepers: BTreeMap::new(),
+            suppliers: BTreeMap::new(),
             built: BTreeMap::new(),
             owned: Owned::Left,
             rmi: Images::Left,
             going_down: false,
+            engine_health: false,
             takes_volumes: false,
             wishes: BTreeMap::new(),
             leases: BTreeMap::new(),
@@ -255,7 +269,14 @@ impl Supervisor {
         let images =
             (self.images.values()).map(|image| (image.not_before > self.now && image.is_due()).then_some(image.not_before));
         let wishes = self.wishes.values().map(|wish| wish.give_up_at);
-        units.chain(resources).chain(images).chain(wishes).chain([self.watches.due()]).flatten().min()
+        units
+            .chain(resources)
+            .chain(images)
+            .chain(wishes)
+            .chain(self.audience_deadlines())
+            .chain([self.watches.due()])
+            .flatten()
+            .min()
     }
 
     /// The deployment in force.
@@ -283,6 +304,7 @@ impl Supervisor {
     fn pass(&mut self) -> bool {
         self.fire_watches();
         self.judge_deadlines();
+        self.miss_audience();
         self.call_off_images();
         self.reconcile_resources();
         let mut ids: Vec<UnitId> = self.units.keys().cloned().collect();
@@ -299,6 +321,7 @@ impl Supervisor {
             moved |= self.carry_reload(id, &blocked);
         }
         for id in &ids {
+            self.call_audience(id, &blocked);
             if let Some(step) = self.units[id].next_step(self.now)
                 && self.may(id, step, &blocked)
             {
@@ -341,9 +364,23 @@ impl Supervisor {
     }
 
     /// Emits what a step asks for and marks the unit busy.
+    /// Says that a container is made anew for an image's sake alone; that its definition changed is said by whoever notices.
+    fn tell_other_image(&mut self, id: &UnitId) {
+        let unit = &self.units[id];
+        if !unit.recreate
+            && !unit.is_of_another_definition()
+            && let Some(reason) = unit.other_image()
+        {
+            self.tell(Notice::Because { resource: ResourceId::Unit(id.clone()), what: "recreate".to_owned(), reason });
+        }
+    }
+
     fn begin(&mut self, id: &UnitId, step: Step) {
-        if step == Step::Table(next::Step::Stop) {
-            self.wake(id);
+        match step {
+            Step::Table(next::Step::Stop) => self.wake(id),
+            Step::Table(next::Step::Start) => self.audience_sees(id),
+            Step::Table(next::Step::Succeed) => self.tell_other_image(id),
+            _ => {}
         }
         let serial = self.next_serial();
         // What a task is, and is made, depends on these.
@@ -408,7 +445,13 @@ impl Supervisor {
                 unit: id.clone(),
                 container: unit.container.clone(),
                 spec: Some(unit.existing_spec()),
-                volumes: unit.goal == next::Goal::Gone && unit.takes_volumes,
+                volumes: match unit.goal {
+                    next::Goal::Gone if unit.takes_volumes => AnonymousVolumes::Removed,
+                    next::Goal::Gone if unit.has_no_anonymous_volume(self.seen) => AnonymousVolumes::Left,
+                    next::Goal::Gone | next::Goal::Up | next::Goal::Created | next::Goal::Stopped | next::Goal::Left => {
+                        AnonymousVolumes::Told
+                    }
+                },
             },
             Step::Kill => {
                 if let Some(stopping) = &mut unit.stopping {
@@ -543,7 +586,7 @@ impl Supervisor {
     fn keeps_from_coming(&self, id: &ResourceId) -> &'static str {
         let container = match id {
             ResourceId::Image(service) => self.definition_of(service).and_then(|service| service.container()),
-            ResourceId::Prefetch(_)
+            ResourceId::NamedImage(_)
             | ResourceId::Network(_)
             | ResourceId::Volume(_)
             | ResourceId::Unit(_)
@@ -574,14 +617,15 @@ impl Supervisor {
                 ResourceId::Image(_)
                 | ResourceId::Network(_)
                 | ResourceId::Volume(_)
-                | ResourceId::Prefetch(_)
+                | ResourceId::NamedImage(_)
                 | ResourceId::Unit(_)
                 | ResourceId::Owned
                 | ResourceId::Images => None,
             })
             .collect();
         for id in stale {
-            self.images.get_mut(&id).expect("just looked").renew = Some(Way::Build);
+            let image = self.images.get_mut(&id).expect("just looked");
+            (image.renew, image.asked_by) = (Some(Way::Build), None);
         }
     }
 
@@ -601,7 +645,7 @@ impl Supervisor {
     fn probe_if_due(&mut self, id: &UnitId) {
         let now = self.now;
         let unit = &self.units[id];
-        let Some(check) = unit.probed().cloned() else { return };
+        let Some(check) = unit.probing().cloned() else { return };
         let due = unit.health.in_flight.is_none() && unit.health.next.is_some_and(|next| next <= now);
         if !due || !unit.is_current() || unit.paused {
             return;
@@ -722,12 +766,28 @@ impl Supervisor {
 
     /// What the image of a service is kept as.
     pub(super) fn image_of(&self, service: &ServiceName) -> ResourceId {
-        ResourceId::Image(self.builder_of(service).clone())
+        ResourceId::Image(self.keeper_of(service).clone())
     }
 
-    /// The service by whose build its image comes about, if by any; else itself.
-    pub(super) fn builder_of<'a>(&'a self, service: &'a ServiceName) -> &'a ServiceName {
-        builder_among(&self.builders, service)
+    /// What an image is kept as that is mounted.
+    pub(super) fn mounted_image(&self, reference: &str) -> ResourceId {
+        mounted_among(&self.suppliers, reference)
+    }
+
+    /// What all the images are kept as that a service needs: its own, and those that it mounts.
+    pub(super) fn images_of(&self, service: &ServiceName) -> Vec<ResourceId> {
+        self.deployment.as_ref().map_or_else(Vec::new, |deployment| self.images_by(deployment, service))
+    }
+
+    /// The same by this deployment: that of a unit may be an earlier one.
+    pub(super) fn images_by(&self, deployment: &Deployment, service: &ServiceName) -> Vec<ResourceId> {
+        let mounted = deployment.mounted_images(service).into_values();
+        std::iter::once(self.image_of(service)).chain(mounted.map(|reference| self.mounted_image(&reference))).collect()
+    }
+
+    /// The service whose image its own is kept as: the one that builds it, or the first of those that pull it alike.
+    pub(super) fn keeper_of<'a>(&'a self, service: &'a ServiceName) -> &'a ServiceName {
+        keeper_among(&self.keepers, service)
     }
 
     /// The units of a service that are not merely on their way out.

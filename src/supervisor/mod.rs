@@ -5,6 +5,8 @@
 //! as `up`.
 
 mod asked;
+mod audience;
+mod calling_off;
 mod fetching;
 mod gate;
 mod held;

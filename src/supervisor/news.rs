@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::event::{ProbeResult, RuleId};
 use super::gate::is_wish;
 use super::health::HealthState;
-use super::machine::{Images, Kind, Owned, Supervisor, builder_among};
+use super::machine::{Images, Kind, Owned, Supervisor, keeper_among};
 use super::notice::{Level, Notice, ResourceState};
 use super::reload::SecondLife;
 use super::restart::{STABLE, again, backoff};
@@ -20,6 +20,7 @@ use crate::base::name::{ServiceName, UnitId};
 use crate::model::process::RestartOn;
 use crate::model::watch::WatchAction;
 use crate::plan::action::{Assessment, Conclusion, Exit, Fault, FaultKind, Incarnation, Outcome, ResourceId, Ticket};
+use crate::plan::desired::is_same_image;
 use crate::plan::hash::ConfigHash;
 use crate::plan::next::{self, Goal};
 use crate::plan::provision::{Source, Way};
@@ -38,7 +39,7 @@ impl Supervisor {
         match &ticket.resource {
             ResourceId::Network(key) => self.resource_acted(Kind::Network, key, ticket, result),
             ResourceId::Volume(key) => self.resource_acted(Kind::Volume, key, ticket, result),
-            ResourceId::Image(_) | ResourceId::Prefetch(_) => self.image_acted(ticket, result),
+            ResourceId::Image(_) | ResourceId::NamedImage(_) => self.image_acted(ticket, result),
             ResourceId::Unit(id) => self.unit_acted(id, ticket, result),
             ResourceId::Images => {
                 if self.rmi == Images::Busy(ticket.serial) {
@@ -154,22 +155,29 @@ impl Supervisor {
             Ok(Outcome::Image { id }) => {
                 image.id = Some(id.clone());
                 image.failures = 0;
+                let asked_by = image.asked_by.replace(BTreeSet::new());
                 if let ResourceId::Image(service) = &ticket.resource {
                     let service = service.clone();
                     if way == Way::Pull {
                         self.built.remove(&service);
                     }
-                    let builders = &self.builders;
+                    let (keepers, reference) = (&self.keepers, image.reference.clone());
                     // A pull leaves alone what the other names stand for.
-                    let has_name = |unit: &Unit| unit.spec.deployment.is_same_image(&unit.id.service, &service);
+                    let has_name = |unit: &Unit| {
+                        let own = unit.spec.deployment.image_of(&unit.id.service);
+                        own.is_some_and(|own| is_same_image(&own, &reference))
+                    };
                     let is_of_it = |unit: &Unit| {
-                        let builder = builder_among(builders, &unit.id.service);
-                        *builder == service && (way == Way::Build || *builder == unit.id.service || has_name(unit))
+                        let name = &unit.id.service;
+                        *keeper_among(keepers, name) == service
+                            && asked_by.as_ref().is_none_or(|asked_by| asked_by.contains(name))
+                            && (way == Way::Build || has_name(unit))
                     };
                     for unit in self.units.values_mut().filter(|unit| unit.goal == Goal::Up && is_of_it(unit)) {
                         unit.image = Some(id.clone());
                     }
                 }
+                self.mount_anew(&ticket.resource, way, asked_by.as_ref());
                 if built { ResourceState::Built } else { ResourceState::Pulled }
             }
             Ok(_) => return,
@@ -234,6 +242,7 @@ impl Supervisor {
                     unit.made = Some(busy.spec.hash.clone());
                     unit.made_spec = Some(busy.spec);
                     unit.made_image = unit.image.clone();
+                    unit.made_mounted.clone_from(&unit.mounted);
                     (unit.recreate, unit.renew_volumes, unit.in_place) = (false, false, false);
                     unit.anonymous.clear();
                     unit.unprobed = None;
@@ -249,6 +258,7 @@ impl Supervisor {
                         hash: Some(busy.spec.hash.clone()),
                         spec: Some(busy.spec),
                         image: unit.image.clone(),
+                        mounted: unit.mounted.clone(),
                     });
                 }
                 (Step::Table(next::Step::Succeed), Outcome::Done) => {
@@ -263,12 +273,13 @@ impl Supervisor {
                     unit.pid = pid;
                     unit.birth = Some(birth);
                     unit.started_generation = busy.generation;
-                    begin_life(unit, now);
+                    begin_life(unit, now, !self.engine_health);
                 }
                 (Step::Table(next::Step::Stop) | Step::Kill, Outcome::Done) => self.life_ended(id, Exit::Unknown),
                 (Step::Table(next::Step::Remove), outcome) => {
                     unit.have = Have::Absent;
                     (unit.made, unit.made_spec, unit.made_image, unit.container) = (None, None, None, None);
+                    unit.made_mounted.clear();
                     (unit.networks, unit.volumes, unit.shares) = Default::default();
                     if let Outcome::Removed { anonymous } = outcome {
                         unit.anonymous = anonymous;
@@ -496,7 +507,7 @@ impl Supervisor {
         if let Some(busy) = unit.busy.take_if(|busy| busy.step == Step::Table(next::Step::Start)) {
             unit.have = Have::Running { since: now, leader_exit: None };
             unit.started_generation = busy.generation;
-            begin_life(unit, now);
+            begin_life(unit, now, !self.engine_health);
         }
         let Have::Running { since, leader_exit } = unit.have else { return };
         let exit = leader_exit.unwrap_or(exit);
@@ -629,6 +640,14 @@ impl Supervisor {
     pub(super) fn judged(&mut self, id: &UnitId, healthy: bool, output: String) {
         let now = self.now;
         let unit = self.units.get_mut(id).expect("looked up by the caller");
+        if let Some(check) = unit.early.as_deref().filter(|_| unit.probed().is_none()).cloned() {
+            self.persist |= unit.health.judge_beside_engine(&check, healthy, output, now);
+            if healthy {
+                unit.was_ready = true;
+                unit.leave_to_engine();
+            }
+            return;
+        }
         let Some(check) = unit.probed().cloned() else { return };
         let words = output.clone();
         let changed = unit.health.judge(&check, healthy, output, now);
@@ -691,11 +710,25 @@ impl Supervisor {
     fn restart_for(&mut self, change: &Change, asked: &mut BTreeSet<UnitId>) {
         let ids: Vec<UnitId> =
             self.units_of(&change.service).filter(|unit| unit.goal == Goal::Up).map(|unit| unit.id.clone()).collect();
+        if change.noticed.is_none() {
+            if self.watches.joins(change, self.now) {
+                return;
+            }
+            let brakes: Vec<Moment> = ids.iter().filter_map(|id| self.brake(id, change.first())).collect();
+            if let Some(until) = brakes.into_iter().max() {
+                return self.watches.hold(change.clone(), self.now, until);
+            }
+        }
         for id in ids {
-            if !asked.insert(id.clone()) || self.is_braked(&id, change.first()) {
+            if !asked.insert(id.clone()) {
                 continue;
             }
             let unit = self.units.get_mut(&id).expect("just listed");
+            if let (Have::Running { since, .. }, Some(noticed)) = (unit.have, change.noticed)
+                && since > noticed
+            {
+                continue;
+            }
             unit.given_up = false;
             unit.failures = 0;
             unit.not_before = self.now;
@@ -706,40 +739,61 @@ impl Supervisor {
         }
     }
 
-    /// A service that restarts itself by what it writes is braked after five turns.
-    fn is_braked(&mut self, id: &UnitId, path: &std::path::Path) -> bool {
-        const SOON: std::time::Duration = std::time::Duration::from_secs(3);
-        const TURNS: u32 = 5;
+    /// A service that restarts itself by what it writes is braked after five turns: what changes so soon after its start waits, each time
+    /// for twice as long. Nobody can tell such a change from a save of its user's, so none is passed over. Until when this one waits, if it
+    /// does.
+    fn brake(&mut self, id: &UnitId, path: &std::path::Path) -> Option<Moment> {
+        /// What it does at its start.
+        const AT_ONCE: Duration = Duration::from_secs(1);
+        /// What it does later, or its user does.
+        const SOON: Duration = Duration::from_secs(3);
+        /// So much a change of either kind weighs, and so much is let through.
+        const WEIGHTS: [u32; 2] = [4, 1];
+        const TURNS: u32 = 5 * WEIGHTS[0];
+        const FIRST_WAIT: Duration = Duration::from_secs(10);
+        const LONGEST_WAIT: Duration = Duration::from_secs(300);
         let now = self.now;
         let unit = self.units.get_mut(id).expect("looked up by the caller");
-        let young = |since: Moment| now.since(since) < SOON;
-        let rises = unit.second.as_ref().and_then(SecondLife::rises_since).is_some_and(young);
-        let soon = matches!(unit.have, Have::Running { since, .. } if young(since)) || rises || unit.is_going_down();
-        unit.self_made_changes = if soon { unit.self_made_changes + 1 } else { 0 };
+        let rises = unit.second.as_ref().and_then(SecondLife::rises_since);
+        let runs = if let Have::Running { since, .. } = unit.have { Some(since) } else { None };
+        let age = rises.into_iter().chain(runs).map(|since| now.since(since)).min();
+        let weight = match age {
+            _ if unit.is_going_down() => WEIGHTS[0],
+            Some(age) if age < AT_ONCE => WEIGHTS[0],
+            Some(age) if age < SOON => WEIGHTS[1],
+            Some(_) | None => {
+                (unit.self_made_changes, unit.braked) = (0, Duration::ZERO);
+                return None;
+            }
+        };
+        unit.self_made_changes = unit.self_made_changes.saturating_add(weight);
         if unit.self_made_changes <= TURNS {
-            return false;
+            return None;
         }
-        if unit.self_made_changes == TURNS + 1 {
-            let text = format!(
-                "{id} was restarted {TURNS} times in a row just after its start, last by a change of {}: if it writes that file itself, ignore it in `develop.watch`; this change is passed over",
-                path.display()
-            );
-            self.say(Level::Warning, text);
-        }
-        true
+        let wait = (unit.braked * 2).clamp(FIRST_WAIT, LONGEST_WAIT);
+        unit.braked = wait;
+        let text = format!(
+            "{id} was restarted again and again just after its start, last by a change of {}: if it writes that file itself, ignore it in \
+             `develop.watch`; such changes wait {} from now on",
+            path.display(),
+            crate::base::duration::format(wait)
+        );
+        self.say(Level::Warning, text);
+        Some(now + wait)
     }
 }
 
-/// A life begins.
-pub(super) fn begin_life(unit: &mut Unit, now: crate::base::moment::Moment) {
+/// A life begins. `probe_beside_engine`: whatever checks its engine runs, we run them as well until the first success.
+pub(super) fn begin_life(unit: &mut Unit, now: crate::base::moment::Moment, probe_beside_engine: bool) {
     unit.health = match unit.probed() {
         Some(check) => HealthState::begin(check, now),
         None => HealthState::default(),
     };
-    let engine_probes =
-        unit.spec.service().common.healthcheck.as_ref().is_some_and(super::super::model::health::HealthCheck::is_on);
-    if unit.kind == UnitKind::Container && engine_probes && unit.health.verdict.is_none() {
-        unit.health.verdict = Some(Health::Starting);
+    unit.early = None;
+    match unit.check_of_engine().cloned() {
+        Some(check) if probe_beside_engine => unit.probe_beside_engine(check, now),
+        Some(_) => unit.health.verdict = Some(Health::Starting),
+        None => {}
     }
     unit.health.line_seen = unit.line_of == Some(unit.incarnation);
     unit.was_ready = false;

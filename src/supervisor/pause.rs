@@ -1,7 +1,8 @@
 //! `pause` and `unpause`: what runs stands still, and goes on. Neither changes what is wanted.
 //!
 //! A container is the engine's to freeze, and looks tell whether it is frozen; of a process nobody but we know. What stands
-//! still is not probed, so its last verdict stands. Once it goes on, a bad one counts no more: a probe has to say so anew.
+//! still is not probed and has no health, so nobody who waits for that starts. Once it goes on its last verdict stands, but a bad one
+//! counts no more: a probe has to say so anew.
 
 use super::event::RequestId;
 use super::machine::{Signals, Supervisor};

@@ -28,13 +28,14 @@ impl Supervisor {
         self.need_resource(Kind::Network, key, name, external, hashes);
     }
 
-    pub(super) fn need_volume(&mut self, deployment: &Arc<Deployment>, key: &str, may_lose: bool) {
+    /// `may_lose`: whether a request says that its data may be lost; none of one that does not speak of it.
+    pub(super) fn need_volume(&mut self, deployment: &Arc<Deployment>, key: &str, may_lose: Option<bool>) {
         let Some(volume) = deployment.stack.volumes.get(key) else { return };
         let name = deployment.volume_name(key);
         let hashes = (ConfigHash::of_volume(&name, volume), ConfigHash::formerly_of_volume(volume));
         self.need_resource(Kind::Volume, key, name, volume.external, Some(hashes));
         if let Some(resource) = self.volumes.get_mut(key) {
-            resource.may_lose = may_lose;
+            resource.may_lose = may_lose.unwrap_or(resource.may_lose);
         }
     }
 
@@ -171,6 +172,18 @@ impl Supervisor {
         }
     }
 
+    /// Containers that somebody has disconnected from a network, or given another address in it: as under Compose an `up` makes them
+    /// anew.
+    pub(super) fn make_anew_what_was_disconnected(&mut self, units: &[UnitId]) {
+        for id in units {
+            let Some(reason) = self.units.get(id).filter(|unit| self.is_free(unit)).and_then(disconnected) else { continue };
+            self.units.get_mut(id).expect("just looked").recreate = true;
+            let what = "recreate".to_owned();
+            self.tell(Notice::Because { resource: ResourceId::Unit(id.clone()), what, reason });
+            self.followers_restart(&id.service, &std::collections::BTreeSet::new());
+        }
+    }
+
     /// What lives in the namespaces of a service is made anew when that has another container: those of the old one are gone.
     pub(super) fn neighbours_move(&mut self, service: &ServiceName) {
         let lives_there = |unit: &&Unit| shared_with(unit).any(|own| own == service.as_str());
@@ -263,6 +276,34 @@ fn changes_of(resource: &Resource) -> String {
 /// Why what lives in the namespaces of a service is made anew.
 fn moved(partner: &ServiceName) -> String {
     format!("{partner} has another container, whose namespaces it shares")
+}
+
+/// In which of the networks of its definition a container is not as that says, if its definition is the one that is wanted.
+fn disconnected(unit: &Unit) -> Option<String> {
+    let deployment = &unit.spec.deployment;
+    let container = unit.spec.service().container()?;
+    if unit.is_of_another_definition() || unit.recreate || container.network_mode.is_some() {
+        return None;
+    }
+    container.networks.iter().find_map(|(key, attachment)| {
+        let name = deployment.network_name(key);
+        // An external one may be named by its id.
+        let (joined, _) = match unit.networks.get_key_value(&name) {
+            Some(joined) => joined,
+            None => match unit.networks.iter().find(|(_, id)| id.starts_with(&name)) {
+                Some(joined) => joined,
+                None => return Some(format!("somebody has disconnected it from the network {name}")),
+            },
+        };
+        let given = unit.addresses.as_ref()?.get(joined);
+        let fixed = attachment.iter().flat_map(|it| [&it.ipv4_address, &it.ipv6_address]).flatten();
+        // One of version 6 may be written in several ways: of that only whether there is any can be told.
+        let is_given = |address: &String| {
+            given.is_some_and(|given| given.contains(address) || address.contains(':') && given.iter().any(|it| it.contains(':')))
+        };
+        let mut lost = fixed.filter(|address| !is_given(address));
+        lost.next().map(|address| format!("somebody has taken its address {address} in the network {name} from it"))
+    })
 }
 
 /// The services in whose namespaces a unit is to live.

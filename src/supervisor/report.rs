@@ -28,7 +28,8 @@ impl Supervisor {
             kind: unit.kind,
             state: self.state_of(unit, blocked),
             since_ms: unit.lasts(self.now).map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
-            health: unit.health.verdict.filter(|_| running),
+            // As in Compose, what stands still is neither healthy nor unhealthy.
+            health: unit.health.verdict.filter(|_| running && !unit.paused),
             probe_output: unit.health.output.clone(),
             pid: unit.pid,
             container: unit.container.clone(),

@@ -44,6 +44,17 @@ pub enum Request {
     Follow,
     /// The `up` of this connection no longer owns what it started.
     Detach,
+    /// The last request of this connection that asked for anything to be done is not wanted any more. That one is answered, by
+    /// `CalledOff` or `GoesOn`, unless it has been already.
+    CallOff,
+    /// The `up` of this connection has done what [`Reply::Attach`] asks for, or cannot: the start need not wait for it any longer. Not
+    /// answered.
+    Attached {
+        /// To whose container.
+        unit: UnitId,
+        /// The engine's id of that.
+        container: String,
+    },
 }
 
 /// `up`.
@@ -70,7 +81,7 @@ pub struct Up {
     /// A volume whose definition has changed is made anew, and what it holds is lost.
     #[serde(default)]
     pub yes: bool,
-    /// Build images even when they are there.
+    /// Build images even when they are there; of all services that are brought up, as `no_build` and `pull`.
     pub build: bool,
     /// Build no image, even one that is not there.
     #[serde(default)]
@@ -89,10 +100,16 @@ pub struct Up {
     pub watch: bool,
     /// Arm the watches of containers too.
     pub watch_containers: bool,
+    /// Of containers whose checks their engine runs, its verdict alone counts: we run none of them beside it.
+    #[serde(default)]
+    pub engine_health: bool,
     /// Make, do not start.
     pub no_start: bool,
     /// This connection is the lease: when it ends without `Detach`, what this `up` started is stopped.
     pub attached: bool,
+    /// With that, the services whose containers are shown: none of them is started before [`Reply::Attach`] has been answered.
+    #[serde(default)]
+    pub shown: Vec<ServiceName>,
     /// `--abort-on-container-exit`, `--abort-on-container-failure`.
     pub abort: Abort,
     /// `--timeout`: replaces the grace period of every stop.
@@ -206,7 +223,7 @@ pub struct Remove {
     pub volumes: bool,
 }
 
-/// The one answer to a request.
+/// The answer to a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
@@ -232,11 +249,28 @@ pub enum Reply {
         /// As `down`.
         by: String,
     },
+    /// It was called off: what runs stays, and what had not begun is left undone.
+    CalledOff {
+        /// The units that were to run and do not.
+        left: Vec<UnitId>,
+        /// Those with whom something has begun that goes on, as a restart does whose first half is done.
+        #[serde(default)]
+        goes_on: Vec<UnitId>,
+    },
+    /// It was to be called off, and is about an end: that goes on without whoever asked for it.
+    GoesOn,
     /// A foreground `up` is at its end: nothing runs and nothing will be started again.
     Ended {
         /// 0 if every service ended with 0 or was stopped by request, else 1; with an abort rule the code of the service
         /// that ended first.
         code: i32,
+    },
+    /// Beside the answer to a foreground `up`: a container that it shows is about to start, and waits for [`Request::Attached`].
+    Attach {
+        /// Whose container.
+        unit: UnitId,
+        /// The engine's id of that.
+        container: String,
     },
     /// How things are.
     Status(Box<Status>),
@@ -277,8 +311,10 @@ impl Up {
             beside: false,
             watch: true,
             watch_containers: false,
+            engine_health: false,
             no_start: false,
             attached: false,
+            shown: Vec::new(),
             abort: Abort::Never,
             timeout: None,
         }

@@ -91,6 +91,13 @@ impl Resource {
         self.asked_again = self.busy.is_some();
     }
 
+    /// It stays as it is, as far as nothing is under way, until the next look shows what has changed.
+    pub fn let_be(&mut self) {
+        if self.busy.is_none() {
+            (self.renew, self.asking) = (false, false);
+        }
+    }
+
     /// Whether a container can be made with it now.
     pub fn is_ready(&self) -> bool {
         self.there == Some(true) && self.want == Want::There && self.busy.is_none() && !self.renew && !self.asking
@@ -127,6 +134,11 @@ pub struct Image {
     pub wanted: bool,
     /// The services that are asked for and are of it.
     pub users: BTreeSet<ServiceName>,
+    /// The services that are asked for and mount it.
+    pub mounters: BTreeSet<ServiceName>,
+    /// Those for whom it is got when it is got next: all that are of it or mount it, where none are named. Whoever is not asked for keeps
+    /// what it has.
+    pub asked_by: Option<BTreeSet<ServiceName>>,
     /// Its id, when it is there; none when it is not.
     pub id: Option<String>,
     /// Whether anybody has looked.
@@ -163,6 +175,8 @@ impl Image {
             aliases: BTreeSet::new(),
             wanted: false,
             users: BTreeSet::new(),
+            mounters: BTreeSet::new(),
+            asked_by: Some(BTreeSet::new()),
             id: None,
             looked: false,
             renew: None,
@@ -179,9 +193,30 @@ impl Image {
         }
     }
 
-    /// Whether a container can be made of it now.
+    /// Whether a container can be made of it now. One that is there is not good enough where another was asked for and did not come.
     pub fn is_ready(&self) -> bool {
-        self.id.is_some() && self.renew.is_none() && self.busy.is_none()
+        self.id.is_some() && self.renew.is_none() && self.busy.is_none() && self.failed.is_none()
+    }
+
+    /// A service asks for it.
+    pub fn ask_for(&mut self, service: &ServiceName) {
+        if let Some(asked_by) = &mut self.asked_by {
+            asked_by.insert(service.clone());
+        }
+    }
+
+    /// Whether it is being got, or is to be.
+    pub fn is_coming(&self) -> bool {
+        let is_missing = self.wanted && self.id.is_none();
+        self.busy.is_some() || self.renew.is_some() || self.pull_after.is_some() || is_missing
+    }
+
+    /// Whether it comes about by a build, if need be.
+    pub fn is_built(&self) -> bool {
+        match self.source {
+            Source::Build | Source::PullElseBuild => true,
+            Source::Pull | Source::Never => false,
+        }
     }
 
     /// Whether it has to be built or pulled now.
@@ -199,10 +234,7 @@ impl Image {
 
     /// Its names, as far as they have to be there.
     pub fn names(&self) -> impl Iterator<Item = &String> {
-        let aliases = match self.source {
-            Source::Build | Source::PullElseBuild => Some(&self.aliases),
-            Source::Pull | Source::Never => None,
-        };
+        let aliases = self.is_built().then_some(&self.aliases);
         std::iter::once(&self.reference).chain(aliases.into_iter().flatten())
     }
 

@@ -3,11 +3,11 @@
 //! Only facts are changed here. A look that was asked for before an action was answered does not show it, and is passed over for
 //! that unit or resource.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::health::HealthState;
-use super::machine::{Kind, Supervisor, builder_among};
+use super::machine::{Kind, Supervisor, keeper_among, mounted_among};
 use super::news::begin_life;
 use super::notice::{Level, does_not_answer};
 use super::status::{Health, UnitKind};
@@ -114,26 +114,33 @@ impl Supervisor {
             image.seen(image.among(&actual.images), tagged);
         }
         self.names_seen(number, &actual);
-        let mut found = BTreeSet::new();
+        let (mut found, mut compared) = (BTreeSet::new(), Vec::new());
         let (waiting, in_place): (Vec<_>, Vec<_>) = actual.containers.iter().partition(|it| self.is_successor(it));
         self.successors_seen(number, &waiting);
         let there: BTreeSet<&str> = actual.containers.iter().map(|container| container.id.as_str()).collect();
         for container in in_place {
             let Some(id) = self.unit_of(number, container, &there) else { continue };
             if found.insert(id.clone()) {
+                let is_shown = self.units[&id].is_seen_by(number);
                 self.container_seen(number, &id, container);
                 // `up` starts containers that have ended; which these are, its first look tells.
                 let first_look = number >= self.look_first;
                 let image = first_look.then(|| self.image_by_name(&id)).flatten();
+                let mounted = if first_look { self.mounted_by_name(&id) } else { BTreeMap::new() };
                 let unit = self.units.get_mut(&id).expect("just seen");
                 let sought = first_look && std::mem::take(&mut unit.sought);
-                // And whether somebody has given the name of its image to another since.
-                if sought && unit.goal == Goal::Up && image.is_some() {
-                    unit.image = image;
+                if first_look && is_shown && std::mem::take(&mut unit.compares) {
+                    compared.push(id.clone());
+                }
+                // And whether somebody has given the name of its image, or of one that it mounts, to another since.
+                if sought && unit.goal == Goal::Up {
+                    unit.image = image.or(unit.image.take());
+                    unit.mounted.extend(mounted);
                 }
                 unit.again |= sought && unit.goal == Goal::Up && matches!(unit.have, Have::Exited { .. }) && unit.busy.is_none();
             }
         }
+        self.make_anew_what_was_disconnected(&compared);
         if number >= self.look_first {
             self.units.values_mut().for_each(|unit| unit.sought = false);
             // What comes later is somebody else's word.
@@ -148,6 +155,7 @@ impl Supervisor {
                 (unit.networks, unit.volumes, unit.shares) = Default::default();
                 unit.stopping = None;
                 (unit.made, unit.container, unit.made_image) = (None, None, None);
+                unit.made_mounted.clear();
                 unit.removed = true;
             }
             // What the first look after a request does not find is simply not there yet.
@@ -163,18 +171,28 @@ impl Supervisor {
     /// What a container is made of is what its image's name stands for then: where that is another image by now than the one that
     /// was wanted, no container could ever be of that one.
     fn names_seen(&mut self, number: u64, actual: &Actual) {
-        let (images, builders) = (&self.images, &self.builders);
-        for unit in self.units.values_mut().filter(|unit| unit.image.is_some()) {
-            let builder = builder_among(builders, &unit.id.service);
-            let image = images.get(&ResourceId::Image(builder.clone()));
-            if !image.is_some_and(|image| image.busy.is_none() && image.blind_until < number) {
+        let (images, keepers, suppliers) = (&self.images, &self.keepers, &self.suppliers);
+        let is_shown = |id: &ResourceId| images.get(id).is_some_and(|image| image.busy.is_none() && image.blind_until < number);
+        for unit in self.units.values_mut() {
+            let deployment = &unit.spec.deployment;
+            if let Some(wanted) = &unit.image {
+                let keeper = keeper_among(keepers, &unit.id.service);
+                let reference = deployment.image_of(&unit.id.service);
+                let found = reference.and_then(|reference| actual.images.get(&reference));
+                if is_shown(&ResourceId::Image(keeper.clone())) && found.is_some_and(|found| found != wanted) {
+                    unit.image = None;
+                }
+            }
+            if unit.mounted.is_empty() {
                 continue;
             }
-            let reference = unit.spec.deployment.image_of(&unit.id.service);
-            let found = reference.and_then(|reference| actual.images.get(&reference));
-            if found.is_some_and(|found| unit.image.as_ref() != Some(found)) {
-                unit.image = None;
-            }
+            let names = deployment.mounted_images(&unit.id.service);
+            unit.mounted.retain(|path, wanted| {
+                // What the file mounts no more is nothing that a container could lack.
+                let Some(reference) = names.get(path) else { return false };
+                !is_shown(&mounted_among(suppliers, reference))
+                    || actual.images.get(reference).is_none_or(|found| found == wanted)
+            });
         }
     }
 
@@ -223,6 +241,7 @@ impl Supervisor {
                 hash: seen.hash.clone().filter(|_| seen.by_us),
                 spec: known.filter(|known| known.container == seen.id).and_then(|known| known.spec),
                 image: Some(seen.image.clone()),
+                mounted: seen.mounted.clone(),
             });
         }
     }
@@ -325,9 +344,11 @@ impl Supervisor {
         let adopted = unit.made.take().filter(|_| unit.container.as_ref() == Some(&container.id));
         unit.container = Some(container.id.clone());
         unit.networks.clone_from(&container.networks);
+        unit.addresses.clone_from(&container.addresses);
         unit.volumes.clone_from(&container.volumes);
         unit.shares.clone_from(&container.shares);
         unit.made_image = Some(container.image.clone());
+        unit.made_mounted.clone_from(&container.mounted);
         // A hash that is not ours cannot be compared: such a container counts as different until it is adopted.
         unit.made = match (unit.ghost, container.by_us) {
             (true, _) => Some(unit.spec.hash.clone()),
@@ -335,6 +356,12 @@ impl Supervisor {
             (false, false) => adopted,
         };
         let same_life = |birth: &str| known_life.as_deref() == Some(birth);
+        if let SeenState::Running { birth } | SeenState::Exited { birth, .. } = &container.state
+            && !same_life(birth)
+        {
+            // Whoever was attached has seen this life, whoever began it.
+            self.leases.values_mut().for_each(|lease| lease.audience.sees(id));
+        }
         match &container.state {
             SeenState::Created => unit.have = Have::Created,
             SeenState::Running { birth } => {
@@ -359,7 +386,7 @@ impl Supervisor {
                     if first {
                         unit.started_generation = unit.generation;
                     }
-                    begin_life(unit, now);
+                    begin_life(unit, now, !self.engine_health);
                 }
                 unit.inspected = true;
                 // The signal came before there was anything to be killed.
@@ -373,11 +400,20 @@ impl Supervisor {
                 // Of what is paused the list tells none: the last one stands.
                 let is_told = !container.paused || container.health.is_some();
                 if unit.probed().is_none() && is_told {
-                    unit.health.verdict = container.health.map(|health| match health {
-                        SeenHealth::Starting => Health::Starting,
-                        SeenHealth::Healthy => Health::Healthy,
-                        SeenHealth::Unhealthy => Health::Unhealthy,
-                    });
+                    match container.health {
+                        // What has been found is not set back by an engine that has not looked yet.
+                        Some(SeenHealth::Starting) if unit.was_ready => unit.health.verdict = Some(Health::Healthy),
+                        Some(SeenHealth::Starting) => {
+                            unit.health.verdict = Some(Health::Starting);
+                            let check = container.check.as_ref().or_else(|| unit.check_of_engine()).cloned();
+                            if let Some(check) = check.filter(|_| unit.early.is_none() && !self.engine_health) {
+                                unit.probe_beside_engine(check, now);
+                            }
+                        }
+                        Some(SeenHealth::Healthy) => unit.engine_says(Some(Health::Healthy)),
+                        Some(SeenHealth::Unhealthy) => unit.engine_says(Some(Health::Unhealthy)),
+                        None => unit.engine_says(None),
+                    }
                     unit.was_ready |= unit.health.verdict == Some(Health::Healthy);
                     let is_younger = |went_on: WentOn| container.probed.is_some_and(|age| age < went_on.ago(now));
                     let is_told_anew = unit.health.verdict != Some(Health::Unhealthy) || unit.went_on.is_some_and(is_younger);
@@ -389,6 +425,7 @@ impl Supervisor {
             }
             SeenState::Restarting => {
                 unit.health = HealthState::default();
+                unit.early = None;
                 unit.between_lives = true;
                 if !matches!(unit.have, Have::Running { .. }) {
                     unit.have = Have::Running { since: now, leader_exit: None };

@@ -46,6 +46,9 @@ pub struct Snapshot {
     /// Images that were built here: the lives of the tasks that had run before.
     #[serde(default)]
     pub built: BTreeMap<ServiceName, BTreeMap<String, String>>,
+    /// Of containers whose checks their engine runs, its verdict alone counts.
+    #[serde(default)]
+    pub engine_health: bool,
 }
 
 /// What is kept of a unit.
@@ -168,6 +171,8 @@ impl Supervisor {
                 last: unit.last,
                 made: unit.made.clone(),
                 have: match unit.have {
+                    // It may run by now, and nobody would know how it ended.
+                    _ if unit.kind == UnitKind::Process && unit.is_being_started() => HaveRecord::Running(0),
                     Have::Absent => HaveRecord::Absent,
                     Have::Created => HaveRecord::Created,
                     Have::Running { .. } => HaveRecord::Running(age(unit)),
@@ -201,6 +206,7 @@ impl Supervisor {
             volumes: names(&self.volumes),
             watched: self.watched.clone(),
             built: self.built.clone(),
+            engine_health: self.engine_health,
         }
     }
 
@@ -256,7 +262,9 @@ impl Supervisor {
             if matches!(unit.have, Have::Running { .. }) {
                 // Its health is probed anew, but the line of its log is not written again.
                 unit.line_of = record.ready.then_some(unit.incarnation);
-                begin_life(&mut unit, Moment(0));
+                // Whether its engine has come to a verdict, the first look tells.
+                begin_life(&mut unit, Moment(0), false);
+                unit.was_ready = record.ready && unit.kind == UnitKind::Container && unit.probed().is_none();
                 unit.paused = record.paused;
                 unit.went_on = record.went_on.map(|ago| WentOn { at: Moment(0), before: Duration::from_millis(ago) });
             }
@@ -286,6 +294,7 @@ impl Supervisor {
             machine.volumes.insert(key, Resource::new(name, false, Want::Left));
         }
         machine.watched = snapshot.watched;
+        machine.engine_health = snapshot.engine_health;
         machine.built = snapshot.built;
         machine.deployment = Some(deployment);
         // Containers are looked at before anything is done to one.

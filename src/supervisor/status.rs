@@ -98,6 +98,9 @@ pub enum Health {
     Unhealthy,
 }
 
+/// What a container waits for that a foreground `up` is to attach to.
+pub const AUDIENCE: &str = "the `up` in the foreground to attach to it";
+
 /// What a unit does, with the reason where there is one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]

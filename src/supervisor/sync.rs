@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use super::effect::Effect;
-use super::machine::{Supervisor, builder_among};
+use super::machine::{Supervisor, keeper_among};
 use super::notice::{Level, Notice};
 use super::status::UnitKind;
 use super::unit::Unit;
@@ -38,7 +38,7 @@ struct Sync {
 impl Supervisor {
     /// Lets the image of a service be built anew. One whose build is under way is outdated, and broken off.
     pub(super) fn rebuild_for(&mut self, change: &Change) {
-        let builder = self.builder_of(&change.service).clone();
+        let builder = self.keeper_of(&change.service).clone();
         let id = ResourceId::Image(builder.clone());
         let can_be_built = self.is_buildable(&builder);
         let Some(image) = self.images.get_mut(&id).filter(|_| can_be_built) else {
@@ -46,6 +46,7 @@ impl Supervisor {
             return self.say(Level::Warning, text);
         };
         (image.failed, image.failures, image.not_before) = (None, 0, self.now);
+        image.asked_by = None;
         match image.busy {
             Some((serial, Way::Build)) => {
                 if !std::mem::replace(&mut image.outdated, true) {
@@ -54,10 +55,10 @@ impl Supervisor {
             }
             Some((_, Way::Pull)) | None => image.renew = Some(Way::Build),
         }
-        let builders = &self.builders;
-        let is_of_it = |unit: &Unit| *builder_among(builders, &unit.id.service) == builder;
+        let keepers = &self.keepers;
+        let is_of_it = |unit: &Unit| *keeper_among(keepers, &unit.id.service) == builder;
         for unit in self.units.values_mut().filter(|unit| unit.goal == Goal::Up && is_of_it(unit)) {
-            (unit.given_up, unit.failures, unit.not_before) = (false, 0, self.now);
+            (unit.given_up, unit.failures, unit.not_before, unit.keep) = (false, 0, self.now, false);
         }
         self.tell(Notice::Because { resource: id, what: "rebuild".to_owned(), reason: change.reason() });
     }

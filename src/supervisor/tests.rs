@@ -15,6 +15,7 @@ use super::status::Health;
 use crate::base::moment::Moment;
 use crate::base::name::UnitId;
 use crate::model::stack::Stack;
+use crate::model::watch::{WatchAction, WatchRule};
 use crate::plan::action::{Action, Assessment, Exit, Fault, FaultKind, Incarnation, Outcome, Ticket};
 use crate::plan::actual::{Actual, SeenContainer, SeenState};
 use crate::plan::desired::{Caller, Deployment, Places, UnitSpec};
@@ -41,6 +42,21 @@ fn container(common: Value) -> Value {
     json!({"common": common, "kind": {"container": {"image": "image"}}})
 }
 
+/// A rule that acts on changes of `/src`.
+fn watch_rule(action: WatchAction) -> Value {
+    let rule = WatchRule {
+        path: "/src".into(),
+        action,
+        target: None,
+        ignore: Vec::new(),
+        include: Vec::new(),
+        initial_sync: false,
+        exec: None,
+        ignore_defaults: None,
+    };
+    serde_json::to_value(rule).unwrap()
+}
+
 /// A container of ours as the engine shows it.
 fn seen(deployment: &Deployment, name: &str, state: SeenState) -> SeenContainer {
     let unit = unit(name);
@@ -55,13 +71,16 @@ fn seen(deployment: &Deployment, name: &str, state: SeenState) -> SeenContainer 
         by_us: true,
         age: None,
         networks: BTreeMap::new(),
+        addresses: None,
         volumes: BTreeSet::new(),
         shares: BTreeSet::new(),
         image: "sha256:1".to_owned(),
+        mounted: BTreeMap::new(),
         state,
         paused: false,
         health: None,
         probed: None,
+        check: None,
         unprobed: None,
     }
 }
@@ -292,8 +311,11 @@ fn an_action_that_was_not_answered_is_no_proof_that_the_engine_is_away_now() {
     assert_eq!(rounds, 5);
 }
 
+mod attaching;
+mod calling_off;
 mod images;
 mod lives;
+mod mounted_images;
 mod others;
 mod recovered;
 mod reloading;

@@ -17,7 +17,7 @@ use crate::base::name::{ServiceName, UnitId};
 use crate::model::health::HealthCheck;
 use crate::model::process::OnUnhealthy;
 use crate::model::service::Kind;
-use crate::plan::action::{Exit, Generation, Incarnation, ResourceId, Ticket};
+use crate::plan::action::{Exit, Generation, Incarnation, ResourceId, Ticket, is_anonymous_volume};
 use crate::plan::desired::{ONE_OFF, UnitSpec};
 use crate::plan::hash::ConfigHash;
 use crate::plan::next::{self, Definition, Goal, Shape};
@@ -212,6 +212,8 @@ pub struct Successor {
     pub spec: Option<UnitSpec>,
     /// The image that it was made of.
     pub image: Option<String>,
+    /// The images that it mounts, by the path inside.
+    pub mounted: BTreeMap<String, String>,
 }
 
 /// One unit.
@@ -227,6 +229,8 @@ pub struct Unit {
     pub one_off: bool,
     /// The last request asked for it to be up: what the first look finds ended is started.
     pub sought: bool,
+    /// An `up` asked for it: the first look tells whether its container is still connected as the files say.
+    pub compares: bool,
     /// Looks at the engine up to this one may show what we did, or what somebody asked of us. What a later one shows that we did not
     /// do is somebody else's word.
     pub ours_until: u64,
@@ -247,6 +251,8 @@ pub struct Unit {
     pub recreate: bool,
     /// The image that a container must be made of; none when that does not matter now.
     pub image: Option<String>,
+    /// The images that a container must mount, by the path inside; those are missing that do not matter now.
+    pub mounted: BTreeMap<String, String>,
     /// Start without regard to dependencies.
     pub no_deps: bool,
     /// Replaces the grace period of every stop.
@@ -286,10 +292,14 @@ pub struct Unit {
     pub container: Option<String>,
     /// The image its container was made of.
     pub made_image: Option<String>,
+    /// The images that its container mounts, by the path inside.
+    pub made_mounted: BTreeMap<String, String>,
     /// What is to take the place of its container.
     pub successor: Option<Successor>,
     /// The networks that its container is in, by the engine's name, with their ids.
     pub networks: BTreeMap<String, String>,
+    /// The fixed addresses that its container was given there; none where the engine does not tell.
+    pub addresses: Option<BTreeMap<String, BTreeSet<String>>>,
     /// The named volumes that its container mounts.
     pub volumes: BTreeSet<String>,
     /// The ids of the containers whose namespaces its container lives in.
@@ -337,6 +347,8 @@ pub struct Unit {
     pub health: HealthState,
     /// The check of a container that its engine does not run.
     pub unprobed: Option<Box<HealthCheck>>,
+    /// The check of a container that is starting, which we run as well as its engine, until one of us has found something.
+    pub early: Option<Box<HealthCheck>>,
     /// The life in whose log the line of its health check was seen last.
     pub line_of: Option<Incarnation>,
     /// This life has been ready.
@@ -347,6 +359,8 @@ pub struct Unit {
     pub task: Task,
     /// Restarts by file changes that came soon after a start, in a row.
     pub self_made_changes: u32,
+    /// So long the last of them was made to wait.
+    pub braked: Duration,
 }
 
 impl Unit {
@@ -363,6 +377,7 @@ impl Unit {
             ghost: false,
             one_off: false,
             sought: false,
+            compares: false,
             ours_until: 0,
             theirs: false,
             at_work: false,
@@ -372,6 +387,7 @@ impl Unit {
             generation: Generation::default(),
             recreate: false,
             image: None,
+            mounted: BTreeMap::new(),
             no_deps: false,
             timeout: None,
             hurry: None,
@@ -391,8 +407,10 @@ impl Unit {
             pid: None,
             container: None,
             made_image: None,
+            made_mounted: BTreeMap::new(),
             successor: None,
             networks: BTreeMap::new(),
+            addresses: None,
             volumes: BTreeSet::new(),
             shares: BTreeSet::new(),
             in_place: false,
@@ -416,11 +434,13 @@ impl Unit {
             given_up: false,
             health: HealthState::default(),
             unprobed: None,
+            early: None,
             line_of: None,
             was_ready: false,
             inspected: false,
             task: Task::default(),
             self_made_changes: 0,
+            braked: Duration::ZERO,
         }
     }
 
@@ -457,8 +477,7 @@ impl Unit {
 
     /// How what is there compares with what is wanted.
     pub fn definition(&self) -> Definition {
-        let differs = self.made.as_ref() != Some(&self.spec.hash) || self.is_another_image(self.made_image.as_ref());
-        if self.recreate || (differs && !self.keep && !self.theirs) {
+        if self.recreate || (self.differs() && !self.keep && !self.theirs) {
             Definition::Different
         } else if self.started_generation < self.generation {
             Definition::Outdated
@@ -467,11 +486,36 @@ impl Unit {
         }
     }
 
-    fn is_another_image(&self, made: Option<&String>) -> bool {
-        match (&self.image, made) {
-            (Some(wanted), Some(made)) => wanted != made,
-            (None, _) | (_, None) => false,
+    /// Whether it was seen, in this look or later, that no volume of its container is without a name of its own.
+    pub fn has_no_anonymous_volume(&self, seen: u64) -> bool {
+        self.blind_until < seen && !self.volumes.iter().any(|name| is_anonymous_volume(name))
+    }
+
+    /// Whether it was made of another definition or image than is wanted.
+    pub fn differs(&self) -> bool {
+        self.is_of_another_definition() || self.other_image().is_some()
+    }
+
+    /// Whether it was made of another definition than the one that is wanted, its image aside.
+    pub fn is_of_another_definition(&self) -> bool {
+        self.made.as_ref() != Some(&self.spec.hash)
+    }
+
+    /// Which of the images that its container must be of or mount is another one, in words that may follow its name.
+    pub fn other_image(&self) -> Option<String> {
+        self.other_image_than(self.made_image.as_ref(), &self.made_mounted)
+    }
+
+    fn other_image_than(&self, made: Option<&String>, mounted: &BTreeMap<String, String>) -> Option<String> {
+        if let (Some(wanted), Some(made)) = (&self.image, made)
+            && wanted != made
+        {
+            return Some("its image is another one".to_owned());
         }
+        // Of what an earlier release made it is not known; and what is mounted at another place is another definition.
+        let is_another = |(path, wanted): &(&String, &String)| mounted.get(*path).is_some_and(|made| made != *wanted);
+        let mut others = self.mounted.iter().filter(is_another);
+        others.next().map(|(path, _)| format!("the image that it mounts at {path} is another one"))
     }
 
     /// What stands beside it, in the table's terms.
@@ -480,7 +524,8 @@ impl Unit {
             let by_itself = self.kind == UnitKind::Container && !self.ghost && !self.in_place;
             return if by_itself { next::Successor::Missing } else { next::Successor::Never };
         };
-        let is_of_this = successor.hash.as_ref() == Some(&self.spec.hash) && !self.is_another_image(successor.image.as_ref());
+        let is_of_this = successor.hash.as_ref() == Some(&self.spec.hash)
+            && self.other_image_than(successor.image.as_ref(), &successor.mounted).is_none();
         let replaces_this = self.container.as_ref().is_some_and(|id| id.starts_with(&successor.replaces));
         if is_of_this && replaces_this { next::Successor::Fit } else { next::Successor::Unfit }
     }
@@ -541,6 +586,42 @@ impl Unit {
             UnitKind::Container => !check.disable && check.has_own_probe(),
         };
         self.spec.service().common.healthcheck.as_ref().filter(is_ours).or(self.unprobed.as_deref())
+    }
+
+    /// Whether a start of it has been asked for and not been answered.
+    pub fn is_being_started(&self) -> bool {
+        self.busy.as_ref().is_some_and(|busy| busy.step == Step::Table(next::Step::Start))
+    }
+
+    /// The check by which it is probed at present: the one that is ours, or that of an engine that has not looked yet.
+    pub fn probing(&self) -> Option<&HealthCheck> {
+        self.probed().or(self.early.as_deref())
+    }
+
+    /// The check in the file that its engine runs.
+    pub fn check_of_engine(&self) -> Option<&HealthCheck> {
+        let check = self.spec.service().common.healthcheck.as_ref()?;
+        (self.kind == UnitKind::Container && self.probed().is_none() && check.is_on()).then_some(check)
+    }
+
+    /// Runs its engine's check as well, from now on.
+    pub fn probe_beside_engine(&mut self, check: HealthCheck, now: Moment) {
+        self.health = HealthState::begin(&check, now);
+        self.early = Some(Box::new(check));
+    }
+
+    /// Its engine has come to this verdict, which counts from now on.
+    pub fn engine_says(&mut self, verdict: Option<Health>) {
+        self.leave_to_engine();
+        self.health.verdict = verdict;
+    }
+
+    /// Leaves it to its engine; what a probe of ours says that is on its way comes too late.
+    pub fn leave_to_engine(&mut self) {
+        if self.early.take().is_some() {
+            // What our last probe said is no word of the engine's.
+            (self.health.in_flight, self.health.next, self.health.output) = (None, None, None);
+        }
     }
 
     /// Why it gets nowhere, though nothing is wrong with it: somebody has paused it. Nobody but whoever did that lets it go on.
@@ -706,7 +787,7 @@ impl Unit {
     /// Somebody asks for what the files say: what somebody else made is compared with that.
     pub fn as_described(&mut self, looks: u64) {
         self.ours_again(looks);
-        self.theirs = false;
+        (self.theirs, self.compares) = (false, true);
     }
 
     /// Somebody else has taken it in hand.
@@ -720,6 +801,7 @@ impl Unit {
         let Some(successor) = self.successor.take() else { return };
         self.have = Have::Created;
         (self.made, self.made_spec, self.made_image) = (successor.hash, successor.spec, successor.image);
+        self.made_mounted = successor.mounted;
         self.container = Some(successor.container);
         (self.recreate, self.renew_volumes, self.in_place) = (false, false, false);
         self.unprobed = None;
@@ -734,7 +816,7 @@ impl Unit {
         self.given_up = false;
         self.failure = None;
         self.not_before = Moment::default();
-        self.self_made_changes = 0;
+        (self.self_made_changes, self.braked) = (0, Duration::ZERO);
     }
 
     /// What a task's assessment or run that begins now is based on.

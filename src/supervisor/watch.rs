@@ -15,8 +15,8 @@ use crate::base::name::{ServiceName, UnitId};
 use crate::model::watch::{Sources, WatchAction, WatchRule};
 use crate::plan::next::Goal;
 
-/// After a single file: an editor's save is a burst of events within about a millisecond.
-const QUIET_ONE: Duration = Duration::from_millis(10);
+/// After a single file: an editor's save is a burst of events within about a millisecond, and nobody is to wait longer than he notices.
+const QUIET_ONE: Duration = Duration::from_millis(8);
 /// After several files: a formatter, a branch switch. What comes so soon after a change that was acted on belongs to the same burst.
 const QUIET_MANY: Duration = Duration::from_millis(100);
 /// However long it goes on.
@@ -30,6 +30,8 @@ pub struct Watches {
     armed: BTreeMap<RuleId, (ServiceName, WatchRule)>,
     trouble: BTreeMap<ServiceName, String>,
     changed: BTreeMap<RuleId, BTreeSet<PathBuf>>,
+    /// Changes that wait, and until when.
+    held: Vec<(Moment, Change)>,
     first: Option<Moment>,
     last: Option<Moment>,
     /// The last change that was acted on.
@@ -47,6 +49,8 @@ pub struct Change {
     pub rule: WatchRule,
     /// The files, at least one.
     pub paths: BTreeSet<PathBuf>,
+    /// Of one that had to wait, when it came last: what has begun since knows of it.
+    pub noticed: Option<Moment>,
 }
 
 impl Change {
@@ -85,8 +89,28 @@ impl Watches {
         }
     }
 
+    /// Acts on a change later.
+    pub fn hold(&mut self, change: Change, now: Moment, until: Moment) {
+        self.held.push((until, Change { noticed: Some(now), ..change }));
+    }
+
+    /// Adds a change to the one of its service that waits, if one does.
+    pub fn joins(&mut self, change: &Change, now: Moment) -> bool {
+        let waiting = self.held.iter_mut().find(|(_, held)| held.service == change.service && held.rule == change.rule);
+        let Some((_, held)) = waiting else { return false };
+        held.paths.extend(change.paths.iter().cloned());
+        held.noticed = Some(now);
+        true
+    }
+
     /// When something is to be done.
     pub fn due(&self) -> Option<Moment> {
+        let held = self.held.iter().map(|(until, _)| *until);
+        held.chain(self.quiet_at()).min()
+    }
+
+    /// When what has changed will have been quiet for long enough.
+    fn quiet_at(&self) -> Option<Moment> {
         let (first, last) = (self.first?, self.last?);
         let paths: BTreeSet<&PathBuf> = self.changed.values().flatten().collect();
         let goes_on = self.acted_on.is_some_and(|before| first.since(before) < QUIET_MANY);
@@ -100,8 +124,13 @@ impl Watches {
 
     /// What has changed and is quiet now.
     pub fn take_due(&mut self, now: Moment) -> Vec<Change> {
-        if self.due().is_none_or(|due| due > now) {
-            return Vec::new();
+        let armed = &self.armed;
+        // One whose rule is there no more was of a rule that is not asked for any more.
+        let is_armed = |change: &Change| armed.values().any(|(owner, rule)| *owner == change.service && *rule == change.rule);
+        let waited = self.held.extract_if(.., |(until, _)| *until <= now).map(|(_, change)| change);
+        let waited: Vec<Change> = waited.filter(is_armed).collect();
+        if self.quiet_at().is_none_or(|quiet| quiet > now) {
+            return waited;
         }
         self.acted_on = self.last;
         (self.first, self.last, self.busy) = (None, None, false);
@@ -109,8 +138,9 @@ impl Watches {
         (changed.into_iter())
             .filter_map(|(id, paths)| {
                 let (service, rule) = self.armed.get(&id)?.clone();
-                Some(Change { service, rule, paths })
+                Some(Change { service, rule, paths, noticed: None })
             })
+            .chain(waited)
             .collect()
     }
 
@@ -269,15 +299,15 @@ mod tests {
     }
 
     #[test]
-    fn one_file_waits_ten_milliseconds_and_several_a_hundred() {
-        assert_eq!(acted_on(&[(0, "a", false), (1, "a", false)]), [11]);
+    fn one_file_waits_eight_milliseconds_and_several_a_hundred() {
+        assert_eq!(acted_on(&[(0, "a", false), (1, "a", false)]), [9]);
         assert_eq!(acted_on(&[(0, "a", false), (1, "b", false), (50, "c", false)]), [150]);
     }
 
     #[test]
     fn a_burst_without_end_is_acted_on_after_a_second() {
         let burst: Vec<(u64, &str, bool)> = (0..30).map(|n| (n * 90 / 2, if n % 2 == 0 { "a" } else { "b" }, false)).collect();
-        assert_eq!(acted_on(&burst[1..])[0], 10 + 45, "the first file alone");
+        assert_eq!(acted_on(&burst[1..])[0], 8 + 45, "the first file alone");
         let both: Vec<_> = [(0, "a", false), (0, "b", false)].into_iter().chain(burst).collect();
         assert_eq!(acted_on(&both)[0], 1000);
     }
@@ -285,8 +315,8 @@ mod tests {
     #[test]
     fn a_burst_of_saves_is_acted_on_at_its_begin_and_once_more_at_its_end() {
         let saves: Vec<(u64, &str, bool)> = (0..10).map(|n| (n * 50, "a", false)).collect();
-        assert_eq!(acted_on(&saves), [10, 450 + 100]);
-        assert_eq!(acted_on(&[(0, "a", false), (100, "a", false)]), [10, 110], "two saves that are no burst");
+        assert_eq!(acted_on(&saves), [8, 450 + 100]);
+        assert_eq!(acted_on(&[(0, "a", false), (100, "a", false)]), [8, 108], "two saves that are no burst");
     }
 
     #[test]

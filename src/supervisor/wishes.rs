@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use indexmap::{IndexMap, IndexSet};
+
+use super::audience::Audience;
 use super::effect::Effect;
 use super::event::RequestId;
 use super::gate::{Blocked, Gate};
@@ -15,7 +18,6 @@ use crate::base::moment::Moment;
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::restart::RestartPolicy;
 use crate::plan::next::{Definition, Goal};
-use crate::plan::provision::Source;
 
 /// What a wish is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +97,8 @@ pub(super) struct Lease {
     pub abort: Abort,
     /// The code of what ended first.
     pub first_end: Option<i32>,
+    /// What of it is shown in the foreground.
+    pub audience: Audience,
 }
 
 /// How far a unit is on the way to an aim.
@@ -102,6 +106,31 @@ enum Reach {
     There,
     NotYet,
     Failed(String),
+    Lacks(Lack),
+}
+
+/// Something that a container is made with, and several may be, cannot be had.
+struct Lack {
+    /// A service, or a unit that goes on all the same.
+    who: String,
+    runs_on: bool,
+    reason: String,
+}
+
+/// What several lack for one reason, in one sentence.
+fn told_together(lacks: Vec<Lack>) -> impl Iterator<Item = String> {
+    let mut all: IndexMap<(bool, String), IndexSet<String>> = IndexMap::new();
+    for Lack { who, runs_on, reason } in lacks {
+        all.entry((runs_on, reason)).or_default().insert(who);
+    }
+    all.into_iter().map(|((runs_on, reason), who)| {
+        let does = match (runs_on, who.len()) {
+            (false, _) => "",
+            (true, 1) => " runs on as it was",
+            (true, _) => " run on as they were",
+        };
+        format!("{}{does}: {reason}", who.into_iter().collect::<Vec<_>>().join(", "))
+    })
 }
 
 impl Supervisor {
@@ -137,6 +166,7 @@ impl Supervisor {
         for id in ids {
             let wish = &self.wishes[&id];
             let mut failed = wish.failed.clone();
+            let mut lacks = Vec::new();
             let mut waiting = Vec::new();
             let mut out_of_reach = None;
             let is_away = self.engine_away.is_some() && self.away_at >= wish.look;
@@ -151,7 +181,7 @@ impl Supervisor {
                 // What is known of one that is to run may be from before the engine went away; what waits for one waits for ever.
                 let is_doubtful =
                     !wish.patient && (self.is_out_of_reach(unit) || (is_away && self.waits_for_the_engine(unit, blocked)));
-                let reach = match if wish.images { self.reach_of_image(unit, blocked) } else { Reach::There } {
+                let reach = match if wish.images { self.reach_of_images(unit, blocked) } else { Reach::There } {
                     Reach::There => self.reach(unit, wish.aim, blocked),
                     not_yet => not_yet,
                 };
@@ -160,6 +190,7 @@ impl Supervisor {
                     Reach::There | Reach::NotYet if is_doubtful && is_away => out_of_reach.clone_from(&self.engine_away),
                     Reach::There | Reach::NotYet => waiting.push(unit.to_string()),
                     Reach::Failed(reason) => failed.push(reason),
+                    Reach::Lacks(lack) => lacks.push(lack),
                 }
             }
             for name in &wish.idle {
@@ -167,8 +198,11 @@ impl Supervisor {
                     Reach::There => {}
                     Reach::NotYet => waiting.push(name.to_string()),
                     Reach::Failed(reason) => failed.push(reason),
+                    Reach::Lacks(lack) => lacks.push(lack),
                 }
             }
+            // What others cannot start for comes first.
+            failed.splice(0..0, told_together(lacks));
             if wish.networks && self.reach_of_the_rest(is_away, &mut waiting, &mut failed) {
                 out_of_reach.clone_from(&self.engine_away);
             }
@@ -251,15 +285,22 @@ impl Supervisor {
             && !unit.is_alive()
         {
             let name = &id.service;
-            return Reach::Failed(if root == name {
-                format!("{name}: {reason}")
-            } else {
-                // All of it is told of the root.
-                format!("{name} cannot start, because of {root}: {}", reason.lines().next().unwrap_or_default())
-            });
+            if root == name {
+                return Reach::Lacks(Lack { who: name.to_string(), runs_on: false, reason: reason.clone() });
+            }
+            // All of it is told of the root.
+            let reason = reason.lines().next().unwrap_or_default();
+            return Reach::Failed(format!("{name} cannot start, because of {root}: {reason}"));
         }
         if unit.given_up {
             return Reach::Failed(format!("{id}: {}", unit.failure.as_deref().unwrap_or("failed")));
+        }
+        // What is only made waits for no dependency, but for what it is made with.
+        if aim == Aim::Made
+            && unit.is_absent()
+            && let Gate::Blocked(_, reason) = self.create_gate(unit)
+        {
+            return Reach::Lacks(Lack { who: id.service.to_string(), runs_on: false, reason });
         }
         if unit.task.phase == Phase::Scheduled && aim != Aim::Made && !unit.is_alive() {
             return Reach::There;
@@ -276,7 +317,7 @@ impl Supervisor {
         if let Gate::Blocked(_, reason) = self.successor_gate(unit)
             && unit.is_alive()
         {
-            return Reach::Failed(format!("{id} runs on as it was: {reason}"));
+            return Reach::Lacks(Lack { who: id.to_string(), runs_on: true, reason });
         }
         match unit.have {
             Have::Absent => Reach::NotYet,
@@ -307,22 +348,24 @@ impl Supervisor {
         }
     }
 
-    /// How far the image of a unit is on its way, for which a container that runs does not wait.
-    fn reach_of_image(&self, id: &UnitId, blocked: &Blocked) -> Reach {
+    /// How far the images of a unit are on their way, for which a container that runs does not wait.
+    fn reach_of_images(&self, id: &UnitId, blocked: &Blocked) -> Reach {
         let name = &id.service;
-        let Some(image) = self.images.get(&self.image_of(name)).filter(|image| image.wanted) else { return Reach::There };
         let runs = self.units.get(id).is_some_and(|unit| unit.is_alive() && unit.goal == Goal::Up);
-        // A pull that fails leaves what is there good enough; a build that was asked for does not.
-        let has_failed = image.failed.is_some() && matches!(image.source, Source::Build | Source::PullElseBuild);
-        if (image.is_ready() && !has_failed) || !runs || self.engine_away.is_some() {
+        if !runs || self.engine_away.is_some() {
             return Reach::There;
         }
-        let reason = match (&image.failed, self.build_gate(self.builder_of(name), blocked)) {
-            (Some(reason), _) => reason.clone(),
+        let images = self.images_of(name).into_iter().filter_map(|id| self.images.get(&id));
+        let mut coming = images.filter(|image| image.wanted && !image.is_ready()).peekable();
+        if coming.peek().is_none() {
+            return Reach::There;
+        }
+        let reason = match (coming.find_map(|image| image.failed.clone()), self.image_gate(name, blocked)) {
+            (Some(reason), _) => reason,
             (None, Gate::Blocked(root, reason)) => format!("it cannot be built, because of {root}: {reason}"),
             (None, Gate::Open | Gate::Waiting(_)) => return Reach::NotYet,
         };
-        Reach::Failed(format!("{id} runs on as it was: {reason}"))
+        Reach::Lacks(Lack { who: id.to_string(), runs_on: true, reason })
     }
 
     /// How far what the containers of a service would be made with is on its way.
@@ -340,11 +383,11 @@ impl Supervisor {
         if !self.may_touch_engine() {
             return Reach::NotYet;
         }
-        match self.material_gate(name, container, &deployment.stack) {
+        match self.material_gate(name, container, deployment) {
             Gate::Open => Reach::There,
-            Gate::Blocked(_, reason) => Reach::Failed(format!("{name}: {reason}")),
+            Gate::Blocked(_, reason) => Reach::Lacks(Lack { who: name.to_string(), runs_on: false, reason }),
             // What is built waits for tasks.
-            Gate::Waiting(_) => match self.build_gate(self.builder_of(name), blocked) {
+            Gate::Waiting(_) => match self.image_gate(name, blocked) {
                 Gate::Blocked(root, reason) => {
                     let reason = reason.lines().next().unwrap_or_default();
                     Reach::Failed(format!("{name} cannot be built, because of {root}: {reason}"))

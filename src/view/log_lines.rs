@@ -3,7 +3,8 @@
 //! A service writes for a terminal of its own. Merged with others, moving the cursor or clearing the screen would destroy
 //! what the others wrote, so only colours are left, and they end with the line.
 
-use std::fmt::{Display, Write};
+use std::fmt::Display;
+use std::io::Write;
 
 use super::style::Paint;
 
@@ -68,14 +69,15 @@ impl LogLines {
     }
 
     /// Draws one line, without its end, behind what is there. `time` is written as RFC 3339.
-    pub fn line(&mut self, speaker: usize, time: &dyn Display, bytes: &[u8], out: &mut String) {
+    pub fn line(&mut self, speaker: usize, time: &dyn Display, bytes: &[u8], out: &mut Vec<u8>) {
         if self.prefix == Prefix::Name {
             let (paint, width) = (self.paint, self.width);
             let Speaker { name, prefix } = &mut self.speakers[speaker];
-            out.push_str(prefix.get_or_insert_with(|| paint.service(speaker, &format!("{name:<width$}  | "))));
+            let prefix = prefix.get_or_insert_with(|| paint.service(speaker, &format!("{name:<width$}  | ")));
+            out.extend_from_slice(prefix.as_bytes());
         }
         if self.timestamps {
-            // A `String` takes whatever is written.
+            // Memory takes whatever is written.
             let _ = write!(out, "{time} ");
         }
         clean_into(bytes, self.paint, out);
@@ -84,9 +86,10 @@ impl LogLines {
 
 /// What a screen would show of a line in the end.
 pub fn clean(bytes: &[u8], paint: Paint) -> String {
-    let mut shown = String::new();
-    clean_into(bytes, paint, &mut shown);
-    shown
+    if is_plain(bytes) {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
+    cleaned(bytes, paint)
 }
 
 /// The same of several lines.
@@ -94,12 +97,20 @@ pub fn clean_lines(text: &str, paint: Paint) -> String {
     text.split('\n').map(|line| clean(line.as_bytes(), paint)).collect::<Vec<_>>().join("\n")
 }
 
-fn clean_into(bytes: &[u8], paint: Paint, out: &mut String) {
-    // Most lines are what they look like. Looked at as a whole, which a processor does many bytes at a time.
-    let is_plain = bytes.iter().fold(true, |is_plain, byte| is_plain & matches!(byte, b' '..=b'~' | b'\t'));
-    if is_plain && let Ok(text) = std::str::from_utf8(bytes) {
-        return out.push_str(text);
+fn clean_into(bytes: &[u8], paint: Paint, out: &mut Vec<u8>) {
+    if is_plain(bytes) {
+        out.extend_from_slice(bytes);
+    } else {
+        out.extend_from_slice(cleaned(bytes, paint).as_bytes());
     }
+}
+
+/// Whether a line is what it looks like, as most are. Looked at as a whole, which a processor does many bytes at a time.
+fn is_plain(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |is_plain, byte| is_plain & matches!(byte, b' '..=b'~' | b'\t'))
+}
+
+fn cleaned(bytes: &[u8], paint: Paint) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut line = Line { shown: String::with_capacity(text.len()), colors: String::new(), returned: false, paint };
     let mut rest = text.chars();
@@ -119,7 +130,7 @@ fn clean_into(bytes: &[u8], paint: Paint, out: &mut String) {
     if !line.colors.is_empty() {
         line.shown.push_str("\u{1b}[0m");
     }
-    out.push_str(&line.shown);
+    line.shown
 }
 
 struct Line {
@@ -243,17 +254,17 @@ mod tests {
     fn prefixes_are_as_wide_as_the_longest_name() {
         let mut lines = LogLines::new(Paint::Off, Prefix::Name, false, ["db-1".to_owned(), "manager-1".to_owned()]);
         let mut drawn = |name: &str| {
-            let (mut out, speaker) = (String::new(), lines.speaker(name));
+            let (mut out, speaker) = (Vec::new(), lines.speaker(name));
             lines.line(speaker, &"", b"up", &mut out);
-            out
+            String::from_utf8(out).unwrap()
         };
         assert_eq!(drawn("db-1"), "db-1       | up");
         assert_eq!(drawn("manager-1"), "manager-1  | up");
         assert_eq!(drawn("storage-proxy-1"), "storage-proxy-1  | up");
         assert_eq!(drawn("db-1"), "db-1             | up");
         let mut lines = LogLines::new(Paint::Off, Prefix::None, true, []);
-        let (mut out, speaker) = (String::new(), lines.speaker("db-1"));
+        let (mut out, speaker) = (Vec::new(), lines.speaker("db-1"));
         lines.line(speaker, &"2026-01-01T00:00:00Z", b"up", &mut out);
-        assert_eq!(out, "2026-01-01T00:00:00Z up");
+        assert_eq!(out, b"2026-01-01T00:00:00Z up");
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod checkup;
 pub mod diagnostics;
+pub mod format;
 pub mod graph;
 pub mod json;
 pub mod log_lines;

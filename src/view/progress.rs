@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
 
 use super::log_lines::clean_lines;
 use super::states::{self, Mood};
@@ -63,7 +64,7 @@ impl Progress {
         if let Form::Json = self.form
             && !matches!(notice, Notice::Found(_))
         {
-            return self.printer.say(json::line(notice).trim_end());
+            return self.printer.say(as_json(notice).trim_end());
         }
         let paint = self.printer.paint_talk;
         let Some(news) = self.lines.news(notice) else { return };
@@ -131,11 +132,32 @@ impl News {
     }
 }
 
+/// A notice for a program, which has no use for what was meant for a terminal: the classic builder colours what a step writes to its
+/// standard error.
+fn as_json(notice: &Notice) -> String {
+    fn clean(value: &mut Value) {
+        match value {
+            Value::String(text) => *text = clean_lines(text, Paint::Off),
+            Value::Array(values) => values.iter_mut().for_each(clean),
+            Value::Object(values) => values.values_mut().for_each(clean),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    let line = json::line(notice);
+    // Most notices have nothing of the kind.
+    if !line.contains("\\u00") {
+        return line;
+    }
+    let mut value = serde_json::to_value(notice).unwrap_or_default();
+    clean(&mut value);
+    json::line(&value)
+}
+
 /// Turns notices into news, each said once.
 #[derive(Debug, Default)]
 struct Lines {
     last: HashMap<String, String>,
-    /// The first lines of reasons of several that have been told.
+    /// The first lines of reasons that are not told again.
     reasons: HashSet<String>,
     /// Reasons are told with all their lines.
     are_whole: bool,
@@ -162,19 +184,21 @@ impl Lines {
         if news.fleeting {
             return Some(news);
         }
-        self.shorten(&mut news.text);
+        let is_root = matches!(notice, Notice::Resource { state: ResourceState::Failed(_), .. });
+        self.shorten(&mut news.text, is_root);
         let before = self.last.insert(subject.clone(), news.text.clone());
         (before.as_ref() != Some(&news.text)).then_some(news)
     }
 }
 
 impl Lines {
-    /// A reason of several lines, as a build has that failed, is told once of all that it keeps from coming, and in a line, unless
-    /// nobody else will tell the rest.
-    fn shorten(&mut self, text: &mut String) {
+    /// A reason of several lines, as a build has that failed, or one that is told of its root, as an image that cannot be pulled, is told
+    /// once of all that it keeps from coming, and in a line, unless nobody else will tell the rest.
+    fn shorten(&mut self, text: &mut String, is_root: bool) {
         let Some((state, reason)) = text.split_once(": ") else { return };
         let (first, has_more) = reason.split_once('\n').map_or((reason, false), |(first, _)| (first, true));
-        if has_more && self.are_whole {
+        let is_first_told_here = if has_more { self.are_whole } else { is_root };
+        if is_first_told_here {
             self.reasons.insert(first.to_owned());
         } else if self.reasons.contains(first) {
             *text = state.to_owned();
@@ -234,7 +258,7 @@ fn subject(resource: &ResourceId, name: &str) -> String {
         ResourceId::Network(_)
         | ResourceId::Volume(_)
         | ResourceId::Image(_)
-        | ResourceId::Prefetch(_)
+        | ResourceId::NamedImage(_)
         | ResourceId::Unit(_)
         | ResourceId::Owned
         | ResourceId::Images => resource.to_string(),
@@ -395,6 +419,18 @@ warning: port 80 is held
     }
 
     #[test]
+    fn a_program_is_told_nothing_that_is_meant_for_a_terminal() {
+        let resource = ResourceId::Image("web".parse().unwrap());
+        let wrote = |line: &str| Notice::Wrote { resource: resource.clone(), line: line.to_owned() };
+        assert_eq!(as_json(&wrote("\u{1b}[91mwarning: é\u{1b}[0m")), as_json(&wrote("warning: é")));
+        let failed = |reason: &str| {
+            let state = ResourceState::Failed(reason.to_owned());
+            as_json(&Notice::Resource { resource: resource.clone(), state, name: "web".to_owned() })
+        };
+        assert_eq!(failed("build of web: no\n  \u{1b}[91mwhy\u{1b}[0m"), failed("build of web: no\n  why"));
+    }
+
+    #[test]
     fn a_reason_of_several_lines_is_told_once_and_in_one_while_an_answer_is_still_to_tell_it() {
         let reason = "build of app: no\n  why";
         let image = |reason: &str| Notice::Resource {
@@ -406,6 +442,11 @@ warning: port 80 is held
         let shown = plain(&[image(reason), unit("db:1"), unit("db:2"), image("one line"), image("")]);
         let expected = " image of db              failed: build of app: no\n db:1                     failed\n \
             db:2                     failed\n image of db              failed: one line\n image of db              failed\n";
+        assert_eq!(shown, expected);
+        let unit = |name| is(name, UnitState::Failed { reason: "one line".to_owned() }, None);
+        let shown = plain(&[image("one line"), unit("db:1"), unit("db:2")]);
+        let expected = " image of db              failed: one line\n db:1                     failed\n \
+            db:2                     failed\n";
         assert_eq!(shown, expected);
         let mut lines = Lines { are_whole: true, ..Lines::default() };
         assert_eq!(lines.news(&image(reason)).unwrap().text, format!("failed: {reason}"));

@@ -54,6 +54,71 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     written
 }
 
+/// A file that is to be written as a whole.
+#[derive(Debug)]
+pub struct Whole<'a> {
+    /// Where.
+    pub path: PathBuf,
+    /// What it is to hold.
+    pub content: &'a [u8],
+    /// Its mode where it is new.
+    pub mode: u32,
+}
+
+/// Replaces files, a link at the place of one itself: all of them or, when one cannot be, none. The error is told with its path.
+pub fn replace_all(files: &[Whole<'_>]) -> Result<(), (PathBuf, io::Error)> {
+    let staged = stage(files)?;
+    // What a rename would refuse is known before the first of them.
+    if let Some((path, _)) = staged.iter().find(|(path, _)| fs::symlink_metadata(path).is_ok_and(|there| there.is_dir())) {
+        let error = io::Error::new(io::ErrorKind::IsADirectory, "a directory is there");
+        let path = path.clone();
+        discard(&staged);
+        return Err((path, error));
+    }
+    for (nth, (path, temporary)) in staged.iter().enumerate() {
+        if let Err(error) = fs::rename(temporary, path) {
+            discard(&staged[nth..]);
+            return Err((path.clone(), error));
+        }
+    }
+    Ok(())
+}
+
+/// Makes new files, all of them or, when one is there already or cannot be made, none. The error is told with its path.
+pub fn create_all(files: &[Whole<'_>]) -> Result<(), (PathBuf, io::Error)> {
+    for (nth, file) in files.iter().enumerate() {
+        let made = OpenOptions::new().write(true).create_new(true).mode(file.mode).open(&file.path);
+        let is_ours = made.is_ok();
+        if let Err(error) = made.and_then(|mut made| made.write_all(file.content)) {
+            let ours = nth + usize::from(is_ours);
+            files[..ours].iter().for_each(|file| drop(fs::remove_file(&file.path)));
+            return Err((file.path.clone(), error));
+        }
+    }
+    Ok(())
+}
+
+/// Writes each file beside its place: that place, and where it is for now.
+fn stage(files: &[Whole<'_>]) -> Result<Vec<(PathBuf, PathBuf)>, (PathBuf, io::Error)> {
+    let mut staged = Vec::new();
+    for file in files {
+        let written = create_beside(&file.path, file.mode).and_then(|(mut made, temporary)| {
+            staged.push((file.path.clone(), temporary));
+            made.write_all(file.content)
+        });
+        if let Err(error) = written {
+            discard(&staged);
+            return Err((file.path.clone(), error));
+        }
+    }
+    Ok(staged)
+}
+
+fn discard(staged: &[(PathBuf, PathBuf)]) {
+    // The first error is the one to tell; a leftover of a full disk is no further harm.
+    staged.iter().for_each(|(_, temporary)| drop(fs::remove_file(temporary)));
+}
+
 /// A new file in the directory of `path`. The name holds our process id, so two processes never write into one.
 fn create_beside(path: &Path, mode: u32) -> io::Result<(File, PathBuf)> {
     let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
@@ -83,6 +148,30 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn files_are_written_all_or_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let whole = |name: &str| Whole { path: at(name), content: b"new", mode: 0o644 };
+        fs::create_dir(at("taken")).unwrap();
+        fs::write(at("a"), "old").unwrap();
+        std::os::unix::fs::symlink(at("elsewhere"), at("link")).unwrap();
+        fs::write(at("elsewhere"), "mine").unwrap();
+        for refused in ["taken", "none/there"] {
+            assert_eq!(replace_all(&[whole("a"), whole(refused)]).unwrap_err().0, at(refused));
+            assert_eq!(create_all(&[whole("b"), whole(refused)]).unwrap_err().0, at(refused));
+            assert_eq!((fs::read(at("a")).unwrap(), at("b").exists()), (b"old".to_vec(), false), "{refused}");
+        }
+        assert_eq!(create_all(&[whole("b"), whole("a")]).unwrap_err().0, at("a"));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
+        replace_all(&[whole("a"), whole("link")]).unwrap();
+        create_all(&[whole("b")]).unwrap();
+        for name in ["a", "b", "link"] {
+            assert_eq!(fs::read(at(name)).unwrap(), b"new", "{name}");
+        }
+        assert_eq!(fs::read(at("elsewhere")).unwrap(), b"mine", "a link is replaced and not followed");
     }
 
     #[test]

@@ -6,31 +6,39 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use indexmap::IndexMap;
-use nix::sys::socket::getsockopt;
-use nix::sys::socket::sockopt::PeerCredentials;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::envid::Moved;
+use super::kernel::host;
+use super::owner::Inode;
 use super::provider::Provided;
-use super::{clock, disk, owner, removal, values};
-use crate::base::name::{EnvId, ServiceName};
+use super::{clock, disk, engine_records, owner, removal, values};
+use crate::base::name::{EnvId, ServiceName, UnitId};
 use crate::model::value::Generated;
 use crate::plan::desired::{Deployment, Places};
+use crate::plan::next::Goal;
 use crate::plan::ports::Numbers;
 use crate::supervisor::snapshot::HaveRecord;
 
-/// `sun_path` holds 108 bytes with the final zero (unix(7)).
-const SOCKET_PATH_LIMIT: usize = 107;
-
 /// What is kept with data: the directory that the environment remembers, the records of what was made for units, values, ports.
-const OF_DATA: [&str; 6] = [owner::MARK, "directory.json", "files", "ports.json", "purging.json", "values.json"];
+const OF_DATA: [&str; 9] = [
+    owner::MARK,
+    "directory.json",
+    engine_records::ENGINES,
+    engine_records::LOCK,
+    engine_records::VOLUMES,
+    "files",
+    "ports.json",
+    "purging.json",
+    "values.json",
+];
 
 /// Records of ours: one of them is in every state.
 const RECORDS: [&str; 6] = ["claim", "directory.json", "lock", "ports.json", "snapshot.json", "values.json"];
@@ -62,6 +70,15 @@ pub enum StateError {
 }
 
 impl StateError {
+    /// What to do about it, where the error says what it is about.
+    pub fn remedy(&self) -> String {
+        match self {
+            StateError::NoHome => "export XDG_STATE_HOME=\"$HOME/.local/state\"".to_owned(),
+            StateError::Io { path, .. } => format!("see to it that this can be read and written: ls -ld '{}'", path.display()),
+            StateError::Corrupt { path, .. } => format!("rm '{}'; the next `up` writes it anew", path.display()),
+        }
+    }
+
     /// For `map_err`: what was tried on which path.
     pub(super) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
         let path = path.to_owned();
@@ -228,14 +245,10 @@ impl EnvDir {
 
     /// Records the deployment in force; none after the end of the environment.
     pub fn set_deployment(&self, deployment: Option<&Deployment>) -> Result<(), StateError> {
-        let Some(deployment) = deployment else {
-            let path = self.path.join("stack.json");
-            return match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StateError::at("remove", &path)(error)),
-                Ok(()) | Err(_) => Ok(()),
-            };
-        };
-        self.write("stack.json", deployment)
+        match deployment {
+            Some(deployment) => self.write("stack.json", deployment),
+            None => self.forget("stack.json"),
+        }
     }
 
     /// What the supervisor knew when it last wrote it down.
@@ -251,7 +264,9 @@ impl EnvDir {
 
     /// Writes down what the supervisor knows.
     pub fn set_snapshot<T: Serialize>(&self, snapshot: &T) -> Result<(), StateError> {
-        self.write("snapshot.json", snapshot)
+        // Also where it is as it was: how old it is says when that was known.
+        let path = self.path.join("snapshot.json");
+        disk::replace(&path, &json(&path, snapshot)?, 0o600).map_err(StateError::at("write", &path))
     }
 
     /// The values of `generate:` that are kept.
@@ -311,14 +326,7 @@ impl EnvDir {
 
     /// Records them. To be called under [`StateDir::host_lock`].
     pub fn set_provided(&self, provided: &IndexMap<ServiceName, Provided>) -> Result<(), StateError> {
-        let path = self.path.join("providers.json");
-        if !provided.is_empty() {
-            return self.write("providers.json", provided);
-        }
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StateError::at("remove", &path)(error)),
-            Ok(()) | Err(_) => Ok(()),
-        }
+        if provided.is_empty() { self.forget("providers.json") } else { self.write("providers.json", provided) }
     }
 
     /// Where Docker's model runner served when that was last asked.
@@ -331,14 +339,29 @@ impl EnvDir {
         self.write("models.json", &endpoint)
     }
 
-    /// Scratch directories that a `purge` has begun to remove, and that no other record has any longer.
-    pub fn purging(&self) -> Result<BTreeSet<PathBuf>, StateError> {
-        Ok(self.read("purging.json")?.unwrap_or_default())
+    /// Scratch directories that a `purge` has begun to remove, and that no other record has any longer, where they are by now: `stack` is
+    /// where the stack's directory is. What somebody has made in the place of one since then is not among them.
+    pub fn purging(&self, stack: Option<&Path>) -> Result<BTreeSet<PathBuf>, StateError> {
+        let Purging { stack: was, begun } = self.read("purging.json")?.unwrap_or_default();
+        let moved = was.zip(stack).map(|(from, to)| Moved { from, to: to.to_owned() });
+        let found = |(path, inode): (PathBuf, Inode)| {
+            let by_now = moved.as_ref().map(|moved| moved.path(&path));
+            let is_it = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|there| inode.is(&there));
+            std::iter::once(path).chain(by_now).find(is_it)
+        };
+        Ok(begun.into_iter().filter_map(found).collect())
     }
 
-    /// Records them; they are forgotten with the state.
-    pub fn set_purging(&self, directories: &BTreeSet<PathBuf>) -> Result<(), StateError> {
-        self.write("purging.json", directories)
+    /// Records them, with where the stack's directory is now: it may be moved. They are forgotten with the state.
+    pub fn set_purging(&self, directories: &BTreeSet<PathBuf>, stack: Option<&Path>) -> Result<(), StateError> {
+        let known = |path: &PathBuf| Some((path.clone(), Inode::of(&fs::symlink_metadata(path).ok()?)));
+        let begun = directories.iter().filter_map(known).collect();
+        self.write("purging.json", &Purging { stack: stack.map(Path::to_owned), begun })
+    }
+
+    /// Forgets them: the purge does not go on.
+    pub fn forget_purging(&self) -> Result<(), StateError> {
+        self.forget("purging.json")
     }
 
     /// When it was made, where the file system tells.
@@ -351,9 +374,24 @@ impl EnvDir {
         read_json(&self.path.join(name))
     }
 
+    /// Removes a record of ours; that there is none is fine.
+    pub(super) fn forget(&self, name: &str) -> Result<(), StateError> {
+        let path = self.path.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StateError::at("remove", &path)(error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// Replaces a record of ours as a whole.
     pub(super) fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StateError> {
-        write_json(&self.path.join(name), value)
+        let path = self.path.join(name);
+        let text = json(&path, value)?;
+        // To put a file in the place of another takes far longer than to look at it.
+        if fs::read(&path).is_ok_and(|there| there == text) {
+            return Ok(());
+        }
+        disk::replace(&path, &text, 0o600).map_err(StateError::at("write", &path))
     }
 
     /// Takes the environment's lock, which guard and supervisor hold for life.
@@ -370,6 +408,11 @@ impl EnvDir {
         // Not through `try_lock`: asking must not make a directory.
         let Ok(file) = File::open(self.path.join("lock")) else { return false };
         matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+    }
+
+    /// Whether anybody has held the lock since the directory was made.
+    pub fn was_ever_locked(&self) -> bool {
+        self.path.join("lock").exists()
     }
 
     /// Whether who held the lock last has gone without a word, so that something may have been left behind.
@@ -394,9 +437,33 @@ impl EnvDir {
 
     /// Whether the environment is in use: its supervisor lives, or an `up` is under way.
     pub fn is_in_use(&self) -> bool {
-        let claimed =
-            File::open(self.path.join("claim")).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)));
-        claimed || self.is_locked()
+        self.is_claimed() || self.is_locked()
+    }
+
+    fn is_claimed(&self) -> bool {
+        File::open(self.path.join("claim")).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+    }
+
+    /// Whether something of it runs or is to run, so that its ports are taken though nobody has bound them: a supervisor that was asked
+    /// to stop everything lives a moment longer than that.
+    pub fn needs_its_ports(&self) -> bool {
+        let is_needed = |unit: &UnitOutline| unit.goal == Goal::Up || matches!(unit.have, HaveRecord::Running(_));
+        // One that cannot be read may say so.
+        let snapshot = || self.snapshot::<SnapshotOutline>().ok().flatten();
+        self.is_claimed() || self.is_locked() && snapshot().is_none_or(|snapshot| snapshot.units.iter().any(is_needed))
+    }
+
+    /// Whether anything of it is there, running or stopped, or about to be.
+    pub fn is_up(&self) -> bool {
+        self.needs_its_ports() || !self.units().is_empty()
+    }
+
+    /// The units of which something is there, as they were when that was last written down.
+    pub fn units(&self) -> Vec<UnitId> {
+        // A record of another release says nothing.
+        let snapshot: Option<SnapshotOutline> = self.snapshot().ok().flatten();
+        let units = snapshot.into_iter().flat_map(|snapshot| snapshot.units);
+        units.filter(UnitOutline::is_there).map(|it| it.unit).collect()
     }
 
     /// Where an environment's things lie. `RUN_DIR` has a short path, since sockets are made in it: below `XDG_RUNTIME_DIR`,
@@ -413,11 +480,17 @@ impl EnvDir {
         }
     }
 
+    /// The directory of the stack that is in force, as far as that can be read.
+    pub fn stack_dir(&self) -> Option<PathBuf> {
+        let recorded: DeploymentOutline = self.read("stack.json").ok()??;
+        Some(recorded.stack?.directory)
+    }
+
     /// The `RUN_DIR` of what is up; none after `down`, and where what it lies in went away at a logout.
     fn run_dir_in_use(&self) -> Option<PathBuf> {
         // A record of another release says nothing.
         let snapshot: Option<SnapshotOutline> = self.snapshot().ok().flatten();
-        let has_units = snapshot.as_ref().is_some_and(|it| it.units.iter().any(|unit| unit.have != HaveRecord::Absent));
+        let has_units = snapshot.as_ref().is_some_and(SnapshotOutline::has_units);
         let recorded: Option<DeploymentOutline> = self.read("stack.json").ok().flatten();
         let run_dir = recorded.or_else(|| snapshot?.deployment)?.places.run_dir;
         let can_be_made = || run_dir.ancestors().nth(2).is_some_and(Path::is_dir);
@@ -430,6 +503,13 @@ impl EnvDir {
 #[derive(Deserialize)]
 struct DeploymentOutline {
     places: PlacesOutline,
+    #[serde(default)]
+    stack: Option<StackOutline>,
+}
+
+#[derive(Deserialize)]
+struct StackOutline {
+    directory: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -444,9 +524,31 @@ struct SnapshotOutline {
     units: Vec<UnitOutline>,
 }
 
+impl SnapshotOutline {
+    fn has_units(&self) -> bool {
+        self.units.iter().any(|unit| unit.have != HaveRecord::Absent)
+    }
+}
+
+/// What a `purge` has begun with.
+#[derive(Default, Serialize, Deserialize)]
+struct Purging {
+    /// Where the stack's directory was then.
+    stack: Option<PathBuf>,
+    begun: BTreeMap<PathBuf, Inode>,
+}
+
 #[derive(Deserialize)]
 struct UnitOutline {
+    unit: UnitId,
+    goal: Goal,
     have: HaveRecord,
+}
+
+impl UnitOutline {
+    fn is_there(&self) -> bool {
+        self.have != HaveRecord::Absent
+    }
 }
 
 /// A lock of the kernel's (flock), released when the last process that shares it has ended.
@@ -490,6 +592,12 @@ impl FileLock {
         }
     }
 
+    /// Gives it up now, also where a child that is about to run a program shares it.
+    pub(super) fn release(self) {
+        // It goes with the descriptor in any case.
+        let _ = self.file.unlock();
+    }
+
     /// Whether who held it before has gone without a word, so that something may have been left behind.
     pub fn was_abandoned(&self) -> bool {
         self.abandoned
@@ -524,16 +632,15 @@ fn names(path: &Path, file: &File) -> Result<bool, StateError> {
 
 /// Runs `with` on a path that fits into a socket's address and leads to `socket`.
 ///
-/// One that is too long is reached through the descriptor of its directory.
+/// One that is too long is reached by another path to its directory.
 pub fn with_socket_path<T>(socket: &Path, with: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
-    if socket.as_os_str().len() <= SOCKET_PATH_LIMIT {
+    if socket.as_os_str().len() <= host::SOCKET_PATH_LIMIT {
         return with(socket);
     }
     let (Some(dir), Some(name)) = (socket.parent(), socket.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path names no socket"));
     };
-    let dir = File::open(dir)?;
-    with(&Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name))
+    host::with_short_path(dir, |dir| with(&dir.join(name)))
 }
 
 /// Removes an environment's `RUN_DIR` with the sockets that are left in it, if it was ever made. One without its mark is not
@@ -550,12 +657,19 @@ pub fn remove_run_dir(run_dir: &Path, env: &EnvId) -> Result<bool, StateError> {
 
 /// Whether whoever is at the other end may command this user's processes: this user, or root.
 pub fn is_of_own_user(stream: &UnixStream) -> bool {
-    getsockopt(stream, PeerCredentials).is_ok_and(|peer| peer.uid() == own_uid() || peer.uid() == 0)
+    host::user_of_peer(stream).is_some_and(|uid| uid == own_uid() || uid == 0)
 }
 
 /// The user that we act as.
 pub fn own_uid() -> u32 {
     nix::unistd::geteuid().as_raw()
+}
+
+/// The user whose a path is, where that is another one than we act as. None also where the path cannot be looked at.
+pub fn other_user_of(path: &Path) -> Option<String> {
+    let uid = fs::metadata(path).ok()?.uid();
+    let name = || Some(nix::unistd::User::from_uid(uid.into()).ok()??.name);
+    (uid != own_uid()).then(|| name().unwrap_or_else(|| uid.to_string()))
 }
 
 /// Makes a directory and its parents; the last one for its owner alone.
@@ -580,11 +694,11 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, S
     serde_json::from_slice(&text).map(Some).map_err(|source| StateError::Corrupt { path: path.to_owned(), source })
 }
 
-/// Replaces a JSON file as a whole; only its owner may read it.
-pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StateError> {
+/// A record's text.
+fn json<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>, StateError> {
     let mut text = serde_json::to_vec(value).map_err(|source| StateError::Corrupt { path: path.to_owned(), source })?;
     text.push(b'\n');
-    disk::replace(path, &text, 0o600).map_err(StateError::at("write", path))
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -614,6 +728,28 @@ mod tests {
         env.create_logs().unwrap();
         env.set_snapshot(&1).unwrap();
         assert_eq!(env.besides_data().unwrap(), [env.logs(), env.path().join("snapshot.json")]);
+    }
+
+    #[test]
+    fn what_a_record_says_already_is_not_written_but_a_snapshot_is_as_old_as_its_last_word() {
+        let (_dir, state) = state();
+        let env = env(&state, "one");
+        env.create().unwrap();
+        let inode = |name: &str| fs::metadata(env.path().join(name)).unwrap().ino();
+        for (name, is_same) in [("ports.json", true), ("snapshot.json", false)] {
+            let write = |value: u16| match name {
+                "snapshot.json" => env.set_snapshot(&value).unwrap(),
+                _ => env.set_ports(&BTreeMap::from([("web".to_owned(), Numbers { first: value, last: value })])).unwrap(),
+            };
+            write(1);
+            // Whoever has it open keeps its inode from being another file's.
+            let (first, open) = (inode(name), File::open(env.path().join(name)).unwrap());
+            write(1);
+            assert_eq!(inode(name) == first, is_same, "{name}");
+            write(2);
+            assert_ne!(inode(name), first, "{name}");
+            drop(open);
+        }
     }
 
     #[test]
@@ -684,6 +820,22 @@ mod tests {
         assert!(env.is_in_use() && !env.is_locked());
         drop(claims);
         assert!(!env.is_in_use());
+    }
+
+    #[test]
+    fn what_a_purge_has_begun_with_is_found_however_often_its_directory_is_moved() {
+        let (dir, state) = state();
+        let env = env(&state, "demo");
+        env.create().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir_all(at("second/scratch")).unwrap();
+        env.set_purging(&BTreeSet::from([at("second/scratch")]), Some(&at("second"))).unwrap();
+        let scratch = |stack: &str| BTreeSet::from([at(stack).join("scratch")]);
+        assert_eq!(env.purging(Some(&at("second"))).unwrap(), scratch("second"));
+        fs::rename(at("second"), at("third")).unwrap();
+        assert_eq!(env.purging(Some(&at("third"))).unwrap(), scratch("third"));
+        fs::rename(at("third"), at("second")).unwrap();
+        assert_eq!(env.purging(None).unwrap(), scratch("second"));
     }
 
     #[test]

@@ -80,9 +80,33 @@ pub enum EnvIdError {
         /// Whose it is.
         directory: PathBuf,
     },
+    /// What the caller says is another directory's, and up there.
+    #[error(
+        "use the environment `{id}`: it is up in `{}`{}; choose another name with `-p NAME`, or take it down there first: \
+         `baistack down -p {id}`",
+        directory.display(), in_brackets(units)
+    )]
+    Up {
+        /// The name.
+        id: EnvId,
+        /// Whose it is.
+        directory: PathBuf,
+        /// What there is of it.
+        units: Vec<String>,
+    },
     /// The state cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
+}
+
+/// Some of many names, for a sentence: ` (a, b, c)`; nothing of none.
+pub fn in_brackets(names: &[String]) -> String {
+    const SHOWN: usize = 6;
+    let mut shown: Vec<String> = names.iter().take(SHOWN).cloned().collect();
+    if names.len() > SHOWN {
+        shown.push(format!("{} more", names.len() - SHOWN));
+    }
+    if shown.is_empty() { String::new() } else { format!(" ({})", shown.join(", ")) }
 }
 
 /// The directory that an environment remembers, as `directory.json` in its state.
@@ -184,9 +208,25 @@ impl EnvDir {
         self.write("directory.json", home)
     }
 
+    /// Why a stack may not be run under this name though its caller says so: of an environment that is up in another directory two
+    /// stacks would run under one name. One that was taken down goes to whoever names it.
+    pub fn up_elsewhere(&self, directory: &Path, origin: Option<&str>) -> Result<Option<EnvIdError>, StateError> {
+        let Some(directory) = self.owner_besides(directory, origin)?.filter(|_| self.is_up()) else { return Ok(None) };
+        let units = self.units().iter().map(ToString::to_string).collect();
+        Ok(Some(EnvIdError::Up { id: self.id().clone(), directory, units }))
+    }
+
     /// The existing directory, other than this one, or the stack elsewhere, other than this one, whose environment it is.
     pub fn owner_besides(&self, directory: &Path, origin: Option<&str>) -> Result<Option<PathBuf>, StateError> {
-        let other = self.home()?.filter(|home| !home.is(directory, origin) && home.stands(self.id()));
+        let home = match self.home() {
+            Ok(home) => home,
+            // What it was started from says it too, as does the directory's own record.
+            Err(_) if self.stack_dir().as_deref() == Some(directory) || recorded_in(directory).as_ref() == Some(self.id()) => {
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        let other = home.filter(|home| !home.is(directory, origin) && home.stands(self.id()));
         Ok(other.map(|home| home.origin.map_or(home.path, PathBuf::from)))
     }
 }
@@ -214,7 +254,8 @@ pub fn env_id(state: &StateDir, asked: &Asked<'_>, purpose: Purpose) -> Result<I
 fn find(state: &StateDir, asked: &Asked<'_>, purpose: Purpose) -> Result<Identity, EnvIdError> {
     let known = |id| Ok(Identity { id, made: false });
     if let Some(id) = given(state, asked, purpose)? {
-        return known(id);
+        let up = if purpose == Purpose::Run { state.env(&id).up_elsewhere(asked.directory, asked.origin)? } else { None };
+        return up.map_or_else(|| known(id), Err);
     }
     if let Some(text) = named(asked) {
         // A name in a file is made to fit, as Compose does; those that the caller gives have to be right.
@@ -282,7 +323,8 @@ pub fn recorded(state: &StateDir, directory: &Path, origin: Option<&str>) -> Res
         return Ok(Some(id));
     }
     for env in state.list()? {
-        if env.home()?.is_some_and(|home| home.made && home.is(directory, origin)) {
+        // That of another environment may be broken, which `doctor` tells; one whose record this would have been is still listed.
+        if env.home().ok().flatten().is_some_and(|home| home.made && home.is(directory, origin)) {
             return Ok(Some(env.id().clone()));
         }
     }
@@ -502,6 +544,41 @@ mod tests {
         assert_eq!(host.up(&two, What { option: Some("other"), ..compose() }), "other");
         fs::remove_dir_all(&one).unwrap();
         assert_eq!(host.up(&two, compose()), "app", "its directory is gone");
+    }
+
+    #[test]
+    fn a_name_that_the_caller_gives_is_another_directorys_while_it_is_up_there() {
+        let host = Host::new();
+        let (one, two) = (host.dir("a/app"), host.dir("b/app"));
+        let given = What { option: Some("demo"), ..own() };
+        let by_variable = What { variables: &[("COMPOSE_PROJECT_NAME", "demo")], ..own() };
+        host.up(&one, given);
+        let dir = host.state.env(&"demo".parse().unwrap());
+        let claim = dir.claim().unwrap();
+        for what in [given, by_variable] {
+            let error = host.ask(&two, Purpose::Run, what).unwrap_err().to_string();
+            assert!(
+                error.contains("up in `") && error.contains("a/app`") && error.contains("`baistack down -p demo`"),
+                "{error}"
+            );
+            assert_eq!(host.up(&one, what), "demo", "its own directory");
+            assert_eq!(host.ask(&two, Purpose::Use, what).unwrap().id.as_str(), "demo", "it is named");
+        }
+        drop(claim);
+        assert_eq!(host.up(&two, given), "demo", "nothing of it is up any more");
+        // A directory that was moved goes on.
+        let _claim = dir.claim().unwrap();
+        let moved = two.with_file_name("moved");
+        fs::rename(&two, &moved).unwrap();
+        assert_eq!(host.up(&moved, given), "demo");
+    }
+
+    #[test]
+    fn of_many_names_some_are_told() {
+        let names = |count: u32| (1..=count).map(|number| format!("web:{number}")).collect::<Vec<_>>();
+        assert_eq!(in_brackets(&names(0)), "");
+        assert_eq!(in_brackets(&names(2)), " (web:1, web:2)");
+        assert!(in_brackets(&names(9)).ends_with("web:6, 3 more)"));
     }
 
     #[test]

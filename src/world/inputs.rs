@@ -21,7 +21,7 @@ use crate::plan::hash::hex;
 pub fn digest(globs: &[String]) -> io::Result<BTreeMap<PathBuf, String>> {
     let mut files = BTreeMap::new();
     for glob in globs {
-        for path in matches(glob, Skip::Ignored)? {
+        for path in matches(glob, Skip::Ignored)?.in_full()? {
             add(&path, &mut files, &mut Vec::new())?;
         }
     }
@@ -30,12 +30,31 @@ pub fn digest(globs: &[String]) -> io::Result<BTreeMap<PathBuf, String>> {
 
 /// Whether anything of this glob exists, also what [`digest`] leaves out.
 pub fn exists(glob: &str) -> io::Result<bool> {
-    Ok(!existing(glob)?.is_empty())
+    Ok(!existing(glob)?.in_full()?.is_empty())
 }
 
-/// What exists of this glob, also what [`digest`] leaves out.
-pub fn existing(glob: &str) -> io::Result<Vec<PathBuf>> {
+/// What exists of this glob, also what [`digest`] leaves out, as far as it can be looked at.
+pub fn existing(glob: &str) -> io::Result<Existing> {
     matches(glob, Skip::Nothing)
+}
+
+/// What exists of a glob.
+#[derive(Debug, Default)]
+pub struct Existing {
+    /// Where.
+    pub paths: Vec<PathBuf>,
+    /// What may be or hold more of it and cannot be looked at, and why.
+    pub closed: Vec<(PathBuf, io::Error)>,
+}
+
+impl Existing {
+    /// All of it; an error where there may be more.
+    fn in_full(self) -> io::Result<Vec<PathBuf>> {
+        match self.closed.into_iter().next() {
+            None => Ok(self.paths),
+            Some((path, error)) => Err(io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))),
+        }
+    }
 }
 
 /// The content hash of one file; read anew unless size, times and inode are those of the last time.
@@ -105,47 +124,80 @@ enum Skip {
 }
 
 /// The existing paths that a glob matches.
-fn matches(glob: &str, skip: Skip) -> io::Result<Vec<PathBuf>> {
+fn matches(glob: &str, skip: Skip) -> io::Result<Existing> {
+    let mut found = Existing::default();
     let Some(magic) = glob.find(pattern::WILD) else {
-        return Ok(metadata(Path::new(glob))?.map(|_| PathBuf::from(glob)).into_iter().collect());
+        let path = Path::new(glob);
+        match metadata(path) {
+            Ok(there) => found.paths.extend(there.map(|_| path.to_owned())),
+            Err(error) if is_closed(&error) => found.closed.push((path.to_owned(), error)),
+            Err(error) => return Err(error),
+        }
+        return Ok(found);
     };
     let base = &glob[..glob[..magic].rfind('/').map_or(0, |slash| slash + 1)];
     let rest = &glob[base.len()..];
     let search = Search {
         matcher: (pattern::of_files(glob)).map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?.compile_matcher(),
+        ways: ways(base, rest),
         // A brace may hold a slash, `**` any number of them.
         depth: if rest.contains("**") || rest.contains('{') { usize::MAX } else { rest.split('/').count() },
         skip,
     };
-    let mut found = Vec::new();
     search.walk(Path::new(base), 1, &mut Vec::new(), &mut found)?;
     Ok(found)
 }
 
+/// What the directories on the way to a match are called, from the first level on; as far as the glob tells, level by level.
+fn ways(base: &str, rest: &str) -> Vec<GlobMatcher> {
+    let ends = rest.match_indices('/').map(|(slash, _)| &rest[..slash]);
+    // What ends within a brace is no pattern.
+    let way = |start: &str| pattern::of_files(&format!("{base}{start}")).ok().map(|glob| glob.compile_matcher());
+    ends.take_while(|start| !start.contains("**")).map_while(way).collect()
+}
+
 struct Search {
     matcher: GlobMatcher,
+    ways: Vec<GlobMatcher>,
     depth: usize,
     skip: Skip,
 }
 
 impl Search {
-    fn walk(&self, dir: &Path, depth: usize, above: &mut Vec<(u64, u64)>, found: &mut Vec<PathBuf>) -> io::Result<()> {
-        let Some(metadata) = metadata(dir)?.filter(Metadata::is_dir) else { return Ok(()) };
-        let identity = (metadata.dev(), metadata.ino());
+    fn walk(&self, dir: &Path, depth: usize, above: &mut Vec<(u64, u64)>, found: &mut Existing) -> io::Result<()> {
+        let looked = metadata(dir).and_then(|there| match there.filter(Metadata::is_dir) {
+            Some(there) => Ok(Some((there, entries(dir, self.skip)?))),
+            None => Ok(None),
+        });
+        let (there, entries) = match looked {
+            Ok(Some(both)) => both,
+            Ok(None) => return Ok(()),
+            Err(error) if is_closed(&error) => {
+                found.closed.push((dir.to_owned(), error));
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let identity = (there.dev(), there.ino());
         if above.contains(&identity) {
             return Ok(());
         }
         above.push(identity);
-        for entry in entries(dir, self.skip)? {
+        for entry in entries {
             if self.matcher.is_match(&entry) {
-                found.push(entry);
-            } else if depth < self.depth {
+                found.paths.push(entry);
+            } else if depth < self.depth && self.ways.get(depth - 1).is_none_or(|way| way.is_match(&entry)) {
                 self.walk(&entry, depth + 1, above, found)?;
             }
         }
         above.pop();
         Ok(())
     }
+}
+
+/// Whether something may be there that we may not see.
+fn is_closed(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
 }
 
 fn entries(dir: &Path, skip: Skip) -> io::Result<Vec<PathBuf>> {
@@ -207,6 +259,27 @@ mod tests {
         }
         let exists = |glob: &str| exists(&root.join(glob).display().to_string()).unwrap();
         assert!(exists(".git/*.txt") && exists("sub/__pycache__/*") && !exists("broken") && !exists("*.none"));
+    }
+
+    #[test]
+    fn only_directories_that_lead_to_a_match_are_looked_into() {
+        for (glob, leads, does_not) in [
+            ("/s/k-*/data", &["/s/k-1"][..], &["/s/closed", "/s/k"][..]),
+            ("/s/{k,m}-?/*/data", &["/s/k-1", "/s/m-1/any"], &["/s/k", "/s/n-1"]),
+            ("/s/k/**/data", &["/s/k/any", "/s/k/a/b"], &[]),
+            ("/s/*/k/**/data", &["/s/any", "/s/any/k", "/s/any/k/deep"], &["/s/any/other"]),
+            ("/s/{a,b/c}/data", &["/s/a", "/s/b", "/s/any"], &[]),
+        ] {
+            let fixed = &glob[..glob.find(pattern::WILD).unwrap()];
+            let (base, rest) = glob.split_at(fixed.rfind('/').unwrap() + 1);
+            let ways = ways(base, rest);
+            let leads_on = |path: &&str| {
+                let depth = Path::new(path).components().count() - Path::new(base).components().count();
+                ways.get(depth - 1).is_none_or(|way| way.is_match(path))
+            };
+            assert!(leads.iter().all(leads_on), "{glob}");
+            assert!(!does_not.iter().any(leads_on), "{glob}");
+        }
     }
 
     #[test]

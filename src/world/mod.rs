@@ -5,12 +5,14 @@
 pub mod clock;
 pub mod disk;
 pub mod docker;
+pub mod engine_records;
 pub mod envdir;
 pub mod envid;
 pub mod facts;
 pub mod git;
 pub mod ignored;
 pub mod inputs;
+pub mod kernel;
 pub mod logs;
 pub mod model_runner;
 pub mod native;

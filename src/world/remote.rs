@@ -6,15 +6,27 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use indexmap::IndexMap;
 
 use super::docker::{Part, PartKind};
+use super::native::exec::run_plain;
 use super::{disk, values};
+use crate::base::duration;
 use crate::load::remote::{InRepository, Remote, shown, without_who};
 use crate::load::stack_file_names;
+use crate::plan::action::FaultKind;
 use crate::plan::hash;
+
+/// So long a repository may take to say what it has.
+const ASKED: Duration = Duration::from_secs(60);
+
+/// So long a repository may take to be fetched: one commit, though of any size.
+const FETCHED: Duration = Duration::from_secs(15 * 60);
+
+/// As much of what git writes is read: it is asked for one name, and says why it fails in a few lines.
+const READ_BYTES: usize = 1 << 20;
 
 /// What an application's stack files are kept as, one behind the other.
 const STACK_FILE: &str = "compose.yaml";
@@ -128,7 +140,7 @@ impl Cache {
 
     /// The stack file of a place in a repository, which is fetched unless this commit of it is kept.
     pub fn checkout(&self, place: &InRepository, environment: &IndexMap<String, String>) -> Result<PathBuf, Unfetched> {
-        let git = Git { environment };
+        let git = Git { environment, asked: ASKED, fetched: FETCHED };
         let wanted = place.reference.as_deref().unwrap_or("HEAD");
         if wanted.starts_with('-') || place.url.starts_with('-') {
             return Err(Unfetched::Refused(format!("`{wanted}` is no reference")));
@@ -242,6 +254,10 @@ fn commit_in(listed: &str, wanted: &str) -> Option<String> {
 
 struct Git<'a> {
     environment: &'a IndexMap<String, String>,
+    /// So long it may ask somebody.
+    asked: Duration,
+    /// So long anything else may take.
+    fetched: Duration,
 }
 
 impl Git<'_> {
@@ -258,32 +274,38 @@ impl Git<'_> {
     }
 
     fn run(&self, place: Option<&Path>, words: &[&str]) -> Result<String, String> {
-        let mut command = Command::new("git");
-        command.args(words).env_clear().envs(self.environment).stdin(Stdio::null());
+        let mut environment = self.environment.clone();
         // A hook of git that calls us speaks of its own repository.
         for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"] {
-            command.env_remove(name);
+            environment.shift_remove(name);
         }
         let is_set = |name: &str| self.environment.get(name).is_some_and(|value| !value.is_empty());
         if !is_set("GIT_TERMINAL_PROMPT") {
-            command.env("GIT_TERMINAL_PROMPT", "0");
+            environment.insert("GIT_TERMINAL_PROMPT".to_owned(), "0".to_owned());
         }
         if !is_set("GIT_SSH") && !is_set("GIT_SSH_COMMAND") {
-            command.env("GIT_SSH_COMMAND", "ssh -o ControlMaster=no -o BatchMode=yes");
+            let command = "ssh -o ControlMaster=no -o BatchMode=yes";
+            environment.insert("GIT_SSH_COMMAND".to_owned(), command.to_owned());
         }
-        if let Some(place) = place {
-            command.current_dir(place);
-        }
-        let output = command.output().map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => "there is no `git` on this host, which fetches it".to_owned(),
-            _ => format!("run `git`: {error}"),
+        let command = words.first().copied().unwrap_or_default();
+        let limit = if command == "ls-remote" { self.asked } else { self.fetched };
+        let argv: Vec<String> = std::iter::once("git").chain(words.iter().copied()).map(str::to_owned).collect();
+        let ran = run_plain(&argv, &environment, place.unwrap_or(Path::new("/")), Some(limit), READ_BYTES);
+        let ran = ran.map_err(|fault| match fault.kind {
+            FaultKind::NoProgram => "there is no `git` on this host, which fetches it".to_owned(),
+            FaultKind::Permanent | FaultKind::Temporary | FaultKind::EngineAway | FaultKind::NotExecutable => {
+                format!("run `git`: {fault}")
+            }
         })?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        let said = String::from_utf8_lossy(&ran.output);
+        if ran.is_success() {
+            return Ok(said.into_owned());
         }
-        let said = String::from_utf8_lossy(&output.stderr);
+        if ran.timed_out {
+            return Err(format!("`git {command}` failed: it has not ended within {}", duration::format(limit)));
+        }
         let said: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        Err(format!("`git {}` failed: {}", words.first().unwrap_or(&""), said.join("; ")))
+        Err(format!("`git {command}` failed: {}", said.join("; ")))
     }
 }
 
@@ -330,12 +352,27 @@ mod tests {
     }
 
     #[test]
+    fn a_repository_that_does_not_answer_is_not_waited_for_without_an_end() {
+        let (place, _cache) = cache();
+        // It writes the same words for ever.
+        std::os::unix::fs::symlink("/usr/bin/yes", place.path().join("git")).unwrap();
+        let environment = IndexMap::from([("PATH".to_owned(), place.path().display().to_string())]);
+        let soon = Duration::from_millis(50);
+        let git = Git { environment: &environment, asked: soon, fetched: soon };
+        let why = git.listed("https://git.invalid/x.git", "HEAD").unwrap_err();
+        assert_eq!(why, "`git ls-remote` failed: it has not ended within 50ms");
+        let nowhere = IndexMap::from([("PATH".to_owned(), String::new())]);
+        let why = Git { environment: &nowhere, ..git }.listed("https://git.invalid/x.git", "HEAD").unwrap_err();
+        assert!(why.contains("there is no `git`"), "{why}");
+    }
+
+    #[test]
     fn a_repository_is_fetched_once_for_each_commit() {
         let (place, cache) = cache();
         let home = place.path().display().to_string();
         let environment: IndexMap<String, String> =
             std::env::vars().filter(|(name, _)| name == "PATH").chain([("HOME".to_owned(), home)]).collect();
-        let git = Git { environment: &environment };
+        let git = Git { environment: &environment, asked: ASKED, fetched: FETCHED };
         let work = place.path().join("work");
         fs::create_dir_all(work.join("sub")).unwrap();
         fs::write(work.join("sub/compose.yaml"), "services: {}\n").unwrap();

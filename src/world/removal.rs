@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::owner;
+use super::{kernel, owner};
 
 /// What must survive.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +17,8 @@ pub struct Kept {
     pub whole: Vec<PathBuf>,
     /// Directories of which nothing may be removed.
     pub untouched: Vec<PathBuf>,
+    /// What another environment has its data in too, and what that is to it, which tells the remedy as well.
+    pub shared: Vec<(PathBuf, String)>,
 }
 
 impl Kept {
@@ -35,7 +37,11 @@ impl Kept {
         if let Some(kept) = self.untouched.iter().filter_map(|kept| self::real(kept)).find(|kept| kept.starts_with(&real)) {
             return Some(format!("`{}` lies in it", kept.display()));
         }
-        mounted(&real, mounts())
+        let is_shared = |kept: &Path| self::real(kept).is_some_and(|kept| real.starts_with(&kept) || kept.starts_with(&real));
+        if let Some((kept, why)) = self.shared.iter().find(|(kept, _)| is_shared(kept)) {
+            return Some(format!("`{}` is {why}", kept.display()));
+        }
+        mounted_by(kernel::host::mounts(), &real)
     }
 }
 
@@ -67,17 +73,33 @@ pub fn leads_out(path: &Path, directory: &Path) -> bool {
     }
 }
 
-/// Where anything is mounted (`proc_pid_mountinfo(5)`, field 5).
-fn mounts() -> Vec<PathBuf> {
-    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    text.lines().filter_map(|line| line.split(' ').nth(4)).map(|path| PathBuf::from(unescaped(path))).collect()
+/// The link on a path's way that leads out of a directory: the outermost, since what lies above it does not. The path itself may be one.
+pub fn link_out_of<'p>(path: &'p Path, directory: &Path) -> Option<&'p Path> {
+    let above = path.ancestors().skip(1).take_while(|above| above.starts_with(directory));
+    above.filter(|link| link.is_symlink() && leads_out(&link.join("_"), directory)).last()
 }
 
-/// Spaces and the like stand there in octal.
-fn unescaped(path: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .iter()
-        .fold(path.to_owned(), |path, (code, character)| path.replace(code, character))
+/// That a path stays, and why.
+pub fn refusal(path: &Path, why: &str) -> String {
+    format!("`{}` is not removed: {why}", path.display())
+}
+
+/// The command that removes a path as root, for a shell.
+pub fn by_hand(path: &Path) -> String {
+    format!("sudo rm -rf {}", quoted(path))
+}
+
+/// A path as one word of a shell's.
+pub fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
+}
+
+/// Why nothing may be removed at a path, links resolved, by what is mounted. What cannot be told may be anything.
+fn mounted_by(mounts: io::Result<Vec<PathBuf>>, real: &Path) -> Option<String> {
+    match mounts {
+        Ok(mounts) => mounted(real, mounts),
+        Err(error) => Some(format!("it cannot be told what is mounted there: {error}")),
+    }
 }
 
 /// Removes a path of an environment with all below it; a link alone. That it is gone already is fine; one in which something is
@@ -94,6 +116,21 @@ pub fn remove(path: &Path, env: &str) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// [`remove`], of a directory its mark after all else: what an interrupted run leaves of it is still known whose it is.
+pub fn remove_mark_last(path: &Path, env: &str) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
+        unmounted(path)?;
+        of_nobody_else(path, env)?;
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            if entry.file_name() != owner::MARK {
+                remove(&entry.path(), env)?;
+            }
+        }
+    }
+    remove(path, env)
 }
 
 /// Removes a path with all below it but these directories and what they lie in, piece by piece as `remove` does it.
@@ -129,7 +166,7 @@ fn of_nobody_else(path: &Path, env: &str) -> io::Result<()> {
 /// That nothing is mounted at a path or below it.
 fn unmounted(path: &Path) -> io::Result<()> {
     let real = real(path).unwrap_or_else(|| path.to_owned());
-    match mounted(&real, mounts()) {
+    match mounted_by(kernel::host::mounts(), &real) {
         None => Ok(()),
         Some(why) => Err(io::Error::new(io::ErrorKind::ResourceBusy, why)),
     }
@@ -181,6 +218,7 @@ mod tests {
         let kept = Kept {
             whole: vec![root.join("home"), root.join("home/stack")],
             untouched: vec![root.join("home/stack/.baistack/two")],
+            shared: vec![(root.join("shared/scratch"), "scratch of `two` too".to_owned())],
         };
         for (path, may) in [
             ("home/stack/.baistack/one", true),
@@ -193,6 +231,10 @@ mod tests {
             ("away/link", true),
             ("away/link/data", false),
             ("none/there", true),
+            ("shared/scratch", false),
+            ("shared/scratch/deep", false),
+            ("shared", false),
+            ("shared/other", true),
         ] {
             assert_eq!(kept.objection(&root.join(path)).is_none(), may, "{path}: {:?}", kept.objection(&root.join(path)));
         }
@@ -214,7 +256,45 @@ mod tests {
     }
 
     #[test]
-    fn a_mounts_path_may_hold_anything() {
-        assert_eq!(unescaped("/a\\040b\\134040"), "/a b\\040");
+    fn of_a_removal_that_was_interrupted_the_mark_is_left() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let place = tempfile::tempdir().unwrap();
+        let state = place.path().join("one");
+        // Removed in the directory's order, which nobody chooses: with many, some come behind the one that is refused.
+        for name in (0..64).map(|nth| format!("file-{nth}")) {
+            fs::create_dir_all(state.join(name)).unwrap();
+        }
+        owner::mark(&state, &"one".parse().unwrap()).unwrap();
+        let immovable = state.join("file-32");
+        let set =
+            |flag: &str| std::process::Command::new("chattr").arg(flag).arg(&immovable).status().is_ok_and(|it| it.success());
+        if !set("+i") {
+            return;
+        }
+        let outcome = remove_mark_last(&state, "one");
+        let left = owner::of(&state);
+        assert!(set("-i"));
+        assert!(outcome.is_err());
+        assert_eq!(left.as_deref(), Some("one"));
+        remove_mark_last(&state, "one").unwrap();
+        assert!(!state.exists());
+    }
+
+    #[test]
+    fn nothing_goes_while_nobody_can_tell_what_is_mounted() {
+        let place = tempfile::tempdir().unwrap();
+        let told = mounted_by(Err(io::Error::other("nobody says")), place.path());
+        assert_eq!(told.as_deref(), Some("it cannot be told what is mounted there: nobody says"));
+        assert_eq!(mounted_by(Ok(vec!["/proc".into()]), place.path()), None);
+    }
+
+    #[test]
+    fn what_is_told_to_be_run_as_root_names_one_path_and_no_other() {
+        let path = Path::new("/a/it's; rm -rf / #");
+        let said = std::process::Command::new("sh").args(["-c", &format!("printf '%s|' {}", quoted(path))]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&said.stdout), format!("{}|", path.display()));
+        assert_eq!(by_hand(path), r"sudo rm -rf '/a/it'\''s; rm -rf / #'");
     }
 }

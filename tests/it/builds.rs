@@ -64,6 +64,11 @@ fn a_build_is_followed_line_by_line_with_its_service_on_stderr() {
         assert!(is_cached || written.windows(3).any(|lines| lines == ["one", "one", "two"]), "{line:?}: {said:?}");
         assert!(at("building") < at("built") && at("built").is_some(), "{said:?}");
     }
+    sandbox.write("stack.yaml", &stack.replace("echo one; echo one", "echo one >&2").replace("IMAGE", &sandbox.engine().image()));
+    let said = sandbox.run(&["--progress", "json", "build", "--no-cache"]);
+    let words: Vec<Value> = said.err.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let wrote: Vec<&str> = words.iter().filter_map(|word| word["wrote"]["line"].as_str()).map(str::trim).collect();
+    assert!(wrote.contains(&"one") && !said.err.contains("u001b"), "{said:?}");
     let said = sandbox.run(&["build", "--quiet", "--no-cache"]);
     assert_eq!((said.code, said.err.as_str(), said.out.as_str()), (0, "", ""), "{said:?}");
     sandbox.ok(&["down", "--timeout", "0"]);
@@ -109,6 +114,19 @@ services:
 #[test]
 fn what_a_build_begins_with_and_is_not_there_is_told_at_its_place_before_anything_is_begun() {
     let Some(sandbox) = Sandbox::with_engine("amiss", AMISS) else { return };
+    // One mistake hides no other, of whatever kind.
+    let misnamed =
+        AMISS.replace("context: ./none}", "context: ./none, tags: ['X:1']}").replace("IMAGE", &sandbox.engine().image());
+    sandbox.write("misnamed.yaml", &misnamed);
+    for line in [&["-f", "misnamed.yaml", "up", "-d"][..], &["-f", "misnamed.yaml", "build"]] {
+        let said = sandbox.run(line);
+        assert_eq!(said.code, 3, "{said:?}");
+        for words in
+            ["`X:1` is no name of an image", "there is nothing to build from", "there is no Dockerfile", "context `other`"]
+        {
+            assert_eq!(said.err.matches(words).count(), 1, "{words}: {said:?}");
+        }
+    }
     let told = [
         ("stack.yaml:4:21", "`nowhere`: there is nothing to build from"),
         ("stack.yaml:8:7", "`unwritten`: there is no Dockerfile"),

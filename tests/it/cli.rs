@@ -124,6 +124,19 @@ fn a_killed_supervisor_takes_its_processes_along_and_the_next_up_starts_them_onc
 }
 
 #[test]
+fn a_list_looks_as_its_format_says_or_the_format_is_refused() {
+    let sandbox = up(STAYS);
+    assert_eq!(sandbox.ok(&["ps", "--format", "{{.Service}} {{upper .State}}"]), "a RUNNING\n");
+    assert_eq!(sandbox.ok(&["ps", "--format", r"table {{.Service}}\t{{.Health}}"]), "SERVICE   HEALTH\na         healthy\n");
+    for (format, said) in [("{{.Foo}}", "there is no field `Foo`; there are Command, CreatedAt"), ("{{.Name", "unclosed action")]
+    {
+        let refused = sandbox.run(&["ps", "--format", format]);
+        assert!(refused.code == 2 && refused.err.contains(said), "{refused:?}");
+    }
+    sandbox.ok(&["down"]);
+}
+
+#[test]
 fn a_killed_guard_means_an_orderly_stop() {
     let sandbox = up(STAYS);
     let (process, supervisor) = (sandbox.pid("pid"), sandbox.supervisor());

@@ -82,6 +82,42 @@ fn what_compose_made_is_shown_stopped_and_taken_down_where_nothing_is_recorded()
 }
 
 #[test]
+fn what_compose_runs_in_another_directory_is_refused_and_goes_along_when_that_is_moved() {
+    let Some(sandbox) = Sandbox::with_engine("their-place", STACK) else { return };
+    made_by_compose(&sandbox);
+    let theirs = sandbox.engine().id("web-1");
+    let other = sandbox.root().join("other");
+    std::fs::create_dir_all(&other).unwrap();
+    std::fs::copy(sandbox.path("stack.yaml"), other.join("stack.yaml")).unwrap();
+    let said = sandbox.run_in(&other, &["up", "-d"]);
+    let told =
+        format!("Compose runs it in `{}` ({})", sandbox.root().join("stack").display(), sandbox.engine().container("web-1"));
+    assert!(said.code == 1 && said.err.contains(&told) && said.err.contains("`docker compose --project-directory "), "{said:?}");
+    assert_eq!((sandbox.engine().id("web-1"), sandbox.engine().containers()), (theirs.clone(), vec!["web-1".to_owned()]));
+    // Images are built all the same, and their name is anybody's.
+    let build = "services: {web: {image: IMAGE, build: {context: ., dockerfile_inline: 'FROM IMAGE'}}}\n";
+    let build =
+        build.replacen("IMAGE", "ENV-own", 1).replace("IMAGE", &sandbox.engine().image()).replace("ENV", sandbox.engine().env());
+    std::fs::write(other.join("build.yaml"), build).unwrap();
+    let said = sandbox.run_in(&other, &["-f", "build.yaml", "build"]);
+    assert!(said.code == 0 && said.err.contains(&told) && said.err.contains("-p NAME keeps them apart"), "{said:?}");
+    // What does not run is not said to.
+    sandbox.engine().kill("web-1");
+    until("it has ended", || !sandbox.engine().is_running("web-1"));
+    let said = sandbox.run_in(&other, &["up", "-d"]);
+    let has = told.replace("Compose runs it in", "Compose has containers of it in");
+    assert!(said.code == 1 && said.err.contains(&has), "{said:?}");
+    sandbox.engine().start("web-1");
+    // A directory that was moved is no other one.
+    let moved = sandbox.root().join("moved");
+    std::fs::rename(sandbox.path(""), &moved).unwrap();
+    let said = sandbox.run_in(&moved, &["up", "-d"]);
+    assert!(said.code == 0 && sandbox.engine().id("web-1") == theirs, "{said:?}");
+    assert_eq!(sandbox.run_in(&moved, &["down", "-v"]).code, 0);
+    std::fs::rename(&moved, sandbox.path("")).unwrap();
+}
+
+#[test]
 fn what_compose_made_is_taken_over_as_it_is_and_made_anew_when_it_changes() {
     let Some(sandbox) = Sandbox::with_engine("adopted", STACK) else { return };
     made_by_compose(&sandbox);

@@ -93,6 +93,39 @@ services:
 }
 
 #[test]
+fn a_container_is_ready_before_its_engine_has_looked_for_the_first_time() {
+    // The engine looks an hour after the start. One check is in the file, the other in the image.
+    let stack = "
+services:
+  web: {image: IMAGE, init: true, command: [sleep, '1000'], depends_on: {db: {condition: service_healthy}, cache: {condition: service_healthy}}}
+  db:
+    image: IMAGE
+    init: true
+    command: [sh, -c, 'sleep 1; touch /fit; exec sleep 1000']
+    healthcheck: {test: [CMD, test, -e, /fit], interval: 1h}
+  cache:
+    build:
+      dockerfile_inline: |
+        FROM IMAGE
+        HEALTHCHECK --interval=1h CMD true
+    init: true
+    command: [sleep, '1000']
+";
+    let Some(sandbox) = Sandbox::with_engine("early", stack) else { return };
+    sandbox.ok(&["up", "-d", "--wait", "--wait-timeout", "100"]);
+    let listed = sandbox.ok(&["ps", "--format", "json", "db", "cache"]);
+    assert_eq!(listed.matches(r#""Health":"healthy""#).count(), 2, "{listed}");
+    // A new supervisor finds it out again: the engine has still not looked.
+    sandbox.ok(&["up", "-d", "--wait", "--wait-timeout", "100"]);
+    sandbox.ok(&["restart", "db"]);
+    sandbox.ok(&["up", "-d", "--wait", "--wait-timeout", "100"]);
+    sandbox.ok(&["down", "--rmi", "local"]);
+    let said = sandbox.run(&["up", "-d", "--wait", "--wait-timeout", "3", "--engine-health", "db"]);
+    assert!(said.code != 0 && said.err.contains("db:1"), "{said:?}");
+    sandbox.ok(&["down"]);
+}
+
+#[test]
 fn files_go_in_and_out_by_the_rules_of_docker_cp() {
     let Some(sandbox) = up("cp") else { return };
     sandbox.write("from/deep/file", "content");
@@ -309,9 +342,14 @@ fn without_its_engine_every_command_about_containers_says_so_once_and_ends_with_
     let usual = std::env::var("DOCKER_HOST").ok();
     let nowhere = format!("unix://{}", sandbox.root().join("none.sock").display());
     sandbox.variable("DOCKER_HOST", Some(&nowhere));
-    let lines = ["pause", "unpause", "kill -s HUP", "stop", "kill", "rm -f", "rm -f -s", "restart", "start", "down"];
+    let lines = ["pause", "unpause", "kill -s HUP", "stop", "kill", "rm -f", "rm -f -s", "restart", "start"];
     let said: Vec<_> = lines.iter().map(|line| (line, sandbox.run(&line.split(' ').collect::<Vec<_>>()))).collect();
+    // A supervisor that lives would be asked in the place of the engine, and has none either.
+    sandbox.wait_until_unattended();
+    let down = sandbox.run(&["down"]);
     sandbox.variable("DOCKER_HOST", usual.as_deref());
+    // The engine that holds the container is known, and named with what asks it.
+    assert!(down.code == 1 && down.err.contains("holds the container") && down.err.contains("baistack down"), "{down:?}");
     for (line, said) in said {
         assert_eq!(said.code, 4, "{line}: {said:?}");
         assert_eq!(said.err.matches("no Docker Engine at").count(), 1, "{line}: {said:?}");

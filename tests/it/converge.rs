@@ -117,6 +117,38 @@ fn a_changed_network_is_made_again_and_its_containers_with_it() {
 }
 
 #[test]
+fn a_container_that_somebody_has_disconnected_is_connected_again_by_the_next_up() {
+    let networks = "networks: {front: {ipam: {config: [{subnet: 10.231.77.0/29}]}}, back: {}}\n";
+    let stack = format!("{}{networks}", version(1, "    networks: {front: {ipv4_address: 10.231.77.5}, back: {}}\n"));
+    let Some(sandbox) = Sandbox::with_engine("disconnected", &stack) else { return };
+    sandbox.ok(&["up", "-d"]);
+    assert!(sandbox.run(&["up", "-d"]).err.contains("nothing to do"), "it is as the engine lists it");
+    let engine = sandbox.engine();
+    for (network, address) in [("back", None), ("front", None), ("front", Some("10.231.77.6"))] {
+        let (name, container) = (format!("{}_{network}", engine.env()), engine.id("web-1").unwrap());
+        engine.ask(async |api| {
+            let leave = bollard::models::NetworkDisconnectRequest { container: container.clone(), force: Some(true) };
+            api.disconnect_network(&name, leave).await.unwrap();
+            let Some(address) = address else { return };
+            let ipam = bollard::models::EndpointIpamConfig { ipv4_address: Some(address.to_owned()), ..Default::default() };
+            let endpoint = bollard::models::EndpointSettings { ipam_config: Some(ipam), ..Default::default() };
+            let join = bollard::models::NetworkConnectRequest { container, endpoint_config: Some(endpoint) };
+            api.connect_network(&name, join).await.unwrap();
+        });
+        let plan = sandbox.run(&["plan"]);
+        assert!(plan.code == 10 && plan.out.contains(&name), "{plan:?}");
+        let said = sandbox.run(&["up", "-d"]);
+        assert!(said.code == 0 && said.err.contains("recreate: somebody has"), "{said:?}");
+        let container = engine.id("web-1").unwrap();
+        let found = engine.ask(async |api| api.inspect_container(&container, None).await.unwrap());
+        let joined = found.network_settings.unwrap().networks.unwrap();
+        let front = joined.iter().find(|(name, _)| name.ends_with("_front")).unwrap().1;
+        assert_eq!((joined.len(), front.ip_address.as_deref()), (2, Some("10.231.77.5")), "{joined:?}");
+        assert!(sandbox.run(&["up", "-d"]).err.contains("nothing to do"));
+    }
+}
+
+#[test]
 fn the_data_of_a_changed_or_foreign_volume_are_not_lost_in_silence() {
     let stack = |label: &str| {
         let web = version(1, "").replace("[/data]", "['data:/data', 'theirs:/theirs']");

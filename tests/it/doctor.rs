@@ -116,7 +116,7 @@ fn each_requirement_is_told_until_its_hint_was_followed() {
         let hints = ["hint-tool", "hint-file", "hint-locale", "hint-command"];
         let failed: Vec<Line> = lines(&said, "requires").into_iter().filter(|line| line.0 == "failed").collect();
         assert_eq!(said.code, i32::from(!failed.is_empty()), "{said:?}");
-        hints.into_iter().filter(|hint| failed.iter().any(|line| line.1.contains(hint))).collect()
+        hints.into_iter().filter(|hint| failed.iter().any(|line| line.2 == *hint)).collect()
     };
     assert_eq!(missing(&sandbox), ["hint-tool", "hint-file", "hint-locale", "hint-command"]);
     assert_line(&line(&sandbox, "locale"), "warning", "LC_ALL=C", "export LC_ALL=C.UTF-8");
@@ -139,7 +139,7 @@ fn a_fixed_port_that_is_held_is_told_until_its_holder_has_ended() {
     let listener = std::net::TcpListener::bind((address.as_str(), port)).unwrap();
     let sandbox = Sandbox::new(&format!("processes: {{a: {{command: exec sleep 1000, ports: ['{address}:{port}']}}}}\n"));
     let held = format!("`a` needs port {port}, which is held by process {}", std::process::id());
-    assert_line(&line(&sandbox, "ports"), "failed", &held, "end whoever holds it, or make it a named port");
+    assert_line(&line(&sandbox, "ports"), "failed", &held, "end whoever holds it, write another number, or name the port");
     drop(listener);
     assert_line(&line(&sandbox, "ports"), "ok", "", "");
 }
@@ -272,4 +272,65 @@ fn an_environment_whose_directory_is_gone_is_told_while_it_runs_until_it_is_purg
     assert!(sandbox.ok(&["ls"]).contains("/other (gone)"));
     sandbox.ok(&["purge", "-p", "lost", "--yes"]);
     assert_line(&line(&sandbox, "dead environments"), "ok", "nothing is left of any", "");
+}
+
+#[test]
+fn a_named_port_that_is_held_is_none_that_the_file_fixes() {
+    let (address, port) = own_address();
+    let _listener = std::net::TcpListener::bind((address.as_str(), port)).unwrap();
+    let stack = format!("ports: {{NP: {port}}}\nprocesses: {{a: {{command: exec sleep 1000, ports: ['${{NP}}']}}}}\n");
+    let sandbox = Sandbox::new(&stack);
+    assert_line(&line(&sandbox, "ports"), "ok", "", "");
+    assert_line(&line(&sandbox, "named ports"), "warning", &format!("{port} of `NP` is held by"), "takes another number");
+    // Beside a named port, one that is fixed is told by the plan as by the start.
+    sandbox.write(
+        "stack.yaml",
+        &format!("ports: {{NP: 18973}}\nprocesses: {{a: {{command: exec sleep 1000, ports: ['{port}']}}}}\n"),
+    );
+    let held = format!("`a` needs port {port}, which is held by");
+    for words in [&["plan"][..], &["up", "--dry-run"], &["up", "-d"]] {
+        let said = sandbox.run(words);
+        assert!(said.err.contains(&held), "{words:?}: {said:?}");
+    }
+}
+
+#[test]
+fn every_requirement_has_a_remedy_and_all_are_asked_at_once() {
+    let mut sandbox = Sandbox::new("");
+    sandbox.variable("LC_ALL", Some("C"));
+    let place = sandbox.root().display().to_string();
+    // Each waits for the other.
+    let meet = |mine: &str, other: &str| {
+        format!("mkfifo {place}/{mine} 2>&-; mkfifo {place}/{other} 2>&-; echo > {place}/{mine} & read x < {place}/{other}")
+    };
+    sandbox.write(
+        "stack.yaml",
+        &format!(
+            "requires:\n- {{locale: UTF-8}}\n- {{tool: no-such-tool}}\n- {{command: '{}'}}\n- {{command: '{}'}}\n{PROCESS}",
+            meet("a", "b"),
+            meet("b", "a")
+        ),
+    );
+    let said = sandbox.run(&["doctor", "--format", "json"]);
+    let lines = lines(&said, "requires");
+    assert_eq!(lines.len(), 2, "{said:?}");
+    assert_line(&lines[0], "failed", "(from LC_ALL) is none of UTF-8", "export LC_ALL=C.UTF-8");
+    assert_line(&lines[1], "failed", "`no-such-tool` is not in PATH", "install `no-such-tool`");
+    assert!(!lines[0].1.contains("export"), "{lines:?}");
+}
+
+#[test]
+fn a_state_that_cannot_be_used_is_told_with_its_cause_and_a_remedy() {
+    let sandbox = Sandbox::new(PROCESS);
+    fs::write(sandbox.state(), "").unwrap();
+    let said = sandbox.run(&["doctor", "--format", "json"]);
+    assert_line(&lines(&said, "state")[0], "failed", "is no directory", "mv '");
+    let said = sandbox.run(&["ls"]);
+    assert!(said.code == 1 && said.err.contains("baistack`: ") && said.err.contains("ot a directory"), "{said:?}");
+    fs::remove_file(sandbox.state()).unwrap();
+    fs::create_dir_all(sandbox.state().join("broken")).unwrap();
+    fs::write(sandbox.state().join("broken/stack.json"), "{\"env\": ").unwrap();
+    let said = sandbox.run(&["doctor", "--format", "json"]);
+    let dead = lines(&said, "dead environments");
+    assert!(dead.iter().any(|line| line.1.contains("stack.json`: EOF") && line.2.starts_with("rm '")), "{dead:?}");
 }

@@ -201,7 +201,7 @@ fn the_doctor_finds_and_mends_what_the_dead_have_left() {
     let said = sandbox.run(&["doctor", "--fix"]);
     assert!(said.out.contains("nothing is left of any") && !said.out.contains("others may look into"), "{said:?}");
     assert!(pids.iter().all(|pid| !is_alive(*pid)));
-    assert_eq!(fs::metadata(sandbox.state()).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(fs::metadata(sandbox.state()).unwrap().permissions().mode() & 0o777, 0o711);
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn purge_lists_everything_first_and_leaves_nothing() {
     let (pids, state) = (sandbox.leaders(), sandbox.env_dir());
     sandbox.write(".baistack/demo/venv/file", "");
     let said = sandbox.run(&["purge", "--dry-run"]);
-    assert_eq!(said.code, 0);
+    assert_eq!(said.code, 10);
     for text in ["processes:", ".baistack/demo (", "tmp/extra (", "state/baistack/demo ("] {
         assert!(said.out.contains(text), "{text}: {said:?}");
     }
@@ -327,4 +327,25 @@ fn switch_asks_which_of_what_was_started_here_and_knows_no_name_that_never_was()
     }
     let said = sandbox.run_in(sandbox.root(), &["switch", "one"]);
     assert!(said.code == 2 && said.err.contains("`three`, `two` run; name one with -p"), "{said:?}");
+}
+
+#[test]
+fn two_worktrees_of_one_repository_are_two_environments_with_ports_of_their_own() {
+    let sandbox = Sandbox::new("ports: {WEB: 18891}\nprocesses: {a: {command: exec sleep 1000}}\n");
+    let (main, other) = (sandbox.path(""), sandbox.root().join("worktree"));
+    git(&main, &["init", "-q"]);
+    git(&main, &["add", "stack.yaml"]);
+    git(&main, &["commit", "-q", "-m", "one"]);
+    git(&main, &["worktree", "add", "-q", other.to_str().unwrap()]);
+    let started = [&main, &other].map(|place| {
+        let said = sandbox.run_in(place, &["up", "-d"]);
+        assert_eq!(said.code, 0, "{said:?}");
+        let env = fs::read_to_string(place.join(".baistack/envid")).unwrap();
+        (env, sandbox.run_in(place, &["port", "WEB"]).out)
+    });
+    assert!(started[0].0 != started[1].0 && started[0].1 != started[1].1, "{started:?}");
+    assert_eq!(sandbox.run_in(&main, &["down"]).code, 0);
+    let said = sandbox.run_in(&other, &["ps", "--status", "running", "--services"]);
+    assert_eq!(said.out, "a\n", "it runs on: {said:?}");
+    assert_eq!(sandbox.run_in(&other, &["down"]).code, 0);
 }

@@ -1,5 +1,6 @@
 //! Whose things are whose: which environment a command acts on, and what of one is removed, kept, reserved and shown.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::fake_engine::empty_engine;
-use crate::support::sandbox::{NOBODY, Said, Sandbox, is_alive, own_address, until};
+use crate::support::sandbox::{NOBODY, Said, Sandbox, is_alive, own_address, set_immutable, until};
 
 const SLEEPER: &str = "processes: {a: {command: exec sleep 1000}}\n";
 
@@ -327,6 +328,26 @@ fn what_lies_in_a_directory_that_was_moved_is_purged_where_it_is() {
 }
 
 #[test]
+fn where_a_stack_file_is_needed_the_name_of_an_environment_is_no_remedy() {
+    let sandbox = Sandbox::new("name: shop\nprocesses: {web: {command: [sleep, '1000'], stop_grace_period: 0s}}\n");
+    let elsewhere = sandbox.root().join("home");
+    let told = |line: &[&str], expected: &str| {
+        let said = sandbox.run_in(&elsewhere, line);
+        assert!(said.code == 3 && said.err.contains(expected) && !said.err.contains("-p ENVID"), "{line:?}: {said:?}");
+    };
+    told(&["up", "-d"], "help: name one with `-f FILE`, or write one with `baistack init`\n");
+    told(&["-p", "shop", "plan"], "help: `-p shop` names an environment and no stack: name one with `-f FILE`");
+    sandbox.ok(&["up", "-d"]);
+    let file = sandbox.path("stack.yaml");
+    let remedy = format!("`shop` was started from `{0}`: `-f {0}` names that; `baistack start -p shop`", file.display());
+    for line in [&["-p", "shop", "plan"][..], &["-p", "shop", "up", "-d"]] {
+        told(line, &remedy);
+    }
+    let said = sandbox.run_in(&elsewhere, &["stop"]);
+    assert!(said.code == 3 && said.err.contains("`-p ENVID` names an environment that was started"), "{said:?}");
+}
+
+#[test]
 fn a_name_is_its_directorys_also_while_nothing_runs_there() {
     let sandbox = Sandbox::new(&format!("name: demo\n{SLEEPER}"));
     sandbox.ok(&["up", "-d"]);
@@ -414,18 +435,33 @@ fn what_somebody_else_has_left_in_scratch_is_told_once_with_what_removes_it() {
 
 #[test]
 fn a_purge_that_was_interrupted_is_finished_by_the_next() {
-    let sandbox = Sandbox::new("name: demo\nprocesses: {a: {command: exec sleep 1000, scratch: [tmp/a]}}\n");
-    sandbox.ok(&["up", "-d"]);
-    sandbox.ok(&["down"]);
-    // As far as one had come that was killed before it removed anything.
+    let sandbox = Sandbox::new("name: demo\nprocesses: {a: {command: exec sleep 1000, scratch: [tmp/a, tmp/b]}}\n");
+    sandbox.ok(&["up", "-d", "--wait"]);
     let state = sandbox.state().join("demo");
-    fs::remove_dir_all(state.join("files")).unwrap();
-    let begun = serde_json::to_string(&[sandbox.path("tmp/a")]).unwrap();
-    fs::write(state.join("purging.json"), begun).unwrap();
+    // As root may not even remove what is immutable, the purge comes to it halfway.
+    let held = sandbox.path("tmp/a/held");
+    fs::create_dir(&held).unwrap();
+    if !set_immutable(&held, true) {
+        eprintln!("skipped: nothing can be made immutable here");
+        return;
+    }
+    let said = sandbox.run(&["purge", "--yes"]);
+    assert!(set_immutable(&held, false));
+    assert!(said.code == 1 && said.err.contains("once more finishes it"), "{said:?}");
+    assert!(held.exists() && !sandbox.path("tmp/b").exists() && state.exists(), "{said:?}");
+    // What somebody has made in the place of what went already is not ours.
+    sandbox.write("tmp/b/thesis", "years of it");
     let said = sandbox.run(&["purge", "--dry-run"]);
-    assert!(said.out.contains("tmp/a ("), "{said:?}");
-    sandbox.ok(&["purge", "--yes"]);
-    assert!(!sandbox.path("tmp/a").exists() && !state.exists());
+    assert!(said.out.contains("tmp/a (") && !said.out.contains("tmp/b"), "{said:?}");
+    // Killed while it removes the state, one leaves the mark to the last.
+    for entry in fs::read_dir(&state).unwrap().map(|entry| entry.unwrap()) {
+        if ![".baistack-owner", "logs", "purging.json"].contains(&entry.file_name().to_str().unwrap()) {
+            let path = entry.path();
+            if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
+        }
+    }
+    sandbox.ok(&["-p", "demo", "purge", "--yes"]);
+    assert!(!sandbox.path("tmp/a").exists() && sandbox.path("tmp/b/thesis").exists() && !state.exists());
 }
 
 #[test]
@@ -486,8 +522,9 @@ fn a_procfile_by_any_name_ends_with_its_first_process() {
 
 #[test]
 fn services_and_environments_complete_from_what_was_started() {
-    let mut sandbox =
-        Sandbox::new("name: demo\nprocesses: {web: {command: exec sleep 1000}, worker: {command: exec sleep 1000}}\n");
+    let mut sandbox = Sandbox::new(
+        "name: demo\nports: {WEB_PORT: 18921}\nprocesses: {web: {command: exec sleep 1000}, worker: {command: exec sleep 1000}}\n",
+    );
     sandbox.ok(&["up", "-d"]);
     // Were an engine asked, it would never answer.
     let silent = UnixListener::bind(sandbox.root().join("silent.sock")).unwrap();
@@ -501,6 +538,11 @@ fn services_and_environments_complete_from_what_was_started() {
         (&["-p", "demo", "stop", "we"], sandbox.root().to_owned(), "web"),
         (&["ps", "-p", "d"], sandbox.root().to_owned(), "demo"),
         (&["switch", ""], sandbox.root().to_owned(), "demo"),
+        (&["port", "W"], sandbox.path(""), "WEB_PORT"),
+        (&["port", "wo"], sandbox.path(""), "worker"),
+        (&["init", "qu"], sandbox.root().to_owned(), "quickstart"),
+        (&["init", "st"], sandbox.path(""), "stack.yaml"),
+        (&["explain", "cyc"], sandbox.root().to_owned(), "cycle"),
     ] {
         let said = sandbox.run_in(&directory, &[&["--", "baistack"], line].concat());
         let names: Vec<&str> = said.out.lines().filter(|name| !name.starts_with('-')).collect();
@@ -563,15 +605,15 @@ fn the_doctor_tells_named_ports_and_who_holds_one() {
 }
 
 /// A stack and an engine for an ordinary user who may use it.
-struct Somebody {
-    sandbox: Sandbox,
+pub(crate) struct Somebody {
+    pub(crate) sandbox: Sandbox,
     /// The group that may use the engine.
     group: u32,
 }
 
 impl Somebody {
     /// All in the sandbox is the user's. None, said aloud, where that cannot be had.
-    fn with_engine(name: &str, stack: &str) -> Option<Self> {
+    pub(crate) fn with_engine(name: &str, stack: &str) -> Option<Self> {
         let sandbox = Sandbox::with_engine(name, stack)?;
         let of_socket = fs::metadata("/var/run/docker.sock").map(|metadata| metadata.gid());
         let (Ok(group), true) = (of_socket, nix::unistd::geteuid().is_root()) else {
@@ -589,7 +631,7 @@ impl Somebody {
     }
 
     /// Runs a command to its end: whether it succeeded, its output and its errors.
-    fn run(&self, line: &[&str]) -> (bool, String, String) {
+    pub(crate) fn run(&self, line: &[&str]) -> (bool, String, String) {
         let inner = self.sandbox.command(line, &self.sandbox.path(""));
         let mut command = Command::new("setpriv");
         command.args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), &format!("--groups={}", self.group), "--"]);
@@ -601,7 +643,7 @@ impl Somebody {
     }
 
     /// What a container of root's has left in a directory, which is the user's.
-    fn root_leaves(&self, directory: &str) -> PathBuf {
+    pub(crate) fn root_leaves(&self, directory: &str) -> PathBuf {
         let directory = self.sandbox.path(directory);
         let left = directory.join("kept-by-root");
         fs::create_dir_all(&left).unwrap();
@@ -722,4 +764,220 @@ fn what_still_runs_keeps_its_scratch_when_the_stopped_is_removed() {
     sandbox.ok(&["rm", "-f", "-v"]);
     assert_eq!((sandbox.path("tmp/a").exists(), sandbox.path("tmp/b").exists()), (false, true));
     assert_eq!(sandbox.leaders().len(), 1);
+}
+
+#[test]
+fn a_command_takes_no_scratch_of_its_service_with_it() {
+    let sandbox = Sandbox::new("name: demo\nprocesses: {a: {command: exec sleep 1000, scratch: [src]}}\n");
+    sandbox.ok(&["up", "-d", "--wait"]);
+    sandbox.write("src/work", "hours of it");
+    sandbox.ok(&["run", "--rm", "--no-deps", "a", "true"]);
+    assert!(sandbox.path("src/work").exists(), "it runs");
+    sandbox.ok(&["down"]);
+    sandbox.ok(&["run", "--rm", "a", "true"]);
+    assert!(sandbox.path("src/work").exists(), "a plain `down` has kept it");
+    sandbox.ok(&["down", "-v"]);
+    assert!(!sandbox.path("src").exists());
+    sandbox.ok(&["run", "--rm", "a", "test", "-d", "src"]);
+    assert!(!sandbox.path("src").exists(), "the command's own goes with it");
+}
+
+#[test]
+fn data_is_not_removed_while_others_directories_or_git_work_lie_in_it() {
+    let stack = "name: demo\nowns: [{paths: work}]\n\
+                 processes: {a: {command: exec sleep 1000, scratch: [tmp/a]}, b: {command: exec sleep 1000, scratch: [tmp/b]}}\n";
+    let sandbox = Sandbox::new(stack);
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let pids = sandbox.leaders();
+    let refused = |line: &[&str], why: &str| {
+        let said = sandbox.run(line);
+        assert!(said.code == 1 && said.err.contains(why), "{line:?}: {said:?}");
+        assert!(pids.iter().all(|pid| is_alive(*pid)), "{line:?}: nothing was stopped");
+    };
+
+    // The directory of another environment that runs.
+    let other = sandbox.path("work/other");
+    fs::create_dir_all(&other).unwrap();
+    fs::write(other.join("stack.yaml"), format!("name: other\n{SLEEPER}")).unwrap();
+    assert_eq!(sandbox.run_in(&other, &["up", "-d"]).code, 0);
+    for line in [&["down", "-v"][..], &["down", "-v", "--force"], &["purge", "--yes", "--force"]] {
+        refused(line, &format!("`{}` lies in it", other.display()));
+        assert!(other.join("stack.yaml").exists(), "{line:?}");
+    }
+    assert_eq!(sandbox.run_in(&other, &["purge", "--yes"]).code, 0);
+    fs::remove_dir_all(sandbox.path("work")).unwrap();
+
+    // Git work, in an owned path and in scratch.
+    let init = |directory: &str| {
+        fs::create_dir_all(sandbox.path(directory)).unwrap();
+        let init = Command::new("git").arg("-C").arg(sandbox.path(directory)).args(["init", "-q"]).status().unwrap();
+        assert!(init.success());
+        sandbox.write(&format!("{directory}/work"), "hours of it");
+    };
+    init("work");
+    refused(&["down", "-v"], "git work would be lost, and nothing was stopped");
+    assert!(sandbox.path("work/work").exists());
+    fs::remove_dir_all(sandbox.path("work")).unwrap();
+    init("tmp/a/checkout");
+    for line in [&["down", "-v"][..], &["down", "-v", "a"], &["rm", "-f", "-s", "-v"], &["rm", "-f", "-s", "-v", "a"]] {
+        refused(line, "1 file is not committed: ?? work");
+        assert!(sandbox.path("tmp/a/checkout/work").exists(), "{line:?}");
+    }
+    let said = sandbox.run(&["down", "--force"]);
+    assert!(said.code == 2 && said.err.contains("--volumes"), "{said:?}");
+    // What runs is left alone, and so is what lies there.
+    sandbox.ok(&["stop", "b"]);
+    sandbox.ok(&["rm", "-f", "-v"]);
+    assert!(!sandbox.path("tmp/b").exists() && sandbox.path("tmp/a/checkout/work").exists());
+    sandbox.ok(&["down", "-v", "--force"]);
+    assert!(!sandbox.path("tmp/a").exists());
+}
+
+#[test]
+fn an_owned_path_behind_a_link_is_somebody_elses() {
+    let sandbox = Sandbox::new(&format!("name: demo\nowns: [{{paths: 'scratches/kernel-*'}}]\n{SLEEPER}"));
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let important = sandbox.root().join("home/important");
+    fs::create_dir_all(important.join("kernel-1")).unwrap();
+    std::os::unix::fs::symlink(&important, sandbox.path("scratches")).unwrap();
+    for line in [&["purge", "--yes", "--force"][..], &["down", "-v", "--force"]] {
+        let said = sandbox.run(line);
+        let link = format!("the link `{}` leads out of `", sandbox.path("scratches").display());
+        assert!(
+            said.code == 1 && said.err.contains("kernel-1` is not removed: ") && said.err.contains(&link),
+            "{line:?}: {said:?}"
+        );
+        assert!(important.join("kernel-1").exists() && sandbox.leaders().len() == 1, "{line:?}");
+    }
+}
+
+#[test]
+fn what_has_come_while_a_purge_asked_is_judged_after_the_answer() {
+    let stack = "name: demo\nprocesses: {a: {command: exec sleep 1000, scratch: [tmp/a, '${ENV_DIR}/b']}}\n";
+    let sandbox = Sandbox::new(stack);
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let question = "Remove all of this for good? [y/N]";
+    let purge = |meanwhile: &dyn Fn()| {
+        let terminal = sandbox.begin_on_terminal(&["purge"]);
+        terminal.wait_for(question);
+        meanwhile();
+        terminal.write(b"y\n");
+        terminal
+    };
+    let runs = |services: usize| assert_eq!(sandbox.leaders().len(), services, "nothing was stopped");
+
+    // Git work.
+    let checkout = sandbox.path("tmp/a/checkout");
+    let told = purge(&|| {
+        fs::create_dir(&checkout).unwrap();
+        assert!(Command::new("git").arg("-C").arg(&checkout).args(["init", "-q"]).status().unwrap().success());
+        fs::write(checkout.join("work"), "hours of it").unwrap();
+    });
+    assert!(told.end().contains("git work would be lost"));
+    assert!(checkout.join("work").exists());
+    runs(1);
+    fs::remove_dir_all(&checkout).unwrap();
+
+    // A link in the place of a directory on the way.
+    let elsewhere = sandbox.root().join("home/elsewhere");
+    fs::create_dir_all(elsewhere.join("demo")).unwrap();
+    fs::write(elsewhere.join("demo/thesis"), "years of it").unwrap();
+    fs::write(elsewhere.join("demo/.baistack-owner"), "demo\n").unwrap();
+    let (own, away) = (sandbox.path(".baistack"), sandbox.path("away"));
+    let told = purge(&|| {
+        fs::rename(&own, &away).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &own).unwrap();
+    });
+    assert!(told.end().contains("it leads out of the stack's directory"));
+    assert!(elsewhere.join("demo/thesis").exists());
+    runs(1);
+    fs::remove_file(&own).unwrap();
+    fs::rename(&away, &own).unwrap();
+
+    // More of the environment's own: it is told, and asked for again.
+    let told = purge(&|| {
+        sandbox.write("stack.yaml", &stack.replace("tmp/a", "tmp/a, tmp/new"));
+        sandbox.ok(&["up", "-d", "--wait"]);
+        sandbox.write("tmp/new/data", "days of it");
+    });
+    told.wait_for_after("more has come that would be removed", question);
+    told.write(b"n\n");
+    assert!(told.end().contains("tmp/new"));
+    assert!(sandbox.path("tmp/new/data").exists());
+    runs(1);
+    sandbox.ok(&["purge", "--yes"]);
+    assert!(!sandbox.path("tmp/new").exists() && !sandbox.path("tmp/a").exists() && !own.join("demo").exists());
+}
+
+#[test]
+fn what_removes_data_obeys_no_name_that_a_shell_has_inherited() {
+    let mut sandbox = Sandbox::new("name: demo\nprocesses: {a: {command: exec sleep 1000, scratch: [tmp/a]}}\n");
+    sandbox.ok(&["up", "-d", "--wait"]);
+    let other = sandbox.root().join("other");
+    fs::create_dir_all(&other).unwrap();
+    fs::write(other.join("stack.yaml"), format!("name: other\n{SLEEPER}")).unwrap();
+    sandbox.variable("BAISTACK_ENVID", Some("demo"));
+    for line in [&["down", "-v"][..], &["purge", "--yes"], &["rm", "-f", "-s", "-v"]] {
+        let said = sandbox.run_in(&other, line);
+        assert!(said.code == 1 && said.err.contains("`BAISTACK_ENVID` says `demo`, which is"), "{line:?}: {said:?}");
+        assert!(sandbox.path("tmp/a").exists() && sandbox.leaders().len() == 1, "{line:?}: nothing was touched");
+    }
+    // Where both say the same, or `-p` says which, it is meant.
+    sandbox.ok(&["down", "-v"]);
+    assert!(!sandbox.path("tmp/a").exists());
+    assert_eq!(sandbox.run_in(&other, &["-p", "demo", "purge", "--yes"]).code, 0);
+    assert!(!sandbox.state().join("demo").exists());
+}
+
+#[test]
+fn a_procfile_in_two_directories_has_ports_of_its_own_in_each() {
+    let mut sandbox = Sandbox::new(SLEEPER);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().port();
+    // Numbers that nobody else here has, and not as the caller's wish.
+    let procfile = "web: echo $PORT > web.port; exec sleep 1000\nmy-job: echo $PORT > job.port; exec sleep 1000\n";
+    for place in ["one", "two"] {
+        sandbox.write(&format!("{place}/Procfile"), procfile);
+        let said = sandbox.run_in(&sandbox.path(place), &["-p", place, "up", "-d"]);
+        assert_eq!(said.code, 0, "{said:?}");
+    }
+    let mut seen = BTreeSet::new();
+    for place in ["one", "two"] {
+        let read = |name: &str| {
+            until(&format!("{place}/{name} holds a number"), || !sandbox.lines(&format!("{place}/{name}")).is_empty());
+            sandbox.lines(&format!("{place}/{name}")).concat()
+        };
+        let listed = sandbox.run_in(&sandbox.path(place), &["-p", place, "port", "--format", "json"]).out;
+        let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+        for (name, file) in [("WEB_PORT", "web.port"), ("MY_JOB_PORT", "job.port")] {
+            assert_eq!(listed[name].as_str(), Some(read(file).as_str()), "{place}: {listed}");
+            assert!(seen.insert(read(file)), "{place}: {name} is {} twice", read(file));
+        }
+    }
+    // Whoever sets `PORT` has chosen.
+    sandbox.variable("PORT", Some(&taken.to_string()));
+    sandbox.write("three/Procfile", procfile);
+    let said = sandbox.run_in(&sandbox.path("three"), &["config", "--environment"]);
+    assert!(said.out.contains(&format!("WEB_PORT={taken}\n")), "{said:?}");
+    let said = sandbox.run_in(&sandbox.path("three"), &["port"]);
+    assert!(said.out.contains(&taken.to_string()), "{said:?}");
+}
+
+#[test]
+fn ports_are_told_as_they_are_in_force_and_never_of_an_environment_that_is_not_there() {
+    let stack = "name: demo\nports: {A: 18861, B: 18861}\nprocesses: {a: {command: exec sleep 1000}}\n";
+    let mut sandbox = Sandbox::new(stack);
+    sandbox.variable("A", Some("18862"));
+    sandbox.ok(&["up", "-d"]);
+    sandbox.variable("A", None);
+    assert_eq!(sandbox.ok(&["port", "A"]).trim(), "18862");
+    let said = sandbox.run(&["-p", "nope", "port"]);
+    assert!(said.code == 5 && said.out.is_empty(), "{said:?}");
+    sandbox.ok(&["down"]);
+    let said = sandbox.run(&["up", "-d"]);
+    assert!(said.code == 0 && said.err.contains("port 18861 of `B` is held by `A` of this stack"), "{said:?}");
+    // What is no port is told at its name.
+    sandbox.write("path.yaml", "ports: {PATH: 2000}\nprocesses: {a: {command: run}}\n");
+    let said = sandbox.run(&["-f", "path.yaml", "config"]);
+    assert!(said.code == 3 && said.err.contains("path.yaml:1:9") && said.err.contains("`PATH` is set to `"), "{said:?}");
 }

@@ -124,6 +124,30 @@ fn each_try_of_a_pull_is_told_and_after_a_while_there_is_none_any_more() {
 }
 
 #[test]
+fn what_cannot_be_pulled_is_told_once_whoever_misses_it_and_the_rest_goes_on() {
+    let service = |image: &str| format!("{{image: {image}, command: [sleep, '1000'], init: true, stop_grace_period: 0s}}");
+    let (missing, good) = (service("'localhost:1/IMAGE'"), service("IMAGE"));
+    let stack = format!("services:\n  one: {missing}\n  two: {missing}\n  good: {good}\n");
+    let Some(sandbox) = Sandbox::with_engine("missed", &stack) else { return };
+    let image = format!("localhost:1/{}", sandbox.engine().image());
+    for (line, told) in [
+        (&["create"][..], format!("error: one, two: pull of {image}: ")),
+        (&["up", "-d"], format!("error: one, two: pull of {image}: ")),
+        (&["up", "-d", "--wait"], format!("error: one, two: pull of {image}: ")),
+        (&["pull", "one", "two"], format!("error: {image} (for one, two): ")),
+        (&["run", "--rm", "two", "true"], format!("error: {image} (for two): ")),
+    ] {
+        let said = sandbox.run(line);
+        assert_eq!(said.code, 1, "{line:?}: {said:?}");
+        assert_eq!(said.err.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{line:?}: {said:?}");
+        assert!(said.err.contains(&told), "{line:?}: {said:?}");
+        assert_eq!(said.err.matches("next try in 1 s").count(), 1, "{line:?}: {said:?}");
+        assert_eq!(sandbox.engine().containers(), ["good-1"]);
+    }
+    assert!(sandbox.engine().is_running("good-1"));
+}
+
+#[test]
 fn a_pull_is_broken_off_by_down_and_purge_finds_nothing_in_its_way() {
     let Some(sandbox) = Sandbox::with_engine("brokenoff", UNREACHABLE) else { return };
     let up = sandbox.begin(&["up", "-d"]);
@@ -147,6 +171,44 @@ fn a_pull_is_broken_off_by_ctrl_c() {
     assert_eq!(up.end(), 130);
     until("the supervisor has nothing left to do", || !is_alive(supervisor));
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn ctrl_c_in_the_background_ends_what_has_not_come_about_and_leaves_what_runs() {
+    let stack = format!("{UNREACHABLE}  own: {{image: IMAGE, command: [sleep, '1000'], init: true, stop_grace_period: 1s}}\n");
+    let Some(sandbox) = Sandbox::with_engine("recalled", &stack) else { return };
+    for (line, signal, code) in [
+        (&["up", "-d"][..], Signal::SIGINT, 130),
+        (&["up", "-d", "--wait"], Signal::SIGTERM, 143),
+        (&["start"], Signal::SIGINT, 130),
+    ] {
+        let command = sandbox.begin(line);
+        command.wait_for("next try in 1 s");
+        until("the other one runs", || sandbox.engine().is_running("own-1"));
+        let supervisor = sandbox.supervisor();
+        command.signal(signal);
+        command.wait_for("interrupted: what runs stays, web:1 is not started; `baistack up` goes on");
+        assert_eq!(command.end(), code, "{line:?}");
+        until("the supervisor has nothing left to do", || !is_alive(supervisor));
+        assert_eq!(sandbox.engine().containers(), ["own-1"]);
+    }
+    assert!(sandbox.engine().is_running("own-1"));
+}
+
+#[test]
+fn ctrl_c_leaves_an_end_to_whoever_carries_it_out() {
+    let sandbox = Sandbox::new(
+        "processes: {slow: {command: \"trap '' TERM; echo up; while :; do sleep 1; done\", stop_grace_period: 3s}}\n",
+    );
+    sandbox.ok(&["up", "-d"]);
+    until("it listens to no signal", || sandbox.run(&["logs"]).out.contains("up"));
+    let supervisor = sandbox.supervisor();
+    let stop = sandbox.begin(&["stop"]);
+    stop.wait_for("slow:1");
+    stop.signal(Signal::SIGINT);
+    stop.wait_for("interrupted: it goes on in the background");
+    assert_eq!(stop.end(), 130);
+    until("it is stopped", || !is_alive(supervisor));
 }
 
 #[test]

@@ -172,7 +172,7 @@ networks: {default: {attachable: perhaps}}
     let outcome = files.load(request(&[], &[]));
     let lines: Vec<&str> = outcome.told.lines().filter(|line| line.starts_with("error")).collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
-    error[wrong-kind]: `requires[0].tool` must be a mapping, not a number `5`
+    error[wrong-kind]: `requires[0].tool.name` must be a text, not a number `5`
     error[wrong-kind]: `requires[1].docker` must be a text, not a list
     error[wrong-kind]: `generate.KEY.hex` must be a whole number, not text `many`
     error[bad-value]: `owns.containers.name`: `a[` is not a pattern of names: unclosed character class; missing ']'

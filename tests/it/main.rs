@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says aloud what it skips")]
 
+mod apart;
 mod attach;
 mod builds;
 mod cli;
@@ -15,15 +16,19 @@ mod doctor;
 mod environment_commands;
 mod environments;
 mod first_steps;
+mod foreground;
 mod fuzz;
 mod jobs;
 mod loading;
+mod losses;
 mod models;
+mod mounted_images;
 mod process;
 mod provided;
 mod publishing;
 mod registry;
 mod rehearsals;
+mod removals;
 mod scenarios;
 mod schedule;
 mod sockets;

@@ -6,6 +6,7 @@ use std::process::Command;
 use crate::support::host_engine::HostEngine;
 use crate::support::registry::{PASSWORD, Registry};
 use crate::support::sandbox::{Said, Sandbox};
+use crate::support::web_proxy::WebProxy;
 
 const STACK: &str = "# as it is written
 services:
@@ -56,12 +57,16 @@ fn what_is_published_is_fetched_whole_and_kept_by_its_digest() {
         (all["services"]["web"]["image"].as_str(), all["services"]["more"]["image"].as_str()),
         (Some("nginx:1"), Some("y"))
     );
-    // Published again with another content, the tag means that.
-    sandbox.write("stack.yaml", "services: {other: {image: other}}\n");
-    let newer = sandbox.run(&["publish", "--oci-version", "1.0", &reference]);
-    assert_eq!(newer.code, 0, "{newer:?}");
-    assert_eq!(fetched(&sandbox, &format!("oci://{reference}"))["services"]["other"]["image"], "other");
-    assert_ne!(digest(&said), digest(&newer));
+    // Published again with another content, the tag means that, however often, and also when it goes back.
+    let mut digests = vec![digest(&said)];
+    for image in ["second", "other", "second", "other"] {
+        sandbox.write("stack.yaml", &format!("services: {{other: {{image: {image}}}}}\n"));
+        let newer = sandbox.run(&["publish", "--oci-version", "1.0", &reference]);
+        assert_eq!(newer.code, 0, "{newer:?}");
+        assert_eq!(fetched(&sandbox, &format!("oci://{reference}"))["services"]["other"]["image"], image);
+        digests.push(digest(&newer));
+    }
+    assert!(digests[0] != digests[1] && digests[1] != digests[2] && digests[2] != digests[0], "{digests:?}");
     // By its digest the first is kept, and needs no registry.
     let first = format!("oci://{}@{}", reference.rsplit_once(':').unwrap().0, digest(&said));
     drop(registry);
@@ -71,13 +76,40 @@ fn what_is_published_is_fetched_whole_and_kept_by_its_digest() {
     assert!(said.code == 0 && said.out.contains("image: other"), "{said:?}");
     assert!(said.err.contains("not to be reached") && said.err.contains("as it was when it was last asked for"), "{said:?}");
     // Whoever starts nothing asks nobody.
-    let said = sandbox.run(&["-f", &format!("oci://{reference}"), "ps"]);
-    assert!(!said.err.contains("registry"), "{said:?}");
+    for line in [&["ps"][..], &["graph"], &["port"], &["env", "other"]] {
+        let said = sandbox.run(&[&["-f", &format!("oci://{reference}")], line].concat());
+        assert!(said.code == 0 && !said.err.contains("registry"), "{line:?}: {said:?}");
+    }
     fs::remove_dir_all(sandbox.root().join("home/.cache/baistack/oci")).unwrap();
     let said = sandbox.run(&["-f", "including.yaml", "config"]);
     assert!(said.code == 3 && said.err.contains("error[unreachable]") && said.err.contains("including.yaml:1:11"), "{said:?}");
     let said = sandbox.run(&["-f", &format!("oci://{reference}"), "config"]);
     assert!(said.code == 3 && said.err.contains("cannot be fetched: the registry"), "{said:?}");
+}
+
+#[test]
+fn a_registry_behind_a_proxy_is_published_to_and_fetched_from() {
+    let Some((mut sandbox, registry, _)) = with_registry("proxied", STACK) else { return };
+    let proxy = WebProxy::before(registry.address());
+    // Nobody but the proxy knows where that is.
+    let host = "registry.invalid:5000";
+    sandbox.write("../home/.docker/config.json", &registry.login(PASSWORD).replace(&registry.address().to_string(), host));
+    sandbox.variable("http_proxy", Some(&format!("http://{}", proxy.address())));
+    let reference = format!("{host}/me/app:1");
+    let said = sandbox.run(&["publish", "--insecure-registry", "--with-env", "--yes", &reference]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let file = format!("oci://{reference}");
+    let said = sandbox.run(&["--insecure-registry", host, "-f", &file, "config", "--images"]);
+    assert!(said.code == 0 && said.out == "nginx:1\n", "{said:?}");
+    let asked = proxy.asked();
+    let manifest = format!("http://{host}/v2/me/app/manifests/1 HTTP/1.1");
+    assert!(["PUT", "GET"].iter().all(|method| asked.contains(&format!("{method} {manifest}"))), "{asked:?}");
+    // Whoever is not to be asked through it is asked himself.
+    sandbox.variable("NO_PROXY", Some("registry.invalid"));
+    let before = proxy.asked().len();
+    let said = sandbox.run(&["publish", "--insecure-registry", "--with-env", "--yes", &reference]);
+    assert!(said.code == 1 && said.err.contains(host), "{said:?}");
+    assert_eq!(proxy.asked().len(), before);
 }
 
 #[test]
@@ -129,12 +161,51 @@ fn a_stack_elsewhere_that_moves_keeps_its_environment_and_is_stopped_when_nobody
     let said = sandbox.run(&["-f", file, "up", "-d", "--yes"]);
     assert!(said.code == 0 && said.err.contains("as it was when it was last asked for"), "{said:?}");
     assert!(!said.err.contains("word"), "{said:?}");
-    let said = sandbox.run(&["-f", file, "ps"]);
-    assert!(said.code == 0 && said.out.contains("web") && !said.err.contains("git"), "{said:?}");
+    for (line, shown) in [(&["ps"][..], "web"), (&["graph"], "web"), (&["port"], "NAME"), (&["env", "web"], "")] {
+        let said = sandbox.run(&[&["-f", file], line].concat());
+        assert!(said.code == 0 && said.out.contains(shown) && !said.err.contains("git"), "{line:?}: {said:?}");
+    }
     fs::rename(sandbox.root().join("home/.cache"), sandbox.root().join("home/.gone")).unwrap();
     sandbox.ok(&["-f", file, "down"]);
     let said = sandbox.run(&["-p", "far", "ps", "-q"]);
     assert_eq!(said.out, "", "{said:?}");
+}
+
+#[test]
+fn whoever_watches_or_builds_a_stack_elsewhere_is_asked_as_for_an_up() {
+    let mut sandbox = Sandbox::new("services: {}\n");
+    let work = sandbox.root().join("asked.git");
+    let watched = "name: far\nprocesses:\n  web: {command: [sleep, '1000'], stop_grace_period: 0s, develop: {watch: [{path: ., action: restart}]}}\n";
+    let built = "name: far\nservices: {app: {build: {context: ., args: {TOKEN: '${TOKEN:-}'}}}}\n";
+    for (directory, text) in [("watched", watched), ("built", built)] {
+        fs::create_dir_all(work.join(directory)).unwrap();
+        fs::write(work.join(directory).join("stack.yaml"), text).unwrap();
+        fs::write(work.join(directory).join("Dockerfile"), "FROM scratch\n").unwrap();
+    }
+    let who = ["-c", "user.name=me", "-c", "user.email=me@example.com"];
+    for words in [&["init", "-q", "-b", "main"][..], &["add", "."], &["commit", "-q", "-m", "edition"]] {
+        let made = Command::new("git").args(who).args(words).current_dir(&work).env("HOME", sandbox.root().join("home")).output();
+        let Ok(output) = made else { return eprintln!("skipped: no git") };
+        assert!(output.status.success(), "{output:?}");
+    }
+    let place = format!("url.file://{}/.insteadOf", sandbox.root().display());
+    for (name, value) in
+        [("GIT_CONFIG_COUNT", "1"), ("GIT_CONFIG_KEY_0", place.as_str()), ("GIT_CONFIG_VALUE_0", "https://git.invalid/")]
+    {
+        sandbox.variable(name, Some(value));
+    }
+    for (directory, command, told) in [
+        ("watched", "watch", "has programs that run on this host, `web`"),
+        ("built", "build", "uses variables of yours, `TOKEN`"),
+    ] {
+        let file = format!("https://git.invalid/asked.git#main:{directory}");
+        let said = sandbox.run(&["-f", &file, command]);
+        assert!(said.code == 2 && said.err.contains(told) && said.err.contains("give --yes"), "{command}: {said:?}");
+        let terminal = sandbox.begin_on_terminal(&["-f", &file, command]);
+        terminal.wait_for("Start it");
+        terminal.write(b"n\n");
+        assert!(terminal.end().contains("nothing is started"), "{command}");
+    }
 }
 
 #[test]
@@ -258,6 +329,19 @@ fn a_stack_in_a_git_repository_is_fetched_by_git() {
         let said = sandbox.run(&["config"]);
         assert!(said.code == 3 && said.err.contains(told) && said.err.contains("stack.yaml:1:11"), "{address}: {said:?}");
     }
+    // What is no address of a stack is no path either, wherever it is named.
+    let address = format!("file://{}#main:sub", work.display());
+    sandbox.write("stack.yaml", &format!("services:\n  web: {{extends: {{file: '{address}', service: db}}}}\n"));
+    sandbox.write("including.yaml", &format!("include: ['{address}']\nservices: {{web: {{image: x}}}}\n"));
+    for line in [&["-f", &address, "config"][..], &["config"], &["-f", "including.yaml", "config"]] {
+        let said = sandbox.run(line);
+        assert!(said.code == 3 && said.err.contains("is no address of a stack"), "{line:?}: {said:?}");
+        assert!(said.err.contains(&format!("is named by its path, `{}`", work.display())), "{line:?}: {said:?}");
+    }
+    sandbox.variable("COMPOSE_FILE", Some(&address));
+    let said = sandbox.run(&["config"]);
+    assert!(said.code == 3 && said.err.contains("is no address of a stack"), "{said:?}");
+    sandbox.variable("COMPOSE_FILE", None);
     sandbox.variable("COMPOSE_EXPERIMENTAL_GIT_REMOTE", Some("false"));
     let said = sandbox.run(&["-f", "https://git.invalid/db.git#main:sub", "config"]);
     assert!(said.code == 3 && said.err.contains("`COMPOSE_EXPERIMENTAL_GIT_REMOTE` turns it off"), "{said:?}");

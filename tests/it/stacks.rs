@@ -225,13 +225,25 @@ fn data_are_saved_whole_and_brought_back_while_nothing_writes() {
     let read = |name: &str| fs::read_to_string(place.path().join(name)).unwrap();
     assert!(run("save"));
     assert_eq!(read("backup/e.dump"), "rows\n");
-    assert_eq!(serde_json::from_str::<serde_json::Value>(&read("backup/e.etcd.json")).unwrap()["a/b"], "v1");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&read("backup/e.etcd.json")).unwrap()["values"]["a/b"], "v1");
     assert_eq!(fs::metadata(place.path().join("backup/e.dump")).unwrap().permissions().mode() & 0o777, 0o600);
+    // The copy before stays beside the new one.
+    fs::write(place.path().join("backup/e.dump"), "older rows").unwrap();
+    assert!(run("save"));
+    assert_eq!([read("backup/e.dump"), read("backup/e.dump.1")], ["rows\n", "older rows"]);
+    // One that was put in the place of another is not brought back with the values of that.
+    fs::write(place.path().join("backup/e.dump"), "somebody else's").unwrap();
+    fs::remove_file(place.path().join("backup/e.dump.1")).unwrap();
+    fs::remove_file(place.path().join("asked")).unwrap();
+    assert!(!run("restore") && !place.path().join("asked").exists(), "nothing is stopped for it");
+    assert!(run("save"));
     // What cannot be saved leaves the older copy alone.
     fs::write(place.path().join("broken"), "").unwrap();
     assert!(!run("save"));
     assert_eq!(read("backup/e.dump"), "rows\n");
     fs::remove_file(place.path().join("asked")).unwrap();
+    // A save that was interrupted while it put things in their places: the copy before is found, whatever it is called.
+    fs::rename(place.path().join("backup/e.dump"), place.path().join("backup/e.dump.1")).unwrap();
     assert!(run("restore"));
     assert_eq!(read("restored"), "rows\n");
     let asked = read("asked");
@@ -239,4 +251,9 @@ fn data_are_saved_whole_and_brought_back_while_nothing_writes() {
     assert_eq!(verbs.first(), Some(&"stop agent webserver storage-proxy manager"));
     assert_eq!(verbs.last(), Some(&"start manager storage-proxy webserver agent"));
     assert!(asked.contains("etcdctl del --prefix /sorna/e/\n") && asked.contains("etcdctl put -- /sorna/e/a/b v1\n"), "{asked}");
+    // One that was saved before the two told each other apart.
+    fs::write(place.path().join("backup/e.dump"), "old rows").unwrap();
+    fs::write(place.path().join("backup/e.etcd.json"), r#"{"a/b": "v0"}"#).unwrap();
+    assert!(run("restore"));
+    assert_eq!(read("restored"), "old rows");
 }

@@ -186,3 +186,50 @@ fn on_a_terminal_it_asks_where_there_is_a_choice() {
     terminal.wait_for("neither a template nor a file");
     terminal.type_until_it_ends("");
 }
+
+#[test]
+fn a_stack_file_elsewhere_runs_the_same_programs_with_the_same_files() {
+    let sandbox = Sandbox::new("processes: {}\n");
+    sandbox.write("app/Procfile", "web: ./serve\n");
+    sandbox.write("app/.env", "SAID=from-env\n");
+    sandbox.write("app/compose.yml", "services: {db: {image: x, env_file: .env}}\n");
+    sandbox.program("app/serve", "#!/bin/sh\necho \"$SAID $PORT\" > said\n");
+    let app = sandbox.path("app");
+    for (line, stack) in [
+        (&["init", "Procfile", "out"][..], "app/out/stack.yaml"),
+        (&["init", "Procfile", "-o", "sub/s.yaml"], "app/sub/s.yaml"),
+        (&["init", "Procfile", "../beside"], "beside/stack.yaml"),
+    ] {
+        let said = sandbox.run_in(&app, line);
+        assert!(said.code == 0 && said.err.contains("end of one process ends all"), "{said:?}");
+        let text = fs::read_to_string(sandbox.path(stack)).unwrap();
+        assert!(text.contains("ports:\n  WEB_PORT: 5000\n") && text.contains("PORT: ${WEB_PORT}\n"), "{text}");
+        fs::remove_file(sandbox.path("app/said")).ok();
+        let said = sandbox.run(&["-f", stack, "-p", "elsewhere", "up"]);
+        assert_eq!(said.code, 0, "{said:?}");
+        assert!(sandbox.lines("app/said").concat().starts_with("from-env "), "{stack}: {text}");
+        sandbox.ok(&["-p", "elsewhere", "purge", "--yes"]);
+    }
+    let said = sandbox.run_in(&app, &["init", "compose.yml", "../composed"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let model = sandbox.run_in(&sandbox.path("composed"), &["config"]).out;
+    assert!(model.contains("SAID: from-env"), "{model}");
+}
+
+#[test]
+fn no_file_that_a_stack_is_made_from_is_overwritten() {
+    let sandbox = Sandbox::new("processes: {}\n");
+    sandbox.write("app/Procfile", "web: ./serve\n");
+    sandbox.write("app/docker-compose.yml", "services: {db: {image: x}}\n");
+    for (line, why) in [
+        (&["init", "--force", "-o", "Procfile", "Procfile"][..], "not read as a stack file"),
+        (&["init", "-o", "Procfile.dev", "Procfile"], "not read as a stack file"),
+        (&["init", "--force", "-o", "docker-compose.yml", "docker-compose.yml"], "is what the stack is made from"),
+    ] {
+        let said = sandbox.run_in(&sandbox.path("app"), line);
+        assert!(said.code == 2 && said.err.contains(why) && said.err.contains("--output"), "{said:?}");
+    }
+    assert_eq!(fs::read_to_string(sandbox.path("app/Procfile")).unwrap(), "web: ./serve\n");
+    assert!(fs::read_to_string(sandbox.path("app/docker-compose.yml")).unwrap().starts_with("services:"));
+    assert!(!sandbox.path("app/Procfile.dev").exists());
+}

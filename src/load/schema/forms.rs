@@ -378,7 +378,7 @@ pub(super) fn named_port(place: &Place<'_>, node: &mut Node, diagnostics: &mut D
         }
         Ok(_) => bad_value(place, node.span, "0 is no port that can be preferred", "write a number from 1 to 65535", diagnostics),
         // That a number is too large is told by the shape.
-        Err(_) if matches!(&node.value, Value::Scalar(Scalar { kind: Kind::Int, .. })) => {}
+        Err(_) if matches!(&node.value, Value::Scalar(Scalar { kind: Kind::Int, text }) if text.parse::<i64>().is_ok()) => {}
         Err(why) => {
             let help = "write a port such as `8081`, or a range such as `30000-30100`";
             bad_value(place, node.span, why, help, diagnostics);
@@ -391,7 +391,7 @@ pub(super) fn requirement(place: &Place<'_>, node: &mut Node, diagnostics: &mut 
     const KINDS: [&str; 6] = ["locale", "tool", "docker", "file", "open_files", "command"];
     let span = node.span;
     let Some(entry) = node.as_mapping_mut() else { return };
-    if entry.get("tool").is_some_and(is_text)
+    if entry.get("tool").is_some_and(|tool| tool.as_mapping().is_none())
         && let Some(tool) = entry.remove("tool")
     {
         let mut long = Mapping::default();

@@ -4,7 +4,8 @@ use super::job::JOB;
 use super::network::{EXTERNAL, NETWORK};
 use super::process::PROCESS;
 use super::service::{CONTAINER, LABELS, ONE_OR_MORE, OPTIONS};
-use super::{Attribute, Empty, Forms, Identity, Object, Shape, TEXTS, WHOLE, attribute, forms};
+use super::{Attribute, Check, Empty, Forms, Identity, Object, Shape, TEXTS, WHOLE, attribute, forms};
+use crate::model::requires;
 
 /// Top-level keys of ours; each may be written with `x-`.
 pub(in crate::load) const OWN_KEYS: [&str; 7] = ["processes", "ports", "requires", "generate", "images", "owns", "welcome"];
@@ -131,18 +132,26 @@ const REQUIREMENT: Forms = Forms {
 };
 
 const LOCALE: Attribute = attribute("locale", Shape::Text, "The locale's encoding, such as `UTF-8`.");
-const DOCKER: Attribute = attribute("docker", Shape::Text, "A Docker Engine, of a version such as `>=20.10`.");
+const DOCKER: Attribute = attribute("docker", Shape::Checked(&VERSIONS), "A Docker Engine, of a version such as `>=20.10`.");
 const REQUIRED_FILE: Attribute = attribute("file", Shape::Path, "A file.");
 const OPEN_FILES: Attribute = attribute("open_files", Shape::Whole(0, i64::MAX), "So many open files.");
 const REQUIRED_COMMAND: Attribute = attribute("command", Shape::Text, "A command that ends with 0.");
 const HINT: Attribute = attribute("hint", Shape::Text, "Said when it is missing.");
 
+const PROGRAM: Check = Check { pattern: ".", wanted: "a program's name", accepts: |text| !text.is_empty() };
+
+const VERSIONS: Check = Check {
+    pattern: r"^\s*(([<>]=?|[!=]?=)?\s*v?[0-9]+(\.[0-9]+)*\s*(,\s*|$))*$",
+    wanted: "a comma list of comparisons such as `>=3.11,<3.12`",
+    accepts: |text| requires::comparisons(text).is_ok(),
+};
+
 const REQUIREMENT_SHORT: Object = Object {
     what: "a requirement",
     attributes: &[
         LOCALE,
-        attribute("tool", Shape::Text, "A program."),
-        attribute("version", Shape::Text, "The tool's version, such as `>=3.11`."),
+        attribute("tool", Shape::Checked(&PROGRAM), "A program."),
+        attribute("version", Shape::Checked(&VERSIONS), "The tool's version, such as `>=3.11`."),
         DOCKER,
         REQUIRED_FILE,
         OPEN_FILES,
@@ -167,8 +176,8 @@ const REQUIREMENT_ENTRY: Object = Object {
 const TOOL: Object = Object {
     what: "a tool",
     attributes: &[
-        attribute("name", Shape::Text, "The program's name.").required(),
-        attribute("version", Shape::Text, "Its version, such as `>=3.11`."),
+        attribute("name", Shape::Checked(&PROGRAM), "The program's name.").required(),
+        attribute("version", Shape::Checked(&VERSIONS), "Its version, such as `>=3.11`."),
     ],
 };
 

@@ -147,8 +147,10 @@ pub(super) fn up(deployment: &Arc<Deployment>, services: Vec<ServiceName>, wait:
         beside: false,
         watch: true,
         watch_containers: false,
+        engine_health: false,
         no_start: false,
         attached,
+        shown: if attached { deployment.stack.services.keys().cloned().collect() } else { Vec::new() },
         abort: Abort::Never,
         timeout: None,
     }))

@@ -1,7 +1,7 @@
 //! A second opinion on every start: what a machine that knows nothing but the events and its own effects may conclude. It shares
 //! no code with the gates, asks for less than they do, and whatever it refuses is a fault.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::name::{ServiceName, UnitId};
 use crate::model::depends::Condition;
@@ -9,7 +9,8 @@ use crate::model::service::Service;
 use crate::plan::action::{Action, Assessment, Conclusion, Exit, Incarnation, Outcome, ResourceId, Ticket};
 use crate::plan::actual::{SeenHealth, SeenState};
 use crate::supervisor::effect::Effect;
-use crate::supervisor::event::Event;
+use crate::supervisor::event::{Event, RequestId};
+use crate::supervisor::request::{Reply, Request};
 
 /// What has been told of one unit.
 #[derive(Debug, Default, Clone)]
@@ -35,12 +36,22 @@ pub(super) struct Witness {
     units: BTreeMap<UnitId, Told>,
     /// Lives beside those.
     seconds: BTreeMap<UnitId, Told>,
+    /// Who holds a lease: the services that it shows, and the containers that it has attached to since they were started last.
+    audience: BTreeMap<RequestId, (BTreeSet<ServiceName>, BTreeSet<String>)>,
 }
 
 impl Witness {
     /// To be called before the machine hears of it.
     pub(super) fn hear(&mut self, event: &Event) {
         match event {
+            Event::Request(id, Request::Up(up)) if up.attached => {
+                self.audience.insert(*id, (up.shown.iter().cloned().collect(), BTreeSet::new()));
+            }
+            Event::Request(id, Request::Attached { container, .. }) => {
+                self.audience.get_mut(id).into_iter().for_each(|(_, attached)| attached.extend([container.clone()]));
+            }
+            Event::Request(_, Request::Down(_)) => self.audience.clear(),
+            Event::Disconnected(id) => drop(self.audience.remove(id)),
             Event::Acted(ticket, Ok(outcome)) => self.hear_outcome(ticket, outcome),
             // It was not asked to end after all.
             Event::Acted(Ticket { serial, resource: ResourceId::Unit(unit), .. }, Err(_)) => {
@@ -62,7 +73,8 @@ impl Witness {
             Event::Probed(ticket, result) if result.healthy => {
                 if let ResourceId::Unit(unit) = &ticket.resource {
                     let told = self.life(unit, ticket.incarnation);
-                    told.healthy |= told.life == ticket.incarnation;
+                    // A life that began under an earlier supervisor, or was begun by somebody else, has a later number.
+                    told.healthy |= told.life <= ticket.incarnation;
                 }
             }
             // A look may be older than what has been told since, so only what speaks for a start counts.
@@ -98,6 +110,7 @@ impl Witness {
             }
         }
         self.seconds.clear();
+        self.audience.clear();
     }
 
     /// What the machine does in one step: nothing is started that has to wait, and nothing beside the end of what it stands on.
@@ -112,14 +125,19 @@ impl Witness {
             }
         }
         for effect in effects {
-            if let Effect::Lead(unit, incarnation) = effect {
-                self.judge_lead(unit, *incarnation);
+            match effect {
+                Effect::Lead(unit, incarnation) => self.judge_lead(unit, *incarnation),
+                Effect::Reply(id, Reply::Ended { .. } | Reply::Overruled { .. } | Reply::Refused { .. }) => {
+                    self.audience.remove(id);
+                }
+                _ => {}
             }
             let Effect::Act(Ticket { resource: ResourceId::Unit(unit), .. }, action) = effect else { continue };
-            if let Action::Start { spec, incarnation, beside, .. } = action {
+            if let Action::Start { spec, incarnation, beside, container, .. } = action {
                 if !exempt(unit) {
                     self.judge_start(unit, spec.service());
                 }
+                container.iter().for_each(|container| self.judge_audience(unit, container));
                 let has_check = spec.service().common.healthcheck.is_some();
                 let begun = Told { life: *incarnation, has_check, ..Told::default() };
                 let lives = if *beside { &mut self.seconds } else { &mut self.units };
@@ -139,6 +157,14 @@ impl Witness {
         if let Some(before) = before.filter(|before| !before.over && before.leader.is_none()) {
             assert!(next.healthy || !next.has_check, "{unit}: a life takes its place before it is ready: {next:?}");
             self.seconds.insert(unit.clone(), before);
+        }
+    }
+
+    /// Nobody misses what it writes who is to see it.
+    fn judge_audience(&mut self, unit: &UnitId, container: &str) {
+        for (id, (shown, attached)) in &mut self.audience {
+            let is_attached = attached.remove(container);
+            assert!(is_attached || !shown.contains(&unit.service), "{unit} is started though {id:?} is not attached to it");
         }
     }
 

@@ -151,7 +151,14 @@ impl World {
     fn ask_at(&mut self, at: u64, request: Request) {
         self.sequence += 1;
         let id = RequestId(self.sequence);
+        let is_attached = matches!(&request, Request::Up(up) if up.attached);
         self.queue.insert((at, self.sequence), Event::Request(id, request));
+        // Whoever waits for the answer is interrupted; in the foreground that is another thing.
+        if at < QUIET && !is_attached && self.random.chance(20) {
+            self.sequence += 1;
+            let later = at + self.random.below(2000);
+            self.queue.insert((later, self.sequence), Event::Request(id, Request::CallOff));
+        }
     }
 
     fn later(&mut self, delay: u64, event: Event) {
@@ -187,11 +194,21 @@ impl World {
                 self.later(0, Event::EngineStirred);
             }
             assert!(self.steps < 30_000, "no rest: {:#?}", self.machine.status());
-            if let Event::Request(id, request) = &event {
+            if let Event::Request(id, Request::CallOff) = &event {
+                // Whoever has had an answer is gone, or has seen the supervisor die.
+                if !self.open.contains_key(id) {
+                    continue;
+                }
+            } else if let Event::Request(id, request) = &event
+                && !matches!(request, Request::Attached { .. })
+            {
                 if std::mem::take(&mut self.exited) {
                     self.crash();
                 }
                 self.open.insert(*id, request.clone());
+            }
+            if let Event::Disconnected(id) = &event {
+                self.open.remove(id);
             }
             // A supervisor that has ended hears nothing more; the next request starts another from its snapshot.
             if self.exited {
@@ -233,7 +250,8 @@ impl World {
         self.held.clear();
         self.fetching.clear();
         self.open.clear();
-        self.queue.retain(|_, event| matches!(event, Event::Request(..)));
+        let is_of_a_new_connection = |request: &Request| !matches!(request, Request::Attached { .. });
+        self.queue.retain(|_, event| matches!(event, Event::Request(_, request) if is_of_a_new_connection(request)));
         let json = serde_json::to_string(&self.machine.snapshot()).expect("a snapshot is plain data");
         let snapshot = serde_json::from_str(&json).expect("and reads back");
         let stack = &self.deployment.stack;
@@ -387,11 +405,26 @@ impl World {
         if self.talk {
             eprintln!("{:>7}      ⇒ {id:?} {reply:?}", self.now);
         }
-        if matches!(reply, Reply::Ended { .. }) {
-            return;
+        match reply {
+            Reply::Ended { .. } => return,
+            Reply::Attach { unit, container } => return self.asked_to_attach(id, unit, container),
+            _ => {}
         }
         assert!(self.answered.insert(id), "{id:?} is answered twice");
         self.open.remove(&id).expect("only what is asked is answered");
+    }
+
+    /// The client of a foreground `up` attaches: at once, late, or more often than once; or it is gone before it has.
+    fn asked_to_attach(&mut self, id: RequestId, unit: &UnitId, container: &str) {
+        let attached = || Request::Attached { unit: unit.clone(), container: container.to_owned() };
+        let late = self.now < QUIET && self.random.chance(10);
+        let delay = 1 + self.random.below(if late { 5000 } else { 20 });
+        if self.now < QUIET && self.random.chance(5) {
+            return self.later(delay, Event::Disconnected(id));
+        }
+        for _ in 0..=u64::from(self.random.chance(10)) {
+            self.later(delay, Event::Request(id, attached()));
+        }
     }
 
     fn look(&mut self) -> Result<Actual, Fault> {
@@ -413,12 +446,15 @@ impl World {
                 by_us: true,
                 age: None,
                 networks: [("sim_default".to_owned(), it.network.clone())].into(),
+                addresses: None,
                 volumes: std::collections::BTreeSet::new(),
                 shares: std::collections::BTreeSet::new(),
                 image: "sha".to_owned(),
+                mounted: BTreeMap::new(),
                 state: it.state.clone(),
                 paused: false,
                 probed: None,
+                check: None,
                 unprobed: None,
                 health: self.has_health(&it.unit).then_some(if it.healthy { SeenHealth::Healthy } else { SeenHealth::Starting }),
             });
@@ -683,7 +719,7 @@ impl World {
         if self.depends_on_a_schedule(unit) {
             return;
         }
-        let gate = self.machine.start_gate(unit, &self.machine.blocked());
+        let gate = self.machine.readiness_gate(unit, &self.machine.blocked());
         assert_eq!(gate, super::super::gate::Gate::Open, "{id}: started before what it depends on");
     }
 

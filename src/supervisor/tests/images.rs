@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::plan::action::{Fault, FaultKind};
+use crate::plan::provision::Building;
 use crate::supervisor::notice::Level;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -368,11 +369,120 @@ fn a_service_that_no_longer_names_what_another_builds_has_an_image_of_its_own() 
     bench.look_at(there_as(&["app:1", "app:second"]));
     let alone = deployment(json!({"user": container(json!({}))}));
     bench.up(&alone, |_| ());
-    assert!(bench.machine.builders.is_empty());
+    assert!(bench.machine.keepers.is_empty());
     // The same where it is not selected itself.
     bench.up(&named_and_built("app:second", json!({}), json!({})), |_| ());
     let mut other = deployment(json!({"other": container(json!({}))}));
     other.stack.services.shift_remove("user");
     bench.up(&other, |_| ());
-    assert!(bench.machine.builders.is_empty());
+    assert!(bench.machine.keepers.is_empty());
+}
+
+#[test]
+fn what_an_up_says_of_images_holds_for_all_that_it_brings_up() {
+    let of = |more: Value| {
+        let mut container = json!({"image": "image"});
+        container.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"common": {}, "kind": {"container": container}})
+    };
+    let mut web = of(json!({"image": "other"}));
+    web["common"] = json!({"depends_on": {"db": {"condition": "service_started"}}});
+    for (db, pull, building, beside, expected) in [
+        (json!({}), Some("always"), Building::AsNeeded, false, "pull image of db, pull image of web"),
+        (json!({"pull_policy": "always"}), None, Building::AsNeeded, false, "pull image of db"),
+        (json!({"build": {"context": "/"}}), None, Building::Anew, false, "build image of db"),
+        (json!({"build": {"context": "/"}, "image": "missing"}), None, Building::Never, false, "pull image of db"),
+        // A word beside an `up` is about those whom it names.
+        (json!({"pull_policy": "always"}), None, Building::AsNeeded, true, ""),
+    ] {
+        let mut bench = Bench::new();
+        bench.up(&deployment(json!({"db": of(db.clone()), "web": web.clone()})), |up| {
+            (up.services, up.pull, up.beside) = (vec!["web".parse().unwrap()], pull.map(str::to_owned), beside);
+            (up.build, up.no_build) = (building == Building::Anew, building == Building::Never);
+        });
+        bench.look_at(there_as(&["image", "other"]));
+        let gets = bench.acts().filter(|(_, action)| ["pull", "build"].contains(&action.verb()));
+        let gets: Vec<_> = gets.map(|(ticket, action)| format!("{} {}", action.verb(), ticket.resource)).collect();
+        assert_eq!(gets.join(", "), expected, "{db} {building:?}");
+    }
+}
+
+/// Services that pull one image, and one of another.
+fn pulling(names: &[&str], policy: &str) -> Deployment {
+    let service = |image: &str| json!({"common": {}, "kind": {"container": {"image": image, "pull_policy": policy}}});
+    let mut services: serde_json::Map<String, Value> =
+        names.iter().map(|name| ((*name).to_owned(), service("missing"))).collect();
+    services.insert("good".to_owned(), service("image"));
+    deployment(Value::Object(services))
+}
+
+#[test]
+fn an_image_that_several_pull_is_pulled_once_and_told_once_with_all_who_miss_it() {
+    let mut bench = Bench::new();
+    bench.up(&pulling(&["a", "b", "c"], "missing"), |_| ());
+    bench.look(&[]);
+    assert_eq!(bench.acts().filter(|(_, action)| action.verb() == "pull").count(), 1);
+    let (pull, _) = bench.take_act(|action| matches!(action, Action::Pull { .. }));
+    let (create, _) = bench.take_act(|action| matches!(action, Action::Create { .. }));
+    bench.answer(create, Outcome::Done);
+    bench.tell(Event::Acted(pull, Err(Fault::permanent("no such thing"))));
+    let (start, _) = bench.take_act(|action| matches!(action, Action::Start { .. }));
+    assert_eq!(start.resource.to_string(), "good:1");
+    bench.answer(start, Outcome::Started { pid: None, birth: "1".to_owned() });
+    let reasons = vec!["a, b, c: pull of missing: no such thing".to_owned()];
+    assert_eq!(bench.replies(), [Reply::Failed { reasons }]);
+}
+
+#[test]
+fn a_pull_that_was_asked_for_and_fails_fails_the_up_whatever_is_there() {
+    let stack = pulling(&[], "always");
+    for there in [None, Some(SeenState::Running { birth: "1".to_owned() })] {
+        let seen: Vec<_> = there.iter().map(|state| seen(&stack, "good:1", state.clone())).collect();
+        let mut bench = Bench::new();
+        bench.up(&stack, |_| ());
+        bench.look(&seen);
+        let (pull, _) = bench.take_act(|action| matches!(action, Action::Pull { .. }));
+        bench.tell(Event::Acted(pull, Err(Fault::permanent("no such thing"))));
+        let does = if there.is_some() { "good:1 runs on as it was" } else { "good" };
+        let reasons = vec![format!("{does}: pull of image: no such thing")];
+        assert_eq!(bench.replies(), [Reply::Failed { reasons }]);
+        assert_eq!(bench.first_verb(), None);
+    }
+}
+
+/// Two containers, of these images.
+fn pair(a: &str, c: &str) -> Deployment {
+    let of = |image: &str| json!({"common": {}, "kind": {"container": {"image": image}}});
+    deployment(json!({"a": of(a), "c": of(c)}))
+}
+
+#[test]
+fn whoever_is_not_asked_for_keeps_the_image_that_it_had_in_common_with_another() {
+    for (name, pull) in [("db:8", None), ("db:7", Some("always"))] {
+        let before = pair("db:7", "db:7");
+        let mut images: BTreeMap<String, String> = [("db:7".to_owned(), "sha256:7".to_owned())].into();
+        let there = |_: &str| SeenState::Running { birth: "1".to_owned() };
+        let mut containers: Vec<SeenContainer> =
+            ["a:1", "c:1"].map(|unit| SeenContainer { image: "sha256:7".to_owned(), ..seen(&before, unit, there(unit)) }).into();
+        let mut bench = Bench::new();
+        bench.up(&before, |_| ());
+        bench.look_at(Actual { containers: containers.clone(), images: images.clone(), ..Actual::default() });
+        let after = pair(name, name);
+        bench.up(&after, |up| (up.services, up.pull) = (vec!["a".parse().unwrap()], pull.map(str::to_owned)));
+        bench.look_at(Actual { containers: containers.clone(), images: images.clone(), ..Actual::default() });
+        let (ticket, action) = bench.take_act(|_| true);
+        assert!(matches!(&action, Action::Pull { .. }), "{action:?}");
+        images.insert(name.to_owned(), "sha256:8".to_owned());
+        bench.answer(ticket, Outcome::Image { id: "sha256:8".to_owned() });
+        let touched = |bench: &Bench| bench.acts().map(|(ticket, _)| ticket.resource.to_string()).collect::<BTreeSet<_>>();
+        assert_eq!(touched(&bench), ["a:1".to_owned()].into(), "{name} {pull:?}");
+        // Nor is it touched once the other one is made.
+        containers[0].image = "sha256:8".to_owned();
+        bench.effects.retain(|effect| matches!(effect, Effect::Observe(..)));
+        bench.tell(Event::EngineStirred);
+        while bench.machine.observing {
+            bench.look_at(Actual { containers: containers.clone(), images: images.clone(), ..Actual::default() });
+        }
+        assert!(!touched(&bench).contains("c:1"), "{name} {pull:?}: {:?}", bench.effects);
+    }
 }

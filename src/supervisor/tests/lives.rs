@@ -438,7 +438,7 @@ fn a_down_that_leaves_what_services_made_has_failed() {
 }
 
 #[test]
-fn what_is_paused_is_not_probed_and_its_verdict_stands_until_it_goes_on_or_is_stopped() {
+fn what_is_paused_is_not_probed_and_has_no_health_until_it_goes_on_or_is_stopped() {
     let check = json!({"healthcheck": {"test": ["CMD", "true"], "interval": "5s"}});
     let deployment = deployment(json!({"a": process(check)}));
     let mut bench = Bench::new();
@@ -456,7 +456,7 @@ fn what_is_paused_is_not_probed_and_its_verdict_stands_until_it_goes_on_or_is_st
     assert_eq!(bench.status_of("a:1"), UnitState::Running, "not before it is done");
     bench.answer(ticket, Outcome::Signalled);
     assert_eq!(bench.status_of("a:1"), UnitState::Paused);
-    assert_eq!(bench.machine.status().units[0].health, Some(Health::Healthy));
+    assert_eq!(bench.machine.status().units[0].health, None);
     let before = probes(&bench);
     bench.now += 60_000;
     bench.tell(Event::Tick);
@@ -561,14 +561,15 @@ fn a_restart_stops_nothing_that_a_paused_dependency_would_keep_from_coming_up_ag
     let needed = after("a", "service_healthy");
     let mut optional = needed.clone();
     optional["depends_on"]["a"]["required"] = json!(false);
-    for (edge, services, stopped, refused) in [
+    let cases = [
         (needed.clone(), &["b"][..], &[][..], &["b", "c"][..]),
         (needed.clone(), &["c"], &["stop c:1"], &[]),
         // In its next life it does not stand still.
         (needed.clone(), &["a", "b"], &["stop c:1"], &[]),
         (optional, &["b"], &["stop c:1"], &[]),
         (after("a", "service_started"), &["b"], &["stop c:1"], &[]),
-    ] {
+    ];
+    for ((edge, services, stopped, refused), is_healthy) in cases.iter().flat_map(|case| [(case, true), (case, false)]) {
         let mut bench = Bench::new();
         bench.up(&stack(edge.clone()), |_| ());
         settle(&mut bench);
@@ -577,9 +578,9 @@ fn a_restart_stops_nothing_that_a_paused_dependency_would_keep_from_coming_up_ag
         settle(&mut bench);
         bench.now += 60_000;
         bench.tell(Event::Tick);
-        // So that its last verdict is a bad one.
+        // Its last verdict, as it may be.
         let probe = take_probe(&mut bench);
-        probed(&mut bench, probe, false);
+        probed(&mut bench, probe, is_healthy);
         pause(&mut bench, 2, "a", true);
         bench.effects.clear();
         let services: Vec<_> = services.iter().map(|name| name.parse().unwrap()).collect();
@@ -607,7 +608,7 @@ fn what_a_probe_found_while_it_stood_still_is_no_verdict_on_a_process_that_goes_
     let probe = take_probe(&mut bench);
     pause(&mut bench, 2, "a", true);
     probed(&mut bench, probe, false);
-    assert_eq!(bench.machine.status().units[0].health, Some(Health::Healthy), "it could not answer");
+    assert_eq!(bench.machine.units[&unit("a:1")].health.verdict, Some(Health::Healthy), "it could not answer");
 
     // One that was unhealthy before is asked at once how it is now.
     pause(&mut bench, 3, "a", false);
@@ -758,6 +759,72 @@ fn a_check_that_the_engine_does_not_run_is_run_by_us_until_it_does() {
 }
 
 #[test]
+fn a_container_is_healthy_as_soon_as_a_probe_beside_its_engines_says_so() {
+    use crate::model::health::HealthCheck;
+    use crate::plan::actual::SeenHealth;
+    let test = ["CMD", "true"].map(str::to_owned).to_vec();
+    let check = HealthCheck { test, interval: Some(Duration::from_secs(5)), retries: Some(1), ..HealthCheck::default() };
+    // Whether the file has it, or the image alone.
+    for common in [json!({"healthcheck": {"test": ["CMD", "true"], "interval": "5s", "retries": 1}}), json!({})] {
+        let deployment = deployment(json!({"a": container(common)}));
+        let shown = |health| SeenContainer {
+            health: Some(health),
+            check: (health == SeenHealth::Starting).then(|| check.clone()),
+            ..running(&deployment, "a:1")
+        };
+        let look = |bench: &mut Bench, health| {
+            bench.tell(Event::EngineStirred);
+            bench.look(&[shown(health)]);
+            bench.machine.status().units[0].health
+        };
+        let mut bench = Bench::new();
+        bench.up(&deployment, |up| up.wait = true);
+        bench.look(&[shown(SeenHealth::Starting)]);
+        // However often it fails, and for however long: that counts for nothing.
+        for gap in [0, 50, 100, 200, 400, 800, 1600, 3200, 5000, 5000] {
+            bench.now += gap;
+            bench.tell(Event::Tick);
+            let probe = take_probe(&mut bench);
+            probed(&mut bench, probe, false);
+            assert_eq!(bench.machine.status().units[0].health, Some(Health::Starting), "after {gap} ms");
+        }
+        assert_eq!(bench.replies(), []);
+        bench.now += 5000;
+        bench.tell(Event::Tick);
+        let probe = take_probe(&mut bench);
+        probed(&mut bench, probe, true);
+        assert!(matches!(bench.replies()[..], [Reply::Done { .. }]));
+        assert_eq!(look(&mut bench, SeenHealth::Starting), Some(Health::Healthy), "the engine has not looked yet");
+        bench.recover();
+        bench.up(&deployment, |up| up.wait = true);
+        bench.look(&[shown(SeenHealth::Starting)]);
+        assert!(matches!(bench.replies()[..], [Reply::Done { .. }]), "nor when the next supervisor comes");
+        assert!(!bench.effects.iter().any(|effect| matches!(effect, Effect::Probe(..))));
+        assert_eq!(look(&mut bench, SeenHealth::Unhealthy), Some(Health::Unhealthy));
+        assert_eq!(look(&mut bench, SeenHealth::Healthy), Some(Health::Healthy));
+        bench.now += 60_000;
+        bench.tell(Event::Tick);
+        assert!(!bench.effects.iter().any(|effect| matches!(effect, Effect::Probe(..))), "from then on the engine does");
+    }
+}
+
+#[test]
+fn where_the_engines_verdict_alone_counts_nobody_probes_beside_it() {
+    use crate::plan::actual::SeenHealth;
+    let deployment = deployment(json!({"a": container(json!({"healthcheck": {"test": ["CMD", "true"]}}))}));
+    let shown = |health| SeenContainer { health: Some(health), ..running(&deployment, "a:1") };
+    let mut bench = Bench::new();
+    bench.up(&deployment, |up| (up.wait, up.engine_health) = (true, true));
+    bench.look(&[shown(SeenHealth::Starting)]);
+    bench.now += 10_000;
+    bench.tell(Event::Tick);
+    assert!(!bench.effects.iter().any(|effect| matches!(effect, Effect::Probe(..))));
+    bench.tell(Event::EngineStirred);
+    bench.look(&[shown(SeenHealth::Healthy)]);
+    assert!(matches!(bench.replies()[..], [Reply::Done { .. }]));
+}
+
+#[test]
 fn a_stop_of_what_kept_ending_is_answered_when_it_has_ended() {
     let deployment = deployment(json!({"a": process(json!({"restart": "always"}))}));
     let mut bench = Bench::new();
@@ -821,4 +888,37 @@ fn a_start_is_answered_when_its_files_are_watched() {
     assert!(bench.replies().is_empty(), "a change might still be missed");
     bench.tell(Event::WatchSet);
     assert!(matches!(bench.replies()[..], [Reply::Done { .. }]), "{:?}", bench.replies());
+}
+
+#[test]
+fn that_the_engines_verdict_alone_counts_holds_until_the_next_up() {
+    use crate::plan::actual::SeenHealth;
+    let stack = deployment(json!({"a": container(json!({"healthcheck": {"test": ["CMD", "true"]}}))}));
+    let starting = SeenContainer { health: Some(SeenHealth::Starting), ..running(&stack, "a:1") };
+    let probes = |bench: &mut Bench| {
+        bench.tell(Event::EngineStirred);
+        while bench.machine.observing {
+            let actual = Actual { containers: vec![starting.clone()], ..Actual::default() };
+            bench.tell(Event::Observed(bench.machine.asked, Ok(actual)));
+        }
+        bench.now += 10_000;
+        bench.tell(Event::Tick);
+        bench.effects.iter().any(|effect| matches!(effect, Effect::Probe(..)))
+    };
+    let mut bench = Bench::new();
+    bench.up(&stack, |up| up.engine_health = true);
+    assert!(!probes(&mut bench));
+    // A word beside it is none of that.
+    bench.up(&stack, |up| up.beside = true);
+    assert!(!probes(&mut bench));
+    bench.machine = Supervisor::recover(bench.machine.snapshot(), Processes::Gone, 0).unwrap();
+    bench.up(&stack, |up| up.beside = true);
+    assert!(!probes(&mut bench));
+    bench.up(&stack, |_| ());
+    assert!(probes(&mut bench));
+    // Probes that are under way have no say from then on.
+    bench.up(&stack, |up| up.engine_health = true);
+    bench.effects.clear();
+    assert!(!probes(&mut bench));
+    assert_eq!(bench.machine.units[&unit("a:1")].health.in_flight, None);
 }

@@ -14,17 +14,7 @@ fn reloaded(common: Value, own: Value) -> Value {
 }
 
 fn rule() -> Value {
-    let rule = crate::model::watch::WatchRule {
-        path: "/src".into(),
-        action: crate::model::watch::WatchAction::Restart,
-        target: None,
-        ignore: Vec::new(),
-        include: Vec::new(),
-        initial_sync: false,
-        exec: None,
-        ignore_defaults: None,
-    };
-    serde_json::to_value(rule).unwrap()
+    watch_rule(WatchAction::Restart)
 }
 
 fn follows(name: &str) -> Value {
@@ -227,4 +217,33 @@ fn a_service_that_reloads_itself_is_braked() {
         starts += bench.go_on_writing().iter().filter(|step| step.starts_with("start")).count();
     }
     assert!(starts < 10, "{starts}");
+}
+
+#[test]
+fn a_save_that_may_be_the_services_own_waits_and_is_not_passed_over() {
+    let watched = json!({"develop": {"watch": [{"action": "restart", "path": "src"}]}});
+    let deployment = deployment(json!({"a": process(watched)}));
+    // How long after each start the file changes, how often that restarts it at once, and how long the next changes wait.
+    for (after, turns, waits) in [(100, 5, vec![10_000, 20_000, 40_000]), (1500, 20, vec![10_000, 20_000]), (4000, 50, vec![])] {
+        let mut bench = Bench::all_up(&deployment);
+        let restarts = |bench: &mut Bench, wait: u64| {
+            bench.now += wait;
+            bench.tell(Event::Tick);
+            bench.go_on_writing().iter().filter(|step| step.starts_with("start")).count()
+        };
+        // The first comes long after the start.
+        for turn in 0..=turns {
+            restarts(&mut bench, after);
+            bench.save();
+            assert_eq!(restarts(&mut bench, 100), 1, "{after} ms after start {turn}");
+        }
+        for wait in waits {
+            restarts(&mut bench, after);
+            bench.save();
+            assert_eq!(restarts(&mut bench, wait - 1000), 0, "{after} ms after a start, before {wait} ms are over");
+            // One that comes meanwhile is the same to it.
+            bench.save();
+            assert_eq!(restarts(&mut bench, 1000), 1, "{after} ms after a start");
+        }
+    }
 }

@@ -295,3 +295,78 @@ fn a_network_that_others_take_away_and_put_back_is_wanted_as_before() {
     assert_eq!(look(&BTreeMap::new()), (nothing.clone(), false), "it is not made behind their back");
     assert_eq!(look(&all.networks), (nothing, true));
 }
+
+#[test]
+fn what_somebody_has_disconnected_is_made_anew_by_the_next_up_and_not_before() {
+    let mut stack = stack("1500", "local");
+    let attachment = serde_json::from_value(json!({"ipv4_address": "10.1.0.9"})).unwrap();
+    let service = stack.stack.services.get_mut("a").unwrap();
+    if let crate::model::service::Kind::Container(container) = &mut service.kind {
+        container.networks.insert("front".to_owned(), Some(attachment));
+    }
+    let of = |networks: &[&str], address: Option<&str>| {
+        let mut all = all_of(&stack, "n1");
+        let given = address.into_iter().map(str::to_owned).collect();
+        let container = &mut all.containers[0];
+        container.networks = networks.iter().map(|name| ((*name).to_owned(), "n1".to_owned())).collect();
+        container.addresses = Some([("test_front".to_owned(), given)].into());
+        all
+    };
+    for (there, reason) in [
+        (of(&["test_front", "another"], Some("10.1.0.9")), None),
+        (of(&["another"], None), Some("a:1: somebody has disconnected it from the network test_front")),
+        (of(&["test_front"], None), Some("a:1: somebody has taken its address 10.1.0.9 in the network test_front from it")),
+    ] {
+        let mut bench = Bench::new();
+        bench.up(&stack, |_| ());
+        bench.look_at(of(&["test_front"], Some("10.1.0.9")));
+        assert_eq!(verbs(&bench), Vec::<String>::new());
+        bench.tell(Event::EngineStirred);
+        bench.look_at(there.clone());
+        assert_eq!(verbs(&bench), Vec::<String>::new(), "nobody has asked");
+        bench.up(&stack, |up| up.recreate = crate::supervisor::request::Recreate::Never);
+        bench.look_at(there.clone());
+        assert_eq!(verbs(&bench), Vec::<String>::new(), "it is to stay as it is");
+        bench.up(&stack, |_| ());
+        bench.look_at(there);
+        let reason: Vec<String> = reason.into_iter().map(str::to_owned).collect();
+        assert_eq!(reasons(&bench), reason);
+        let expected: &[&str] = if reason.is_empty() { &[] } else { &["create a:1"] };
+        assert_eq!(verbs(&bench), expected);
+    }
+}
+
+#[test]
+fn that_data_may_be_lost_holds_for_the_up_that_says_so_and_no_longer() {
+    use crate::supervisor::request::Remove;
+    let (old, new) = (stack("1500", "local"), stack("1500", "other"));
+    for again in [Request::Up(Box::new(Up::of(new.clone()))), Request::Up(Box::new(Up::of(old.clone())))] {
+        let mut bench = Bench::new();
+        bench.up(&old, |_| ());
+        bench.look_at(all_of(&old, "n1"));
+        bench.effects.clear();
+        bench.up(&new, |up| up.yes = true);
+        bench.look_at(all_of(&old, "n1"));
+        assert_eq!(verbs(&bench), ["stop a:1"], "the container makes room");
+        bench.ask(1, Request::CallOff);
+        let (stop, _) = bench.take_act(|_| true);
+        bench.answer(stop, Outcome::Done);
+        bench.tell(Event::EngineStirred);
+        let mut there = all_of(&old, "n1");
+        there.containers[0].state = SeenState::Exited { exit: Exit::Code(0), birth: "1".to_owned() };
+        let look = |bench: &mut Bench| {
+            while bench.machine.observing {
+                bench.look_at(there.clone());
+            }
+        };
+        look(&mut bench);
+        bench.ask(2, again);
+        look(&mut bench);
+        bench.ask(3, Request::Remove(Remove { services: vec!["a".parse().unwrap()], ..Remove::default() }));
+        look(&mut bench);
+        let lost = bench.acts().any(|(ticket, action)| {
+            action.verb() == "remove" && ticket.resource == crate::plan::action::ResourceId::Volume("data".to_owned())
+        });
+        assert!(!lost, "{:?}", verbs(&bench));
+    }
+}

@@ -12,12 +12,13 @@ use super::labels;
 
 /// Labels that say who made a container, and by which files, and not what it is. What its image is, is compared. Compose's own hash
 /// knows nothing of them either.
-const MAKERS: [&str; 7] = [
+const MAKERS: [&str; 8] = [
     labels::CONFIG_HASH,
     labels::VERSION,
     labels::IMAGE,
     labels::WORKING_DIR,
     labels::CONFIG_FILES,
+    labels::STATE,
     "com.docker.compose.project.environment_file",
     "com.docker.compose.replace",
 ];

@@ -1,6 +1,6 @@
 //! A unit's definition as the engine's create request: Compose's attributes, field by field. Pure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bollard::models::{
@@ -31,6 +31,8 @@ pub(super) struct Surroundings {
     pub(super) version: ApiVersion,
     /// The image's id.
     pub(super) image: Option<String>,
+    /// The ids of the images that it mounts, by the path inside.
+    pub(super) mounted: BTreeMap<String, String>,
     /// The image's own entry point.
     pub(super) image_entrypoint: Vec<String>,
     /// The containers of services whose namespaces or mounts are shared.
@@ -51,6 +53,7 @@ impl Surroundings {
         Self {
             version,
             image: None,
+            mounted: BTreeMap::new(),
             image_entrypoint: Vec::new(),
             partners: Partners::new(),
             inherited: IndexMap::new(),
@@ -58,6 +61,10 @@ impl Surroundings {
             credentials: None,
             one_off: None,
         }
+    }
+
+    fn images(&self) -> labels::OfImages<'_> {
+        labels::OfImages { image: self.image.as_deref(), mounted: Some(&self.mounted) }
     }
 }
 
@@ -116,7 +123,7 @@ pub(super) fn create_request(spec: &UnitSpec, around: &Surroundings) -> Result<C
         image: Some(image),
         working_dir: common.working_dir.clone(),
         entrypoint: entrypoint(container, &around.image_entrypoint),
-        labels: Some(labels::of_container(spec, around.image.as_deref(), around.one_off.as_ref())),
+        labels: Some(labels::of_container(spec, around.images(), around.one_off.as_ref())),
         stop_signal: common.stop_signal.clone(),
         stop_timeout: common.stop_grace_period.map(whole_seconds),
         host_config: Some(host_config(common, container, mounts, &networking, around)?),

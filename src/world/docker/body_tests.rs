@@ -17,13 +17,20 @@ fn spec(stack: Value) -> UnitSpec {
     for (key, value) in stack.as_object().unwrap() {
         whole[key] = value.clone();
     }
-    let deployment = Deployment {
-        env: "env".parse().unwrap(),
-        stack: serde_json::from_value(whole).unwrap(),
+    unit_of("app:2", deployment("env", serde_json::from_value(whole).unwrap()))
+}
+
+fn deployment(env: &str, stack: Stack) -> Deployment {
+    Deployment {
+        env: env.parse().unwrap(),
+        stack,
         caller: crate::plan::desired::Caller::default(),
         places: crate::plan::desired::Places { program: PathBuf::from("/bin/baistack"), ..Default::default() },
-    };
-    UnitSpec { unit: "app:2".parse().unwrap(), deployment: Arc::new(deployment), hash: ConfigHash::from_label("h") }
+    }
+}
+
+fn unit_of(unit: &str, deployment: Deployment) -> UnitSpec {
+    UnitSpec { unit: unit.parse().unwrap(), deployment: Arc::new(deployment), hash: ConfigHash::from_label("h") }
 }
 
 fn app(common: Value, mut container: Value) -> UnitSpec {
@@ -36,6 +43,7 @@ fn surroundings(minor: u32) -> Surroundings {
     Surroundings {
         version: ApiVersion::v1(minor),
         image: Some("sha256:1".to_owned()),
+        mounted: BTreeMap::new(),
         image_entrypoint: vec!["/entry".to_owned()],
         partners: IndexMap::new(),
         inherited: IndexMap::new(),
@@ -353,6 +361,41 @@ fn an_old_engine_joins_one_network_at_the_creation_and_a_new_one_all() {
 }
 
 #[test]
+fn what_is_connected_by_a_mode_joins_no_network() {
+    for mode in ["host", "none", "bridge", "container:other"] {
+        let body = body(&app(json!({}), json!({"network_mode": mode, "external_links": ["one"]})), &surroundings(41));
+        assert_eq!(body["HostConfig"]["NetworkMode"], mode);
+        assert_eq!(body["HostConfig"]["Links"], json!(["one:one"]), "{mode}");
+        assert!(body.get("NetworkingConfig").is_none(), "{mode}: {body}");
+    }
+}
+
+#[test]
+fn on_a_network_of_the_engines_own_a_container_has_no_aliases() {
+    for (network, has_aliases) in [("bridge", false), ("bridged", true)] {
+        let spec = spec(json!({
+            "services": {"app": {"common": {}, "kind": {"container": {"image": "img", "networks": {"out": {"aliases": ["x"]}}}}}},
+            "networks": {"out": {"external": true, "name": network}}}));
+        let endpoint = &body(&spec, &surroundings(41))["NetworkingConfig"]["EndpointsConfig"][network];
+        assert_eq!(endpoint.get("Aliases").is_some(), has_aliases, "{network}: {endpoint}");
+    }
+}
+
+#[test]
+fn a_label_names_the_containers_that_one_depends_on() {
+    let spec = spec(json!({"services": {
+        "app": {"common": {"depends_on": {"db": {"condition": "service_healthy", "restart": true, "required": true},
+                                          "job": {"condition": "service_completed_successfully", "required": true},
+                                          "native": {"condition": "service_started", "required": true}}},
+                "kind": {"container": {"image": "img"}}},
+        "db": {"common": {}, "kind": {"container": {"image": "img"}}},
+        "job": {"common": {}, "kind": {"container": {"image": "img"}}},
+        "native": {"common": {}, "kind": {"process": {}}}}}));
+    let label = &body(&spec, &surroundings(41))["Labels"]["com.docker.compose.depends_on"];
+    assert_eq!(label, "db:service_healthy:true,job:service_completed_successfully:false");
+}
+
+#[test]
 fn a_shared_namespace_is_that_of_the_other_container() {
     let spec = app(json!({}), json!({"network_mode": "service:db", "pid": "service:db"}));
     let mut around = surroundings(41);
@@ -503,4 +546,431 @@ fn who_may_use_the_engine_gets_its_socket_and_the_logins() {
     assert_eq!(request.files[0].path, "/run/secrets/docker/config.json");
     let own = app(json!({"environment": {"DOCKER_CONFIG": "/own"}}), socket);
     assert_eq!(body(&own, &around)["Env"], json!(["DOCKER_CONFIG=/own"]));
+}
+
+/// What Docker Compose 5.6.1 asks an engine for with the same file, but for `volumes_from`, whose mode it loses, and for what no engine
+/// reads (the addresses of an endpoint once more, zeros).
+#[test]
+fn a_file_that_says_everything_of_a_container_is_asked_for_as_in_compose() {
+    const FILE: &str = r#"
+services:
+  web:
+    image: img
+    command: run --fast "two words"
+    entrypoint: [/entry, "$$HOME"]
+    container_name: the-app
+    hostname: host
+    domainname: example.org
+    user: "1000:1000"
+    working_dir: /srv
+    stop_signal: SIGUSR1
+    stop_grace_period: 1m30s
+    tty: true
+    stdin_open: true
+    environment: {A: 1, B: "", C: true}
+    env_file: vars.env
+    labels: [mine=x, empty]
+    annotations: {note: "1"}
+    ports: ["127.0.0.1:8080-8081:80-81", "53/udp", {target: 9000, published: "9000-9009", host_ip: "::1"}]
+    expose: [90-91, 92/udp]
+    volumes:
+      - data:/data:ro
+      - ./here:/here:z
+      - /anonymous
+      - {type: bind, source: /host, target: /host, bind: {propagation: rslave}}
+      - {type: volume, source: named, target: /part, volume: {nocopy: true, subpath: sub, labels: {l: v}}}
+      - {type: tmpfs, target: /memory, tmpfs: {size: 1m, mode: 0700}}
+      - {type: image, source: other, target: /image, image: {subpath: etc}}
+    tmpfs: ["/run:size=1m,noexec", /tmp]
+    volumes_from: ["container:other:ro"]
+    networks:
+      default: {aliases: [also], gw_priority: 5, interface_name: eth7}
+      back: {priority: 10, ipv4_address: 10.5.0.9, ipv6_address: "fd00::9", link_local_ips: [169.254.1.1], mac_address: "02:42:0a:05:00:09", driver_opts: {o: "1"}}
+    external_links: ["foreign:alias", plain]
+    extra_hosts: {one: 10.0.0.1, gate: host-gateway, six: "::1"}
+    dns: 9.9.9.9
+    dns_search: [a.example, b.example]
+    dns_opt: ["ndots:1"]
+    healthcheck: {test: curl localhost, interval: 1m, timeout: 3s, retries: 4, start_period: 5s, start_interval: 500ms}
+    deploy:
+      replicas: 1
+      resources:
+        limits: {cpus: "0.5", memory: 64m, pids: 9}
+        reservations:
+          memory: 32m
+          devices: [{capabilities: [tpu], count: 2}]
+      restart_policy: {condition: on-failure, max_attempts: 3}
+    depends_on: {db: {condition: service_healthy, restart: true}, cache: {condition: service_started}}
+    platform: linux/amd64
+    secrets: [token]
+    configs: [{source: conf, target: /etc/conf}]
+    logging: {driver: json-file, options: {max-size: 1m, max-file: 3}}
+    cap_add: [net_admin]
+    cap_drop: [ALL]
+    group_add: [video, 44]
+    security_opt: ["label:disable", "systempaths=unconfined"]
+    privileged: true
+    init: false
+    pid: host
+    ipc: shareable
+    uts: host
+    userns_mode: host
+    cgroup: private
+    cgroup_parent: /parent
+    runtime: runc
+    cpu_shares: 7
+    cpuset: "0-1"
+    memswap_limit: 128m
+    shm_size: 2m
+    mem_swappiness: 10
+    oom_score_adj: -5
+    oom_kill_disable: true
+    ulimits: {nproc: 5, nofile: {soft: 1, hard: 2}}
+    sysctls: [net.core.somaxconn=1024]
+    devices: ["/dev/null:/dev/nought:r", "/dev/zero", "vendor.com/class=one"]
+    device_cgroup_rules: ["c 1:3 mr"]
+    gpus: all
+    blkio_config: {weight: 300, device_read_bps: [{path: /dev/zero, rate: 1mb}]}
+  db: {image: img, healthcheck: {test: [NONE]}}
+  cache: {image: img}
+networks: {back: {name: own-back}}
+volumes: {data: null, named: {name: own-named}}
+secrets: {token: {file: ./token}}
+configs: {conf: {file: ./conf}}
+"#;
+    let texts = [("compose.yaml", FILE), ("vars.env", "FROM_FILE=1"), ("token", "t"), ("conf", "c")];
+    let loaded = crate::load::testing::load(&texts);
+    assert!(loaded.diagnostics.is_empty() && loaded.unstartable.is_empty(), "{:?} {:?}", loaded.diagnostics, loaded.unstartable);
+    let spec = unit_of("web:1", deployment("app", loaded.stack));
+    let options = &spec.service().container().unwrap().security_opt;
+    let security_opt = security::with_profiles(options, std::path::Path::new("/app")).unwrap();
+    let mounted = [("/image".to_owned(), "sha256:2222222222222222".to_owned())].into();
+    let around = Surroundings { mounted, security_opt, ..surroundings(51) };
+    assert_eq!(create_request(&spec, &around).unwrap().platform.as_deref(), Some("linux/amd64"));
+    insta::assert_snapshot!(serde_json::to_string_pretty(&body(&spec, &around)).unwrap(), @r#"
+    {
+      "AttachStderr": true,
+      "AttachStdout": true,
+      "Cmd": [
+        "run",
+        "--fast",
+        "two words"
+      ],
+      "Domainname": "example.org",
+      "Entrypoint": [
+        "/entry",
+        "$HOME"
+      ],
+      "Env": [
+        "FROM_FILE=1",
+        "A=1",
+        "B=",
+        "C=true"
+      ],
+      "ExposedPorts": {
+        "53/udp": {},
+        "80/tcp": {},
+        "81/tcp": {},
+        "90/tcp": {},
+        "9000/tcp": {},
+        "91/tcp": {},
+        "92/udp": {}
+      },
+      "Healthcheck": {
+        "Interval": 60000000000,
+        "Retries": 4,
+        "StartInterval": 500000000,
+        "StartPeriod": 5000000000,
+        "Test": [
+          "CMD-SHELL",
+          "curl localhost"
+        ],
+        "Timeout": 3000000000
+      },
+      "HostConfig": {
+        "Annotations": {
+          "note": "1"
+        },
+        "Binds": [
+          "app_data:/data:ro",
+          "/app/here:/here:rw,z"
+        ],
+        "BlkioDeviceReadBps": [
+          {
+            "Path": "/dev/zero",
+            "Rate": 1048576
+          }
+        ],
+        "BlkioWeight": 300,
+        "CapAdd": [
+          "CAP_NET_ADMIN"
+        ],
+        "CapDrop": [
+          "ALL"
+        ],
+        "CgroupParent": "/parent",
+        "CgroupnsMode": "private",
+        "CpuShares": 7,
+        "CpusetCpus": "0-1",
+        "DeviceCgroupRules": [
+          "c 1:3 mr"
+        ],
+        "DeviceRequests": [
+          {
+            "Capabilities": [
+              [
+                "tpu"
+              ]
+            ],
+            "Count": 2
+          },
+          {
+            "DeviceIDs": [
+              "vendor.com/class=one"
+            ],
+            "Driver": "cdi"
+          },
+          {
+            "Capabilities": [
+              [
+                "gpu"
+              ]
+            ],
+            "Count": -1
+          }
+        ],
+        "Devices": [
+          {
+            "CgroupPermissions": "r",
+            "PathInContainer": "/dev/nought",
+            "PathOnHost": "/dev/null"
+          },
+          {
+            "CgroupPermissions": "rwm",
+            "PathInContainer": "/dev/zero",
+            "PathOnHost": "/dev/zero"
+          }
+        ],
+        "Dns": [
+          "9.9.9.9"
+        ],
+        "DnsOptions": [
+          "ndots:1"
+        ],
+        "DnsSearch": [
+          "a.example",
+          "b.example"
+        ],
+        "ExtraHosts": [
+          "gate:host-gateway",
+          "one:10.0.0.1",
+          "six:::1"
+        ],
+        "GroupAdd": [
+          "video",
+          "44"
+        ],
+        "Init": false,
+        "IpcMode": "shareable",
+        "Links": [
+          "foreign:alias",
+          "plain:plain"
+        ],
+        "LogConfig": {
+          "Config": {
+            "max-file": "3",
+            "max-size": "1m"
+          },
+          "Type": "json-file"
+        },
+        "MaskedPaths": [],
+        "Memory": 67108864,
+        "MemoryReservation": 33554432,
+        "MemorySwap": 134217728,
+        "MemorySwappiness": 10,
+        "Mounts": [
+          {
+            "Target": "/anonymous",
+            "Type": "volume"
+          },
+          {
+            "BindOptions": {
+              "CreateMountpoint": true,
+              "Propagation": "rslave"
+            },
+            "Source": "/host",
+            "Target": "/host",
+            "Type": "bind"
+          },
+          {
+            "Source": "own-named",
+            "Target": "/part",
+            "Type": "volume",
+            "VolumeOptions": {
+              "Labels": {
+                "l": "v"
+              },
+              "NoCopy": true,
+              "Subpath": "sub"
+            }
+          },
+          {
+            "Target": "/memory",
+            "TmpfsOptions": {
+              "Mode": 448,
+              "SizeBytes": 1048576
+            },
+            "Type": "tmpfs"
+          },
+          {
+            "ImageOptions": {
+              "Subpath": "etc"
+            },
+            "Source": "other",
+            "Target": "/image",
+            "Type": "image"
+          },
+          {
+            "ReadOnly": true,
+            "Source": "/app/token",
+            "Target": "/run/secrets/token",
+            "Type": "bind"
+          },
+          {
+            "ReadOnly": true,
+            "Source": "/app/conf",
+            "Target": "/etc/conf",
+            "Type": "bind"
+          }
+        ],
+        "NanoCpus": 500000000,
+        "NetworkMode": "own-back",
+        "OomKillDisable": true,
+        "OomScoreAdj": -5,
+        "PidMode": "host",
+        "PidsLimit": 9,
+        "PortBindings": {
+          "53/udp": [
+            {}
+          ],
+          "80/tcp": [
+            {
+              "HostIp": "127.0.0.1",
+              "HostPort": "8080"
+            }
+          ],
+          "81/tcp": [
+            {
+              "HostIp": "127.0.0.1",
+              "HostPort": "8081"
+            }
+          ],
+          "9000/tcp": [
+            {
+              "HostIp": "::1",
+              "HostPort": "9000-9009"
+            }
+          ]
+        },
+        "Privileged": true,
+        "ReadonlyPaths": [],
+        "RestartPolicy": {
+          "MaximumRetryCount": 3,
+          "Name": "on-failure"
+        },
+        "Runtime": "runc",
+        "SecurityOpt": [
+          "label:disable"
+        ],
+        "ShmSize": 2097152,
+        "Sysctls": {
+          "net.core.somaxconn": "1024"
+        },
+        "Tmpfs": {
+          "/run": "size=1m,noexec",
+          "/tmp": ""
+        },
+        "UTSMode": "host",
+        "Ulimits": [
+          {
+            "Hard": 5,
+            "Name": "nproc",
+            "Soft": 5
+          },
+          {
+            "Hard": 2,
+            "Name": "nofile",
+            "Soft": 1
+          }
+        ],
+        "UsernsMode": "host",
+        "VolumesFrom": [
+          "other:ro"
+        ]
+      },
+      "Hostname": "host",
+      "Image": "img",
+      "Labels": {
+        "com.docker.compose.config-hash": "h",
+        "com.docker.compose.container-number": "1",
+        "com.docker.compose.depends_on": "db:service_healthy:true,cache:service_started:false",
+        "com.docker.compose.image": "sha256:1",
+        "com.docker.compose.image-volume-digest": "/image=sha256:2222222222222222",
+        "com.docker.compose.oneoff": "False",
+        "com.docker.compose.project": "app",
+        "com.docker.compose.project.config_files": "/app/compose.yaml",
+        "com.docker.compose.project.working_dir": "/app",
+        "com.docker.compose.service": "web",
+        "com.docker.compose.version": "0.1.0+baistack",
+        "empty": "",
+        "mine": "x"
+      },
+      "NetworkingConfig": {
+        "EndpointsConfig": {
+          "app_default": {
+            "Aliases": [
+              "the-app",
+              "web",
+              "also"
+            ],
+            "DriverOpts": {
+              "com.docker.network.endpoint.ifname": "eth7"
+            },
+            "GwPriority": 5,
+            "Links": [
+              "foreign:alias",
+              "plain:plain"
+            ]
+          },
+          "own-back": {
+            "Aliases": [
+              "the-app",
+              "web"
+            ],
+            "DriverOpts": {
+              "o": "1"
+            },
+            "IPAMConfig": {
+              "IPv4Address": "10.5.0.9",
+              "IPv6Address": "fd00::9",
+              "LinkLocalIPs": [
+                "169.254.1.1"
+              ]
+            },
+            "Links": [
+              "foreign:alias",
+              "plain:plain"
+            ],
+            "MacAddress": "02:42:0a:05:00:09"
+          }
+        }
+      },
+      "OpenStdin": true,
+      "StopSignal": "SIGUSR1",
+      "StopTimeout": 90,
+      "Tty": true,
+      "User": "1000:1000",
+      "WorkingDir": "/srv"
+    }
+    "#);
 }

@@ -12,6 +12,7 @@ use indexmap::IndexSet;
 
 use super::connect::{ApiVersion, Link};
 use super::dockerfile::{Dockerfile, Feature};
+use super::layout::LayoutRef;
 use super::{Docker, labels};
 use crate::base::name::ServiceName;
 use crate::model::build::Build;
@@ -96,20 +97,25 @@ impl Docker {
     }
 }
 
-/// What a build begins with that is not there, or cannot be used: known before an engine is asked.
-pub fn lacking(build: &Build) -> Option<Unbuildable> {
-    let lacks = |attribute, why: String, help: &str| Some(Unbuildable { attribute, why, help: help.to_owned() });
+/// What a build begins with that is not there, or cannot be used: known before an engine is asked. `directory` is the stack's.
+pub fn lacking(build: &Build, directory: &Path) -> Vec<Unbuildable> {
+    let mut all = Vec::new();
+    let mut lacks = |attribute, why: String, help: &str| all.push(Unbuildable { attribute, why, help: help.to_owned() });
     let no_directory = |path: &str| match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => None,
         Ok(_) => Some(format!("`{path}` is no directory")),
         Err(error) => Some(format!("`{path}`: {error}")),
     };
     let is_local = !is_remote(&build.context);
-    if is_local && let Some(why) = no_directory(&build.context) {
-        return lacks(Some("context"), format!("there is nothing to build from: {why}"), "make that directory, or name another");
-    }
+    let missing = if is_local { no_directory(&build.context) } else { None };
     let dockerfile = build.dockerfile.as_deref().unwrap_or("Dockerfile");
-    if build.dockerfile_inline.is_none() && (is_local || Path::new(dockerfile).is_absolute()) {
+    // What would lie in a directory that is not there is not told too.
+    let is_findable = (is_local && missing.is_none()) || Path::new(dockerfile).is_absolute();
+    let has_files = is_local && missing.is_none();
+    if let Some(why) = missing {
+        lacks(Some("context"), format!("there is nothing to build from: {why}"), "make that directory, or name another");
+    }
+    if build.dockerfile_inline.is_none() && is_findable {
         let path = Path::new(&build.context).join(dockerfile);
         let unread = match std::fs::File::open(&path).and_then(|file| file.metadata()) {
             Ok(found) if found.is_file() => None,
@@ -118,22 +124,35 @@ pub fn lacking(build: &Build) -> Option<Unbuildable> {
         };
         if let Some(why) = unread {
             let help = "write it, or name another in `build.dockerfile`";
-            return lacks(Some("dockerfile"), format!("there is no Dockerfile `{}`: {why}", path.display()), help);
+            lacks(Some("dockerfile"), format!("there is no Dockerfile `{}`: {why}", path.display()), help);
         }
     }
     for (name, place) in &build.additional_contexts {
         let is_elsewhere = is_remote(place) || place.contains("://") || place.starts_with("service:");
         if !is_elsewhere && let Some(why) = no_directory(place) {
             let why = format!("there is nothing for its context `{name}`: {why}");
-            return lacks(Some("additional_contexts"), why, "make that directory, or name another");
+            lacks(Some("additional_contexts"), why, "make that directory, or name another");
+        }
+        if let Some(wanted) = LayoutRef::parse(place)
+            && let Err(why) = wanted.digest(&wanted.layout(directory))
+        {
+            let why = format!("there is nothing for its context `{name}`: {why}");
+            lacks(Some("additional_contexts"), why, "write `oci-layout://DIR[:TAG][@DIGEST]`, of what is there");
         }
     }
-    let rules = if is_local { super::context::bad_rules(build) } else { None };
-    lacks(
-        Some("context"),
-        rules?.message,
-        "a pattern of Go's `filepath.Match` is needed: a `[` is closed, and a `\\` is followed",
-    )
+    for (attribute, texts, part) in [("cache_from", &build.cache_from, "src"), ("cache_to", &build.cache_to, "dest")] {
+        for text in texts {
+            let CacheRef { kind, attributes } = CacheRef::parse(text);
+            if kind == "local" && attributes.get(part).is_none_or(String::is_empty) {
+                lacks(Some(attribute), format!("`{text}` names no directory"), &format!("write `type=local,{part}=DIR`"));
+            }
+        }
+    }
+    if let Some(rules) = super::context::bad_rules(build).filter(|_| has_files) {
+        let help = "a pattern of Go's `filepath.Match` is needed: a `[` is closed, and a `\\` is followed";
+        lacks(Some("context"), rules.message, help);
+    }
+    all
 }
 
 /// What an image is built for: for all of `platforms` by `build`, else for what is to run here. None is what the engine runs itself.
@@ -259,13 +278,7 @@ fn by_buildkit(
             "turn that on (`features: {containerd-snapshotter: true}` in the engine's `daemon.json`, from 24 on), or remove it";
         return Err(refused(attribute, why, help));
     }
-    match unserved(build) {
-        Some(attribute) => {
-            let why = "names a directory of layers on this host (`type=local`, `oci-layout://`), which is not supported";
-            Err(refused(attribute, why, "use `type=inline` or `type=registry`, or a directory"))
-        }
-        None => Ok(Builder::BuildKit),
-    }
+    Ok(Builder::BuildKit)
 }
 
 fn refused(attribute: &'static str, why: &str, help: &str) -> Unbuildable {
@@ -343,21 +356,10 @@ fn store_matters(build: &Build, platforms: &[String]) -> Option<&'static str> {
     let goes_elsewhere = |text: &String| CacheRef::parse(text).kind != "inline";
     let named = [
         ("cache_to", build.cache_to.iter().any(goes_elsewhere)),
+        ("additional_contexts", build.additional_contexts.values().any(|place| LayoutRef::parse(place).is_some())),
         ("provenance", attestation(build.provenance.as_deref()).is_some()),
         ("sbom", attestation(build.sbom.as_deref()).is_some()),
         ("platforms", platforms.len() > 1),
-    ];
-    named.into_iter().find(|(_, is_used)| *is_used).map(|(attribute, _)| attribute)
-}
-
-/// The attribute that would have the engine ask us for a store of layers.
-fn unserved(build: &Build) -> Option<&'static str> {
-    let is_local = |texts: &[String]| texts.iter().any(|text| CacheRef::parse(text).kind == "local");
-    let is_layout = |place: &String| place.starts_with("oci-layout://");
-    let named = [
-        ("cache_to", is_local(&build.cache_to)),
-        ("cache_from", is_local(&build.cache_from)),
-        ("additional_contexts", build.additional_contexts.values().any(is_layout)),
     ];
     named.into_iter().find(|(_, is_used)| *is_used).map(|(attribute, _)| attribute)
 }
@@ -446,6 +448,7 @@ mod tests {
             (json!({"cache_from": ["x:1"]}), plain, None, 41, Builder::Classic),
             (json!({"cache_from": ["type=registry,ref=x"]}), plain, None, 41, Builder::BuildKit),
             (json!({"cache_to": ["type=inline"]}), plain, None, 41, Builder::BuildKit),
+            (json!({"cache_from": ["type=local,src=x"]}), plain, None, 41, Builder::BuildKit),
             (json!({"ulimits": {"nofile": {"soft": 1, "hard": 2}}}), plain, None, 41, Builder::Classic),
             (json!({"platforms": ["linux/amd64"]}), plain, None, 41, Builder::Classic),
             (json!({"platforms": ["linux/x86_64/v2"]}), plain, None, 41, Builder::Classic),
@@ -508,7 +511,14 @@ mod tests {
             (json!({"ssh": ["default"], "shm_size": 1}), plain, None, 41, &["`build.shm_size`", "Engine 23"]),
             (json!({"dockerfile": "d/F"}), "FROM x\nRUN <<EOF\nEOF\n", None, 41, &["`<<EOF` (d/F:2)", "Engine 23", "# syntax="]),
             (json!({"cache_to": ["type=registry,ref=x"]}), plain, None, 51, &["`build.cache_to`", "containerd"]),
-            (json!({"cache_from": ["type=local,src=x"]}), plain, None, 51, &["`build.cache_from`", "type=registry"]),
+            (json!({"cache_to": ["type=local,dest=x"]}), plain, None, 51, &["`build.cache_to`", "containerd"]),
+            (
+                json!({"additional_contexts": {"a": "oci-layout://x"}}),
+                plain,
+                None,
+                51,
+                &["`build.additional_contexts`", "containerd"],
+            ),
             (json!({"platforms": ["a/b", "c/d"]}), plain, None, 51, &["`build.platforms`", "containerd"]),
             (json!({"sbom": "true"}), plain, None, 51, &["`build.sbom`", "containerd"]),
         ] {
@@ -576,12 +586,37 @@ mod tests {
             (json!({"context": here, "dockerfile": "none", "dockerfile_inline": "FROM x"}), None, &[]),
             (json!({"context": here, "additional_contexts": {"a": "/none"}}), Some("additional_contexts"), &["`a`", "/none"]),
             (json!({"context": format!("{here}/bad")}), Some("context"), &["bad/.dockerignore`, line 2"]),
+            (
+                json!({"context": here, "additional_contexts": {"a": "oci-layout://none"}}),
+                Some("additional_contexts"),
+                &["`a`", "`none/index.json`", "oci-layout://DIR"],
+            ),
+            (json!({"context": here, "cache_from": ["type=local,src="]}), Some("cache_from"), &["`type=local,src=`", "src=DIR"]),
+            (json!({"context": here, "cache_to": ["type=local"]}), Some("cache_to"), &["names no directory", "dest=DIR"]),
         ] {
-            let found = lacking(&serde_json::from_value(build.clone()).unwrap());
-            assert_eq!(found.as_ref().and_then(|found| found.attribute), attribute, "{build}: {found:?}");
-            let told = found.map(|found| Fault::from(found).message).unwrap_or_default();
+            let found = lacking(&serde_json::from_value(build.clone()).unwrap(), dir.path());
+            let told: String = found.iter().map(|found| Fault::from(found.clone()).message).collect();
+            let attributes: Vec<_> = found.into_iter().map(|found| found.attribute).collect();
+            assert_eq!(attributes, attribute.map(Some).into_iter().collect::<Vec<_>>(), "{build}: {told}");
             assert!(words.iter().all(|word| told.contains(word)), "{build}: {told}");
         }
+    }
+
+    #[test]
+    fn all_that_a_build_begins_with_and_is_not_there_is_named_but_not_what_follows() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = dir.path().to_str().unwrap();
+        std::fs::write(dir.path().join(".dockerignore"), "[\n").unwrap();
+        let attributes = |context: &str| {
+            let build = json!({"context": context, "additional_contexts": {"a": "/none", "b": "/neither"}});
+            lacking(&serde_json::from_value(build).unwrap(), dir.path())
+                .into_iter()
+                .filter_map(|found| found.attribute)
+                .collect::<Vec<_>>()
+        };
+        let others = ["additional_contexts"; 2];
+        assert_eq!(attributes(here), [&["dockerfile"], &others[..], &["context"]].concat());
+        assert_eq!(attributes(&format!("{here}/none")), [&["context"], &others[..]].concat());
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::ssh::Tunnel;
 use super::{dial, error};
 use crate::plan::action::{Fault, FaultKind};
 use crate::plan::hash::hex;
+use crate::world::engine_records::EnginePlace;
 
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 
@@ -131,6 +132,28 @@ impl Endpoint {
             }
             None => Endpoint::Unusable(format!("a Docker Engine at `{host}` is not supported: use unix://, tcp:// or ssh://")),
         }
+    }
+
+    /// What it takes to ask it again; none of what cannot be used.
+    pub fn place(&self) -> Option<EnginePlace> {
+        match self {
+            Endpoint::Unix(path) => Some(EnginePlace::Plain(format!("unix://{}", path.display()))),
+            Endpoint::Tls(_, Certificates { directory }) => {
+                Some(EnginePlace::Tls { host: self.shown(), certificates: directory.clone() })
+            }
+            Endpoint::Tcp(_) | Endpoint::Ssh(_) => Some(EnginePlace::Plain(self.shown())),
+            Endpoint::Unusable(_) => None,
+        }
+    }
+
+    /// Whether it is reached over a network, so that the ports that it publishes are another host's.
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(self, Endpoint::Tcp(_) | Endpoint::Tls(..) | Endpoint::Ssh(_))
+    }
+
+    /// Whether it is reached by a socket of this host, so that paths it was told may be paths of this host.
+    pub(super) fn is_local(&self) -> bool {
+        matches!(self, Endpoint::Unix(_))
     }
 
     /// As people write it.
@@ -377,6 +400,10 @@ mod tests {
             std::fs::write(meta.join("meta.json"), text).unwrap();
             let found = Endpoint::find(&environment(&pairs));
             assert_eq!(found == tls(&of_context), is_usable, "{found:?}");
+            // Under another context it is found again by what is on record.
+            let other = environment(&[("DOCKER_HOST", "tcp://a:1"), ("DOCKER_TLS_VERIFY", "1"), ("DOCKER_CERT_PATH", path)]);
+            let again = found.place().map(|place| Endpoint::find(&place.environment(&other)));
+            assert_eq!(again, is_usable.then_some(found.clone()));
             assert_eq!(matches!(found, Endpoint::Unusable(_)), !is_usable, "{found:?}");
         }
     }

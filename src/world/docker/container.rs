@@ -2,6 +2,7 @@
 //!
 //! A container is found by its labels, never by its name alone: a name may belong to somebody else.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bollard::models::{ContainerInspectResponse, ContainerState, ContainerSummary, NetworkConnectRequest};
@@ -23,7 +24,7 @@ use super::{Docker, alike, error, files, registry, security};
 use crate::base::name::{EnvId, ServiceName, UnitId};
 use crate::model::container::Container;
 use crate::model::hook::Hook;
-use crate::plan::action::{Fault, Incarnation, Outcome, Ticket};
+use crate::plan::action::{AnonymousVolumes, Fault, Incarnation, Outcome, Ticket, is_anonymous_volume};
 use crate::plan::desired::UnitSpec;
 use crate::supervisor::event::Event;
 use crate::world::clock;
@@ -120,7 +121,7 @@ impl Docker {
     pub(super) async fn discard_successor(&self, container: &str, volumes: bool) -> Result<Outcome, Fault> {
         let link = self.link().await?;
         if volumes {
-            remove_by_id(&link, container, Removal { volumes: true, force: false }).await?;
+            remove_by_id(&link, container, Removal { volumes: AnonymousVolumes::Removed, force: false }, &[]).await?;
         } else {
             discard(&link, container).await?;
         }
@@ -145,6 +146,7 @@ impl Docker {
         };
         let around = Surroundings {
             image: image.id,
+            mounted: mounted_images(link, spec).await?,
             image_entrypoint: image.config.and_then(|config| config.entrypoint).unwrap_or_default(),
             inherited,
             one_off,
@@ -279,7 +281,7 @@ impl Docker {
         unit: &UnitId,
         container: Option<&str>,
         spec: Option<&UnitSpec>,
-        volumes: bool,
+        volumes: AnonymousVolumes,
     ) -> Result<Outcome, Fault> {
         let link = self.link().await?;
         let id = match (container, spec) {
@@ -288,7 +290,10 @@ impl Docker {
             (None, None) => None,
         };
         let anonymous = match id {
-            Some(id) => remove_by_id(&link, &id, Removal { volumes, force: false }).await?,
+            Some(id) => {
+                let declared = spec.map(|spec| spec.deployment.volume_names()).unwrap_or_default();
+                remove_by_id(&link, &id, Removal { volumes, force: false }, &declared).await?
+            }
             None => IndexMap::new(),
         };
         Ok(Outcome::Removed { anonymous })
@@ -306,6 +311,16 @@ impl Docker {
     }
 }
 
+/// The ids of the images that a container of this unit mounts, by the path inside.
+async fn mounted_images(link: &Link, spec: &UnitSpec) -> Result<BTreeMap<String, String>, Fault> {
+    let mut mounted = BTreeMap::new();
+    for (path, reference) in spec.deployment.mounted_images(&spec.unit.service) {
+        let image = link.api.inspect_image(&reference).await.map_err(|error| no_image(error, &reference))?;
+        mounted.insert(path, image.id.unwrap_or_default());
+    }
+    Ok(mounted)
+}
+
 /// A life of a container that is to begin.
 pub(super) struct Beginning<'a> {
     /// Whose.
@@ -321,21 +336,32 @@ pub(super) struct Beginning<'a> {
 /// How a container is removed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Removal {
-    /// Its anonymous volumes too.
-    pub(super) volumes: bool,
+    /// What becomes of its anonymous volumes.
+    pub(super) volumes: AnonymousVolumes,
     /// Even while it runs.
     pub(super) force: bool,
 }
 
-/// Removes a container. Answers with its anonymous volumes if they were kept; one that is gone already has none.
-pub(super) async fn remove_by_id(link: &Link, id: &str, removal: Removal) -> Result<IndexMap<String, String>, Fault> {
-    let container = match link.api.inspect_container(id, None).await {
-        Ok(container) => container,
-        Err(error) if error::is_not_found(&error) => return Ok(IndexMap::new()),
-        Err(error) => return Err(error.into()),
+/// Removes a container. Answers with the anonymous volumes that stay and are to be told; one that is gone already has none. What the
+/// stack itself names is none of them, whatever its name looks like: whoever has found such a volume again may use it so.
+pub(super) async fn remove_by_id(
+    link: &Link,
+    id: &str,
+    removal: Removal,
+    declared: &[String],
+) -> Result<IndexMap<String, String>, Fault> {
+    let mut anonymous = match removal.volumes {
+        // An engine at work answers no question for nothing.
+        AnonymousVolumes::Left => IndexMap::new(),
+        AnonymousVolumes::Told | AnonymousVolumes::Removed => match link.api.inspect_container(id, None).await {
+            Ok(container) => anonymous_volumes(&container),
+            Err(error) if error::is_not_found(&error) => return Ok(IndexMap::new()),
+            Err(error) => return Err(error.into()),
+        },
     };
-    let anonymous = anonymous_volumes(&container);
-    let options = RemoveContainerOptionsBuilder::default().v(removal.volumes).force(removal.force).build();
+    anonymous.retain(|_, volume| !declared.contains(volume));
+    let takes_volumes = removal.volumes == AnonymousVolumes::Removed;
+    let options = RemoveContainerOptionsBuilder::default().v(takes_volumes).force(removal.force).build();
     match link.api.remove_container(id, Some(options)).await {
         Ok(()) => {}
         Err(error) if error::is_not_found(&error) => {}
@@ -346,7 +372,7 @@ pub(super) async fn remove_by_id(link: &Link, id: &str, removal: Removal) -> Res
         Err(error) if error::status(&error) == Some(409) => return Err(Fault::temporary(Fault::from(error).message)),
         Err(error) => return Err(error.into()),
     }
-    if !removal.volumes {
+    if !takes_volumes {
         return Ok(anonymous);
     }
     // The engine takes volumes along that it made for this container, but not those that were inherited by name.
@@ -391,11 +417,7 @@ async fn wait_until_gone(link: &Link, id: &str) -> Result<(), Fault> {
 fn anonymous_volumes(container: &ContainerInspectResponse) -> IndexMap<String, String> {
     let volumes = container.mounts.iter().flatten().filter(|mount| mount.typ.as_deref() == Some("volume"));
     let named = volumes.filter_map(|mount| Some((mount.destination.clone()?, mount.name.clone()?)));
-    named.filter(|(_, name)| is_anonymous(name)).collect()
-}
-
-pub(super) fn is_anonymous(volume: &str) -> bool {
-    volume.len() == 64 && volume.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    named.filter(|(_, name)| is_anonymous_volume(name)).collect()
 }
 
 /// The container of a unit, by its labels; of several the newest, and one that waits for another's place only if it is alone.
@@ -543,4 +565,78 @@ async fn holder_of_name(link: &Link, name: &str) -> Result<Option<Holder>, Fault
 
 fn no_image(error: bollard::errors::Error, reference: &str) -> Fault {
     if error::is_not_found(&error) { Fault::permanent(format!("there is no image `{reference}`")) } else { error.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    use http_body_util::Full;
+    use hyper::body::{Bytes, Incoming};
+    use hyper::server::conn::http1;
+    use hyper::service::service_fn;
+    use hyper::{Method, Request, Response};
+    use hyper_util::rt::TokioIo;
+    use tokio::net::UnixListener;
+
+    use super::super::connect::Endpoint;
+    use super::*;
+
+    /// An engine with one container, which mounts an anonymous volume; and what it is asked.
+    fn engine(directory: &std::path::Path) -> (Endpoint, Arc<Mutex<Vec<String>>>) {
+        let socket = directory.join("engine.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let all = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let all = Arc::clone(&all);
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let path = request.uri().path();
+                    let versioned = path.strip_prefix("/v1.").and_then(|rest| rest.find('/').map(|at| rest[at..].to_owned()));
+                    let path = versioned.unwrap_or_else(|| path.to_owned());
+                    all.lock().unwrap().push(format!("{} {path}", request.method()));
+                    let volume = "0".repeat(64);
+                    let mount = format!(r#"{{"Type": "volume", "Name": "{volume}", "Destination": "/data"}}"#);
+                    let (status, body) = match (request.method(), path.as_str()) {
+                        (&Method::GET, "/containers/c/json") => (200, format!(r#"{{"Id": "c", "Mounts": [{mount}]}}"#)),
+                        (&Method::GET, _) => (200, "OK".to_owned()),
+                        _ => (204, String::new()),
+                    };
+                    let head =
+                        Response::builder().status(status).header("Api-Version", "1.41").header("Server", "Docker/20.10.24");
+                    let response = head.body(Full::new(Bytes::from(body))).unwrap();
+                    async move { Ok::<_, Infallible>(response) }
+                });
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        (Endpoint::Unix(socket), asked)
+    }
+
+    #[tokio::test]
+    async fn an_engine_is_asked_for_no_more_than_a_removal_takes() {
+        use AnonymousVolumes::{Left, Removed, Told};
+        const LOOK: &str = "GET /containers/c/json";
+        const REMOVE: &str = "DELETE /containers/c";
+        let volume = "0".repeat(64);
+        let volume_goes = format!("DELETE /volumes/{volume}");
+        for (volumes, expected, told) in
+            [(Left, &[REMOVE][..], false), (Told, &[LOOK, REMOVE], true), (Removed, &[LOOK, REMOVE, &volume_goes], false)]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            let (endpoint, asked) = engine(dir.path());
+            let link = Link::open(&endpoint).await.unwrap();
+            asked.lock().unwrap().clear();
+            let handed_on = remove_by_id(&link, "c", Removal { volumes, force: false }, &[]).await.unwrap();
+            assert_eq!(*asked.lock().unwrap(), expected, "{volumes:?}");
+            assert_eq!(handed_on.get("/data") == Some(&volume), told, "{volumes:?}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (endpoint, asked) = engine(dir.path());
+        let docker = Docker::new(&[("DOCKER_HOST".to_owned(), format!("unix://{}", endpoint.shown()))].into());
+        assert_eq!(docker.remove_network("n").await, Ok(Outcome::Done));
+        assert_eq!(*asked.lock().unwrap(), ["GET /_ping", "DELETE /networks/n"]);
+    }
 }

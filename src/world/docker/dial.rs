@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use http_body_util::Empty;
-use hyper::body::Bytes;
+use http_body_util::{BodyExt, Collected, Empty};
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, HOST, HeaderMap, UPGRADE};
+use hyper::header::{CONNECTION, HOST, HeaderMap, PROXY_AUTHORIZATION, UPGRADE};
+use hyper::http::request;
 use hyper::upgrade::Upgraded;
-use hyper::{Request, StatusCode};
+use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
@@ -19,7 +21,9 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::connect::{Certificates, Endpoint};
+use super::error;
 use super::ssh::Tunnel;
+use super::web_proxy::WebProxy;
 use crate::plan::action::{Fault, FaultKind};
 
 /// Where distributions keep the certificates of authorities (Go's `crypto/x509`, `root_linux.go`).
@@ -89,13 +93,49 @@ fn greeting(head: &HeaderMap) -> Option<Greeting> {
     })
 }
 
-/// Connects to a registry, or to who speaks for one; with TLS it has to be who it says.
-pub(super) async fn registry(host: &str, port: u16, tls: bool) -> Result<Box<dyn Wire>, String> {
-    let said = |error: std::io::Error| error.to_string();
-    let stream = TcpStream::connect((host, port)).await.map_err(said)?;
-    if !tls {
-        return Ok(Box::new(stream));
+/// Connects to a registry, or to who speaks for one; with TLS it has to be who it says. A proxy has TLS led through it; without, the
+/// connection is to the proxy itself.
+pub(super) async fn registry(host: &str, port: u16, tls: bool, proxy: Option<&WebProxy>) -> Result<Box<dyn Wire>, String> {
+    let Some(proxy) = proxy else {
+        let stream: Box<dyn Wire> = Box::new(TcpStream::connect((host, port)).await.map_err(|error| error.to_string())?);
+        return if tls { secured(stream, host, port).await } else { Ok(stream) };
+    };
+    let led = async {
+        let stream = TcpStream::connect((proxy.host.as_str(), proxy.port)).await.map_err(|error| error.to_string())?;
+        let stream: Box<dyn Wire> = Box::new(stream);
+        let stream = if proxy.tls { secured(stream, &proxy.host, proxy.port).await? } else { stream };
+        if tls { led_through(stream, host, port, proxy).await } else { Ok(stream) }
+    };
+    let stream = led.await.map_err(|why: String| format!("{proxy}: {why}"))?;
+    if tls { secured(stream, host, port).await } else { Ok(stream) }
+}
+
+/// Has a proxy pass on what is said from here on.
+async fn led_through(stream: Box<dyn Wire>, host: &str, port: u16, proxy: &WebProxy) -> Result<Box<dyn Wire>, String> {
+    let said = |error: &dyn std::fmt::Display| error.to_string();
+    let server = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let mut request = Request::connect(&server).header(HOST, &server);
+    if let Some(authorization) = &proxy.authorization {
+        request = request.header(PROXY_AUTHORIZATION, authorization);
     }
+    let request = request.body(Empty::<Bytes>::new()).map_err(|error| said(&error))?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| said(&error))?;
+    tokio::spawn(connection.with_upgrades());
+    let response = sender.send_request(request).await.map_err(|error| said(&error))?;
+    match response.status() {
+        status if status.is_success() => {
+            let stream = hyper::upgrade::on(response).await.map_err(|error| said(&error))?;
+            Ok(Box::new(TokioIo::new(stream)))
+        }
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            Err("it wants to know who asks: write `http://USER:PASSWORD@HOST:PORT` there".to_owned())
+        }
+        status => Err(format!("it leads nobody to `{server}` ({status}): let it, or name that in `NO_PROXY`")),
+    }
+}
+
+/// Has a connection encrypted to whom it says it is to.
+async fn secured(stream: Box<dyn Wire>, host: &str, port: u16) -> Result<Box<dyn Wire>, String> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let config = config.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
     let config = config.with_root_certificates(authorities(host, port)?).with_no_client_auth();
@@ -125,19 +165,55 @@ fn authorities(host: &str, port: u16) -> Result<RootCertStore, String> {
 /// Has the engine speak HTTP/2 on a connection of its own from here on: `POST`, and an upgrade to `h2c`. `None` when it knows no
 /// such path.
 pub(super) async fn upgraded(endpoint: &Endpoint, path: &str, headers: &[(&str, &str)]) -> Result<Option<Upgraded>, Fault> {
-    let stream = dial(endpoint).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| away(&error))?;
-    // It ends by itself: with the answer, or handing on its stream.
-    tokio::spawn(connection.with_upgrades());
-    let request = Request::post(path).header(HOST, "docker").header(CONNECTION, "Upgrade").header(UPGRADE, "h2c");
+    let request = Request::post(path).header(CONNECTION, "Upgrade").header(UPGRADE, "h2c");
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-    let request = request.body(Empty::<Bytes>::new()).map_err(|error| Fault::permanent(error.to_string()))?;
-    let response = sender.send_request(request).await.map_err(|error| away(&error))?;
+    let response = ask(endpoint, request).await?;
     match response.status() {
         StatusCode::SWITCHING_PROTOCOLS => hyper::upgrade::on(response).await.map(Some).map_err(|error| away(&error)),
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => Ok(None),
         status => Err(Fault::permanent(format!("the Docker Engine opens no `{path}`: {status}"))),
     }
+}
+
+/// Has the engine hand over a connection, on which it says what there is to be said until that ends: `POST`, and an upgrade to `tcp`, as
+/// Docker's command line does it.
+pub(super) async fn hijacked(endpoint: &Endpoint, path: &str) -> Result<Upgraded, Fault> {
+    let response = ask(endpoint, Request::post(path).header(CONNECTION, "Upgrade").header(UPGRADE, "tcp")).await?;
+    match response.status() {
+        StatusCode::SWITCHING_PROTOCOLS => hyper::upgrade::on(response).await.map_err(|error| away(&error)),
+        _ => Err(refusal(response).await),
+    }
+}
+
+/// The engine's answer to a `GET`, as it comes. In the words of HTTP/1.0, whose answers come as they are: in those of 1.1 an engine sends
+/// each line as a piece of its own, which costs more than the line does.
+pub(super) async fn streamed(endpoint: &Endpoint, path: &str) -> Result<Incoming, Fault> {
+    let response = ask(endpoint, Request::get(path).version(Version::HTTP_10)).await?;
+    if response.status().is_success() { Ok(response.into_body()) } else { Err(refusal(response).await) }
+}
+
+/// Puts a request to the engine on a connection of its own.
+async fn ask(endpoint: &Endpoint, request: request::Builder) -> Result<Response<Incoming>, Fault> {
+    let stream = dial(endpoint).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| away(&error))?;
+    // It ends by itself: with the answer, or handing on its stream.
+    tokio::spawn(connection.with_upgrades());
+    let request = request.header(HOST, "docker").body(Empty::<Bytes>::new());
+    let request = request.map_err(|error| Fault::permanent(error.to_string()))?;
+    sender.send_request(request).await.map_err(|error| away(&error))
+}
+
+/// An answer that says no: `{"message": "No such container: x"}`.
+async fn refusal(response: Response<Incoming>) -> Fault {
+    #[derive(Deserialize)]
+    struct Refusal {
+        message: String,
+    }
+    let status = response.status().as_u16();
+    let text = response.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
+    let message =
+        serde_json::from_slice(&text).map_or_else(|_| String::from_utf8_lossy(&text).into_owned(), |Refusal { message }| message);
+    error::refusal(status, &message)
 }
 
 /// How the engine is verified, and what it is shown.

@@ -12,7 +12,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, USER_AGENT, WWW_AUTHENTICATE,
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, LOCATION, PROXY_AUTHORIZATION,
+    USER_AGENT, WWW_AUTHENTICATE,
 };
 use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode, Uri};
@@ -24,6 +25,7 @@ use super::Docker;
 use super::dial::{self, Wire};
 use super::digest::normalized;
 use super::patient::Patient;
+use super::web_proxy::{WebProxies, WebProxy};
 use crate::plan::action::Fault;
 use crate::plan::hash;
 use crate::world::values::base64;
@@ -127,7 +129,30 @@ pub(super) struct Repository {
     scheme: Mutex<Option<Scheme>>,
     /// What the registry, or who speaks for it, has given us to show.
     authorization: Mutex<Option<String>>,
+    proxies: WebProxies,
     patience: Duration,
+}
+
+/// A way to where a question goes.
+struct Way {
+    wire: Box<dyn Wire>,
+    /// The proxy that answers on it, and passes on what it is asked.
+    forwards: Option<WebProxy>,
+}
+
+impl Way {
+    /// What is asked for on it, as the one who reads it needs it.
+    fn target(&self, at: &Address) -> String {
+        match self.forwards {
+            Some(_) => format!("http://{}{}", at.host_and_port(), at.path),
+            None => at.path.clone(),
+        }
+    }
+
+    /// Who we are to a proxy that passes questions on.
+    fn shown(&self) -> Option<&HeaderValue> {
+        self.forwards.as_ref()?.authorization.as_ref()
+    }
 }
 
 /// Where a question goes.
@@ -190,6 +215,7 @@ impl Docker {
             credentials: self.credentials_for(&reference.registry).await,
             scheme: Mutex::new(is_insecure.then_some(Scheme::Http)),
             authorization: Mutex::default(),
+            proxies: self.0.proxies.clone(),
             patience: PATIENCE,
         }
     }
@@ -381,9 +407,12 @@ impl Repository {
     }
 
     async fn ask_once(&self, at: &Address, asked: Asked<'_>) -> Result<Response<Incoming>, Fault> {
-        let stream = self.connect(at).await?;
-        let request = Request::builder().method(asked.method.clone()).uri(&at.path).header(HOST, at.host_and_port());
+        let way = self.connect(at).await?;
+        let request = Request::builder().method(asked.method.clone()).uri(way.target(at)).header(HOST, at.host_and_port());
         let mut request = request.header(USER_AGENT, "baistack").header(CONNECTION, "close");
+        if let Some(shown) = way.shown() {
+            request = request.header(PROXY_AUTHORIZATION, shown);
+        }
         if let Some(accept) = asked.accept {
             request = request.header(ACCEPT, accept);
         }
@@ -407,7 +436,7 @@ impl Repository {
             }
         };
         let request = request.body(body).map_err(|error| Fault::permanent(error.to_string()))?;
-        self.exchange(stream, request).await
+        self.exchange(way.wire, request).await
     }
 
     // ── where ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -478,7 +507,7 @@ impl Repository {
         sender.send_request(request).await.map_err(|error| silent(&why(&error)))
     }
 
-    async fn connect(&self, at: &Address) -> Result<Box<dyn Wire>, Fault> {
+    async fn connect(&self, at: &Address) -> Result<Way, Fault> {
         if let Some(scheme) = at.scheme.or(self.scheme()) {
             return self.open(at, scheme).await;
         }
@@ -497,12 +526,15 @@ impl Repository {
         }
     }
 
-    async fn open(&self, at: &Address, scheme: Scheme) -> Result<Box<dyn Wire>, Fault> {
-        let host = at.host().trim_matches(['[', ']']);
-        let opening = dial::registry(host, at.port(scheme), scheme == Scheme::Https);
+    async fn open(&self, at: &Address, scheme: Scheme) -> Result<Way, Fault> {
+        let (host, port, tls) = (at.host().trim_matches(['[', ']']), at.port(scheme), scheme == Scheme::Https);
+        let unreached = |why: &str| format!("the registry `{}` is not to be reached: {why}", self.registry);
+        let proxy = self.proxies.between(tls, host, port).map_err(|why| Fault::permanent(unreached(&why)))?;
+        let opening = dial::registry(host, port, tls, proxy.as_ref());
         let opened = tokio::time::timeout(self.patience, opening).await;
         let opened = opened.unwrap_or_else(|_| Err("it takes too long".to_owned()));
-        opened.map_err(|why| Fault::temporary(format!("the registry `{}` is not to be reached: {why}", self.registry)))
+        let wire = opened.map_err(|why| Fault::temporary(unreached(&why)))?;
+        Ok(Way { wire, forwards: proxy.filter(|_| !tls) })
     }
 
     /// What the registry is shown of us, by what it asks for; none where there is nothing to show.
@@ -557,8 +589,11 @@ impl Repository {
         authorization: Option<String>,
     ) -> Result<Response<Incoming>, Fault> {
         let at = self.address(target, None)?;
-        let stream = self.connect(&at).await?;
-        let request = Request::builder().method(method).uri(&at.path).header(HOST, at.host_and_port());
+        let way = self.connect(&at).await?;
+        let mut request = Request::builder().method(method).uri(way.target(&at)).header(HOST, at.host_and_port());
+        if let Some(shown) = way.shown() {
+            request = request.header(PROXY_AUTHORIZATION, shown);
+        }
         let request = request.header(USER_AGENT, "baistack");
         let mut request = request.header(CONNECTION, "close").header(CONTENT_LENGTH, form.len());
         if !form.is_empty() {
@@ -569,7 +604,7 @@ impl Repository {
         }
         let body = Full::new(Bytes::from(form)).map_err(|never: Infallible| -> hyper::Error { match never {} }).boxed();
         let request = request.body(body).map_err(|error| Fault::permanent(error.to_string()))?;
-        self.exchange(stream, request).await
+        self.exchange(way.wire, request).await
     }
 
     // ── answers ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -623,7 +658,7 @@ fn said(content: &[u8]) -> Option<String> {
 }
 
 /// Whether an engine would speak to it without TLS as well.
-fn is_of_this_host(host: &str) -> bool {
+pub(super) fn is_of_this_host(host: &str) -> bool {
     host == "localhost" || host.trim_matches(['[', ']']).parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
@@ -656,199 +691,5 @@ fn escaped(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{Read, Write};
-    use std::net::TcpListener;
-    use std::sync::mpsc;
-
-    use super::*;
-
-    #[test]
-    fn a_reference_is_taken_apart_or_refused_in_words() {
-        let parsed = |text: &str| {
-            let Reference { registry, path, tag, digest } = Reference::parse(text).map_err(|fault| fault.message)?;
-            Ok::<_, String>(format!("{registry} {path} {} {}", tag.unwrap_or_default(), digest.unwrap_or_default()))
-        };
-        let digest = format!("sha256:{}", "0a".repeat(32));
-        assert_eq!(parsed("redis").unwrap(), "docker.io library/redis latest ");
-        assert_eq!(parsed("localhost:5000/a/b:1").unwrap(), "localhost:5000 a/b 1 ");
-        assert_eq!(parsed(&format!("x.org/a@{digest}")).unwrap(), format!("x.org a  {digest}"));
-        for (wrong, why) in
-            [("x.org/A", "small letters"), ("x.org/a:b c", "tags"), ("x.org/a@sha256:00", "64"), ("x.org/../a", "small")]
-        {
-            assert!(parsed(wrong).unwrap_err().contains(why), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn what_a_registry_wants_to_be_shown_is_read() {
-        let text =
-            r#"realm="https://auth.docker.io/token",service="registry.docker.io", scope="repository:a/b:pull,push",error=x"#;
-        let found = parameters(text);
-        let found: Vec<(&str, &str)> = found.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        let scope = "repository:a/b:pull,push";
-        let realm = "https://auth.docker.io/token";
-        assert_eq!(found, [("realm", realm), ("service", "registry.docker.io"), ("scope", scope), ("error", "x")]);
-        assert_eq!(query(found[2..].iter()), "scope=repository%3Aa%2Fb%3Apull%2Cpush&error=x");
-    }
-
-    #[test]
-    fn registries_of_this_host_need_no_tls() {
-        for (host, expected) in [
-            ("localhost", true),
-            ("127.0.0.1", true),
-            ("127.8.0.1", true),
-            ("[::1]", true),
-            ("registry", false),
-            ("127.0.0.1.example.com", false),
-            ("127.evil", false),
-        ] {
-            assert_eq!(is_of_this_host(host), expected, "{host}");
-        }
-    }
-
-    /// A server that gives these answers, one connection each, and the heads of what it was asked.
-    struct Server {
-        address: String,
-        asked: mpsc::Receiver<String>,
-    }
-
-    impl Server {
-        fn answering(answers: Vec<String>) -> Self {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let address = listener.local_addr().unwrap().to_string();
-            let (sender, asked) = mpsc::channel();
-            // It lasts for as long as there is an answer left, at most as long as the tests.
-            std::thread::spawn(move || {
-                for answer in answers {
-                    let (mut stream, _) = listener.accept().unwrap();
-                    let mut head = Vec::new();
-                    let mut byte = [0];
-                    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read > 0) {
-                        head.push(byte[0]);
-                    }
-                    let _ = sender.send(String::from_utf8(head).unwrap());
-                    let _ = stream.write_all(answer.as_bytes());
-                    // Until the other end has had enough.
-                    let _ = stream.read(&mut byte);
-                }
-            });
-            Self { address, asked }
-        }
-
-        fn asked(&self) -> Vec<String> {
-            self.asked.try_iter().collect()
-        }
-    }
-
-    fn answer(status: &str, headers: &[&str], body: &str) -> String {
-        let headers = [&[status], headers].concat().join("\r\n");
-        format!("HTTP/1.1 {headers}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
-    }
-
-    fn repository(registry: &str, scheme: Scheme) -> Repository {
-        let credentials =
-            DockerCredentials { username: Some("me".to_owned()), password: Some("word".to_owned()), ..Default::default() };
-        Repository {
-            registry: registry.to_owned(),
-            path: "a".to_owned(),
-            credentials: Some(credentials),
-            scheme: Mutex::new(Some(scheme)),
-            authorization: Mutex::default(),
-            patience: Duration::from_secs(30),
-        }
-    }
-
-    fn by_itself<T>(work: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
-    }
-
-    const SECRET: &str = "bWU6d29yZA==";
-
-    #[test]
-    fn nobody_but_the_registry_itself_is_shown_who_we_are() {
-        let foreign = Server::answering(vec![answer("401 Unauthorized", &["WWW-Authenticate: Basic realm=x"], "")]);
-        let there = format!("Location: http://{}/there", foreign.address);
-        let own = Server::answering(vec![
-            answer("401 Unauthorized", &["WWW-Authenticate: Basic realm=x"], ""),
-            answer("307 Temporary Redirect", &[&there], ""),
-        ]);
-        let repository = repository(&own.address, Scheme::Http);
-        let digest = digest_of(b"x");
-        let fault = by_itself(repository.blob(&digest, 1)).unwrap_err();
-        assert!(fault.message.contains("401"), "{}", fault.message);
-        let asked = own.asked();
-        assert!(asked.len() == 2 && asked[1].contains(SECRET), "{asked:?}");
-        let asked = foreign.asked();
-        assert!(asked.len() == 1 && !asked[0].to_ascii_lowercase().contains("authorization"), "{asked:?}");
-        assert!(asked[0].starts_with("GET /there "), "{asked:?}");
-    }
-
-    #[test]
-    fn a_registry_with_tls_leads_nobody_to_a_place_without() {
-        let plain = Server::answering(vec![answer("200 OK", &[], r#"{"token": "t"}"#)]);
-        let repository = repository("registry.invalid", Scheme::Https);
-        let challenge = format!(r#"Bearer realm="http://{}/token",service="s""#, plain.address);
-        let fault = by_itself(repository.show(&challenge)).unwrap_err();
-        assert!(fault.message.contains("without TLS"), "{}", fault.message);
-        assert_eq!(plain.asked(), [""; 0]);
-        let own = repository.address("/v2/", None).unwrap();
-        for (location, leads) in
-            [("http://registry.invalid/x", false), ("http://other/x", false), ("https://other/x", true), ("//other/x", true)]
-        {
-            assert_eq!(repository.address(location, Some(&own)).is_ok(), leads, "{location}");
-        }
-        // The same name is another place with another port or another way to speak.
-        for (address, is_own) in [
-            ("https://registry.invalid/x", true),
-            ("https://REGISTRY.invalid:443/x", true),
-            ("https://me@registry.invalid/x", true),
-            ("https://registry.invalid:80/x", false),
-            ("https://registry.invalid.org/x", false),
-        ] {
-            assert_eq!(repository.is_own(&repository.address(address, None).unwrap()), is_own, "{address}");
-        }
-        let plain = super::tests::repository("registry.invalid", Scheme::Http);
-        assert!(!plain.is_own(&plain.address("https://registry.invalid/x", None).unwrap()));
-    }
-
-    #[test]
-    fn whoever_reads_is_led_on_from_the_last_place_and_not_in_circles() {
-        let storage = Server::answering(vec![
-            answer("302 Found", &["Location: next?x=1"], ""),
-            answer("200 OK", &["Content-Type: application/json"], r#"{"layers": []}"#),
-        ]);
-        let there = format!("Location: http://{}/deep/first", storage.address);
-        let own = Server::answering(vec![answer("307 Temporary Redirect", &[&there], "")]);
-        let manifest = by_itself(repository(&own.address, Scheme::Http).manifest_of("1")).unwrap();
-        assert!(manifest.value.get("layers").is_some());
-        let asked = storage.asked();
-        assert!(asked[1].starts_with("GET /deep/next?x=1 "), "{asked:?}");
-        let round = Server::answering(vec![answer("302 Found", &["Location: /again"], ""); MAX_REDIRECTIONS + 1]);
-        let fault = by_itself(repository(&round.address, Scheme::Http).manifest_of("1")).unwrap_err();
-        assert!(fault.message.contains("without an end"), "{}", fault.message);
-    }
-
-    #[test]
-    fn a_blob_counts_as_there_only_where_it_was_seen() {
-        for (second, expected) in [("200 OK", true), ("403 Forbidden", false), ("404 Not Found", false)] {
-            let own = Server::answering(vec![
-                answer("307 Temporary Redirect", &["Location: /storage"], ""),
-                format!("HTTP/1.1 {second}\r\nContent-Length: 0\r\n\r\n"),
-            ]);
-            let found = by_itself(repository(&own.address, Scheme::Http).has_blob(&digest_of(b"x"))).unwrap();
-            assert_eq!(found, expected, "{second}");
-        }
-    }
-
-    #[test]
-    fn a_registry_that_falls_silent_is_not_waited_for_without_an_end() {
-        let begun = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{";
-        for answer in ["", begun] {
-            let silent = Server::answering(vec![answer.to_owned()]);
-            let repository = Repository { patience: Duration::from_millis(300), ..repository(&silent.address, Scheme::Http) };
-            let fault = by_itself(repository.manifest_of("1")).unwrap_err();
-            assert!(fault.message.contains(&silent.address), "{}", fault.message);
-        }
-    }
-}
+#[path = "distribution_tests.rs"]
+mod tests;

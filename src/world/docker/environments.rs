@@ -15,7 +15,7 @@ use super::observe::list_containers;
 use super::owned::Lists;
 use crate::base::name::EnvId;
 use crate::model::owned::Owned;
-use crate::plan::action::{Fault, Outcome};
+use crate::plan::action::{AnonymousVolumes, Fault, Outcome};
 use crate::plan::actual::Query;
 
 /// An environment by its containers.
@@ -118,7 +118,8 @@ impl Docker {
     async fn end(&self, link: &Link, container: &ContainerSummary, volumes: bool, grace: Option<Duration>) -> Result<(), Fault> {
         let Some(id) = &container.id else { return Ok(()) };
         self.stop_by_id(link, id, grace).await?;
-        remove_by_id(link, id, Removal { volumes, force: true }).await?;
+        let taken = if volumes { AnonymousVolumes::Removed } else { AnonymousVolumes::Left };
+        remove_by_id(link, id, Removal { volumes: taken, force: true }, &[]).await?;
         Ok(())
     }
 }

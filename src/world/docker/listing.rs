@@ -2,7 +2,8 @@
 //!
 //! [`observe`](super::observe) tells the machine what it has to know; here is what `docker ps` would say.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, ImageSummary, MountPoint, PortSummary};
 use bollard::query_parameters::{ListImagesOptionsBuilder, ListVolumesOptionsBuilder};
@@ -12,7 +13,7 @@ use super::observe::{list_containers, name_of};
 use super::{Docker, error};
 use crate::base::name::{EnvId, UnitId};
 use crate::model::port::PublishedPort;
-use crate::plan::action::Fault;
+use crate::plan::action::{AnonymousVolume, Fault, is_anonymous_volume};
 
 /// What stands for the tag of an image that has lost it to a later build, before API 1.43.
 pub(super) const UNTAGGED: &str = "<none>:<none>";
@@ -32,6 +33,8 @@ pub struct Listed {
     pub image: String,
     /// The image's id.
     pub image_id: String,
+    /// The ids of the images that it mounts, by the path inside.
+    pub mounted_images: BTreeMap<String, String>,
     /// `running`, `paused`, `exited`, …
     pub state: String,
     /// `Up 5 minutes (healthy)`.
@@ -44,6 +47,8 @@ pub struct Listed {
     pub ports: Vec<PublishedPort>,
     /// The volumes that it mounts, by name.
     pub volumes: Vec<String>,
+    /// Those of them that nobody has named.
+    pub anonymous: Vec<AnonymousVolume>,
     /// How many of its volumes are the engine's own.
     pub local_volumes: usize,
     /// What it mounts: volumes by name, what is the host's by its path.
@@ -58,6 +63,22 @@ impl Listed {
     /// Whether it runs, stands still, or is about to run again.
     pub fn is_alive(&self) -> bool {
         matches!(self.state.as_str(), "running" | "paused" | "restarting")
+    }
+
+    /// The directory of the stack that it was made for.
+    pub fn directory(&self) -> Option<&Path> {
+        self.labels.get(labels::WORKING_DIR).map(Path::new)
+    }
+
+    /// Where the state of the environment is that made it; none where nobody says, as of what Compose made. An image that was made of a
+    /// container of ours hands the label down.
+    pub fn state_dir(&self) -> Option<&Path> {
+        self.labels.get(labels::STATE).filter(|_| self.is_by_us()).map(Path::new)
+    }
+
+    /// Whether we have made it, and not Compose.
+    pub fn is_by_us(&self) -> bool {
+        self.labels.get(labels::VERSION).is_some_and(|version| labels::is_ours(version))
     }
 }
 
@@ -106,6 +127,20 @@ impl Docker {
             .collect();
         listed.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(listed)
+    }
+
+    /// Those of these volumes that are there.
+    pub async fn existing_volumes(&self, names: impl IntoIterator<Item = String>) -> Result<BTreeSet<String>, Fault> {
+        let link = self.link().await?;
+        let mut there = BTreeSet::new();
+        for name in names {
+            match link.api.inspect_volume(&name).await {
+                Ok(_) => drop(there.insert(name)),
+                Err(error) if error::is_not_found(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(there)
     }
 
     /// The containers of an environment in any state, one-off ones too, by service and replica.
@@ -167,17 +202,26 @@ fn of_summary(summary: &ContainerSummary) -> Listed {
         one_off: labels::get(labels, labels::ONE_OFF).is_some_and(|value| value.eq_ignore_ascii_case("true")),
         image: summary.image.clone().unwrap_or_default(),
         image_id: summary.image_id.clone().unwrap_or_default(),
+        mounted_images: labels::mounted_images(labels),
         state: summary.state.unwrap_or(ContainerSummaryStateEnum::EMPTY).to_string(),
         status: summary.status.clone().unwrap_or_default(),
         command: summary.command.clone().unwrap_or_default(),
         created: summary.created.unwrap_or(0),
         ports: summary.ports.iter().flatten().map(port).collect(),
+        anonymous: anonymous_of(summary),
         volumes: volumes.filter(|name| !name.is_empty()).collect(),
         local_volumes: mounts().filter(|mount| mount.driver.as_deref() == Some("local")).count(),
         mounts: mounts().filter_map(source).collect(),
         networks,
         labels: labels.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect(),
     }
+}
+
+/// The volumes of a container that nobody has named.
+pub(super) fn anonymous_of(summary: &ContainerSummary) -> Vec<AnonymousVolume> {
+    let volumes = summary.mounts.iter().flatten().filter_map(|mount| Some((mount.name.clone()?, mount.destination.clone()?)));
+    let anonymous = volumes.filter(|(name, _)| is_anonymous_volume(name));
+    anonymous.map(|(name, path)| AnonymousVolume { name, container: name_of(summary), path }).collect()
 }
 
 fn port(port: &PortSummary) -> PublishedPort {

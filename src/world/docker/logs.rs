@@ -1,22 +1,21 @@
 //! A container's log as the engine keeps it: history, then what follows.
 //!
-//! Each frame carries the engine's time. A line that the engine cut (it keeps at most 16 KiB in one entry) comes in pieces, of
+//! Each entry carries the engine's time. A line that the engine cut (it keeps at most 16 KiB in one entry) comes in pieces, of
 //! which only the last ends. A container with a terminal has one stream, told as standard output.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bollard::container::LogOutput;
-use bollard::query_parameters::LogsOptionsBuilder;
 use crossbeam_channel::Sender;
-use futures_util::stream::{BoxStream, StreamExt};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use regex::bytes::Regex;
 
-use super::connect::Link;
-use super::{Docker, error};
+use super::frames::Frames;
+use super::{Docker, dial, error};
 use crate::base::name::UnitId;
-use crate::plan::action::{Fault, Incarnation};
+use crate::plan::action::{Fault, FaultKind, Incarnation};
 use crate::supervisor::event::Event;
 
 /// What of a log is wanted.
@@ -41,61 +40,50 @@ pub enum LogStream {
     Stderr,
 }
 
-/// A line, or a piece of one.
+/// A line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
-    /// The engine's time.
+    /// When its beginning was written: the engine's time, or ours of what is read as it is written.
     pub time: SystemTime,
     /// Where it was written to.
     pub stream: LogStream,
     /// As it came, without the line break.
     pub bytes: Vec<u8>,
-    /// Whether the line ends here.
-    pub ends: bool,
 }
 
 /// Before a log that ended is looked at again.
 const RETRY: Duration = Duration::from_millis(500);
 /// How many lines are remembered as told, and read again at the end.
 const REMEMBERED: usize = 1000;
+/// A longer line is given in pieces of this size.
+pub(super) const LONGEST: usize = 256 * 1024;
 
 impl Docker {
     /// A container's log. Ends when the container has ended (at once without `follow`), with a fault when the engine goes
     /// away: then it can be asked for again, with `since` the last time seen.
-    pub async fn logs(&self, container: &str, range: LogRange) -> Result<BoxStream<'static, Result<LogLine, Fault>>, Fault> {
-        let link = self.link().await?;
-        if !range.follow {
-            return Ok(read(&link, container, range));
-        }
+    pub async fn logs(&self, container: &str, range: LogRange) -> Result<LogReading, Fault> {
         let mut told = Told::default();
-        if range.tail == Some(0) {
+        if range.follow && range.tail == Some(0) {
             // What is there already is not wanted, at the end no more than now.
             let newest = LogRange { tail: Some(1), ..LogRange::default() };
-            let newest: Vec<_> = read(&link, container, newest).collect().await;
-            newest.iter().flatten().for_each(|line| told.note(line));
+            let mut newest = Entries::open(self, container, newest).await?;
+            while let Some(lines) = newest.next().await {
+                lines?.iter().for_each(|line| told.note(line));
+            }
         }
-        let told = Arc::new(Mutex::new(told));
-        let noting = told.clone();
-        let lines = read(&link, container, range).inspect(move |line| {
-            let mut told = noting.lock().unwrap_or_else(PoisonError::into_inner);
-            match line {
-                Ok(line) => told.note(line),
-                Err(_) => told.broken = true,
-            }
-        });
-        // An engine may let go of a follower before the last line, mostly one that has no line break (seen with 20.10). By
-        // then the log itself is complete, so its end is read once more.
-        let container = container.to_owned();
-        let missed = futures_util::stream::once(async move {
-            let mut told = std::mem::take(&mut *told.lock().unwrap_or_else(PoisonError::into_inner));
-            if told.broken {
-                return futures_util::stream::empty().boxed();
-            }
-            let end = LogRange { follow: false, tail: Some(REMEMBERED as u64), ..range };
-            let lines = read(&link, &container, end);
-            lines.filter(move |line| std::future::ready(line.as_ref().is_ok_and(|line| told.lacks(line)))).boxed()
-        });
-        Ok(lines.chain(missed.flatten()).boxed())
+        let entries = Entries::open(self, container, range).await?;
+        let stage = if range.follow { Stage::Following } else { Stage::Last };
+        Ok(LogReading { docker: self.clone(), container: container.to_owned(), range, told, stage, entries })
+    }
+
+    /// The time of the last entry of a container's log, if there is one.
+    pub async fn newest_entry(&self, container: &str) -> Result<Option<SystemTime>, Fault> {
+        let mut reading = self.logs(container, LogRange { tail: Some(1), ..LogRange::default() }).await?;
+        let mut newest = None;
+        while let Some(lines) = reading.next().await {
+            newest = lines?.last().map(|line| line.time).or(newest);
+        }
+        Ok(newest)
     }
 
     /// Looks for a line in the log of a container's present life, and tells of the first that matches. `after` is the end of
@@ -126,8 +114,8 @@ impl Docker {
         loop {
             let range = LogRange { since: after, follow: true, ..LogRange::default() };
             if let Ok(mut lines) = self.logs(&life.container, range).await {
-                while let Some(Ok(line)) = lines.next().await {
-                    if pattern.is_match(&line.bytes) {
+                while let Some(Ok(lines)) = lines.next().await {
+                    if lines.iter().any(|line| pattern.is_match(&line.bytes)) {
                         return true;
                     }
                 }
@@ -157,12 +145,72 @@ pub(super) struct Life {
     pub(super) birth: String,
 }
 
+/// A log that is being read.
+pub struct LogReading {
+    docker: Docker,
+    container: String,
+    range: LogRange,
+    told: Told,
+    stage: Stage,
+    entries: Entries,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// What comes is told, and noted.
+    Following,
+    /// No more comes: the end of the log is to be read once more.
+    Over,
+    /// It is, for what was not told.
+    Missed,
+    /// There is nothing after this.
+    Last,
+}
+
+impl LogReading {
+    /// The next lines, some at a time. None at the end. Nothing is lost when it is called off, and called again.
+    pub async fn next(&mut self) -> Option<Result<Vec<LogLine>, Fault>> {
+        loop {
+            if self.stage == Stage::Over {
+                // An engine may let go of a follower before the last line, mostly one that has no line break (seen with 20.10). By
+                // then the log itself is complete, so its end is read once more.
+                let end = LogRange { follow: false, tail: Some(REMEMBERED as u64), ..self.range };
+                self.entries = match Entries::open(&self.docker, &self.container, end).await {
+                    Ok(entries) => entries,
+                    // It has been removed with all that it wrote.
+                    Err(fault) if fault.kind == FaultKind::Permanent => return None,
+                    Err(fault) => return Some(Err(fault)),
+                };
+                self.stage = Stage::Missed;
+            }
+            let mut lines = match (self.entries.next().await, self.stage) {
+                (None, Stage::Following) => {
+                    self.stage = Stage::Over;
+                    continue;
+                }
+                (None, _) => return None,
+                (Some(Err(fault)), _) => return Some(Err(fault)),
+                (Some(Ok(lines)), _) => lines,
+            };
+            let told = &mut self.told;
+            match self.stage {
+                Stage::Following => lines.retain(|line| told.is_news(line)),
+                Stage::Missed => lines.retain(|line| told.lacks(line)),
+                Stage::Over | Stage::Last => {}
+            }
+            if !lines.is_empty() {
+                return Some(Ok(lines));
+            }
+        }
+    }
+}
+
 /// The lines that were told last.
 #[derive(Debug, Default)]
 struct Told {
     recent: VecDeque<(SystemTime, LogStream, usize)>,
-    /// The connection broke: the caller will come again.
-    broken: bool,
+    /// The time of the youngest.
+    newest: Option<SystemTime>,
 }
 
 impl Told {
@@ -171,6 +219,20 @@ impl Told {
             self.recent.pop_front();
         }
         self.recent.push_back((line.time, line.stream, line.bytes.len()));
+        self.newest = self.newest.max(Some(line.time));
+    }
+
+    /// Whether a line has not been told yet, which it is now. An engine whose log is rotated while it is followed reads a file again
+    /// that it has read (seen with 20.10): then times go back.
+    fn is_news(&mut self, line: &LogLine) -> bool {
+        // Both streams are written at once, and clocks are set: what is a little older may be new all the same.
+        let known = (line.time, line.stream, line.bytes.len());
+        let is_forgotten = || self.recent.len() == REMEMBERED && self.recent.front().is_some_and(|oldest| line.time < oldest.0);
+        let is_known = self.newest.is_some_and(|newest| line.time <= newest) && (is_forgotten() || self.recent.contains(&known));
+        if !is_known {
+            self.note(line);
+        }
+        !is_known
     }
 
     /// Whether a line of the log's end has not been told.
@@ -184,53 +246,122 @@ impl Told {
     }
 }
 
-/// One reading of a log.
-fn read(link: &Link, container: &str, range: LogRange) -> BoxStream<'static, Result<LogLine, Fault>> {
-    // The engine understands fractions of a second, bollard does not; what is too much is left out here.
-    let options = LogsOptionsBuilder::default()
-        .stdout(true)
-        .stderr(true)
-        .timestamps(true)
-        .follow(range.follow)
-        .since(range.since.map_or(0, |time| seconds(time, 0)))
-        .until(range.until.map_or(0, |time| seconds(time, 1)))
-        .tail(&range.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string()))
-        .build();
-    let frames = link.patient().logs(container, Some(options));
-    let lines = frames.map(|frame| Ok(line(frame?))).filter(move |line: &Result<LogLine, Fault>| {
-        let within = |line: &LogLine| {
-            range.since.is_none_or(|since| line.time >= since) && range.until.is_none_or(|until| line.time <= until)
-        };
-        std::future::ready(line.as_ref().map_or(true, within))
-    });
-    lines.boxed()
+/// The entries of a log, one reading of it.
+struct Entries {
+    body: Incoming,
+    range: LogRange,
+    form: Form,
+    /// Of each stream the line whose last piece has not come.
+    open: [Option<LogLine>; 2],
 }
 
-/// Whole seconds, rounded down, and `more` of them.
-fn seconds(time: SystemTime, more: i32) -> i32 {
+/// How entries are told from each other.
+enum Form {
+    /// Nothing has come yet. An entry begins with its time, a frame with the number of its stream.
+    Unknown,
+    Framed(Frames),
+    /// A terminal's: each is a line. This one has begun.
+    Lines(Vec<u8>),
+}
+
+impl Entries {
+    async fn open(docker: &Docker, container: &str, range: LogRange) -> Result<Self, Fault> {
+        let mut path = format!("/containers/{container}/logs?stdout=1&stderr=1&timestamps=1&follow={}", u8::from(range.follow));
+        for (name, time) in [("since", range.since), ("until", range.until)] {
+            // A `String` takes whatever is written.
+            let _ = time.map(|time| write!(path, "&{name}={}", seconds(time)));
+        }
+        let _ = range.tail.map(|lines| write!(path, "&tail={lines}"));
+        let body = dial::streamed(&docker.0.endpoint, &path).await?;
+        Ok(Self { body, range, form: Form::Unknown, open: [None, None] })
+    }
+
+    /// The next lines, perhaps none; `None` at the end.
+    async fn next(&mut self) -> Option<Result<Vec<LogLine>, Fault>> {
+        let read = match self.body.frame().await {
+            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+            Some(Err(error)) => {
+                return Some(Err(Fault { kind: FaultKind::EngineAway, message: format!("the log breaks off: {error}") }));
+            }
+            None => {
+                let rest = self.finish();
+                return (!rest.is_empty()).then_some(Ok(rest));
+            }
+        };
+        let mut lines = Vec::new();
+        Some(self.take(&read, &mut lines).map(|()| lines))
+    }
+
+    fn take(&mut self, mut read: &[u8], lines: &mut Vec<LogLine>) -> Result<(), Fault> {
+        let (range, open) = (&self.range, &mut self.open);
+        if let (Form::Unknown, Some(first)) = (&self.form, read.first()) {
+            self.form = if first.is_ascii_digit() { Form::Lines(Vec::new()) } else { Form::Framed(Frames::default()) };
+        }
+        match &mut self.form {
+            Form::Unknown => {}
+            Form::Framed(frames) => frames.take(read, |stream, entry| add(entry, stream, range, open, lines))?,
+            Form::Lines(begun) => {
+                while let Some(end) = memchr::memchr(b'\n', read) {
+                    let (line, later) = read.split_at(end + 1);
+                    begun.extend_from_slice(line);
+                    add(begun, LogStream::Stdout, range, open, lines);
+                    begun.clear();
+                    read = later;
+                }
+                begun.extend_from_slice(read);
+            }
+        }
+        Ok(())
+    }
+
+    /// What has begun and will not be ended.
+    fn finish(&mut self) -> Vec<LogLine> {
+        let mut lines = Vec::new();
+        if let Form::Lines(begun) = &mut self.form
+            && !begun.is_empty()
+        {
+            add(&std::mem::take(begun), LogStream::Stdout, &self.range, &mut self.open, &mut lines);
+        }
+        lines.extend(self.open.iter_mut().filter_map(Option::take));
+        lines
+    }
+}
+
+/// Adds an entry to the line that it is a piece of, and that to the others if it is whole.
+fn add(entry: &[u8], stream: LogStream, range: &LogRange, open: &mut [Option<LogLine>; 2], lines: &mut Vec<LogLine>) {
+    let (time, text) = timed(entry);
+    if range.since.is_some_and(|since| time < since) || range.until.is_some_and(|until| time > until) {
+        return;
+    }
+    let ends = text.ends_with(b"\n");
+    let text = without_line_break(text);
+    let open = &mut open[stream as usize];
+    match open {
+        None if ends => return lines.push(LogLine { time, stream, bytes: text.to_vec() }),
+        None => *open = Some(LogLine { time, stream, bytes: text.to_vec() }),
+        Some(line) => line.bytes.extend_from_slice(text),
+    }
+    lines.extend(open.take_if(|line| ends || line.bytes.len() >= LONGEST));
+}
+
+/// `1714564800.000000001`.
+fn seconds(time: SystemTime) -> String {
     let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i32::try_from(since_epoch.as_secs()).unwrap_or(i32::MAX - 1).saturating_add(more)
+    format!("{}.{:09}", since_epoch.as_secs(), since_epoch.subsec_nanos())
 }
 
 /// `2024-05-01T12:00:00.000000001Z text\n`.
-fn line(frame: LogOutput) -> LogLine {
-    let stream = match frame {
-        LogOutput::StdErr { .. } => LogStream::Stderr,
-        LogOutput::StdOut { .. } | LogOutput::StdIn { .. } | LogOutput::Console { .. } => LogStream::Stdout,
-    };
-    let frame = frame.into_bytes();
-    let (time, text) = match memchr::memchr(b' ', &frame) {
-        Some(space) => match std::str::from_utf8(&frame[..space]).ok().and_then(|time| humantime::parse_rfc3339(time).ok()) {
-            Some(time) => (time, &frame[space + 1..]),
-            None => (UNIX_EPOCH, &frame[..]),
-        },
-        None => (UNIX_EPOCH, &frame[..]),
-    };
-    let ends = text.ends_with(b"\n");
-    let text = text.strip_suffix(b"\n").unwrap_or(text);
-    // A terminal ends its lines with both.
-    let text = text.strip_suffix(b"\r").filter(|_| ends).unwrap_or(text);
-    LogLine { time, stream, bytes: text.to_vec(), ends }
+fn timed(entry: &[u8]) -> (SystemTime, &[u8]) {
+    let split = memchr::memchr(b' ', entry).and_then(|space| {
+        let time = humantime::parse_rfc3339(std::str::from_utf8(&entry[..space]).ok()?).ok()?;
+        Some((time, &entry[space + 1..]))
+    });
+    split.unwrap_or((UNIX_EPOCH, entry))
+}
+
+/// A line without what ends it; a terminal ends its lines with both.
+pub(super) fn without_line_break(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\n").map_or(line, |line| line.strip_suffix(b"\r").unwrap_or(line))
 }
 
 #[cfg(test)]
@@ -238,17 +369,50 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_is_a_time_and_a_line_or_a_piece_of_one() {
+    fn an_entry_is_a_time_and_a_line_or_a_piece_of_one() {
         let time = |nanos| UNIX_EPOCH + Duration::new(1_714_564_800, nanos);
-        for (text, expected) in [
-            ("2024-05-01T12:00:00.000000001Z hello world\n", (time(1), "hello world", true)),
-            ("2024-05-01T12:00:00.500000000Z \n", (time(500_000_000), "", true)),
-            ("2024-05-01T12:00:00.000000000Z a piece", (time(0), "a piece", false)),
-            ("2024-05-01T12:00:00.000000000Z of a terminal\r\n", (time(0), "of a terminal", true)),
-            ("no time\n", (UNIX_EPOCH, "no time", true)),
-        ] {
-            let found = line(LogOutput::StdOut { message: text.into() });
-            assert_eq!((found.time, String::from_utf8(found.bytes).unwrap().as_str(), found.ends), expected, "{text:?}");
+        let entries = [
+            "2024-05-01T12:00:00.000000001Z hello world\n",
+            "2024-05-01T12:00:00.500000000Z \n",
+            "2024-05-01T12:00:01.000000000Z a piece",
+            "2024-05-01T12:00:01.000000000Z  and its end\n",
+            "2024-05-01T12:00:00.000000000Z of a terminal\r\n",
+            "2024-05-01T12:00:09.000000000Z too young\n",
+            "no time\n",
+        ];
+        let range = LogRange { until: Some(time(0) + Duration::from_secs(8)), ..LogRange::default() };
+        let (mut open, mut lines) = ([None, None], Vec::new());
+        entries.iter().for_each(|entry| add(entry.as_bytes(), LogStream::Stdout, &range, &mut open, &mut lines));
+        let found: Vec<_> = lines.iter().map(|line| (line.time, String::from_utf8(line.bytes.clone()).unwrap())).collect();
+        let expected = [
+            (time(1), "hello world"),
+            (time(500_000_000), ""),
+            (time(0) + Duration::from_secs(1), "a piece and its end"),
+            (time(0), "of a terminal"),
+            (UNIX_EPOCH, "no time"),
+        ];
+        assert_eq!(found, expected.map(|(time, text)| (time, text.to_owned())));
+        assert_eq!(open, [None, None]);
+    }
+
+    fn line(second: u64, stream: LogStream, length: usize) -> LogLine {
+        LogLine { time: UNIX_EPOCH + Duration::from_secs(second), stream, bytes: vec![b'x'; length] }
+    }
+
+    #[test]
+    fn what_an_engine_reads_again_after_a_rotation_is_known() {
+        let mut told = Told::default();
+        let mut is_news = |second, stream, length| told.is_news(&line(second, stream, length));
+        for second in 10..10 + 2 * REMEMBERED as u64 {
+            assert!(is_news(second, LogStream::Stdout, 3));
         }
+        for second in 10..10 + 2 * REMEMBERED as u64 {
+            assert!(!is_news(second, LogStream::Stdout, 3), "{second}");
+        }
+        // The other stream was a little later to be written, and a clock was set.
+        assert!(is_news(2000, LogStream::Stderr, 3));
+        assert!(!is_news(2000, LogStream::Stderr, 3));
+        assert!(is_news(1999, LogStream::Stdout, 4));
+        assert!(is_news(9000, LogStream::Stdout, 3));
     }
 }

@@ -11,13 +11,14 @@
 //! | `needs` | what an engine may be too old for |
 //! | `container` `network` `volume` | make, start, stop, remove |
 //! | `image` `context` `dockerignore` `registry` `progress` `prune` | pull, build and remove |
-//! | `builder` `dockerfile` `classic` `buildkit` | who builds what: the two builders |
-//! | `logs` `exec` `run` `pre_start` `sync` | what a container writes; commands inside one; one-off containers, for hooks too; files for one |
+//! | `builder` `dockerfile` `classic` `buildkit` `layout` | who builds what: the two builders; layers in directories |
+//! | `logs` `live` `frames` | what a container has written, and what it writes |
+//! | `exec` `run` `pre_start` `sync` | commands inside one; one-off containers, for hooks too; files for one |
 //! | `owned` `environments` | what else belongs to an environment; all environments |
 //! | `rooted` `disk_usage` | removing what containers have left on the disk as root; how large volumes are |
 //! | `listing` `usage` `feed` | containers, what they use, and events, as commands show them |
 //! | `files` `copy` `push` | files in and out of a container, images out |
-//! | `distribution` `patient` `application` | a registry without an engine; stacks that are published to one |
+//! | `distribution` `patient` `web_proxy` `application` | a registry without an engine; stacks that are published to one |
 
 mod alike;
 mod application;
@@ -42,9 +43,12 @@ mod events;
 mod exec;
 mod feed;
 mod files;
+mod frames;
 mod image;
 mod labels;
+mod layout;
 mod listing;
+mod live;
 mod logs;
 mod mounts;
 mod needs;
@@ -69,6 +73,7 @@ mod time;
 mod turns;
 mod usage;
 mod volume;
+mod web_proxy;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -90,18 +95,21 @@ pub use feed::Happened;
 pub use files::{Archive, Commit, PathInside};
 use image::Patience;
 pub use listing::{ImageFacts, Listed, ListedVolume};
-pub use logs::{LogLine, LogRange, LogStream};
+pub use live::{LiveOutput, Lives};
+pub use logs::{LogLine, LogRange, LogReading, LogStream};
 use observe::Births;
 pub use owned::OwnedThing;
-pub use published::PortOfContainer;
+pub use published::{HeldPorts, PortOfContainer};
 pub use run::{Attached, RunSpec};
 use turns::Turns;
 pub use usage::Top;
+use web_proxy::WebProxies;
 
 use crate::base::name::ServiceName;
 use crate::plan::action::{Action, Fault, Outcome, Ticket};
 use crate::plan::desired::Deployment;
 use crate::supervisor::event::Event;
+use crate::world::engine_records::EnginePlace;
 
 /// How many calls that make the engine work may be under way at once. Two to four saturate an engine on two cores, more only
 /// make each of them slower.
@@ -127,6 +135,8 @@ struct Inner {
     endpoint: Endpoint,
     /// Where `docker login` leaves what it knows.
     config_dir: Option<PathBuf>,
+    /// What is between us and registries.
+    proxies: WebProxies,
     link: Mutex<Option<Link>>,
     slots: Semaphore,
     births: Births,
@@ -143,6 +153,7 @@ impl Docker {
         Self(Arc::new(Inner {
             endpoint: Endpoint::find(environment),
             config_dir: connect::config_dir(environment),
+            proxies: WebProxies::of(environment),
             link: Mutex::default(),
             slots: Semaphore::new(AT_ONCE),
             births: Births::default(),
@@ -152,9 +163,19 @@ impl Docker {
         }))
     }
 
+    /// Where the engine is; none of one that cannot be used.
+    pub fn place(&self) -> Option<EnginePlace> {
+        self.0.endpoint.place()
+    }
+
     /// The engine's release, `20.10.24`; a fault of kind `EngineAway`, in the user's words, when it cannot be reached.
     pub async fn release(&self) -> Result<String, Fault> {
         Ok(self.link().await?.release)
+    }
+
+    /// Whether it is reached by a socket of this host: of one elsewhere, directories in labels say nothing here.
+    pub fn is_local(&self) -> bool {
+        self.0.endpoint.is_local()
     }
 
     /// All that these services ask of an engine that is too old for it, one sentence each.

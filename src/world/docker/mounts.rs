@@ -86,9 +86,11 @@ impl Mounts {
             }
             MountKind::Image => {
                 let subpath = mount.image.clone().and_then(|image| image.subpath);
+                // By its name, as under Compose: not every engine takes each id that it gives.
+                let image = mount.source.as_ref().map(|source| deployment.mounted_image(source));
                 self.detailed.push(EngineMount {
                     image_options: subpath.map(|subpath| MountImageOptions { subpath: Some(subpath) }),
-                    ..plain(mount, MountType::IMAGE, mount.source.clone())
+                    ..plain(mount, MountType::IMAGE, image)
                 });
             }
             MountKind::Npipe => self.detailed.push(plain(mount, MountType::NPIPE, mount.source.clone())),

@@ -42,32 +42,31 @@ impl Docker {
 
     pub(super) async fn remove_network(&self, name: &str) -> Result<Outcome, Fault> {
         let link = self.link().await?;
-        let network = match link.api.inspect_network(name, None).await {
-            Ok(network) => network,
-            Err(error) if error::is_not_found(&error) => return Ok(Outcome::Done),
-            Err(error) => return Err(error.into()),
-        };
-        let owner = labels::get(network.labels.as_ref(), labels::PROJECT).map(str::to_owned);
         let deadline = Instant::now() + LINGER;
         let mut pause = Duration::from_millis(50);
         loop {
-            let users = users(&link, name, owner.as_deref()).await?;
+            let refused = match link.api.remove_network(name).await {
+                Ok(()) => return Ok(Outcome::Done),
+                Err(error) if error::is_not_found(&error) => return Ok(Outcome::Done),
+                Err(error) if matches!(error::status(&error), Some(403 | 409)) => Fault::from(error),
+                Err(error) => return Err(error.into()),
+            };
+            // Only an engine that refuses is asked who is in the way.
+            let network = match link.api.inspect_network(name, None).await {
+                Ok(network) => network,
+                Err(error) if error::is_not_found(&error) => return Ok(Outcome::Done),
+                Err(error) => return Err(error.into()),
+            };
+            let users = users(&link, name, labels::get(network.labels.as_ref(), labels::PROJECT)).await?;
             if !users.foreign.is_empty() {
                 return Ok(Outcome::Kept(format!("network `{name}` is still used by {}", users.foreign.join(", "))));
             }
-            match link.api.remove_network(name).await {
-                Ok(()) => return Ok(Outcome::Done),
-                Err(error) if error::is_not_found(&error) => return Ok(Outcome::Done),
-                // Endpoints go a moment after their container; some releases leak one for good (docker/compose #12889).
-                Err(error) if matches!(error::status(&error), Some(403 | 409)) => {
-                    if Instant::now() >= deadline {
-                        return Err(Fault::permanent(stuck(name, &users.own, &Fault::from(error))));
-                    }
-                    sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(1));
-                }
-                Err(error) => return Err(error.into()),
+            // Endpoints go a moment after their container; some releases leak one for good (docker/compose #12889).
+            if Instant::now() >= deadline {
+                return Err(Fault::permanent(stuck(name, &users.own, &refused)));
             }
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
         }
     }
 }

@@ -54,8 +54,23 @@ struct Life {
     birth: String,
     /// The ids of the containers whose namespaces it shares.
     shares: BTreeSet<String>,
+    /// How the engine probes it.
+    check: Option<HealthCheck>,
     /// It is over.
     ended: bool,
+}
+
+impl Life {
+    /// From a closer look.
+    fn of(container: &ContainerInspectResponse, birth: &str, ended: bool) -> Self {
+        let check = container.config.as_ref().and_then(|config| config.healthcheck.as_ref()).map(check_of);
+        Self {
+            birth: birth.to_owned(),
+            shares: container.host_config.as_ref().map(shares).unwrap_or_default(),
+            check: check.filter(HealthCheck::is_on),
+            ended,
+        }
+    }
 }
 
 impl Births {
@@ -123,12 +138,11 @@ impl Docker {
     pub(super) async fn begun(&self, link: &Link, id: &str) -> Result<String, Fault> {
         let turn = self.0.births.turn();
         let container = link.api.inspect_container(id, None).await?;
-        let state = container.state.unwrap_or_default();
-        let birth = state.started_at.clone().unwrap_or_default();
-        let is_told = !link.is_podman && matches!(state.status, Some(ContainerStateStatusEnum::RUNNING));
-        if is_told && !birth.is_empty() {
-            let shares = container.host_config.as_ref().map(shares).unwrap_or_default();
-            self.0.births.keep(turn, id, &Life { birth: birth.clone(), shares, ended: false });
+        let state = container.state.as_ref();
+        let birth = state.and_then(|state| state.started_at.clone()).unwrap_or_default();
+        let runs = state.is_some_and(|state| matches!(state.status, Some(ContainerStateStatusEnum::RUNNING)));
+        if runs && !link.is_podman && !birth.is_empty() {
+            self.0.births.keep(turn, id, &Life::of(&container, &birth, false));
         }
         Ok(birth)
     }
@@ -155,7 +169,10 @@ impl Docker {
         let ours = list.into_iter().filter(|summary| labels::is_of_service(summary.labels.as_ref()));
         let looks: Vec<_> = ours.map(|summary| self.seen_container(link, summary, turn, lives)).collect();
         let seen: Vec<Option<SeenContainer>> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
-        Ok(seen.into_iter().flatten().collect())
+        // Podman lists the addresses that a container has, not those that it was given.
+        let is_told = !link.is_podman;
+        let as_told = |seen: SeenContainer| SeenContainer { addresses: seen.addresses.filter(|_| is_told), ..seen };
+        Ok(seen.into_iter().flatten().map(as_told).collect())
     }
 
     /// A listed container; none if it has gone in the meantime.
@@ -173,32 +190,35 @@ impl Docker {
         }
         // One that has ended is not what runs: its successor has begun while we looked elsewhere.
         let runs = matches!(summary.state, Some(ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::PAUSED));
-        if let Some(Life { birth, shares, .. }) = self.0.births.get(&id).filter(|life| !(life.ended && runs)) {
+        if let Some(Life { birth, shares, check, .. }) = self.0.births.get(&id).filter(|life| !(life.ended && runs)) {
             let seen = seen(&summary, state_of_list(&summary, birth), None, health_of_status(status));
+            let check = check.filter(|_| seen.health == Some(SeenHealth::Starting));
             let probed = match seen.health {
                 Some(SeenHealth::Unhealthy) => inspect(link, &id).await?.and_then(|container| probed(&container.state?)),
                 Some(SeenHealth::Starting | SeenHealth::Healthy) | None => None,
             };
-            return Ok(Some(SeenContainer { shares, probed, ..seen }));
+            return Ok(Some(SeenContainer { shares, probed, check, ..seen }));
         }
         if let Some(birth) = lives.get(&id).filter(|birth| !link.is_podman && is_as_old_as(status, birth)) {
             return Ok(Some(seen(&summary, state_of_list(&summary, birth.clone()), None, health_of_status(status))));
         }
         let Some(container) = inspect(link, &id).await? else { return Ok(None) };
-        let state = container.state.unwrap_or_default();
-        let shares = container.host_config.as_ref().map(shares).unwrap_or_default();
+        let state = container.state.clone().unwrap_or_default();
+        let birth = state.started_at.clone().unwrap_or_default();
+        let ended = !matches!(state.status, Some(ContainerStateStatusEnum::RUNNING | ContainerStateStatusEnum::PAUSED));
+        let life = Life::of(&container, &birth, ended);
         // Where the list does not tell the health, each look asks for it.
-        let is_listed = !link.is_podman || state.health.is_none();
-        if let Some(birth) = state.started_at.as_ref().filter(|_| is_listed) {
-            let ended = !matches!(state.status, Some(ContainerStateStatusEnum::RUNNING | ContainerStateStatusEnum::PAUSED));
-            self.0.births.keep(turn, &id, &Life { birth: birth.clone(), shares: shares.clone(), ended });
+        if state.started_at.is_some() && (!link.is_podman || state.health.is_none()) {
+            self.0.births.keep(turn, &id, &life);
         }
+        let Life { shares, check, .. } = life;
         let health = state.health.as_ref().and_then(|health| health_of(health.status?));
         let seen = seen(&summary, state_of_inspect(&state), state.finished_at.as_deref(), health);
-        let check = container.config.and_then(|config| config.healthcheck).filter(|_| link.is_podman);
-        let unprobed = check.and_then(|check| unprobed(&check, &state)).filter(|_| seen.health.is_some());
+        let is_silent = |check: &HealthCheck| link.is_podman && seen.health.is_some() && is_silent(check, &state);
+        let unprobed = check.clone().filter(is_silent);
+        let check = check.filter(|_| seen.health == Some(SeenHealth::Starting));
         let probed = probed(&state).filter(|_| seen.health == Some(SeenHealth::Unhealthy));
-        Ok(Some(SeenContainer { shares, probed, unprobed, ..seen }))
+        Ok(Some(SeenContainer { shares, probed, check, unprobed, ..seen }))
     }
 }
 
@@ -220,11 +240,10 @@ async fn inspect(link: &Link, id: &str) -> Result<Option<ContainerInspectRespons
     }
 }
 
-/// A check by which nothing has been probed for longer than that takes. Podman has systemd run its checks: where there is none, nobody
-/// does.
-fn unprobed(check: &HealthConfig, state: &ContainerState) -> Option<HealthCheck> {
+/// A check as the engine holds it.
+fn check_of(check: &HealthConfig) -> HealthCheck {
     let nanos = |nanos: Option<i64>| nanos.and_then(|nanos| u64::try_from(nanos).ok()).map(Duration::from_nanos);
-    let check = HealthCheck {
+    HealthCheck {
         test: check.test.clone().unwrap_or_default(),
         interval: nanos(check.interval),
         timeout: nanos(check.timeout),
@@ -232,10 +251,14 @@ fn unprobed(check: &HealthConfig, state: &ContainerState) -> Option<HealthCheck>
         start_period: nanos(check.start_period),
         start_interval: nanos(check.start_interval),
         ..HealthCheck::default()
-    };
+    }
+}
+
+/// Whether nothing has been probed by a check for longer than that takes. Podman has systemd run its checks: where there is none,
+/// nobody does.
+fn is_silent(check: &HealthCheck, state: &ContainerState) -> bool {
     let usual = (check.interval() + check.timeout()).saturating_mul(2);
-    let is_silent = probed(state).is_none_or(|age| age > usual);
-    (check.is_on() && is_silent).then_some(check)
+    probed(state).is_none_or(|age| age > usual)
 }
 
 /// How long ago the last probe began that has ended.
@@ -298,14 +321,17 @@ fn seen(summary: &ContainerSummary, state: SeenState, ended: Option<&str>, healt
         hash,
         by_us,
         networks: networks_of(summary),
+        addresses: Some(addresses_of(summary)),
         shares: BTreeSet::new(),
         volumes: summary.mounts.iter().flatten().filter_map(|mount| mount.name.clone()).collect(),
+        mounted: labels::mounted_images(labels),
         // What Compose compares too: an engine that keeps images as they came may list another id than it gives for the name.
         image: labels::get(labels, labels::IMAGE).or(summary.image_id.as_deref()).unwrap_or_default().to_owned(),
         state,
         paused: summary.state == Some(ContainerSummaryStateEnum::PAUSED),
         health: health.filter(|_| running),
         probed: None,
+        check: None,
         unprobed: None,
     }
 }
@@ -315,6 +341,16 @@ fn networks_of(summary: &ContainerSummary) -> BTreeMap<String, String> {
     // Podman gives a network's name for its id: which one of that name it is, is not known then.
     let id_of = |name: &str, endpoint: &EndpointSettings| endpoint.network_id.clone().filter(|id| id != name).unwrap_or_default();
     networks.map(|(name, endpoint)| (name.clone(), id_of(name, endpoint))).collect()
+}
+
+/// The fixed addresses that a container was given in its networks.
+fn addresses_of(summary: &ContainerSummary) -> BTreeMap<String, BTreeSet<String>> {
+    let networks = summary.network_settings.iter().flat_map(|settings| settings.networks.iter().flatten());
+    let given = |endpoint: &EndpointSettings| {
+        let fixed = endpoint.ipam_config.iter().flat_map(|fixed| [&fixed.ipv4_address, &fixed.ipv6_address]);
+        fixed.flatten().filter(|address| !address.is_empty()).cloned().collect()
+    };
+    networks.map(|(name, endpoint)| (name.clone(), given(endpoint))).collect()
 }
 
 fn state_of_list(summary: &ContainerSummary, birth: String) -> SeenState {
@@ -481,6 +517,17 @@ mod tests {
     }
 
     #[test]
+    fn addresses_that_were_given_are_told_from_those_that_a_network_chose() {
+        let text = r#"{"NetworkSettings": {"Networks": {
+            "front": {"IPAddress": "10.1.0.9", "IPAMConfig": {"IPv4Address": "10.1.0.9", "IPv6Address": "fd00::9"}},
+            "back": {"IPAddress": "10.2.0.2", "IPAMConfig": null}
+        }}}"#;
+        let found = addresses_of(&serde_json::from_str(text).unwrap());
+        let front = ["10.1.0.9", "fd00::9"].map(str::to_owned).into();
+        assert_eq!(found, [("front".to_owned(), front), ("back".to_owned(), BTreeSet::new())].into());
+    }
+
+    #[test]
     fn the_list_tells_exit_code_and_health_in_its_status_text() {
         for (status, exit, health) in [
             ("Exited (137) 5 minutes ago", Exit::Code(137), None),
@@ -522,24 +569,24 @@ mod tests {
             r#"{"Test": ["CMD-SHELL", "true"], "Interval": 1000000000, "Timeout": 2000000000, "Retries": 2}"#,
         )
         .unwrap();
-        let ours = HealthCheck {
+        let ours = check_of(&check);
+        let expected = HealthCheck {
             test: ["CMD-SHELL", "true"].map(str::to_owned).to_vec(),
             interval: Some(Duration::from_secs(1)),
             timeout: Some(Duration::from_secs(2)),
             retries: Some(2),
             ..HealthCheck::default()
         };
+        assert_eq!(ours, expected);
         let ago = |seconds| humantime::format_rfc3339(clock::wall() - Duration::from_secs(seconds)).to_string();
         for (log, expected) in [
-            (String::new(), Some(&ours)),
-            (format!(r#"{{"Start": "{}"}}"#, ago(60)), Some(&ours)),
-            (format!(r#"{{"Start": "{}"}}, {{"Start": "{}"}}"#, ago(60), ago(1)), None),
+            (String::new(), true),
+            (format!(r#"{{"Start": "{}"}}"#, ago(60)), true),
+            (format!(r#"{{"Start": "{}"}}, {{"Start": "{}"}}"#, ago(60), ago(1)), false),
         ] {
             let state = serde_json::from_str(&format!(r#"{{"Health": {{"Status": "starting", "Log": [{log}]}}}}"#)).unwrap();
-            assert_eq!(unprobed(&check, &state).as_ref(), expected, "{log}");
+            assert_eq!(is_silent(&ours, &state), expected, "{log}");
         }
-        let off = HealthConfig { test: Some(vec!["NONE".to_owned()]), ..check };
-        assert_eq!(unprobed(&off, &ContainerState::default()), None);
     }
 
     #[test]

@@ -11,13 +11,13 @@ use bollard::query_parameters::{
 use super::connect::Link;
 use super::container::{Removal, remove_by_id};
 use super::labels::{self, Labels};
-use super::listing::image_names;
+use super::listing::{anonymous_of, image_names};
 use super::observe::{list_containers, name_of};
 use super::{Docker, error};
 use crate::base::name::EnvId;
 use crate::model::owned::{Owned, OwnedBy};
 use crate::model::pattern;
-use crate::plan::action::{Fault, Outcome};
+use crate::plan::action::{AnonymousVolume, AnonymousVolumes, Fault, Outcome};
 
 /// A thing that an environment owns.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +28,8 @@ pub enum OwnedThing {
         id: String,
         /// Its name.
         name: String,
+        /// Its volumes that nobody has named.
+        anonymous: Vec<AnonymousVolume>,
     },
     /// A network, by name.
     Network(String),
@@ -35,6 +37,16 @@ pub enum OwnedThing {
     Volume(String),
     /// An image, by its first tag, else its id.
     Image(String),
+}
+
+impl OwnedThing {
+    /// The volumes of a container that nobody has named.
+    pub fn anonymous(&self) -> &[AnonymousVolume] {
+        match self {
+            OwnedThing::Container { anonymous, .. } => anonymous,
+            OwnedThing::Network(_) | OwnedThing::Volume(_) | OwnedThing::Image(_) => &[],
+        }
+    }
 }
 
 impl Docker {
@@ -50,7 +62,8 @@ impl Docker {
         Lists::of(&link, &containers, entries).await?.matching(env, entries)
     }
 
-    /// Removes what there is of these entries: containers and networks, with `volumes` also volumes and images. What cannot be
+    /// Removes what there is of these entries: containers and networks, with `volumes` also volumes, those that
+    /// nobody has named too, and images. What cannot be
     /// removed keeps nothing else from being removed, and is told at the end, each with its reason.
     pub async fn remove_owned(&self, env: &EnvId, entries: &[Owned], volumes: bool) -> Result<Outcome, Fault> {
         let mut left = Vec::new();
@@ -68,7 +81,8 @@ impl Docker {
         let link = self.link().await?;
         let removed = match thing {
             OwnedThing::Container { id, .. } => {
-                remove_by_id(&link, id, Removal { volumes: true, force: true }).await?;
+                let volumes = if volumes { AnonymousVolumes::Removed } else { AnonymousVolumes::Left };
+                remove_by_id(&link, id, Removal { volumes, force: true }, &[]).await?;
                 return Ok(Outcome::Done);
             }
             OwnedThing::Network(name) => return self.remove_network(name).await,
@@ -187,7 +201,11 @@ fn of_container(container: &ContainerSummary) -> Candidate {
     // One that only comes of an environment's image has inherited its label, and is nobody's service.
     let owner = labels::get(Some(&labels), labels::PROJECT).filter(|_| labels::is_of_service(Some(&labels)));
     Candidate {
-        thing: OwnedThing::Container { id: container.id.clone().unwrap_or_default(), name: name_of(container) },
+        thing: OwnedThing::Container {
+            id: container.id.clone().unwrap_or_default(),
+            name: name_of(container),
+            anonymous: anonymous_of(container),
+        },
         name: Some(name_of(container)),
         owner: owner.map(str::to_owned),
         mounts: binds.filter_map(|mount| mount.source.clone()).map(PathBuf::from).collect(),

@@ -132,7 +132,7 @@ fn request(
     let is_its_own = hook.image.is_none() || hook.image == container.image;
     let or_the_services =
         |own: &Option<String>, other: &Option<String>| own.clone().or_else(|| other.clone().filter(|_| is_its_own));
-    let mut labels = labels::of_container(spec, None, around.one_off.as_ref());
+    let mut labels = labels::of_container(spec, labels::OfImages::default(), around.one_off.as_ref());
     labels.insert(labels::HOOK.to_owned(), "pre_start".to_owned());
     let host_config = HostConfig {
         volumes_from: Some(vec![id.to_owned()]),

@@ -1,6 +1,8 @@
 //! Where a container's port is on the host, also one that the engine picked, and which container holds a port of the host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
 
 use super::observe::{list_containers, name_of};
 use super::{Docker, OwnedThing, labels};
@@ -34,23 +36,52 @@ pub struct PortOfContainer {
     pub own: bool,
 }
 
+/// What containers hold of the ports of the engine's host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeldPorts {
+    /// Who holds what the engine publishes.
+    pub published: BTreeMap<u16, PortOfContainer>,
+    /// The ids of those of the asking environment's containers that are alive on the host's own network: they may listen on any port,
+    /// and the engine does not know on which.
+    pub on_host: BTreeSet<String>,
+}
+
 impl Docker {
     /// The ports of the host that containers hold, as seen by an environment that owns these things beside its own.
-    pub async fn held_ports(&self, env: &EnvId, owned: &[Owned]) -> Result<BTreeMap<u16, PortOfContainer>, Fault> {
+    pub async fn held_ports(&self, env: &EnvId, owned: &[Owned]) -> Result<HeldPorts, Fault> {
         let link = self.link().await?;
         let containers: Vec<Owned> = owned.iter().filter(|entry| matches!(entry, Owned::Containers(_))).cloned().collect();
         let owned = self.owned(env, &containers).await?;
-        let mut held = BTreeMap::new();
-        for container in list_containers(&link, &[]).await? {
+        let mut held = HeldPorts::default();
+        let containers = list_containers(&link, &[]).await?;
+        let on_host: BTreeSet<&str> =
+            containers.iter().filter(|it| mode(it) == "host").filter_map(|it| it.id.as_deref()).collect();
+        for container in &containers {
             let id = container.id.clone().unwrap_or_default();
             let label = labels::get(container.labels.as_ref(), labels::PROJECT).map(str::to_owned);
             let is_owned = owned.iter().any(|thing| matches!(thing, OwnedThing::Container { id: owned, .. } if *owned == id));
             let own = is_owned || label.as_deref() == Some(env.as_str());
-            let seen = PortOfContainer { name: name_of(&container), env: label, own };
+            let seen = PortOfContainer { name: name_of(container), env: label, own };
+            // One that is in the network of such a container is there too.
+            let is_there =
+                mode(container) == "host" || mode(container).strip_prefix("container:").is_some_and(|id| on_host.contains(id));
+            if own && is_there && is_alive(container) {
+                held.on_host.insert(id);
+            }
             for port in container.ports.iter().flatten().filter_map(|port| port.public_port) {
-                held.insert(port, seen.clone());
+                held.published.insert(port, seen.clone());
             }
         }
         Ok(held)
     }
+}
+
+/// `network_mode`.
+fn mode(container: &ContainerSummary) -> &str {
+    container.host_config.as_ref().and_then(|config| config.network_mode.as_deref()).unwrap_or_default()
+}
+
+fn is_alive(container: &ContainerSummary) -> bool {
+    use ContainerSummaryStateEnum::{PAUSED, RESTARTING, RUNNING};
+    matches!(container.state, Some(RUNNING | PAUSED | RESTARTING))
 }

@@ -20,7 +20,7 @@ use crate::model::mount::Mount;
 use crate::model::port::Port;
 use crate::model::restart::RestartPolicy;
 use crate::model::service::{Kind, Service};
-use crate::plan::action::Fault;
+use crate::plan::action::{AnonymousVolumes, Fault};
 use crate::plan::desired::UnitSpec;
 use crate::plan::hash::hex;
 
@@ -142,7 +142,9 @@ impl Docker {
 
     /// Removes a one-off container, whatever it does.
     pub async fn discard(&self, container: &str) {
-        let removed = async { remove_by_id(&self.link().await?, container, Removal { volumes: true, force: true }).await };
+        let removed = async {
+            remove_by_id(&self.link().await?, container, Removal { volumes: AnonymousVolumes::Removed, force: true }, &[]).await
+        };
         if let Err(fault) = removed.await {
             tracing::warn!(container, %fault, "a one-off container stays behind");
         }

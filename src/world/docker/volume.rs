@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::observe::{list_containers, name_of};
 use super::{Docker, error, labels};
+use crate::model::volume::Volume;
 use crate::plan::action::{Fault, Outcome};
 use crate::plan::desired::Deployment;
 use crate::plan::hash::ConfigHash;
@@ -19,20 +20,12 @@ impl Docker {
     pub(super) async fn create_volume(&self, key: &str, deployment: &Deployment) -> Result<Outcome, Fault> {
         let link = self.link().await?;
         let definition = deployment.stack.volumes.get(key).cloned().unwrap_or_default();
-        let name = deployment.volume_name(key);
-        let hash = ConfigHash::of_volume(&name, &definition);
-        let request = VolumeCreateRequest {
-            name: Some(name),
-            driver: definition.driver,
-            driver_opts: Some(definition.driver_opts.into_iter().collect()),
-            labels: Some(labels::of_resource(definition.labels, &deployment.env, labels::VOLUME, key, &hash)),
-            ..Default::default()
-        };
-        link.api.create_volume(request).await?;
+        link.api.create_volume(create_request(key, deployment, definition)).await?;
         Ok(Outcome::Done)
     }
 
-    pub(super) async fn remove_volume(&self, name: &str) -> Result<Outcome, Fault> {
+    /// Removes a volume, unless somebody else uses it.
+    pub async fn remove_volume(&self, name: &str) -> Result<Outcome, Fault> {
         let link = self.link().await?;
         let owner = match link.api.inspect_volume(name).await {
             Ok(volume) => volume.labels.get(labels::PROJECT).cloned(),
@@ -63,5 +56,44 @@ impl Docker {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+}
+
+fn create_request(key: &str, deployment: &Deployment, definition: Volume) -> VolumeCreateRequest {
+    let name = deployment.volume_name(key);
+    let hash = ConfigHash::of_volume(&name, &definition);
+    VolumeCreateRequest {
+        name: Some(name),
+        driver: definition.driver,
+        driver_opts: Some(definition.driver_opts.into_iter().collect()),
+        labels: Some(labels::of_resource(definition.labels, &deployment.env, labels::VOLUME, key, &hash)),
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_volume_is_asked_for_with_all_that_is_said_of_it() {
+        let all = json!({"driver": "local", "driver_opts": {"type": "tmpfs"}, "labels": {"mine": "x", "com.docker.compose.volume": "not mine"}});
+        let definition: Volume = serde_json::from_value(all).unwrap();
+        let hash = ConfigHash::of_volume("env_data", &definition);
+        let deployment = Deployment {
+            env: "env".parse().unwrap(),
+            stack: crate::model::stack::Stack::default(),
+            caller: crate::plan::desired::Caller::default(),
+            places: crate::plan::desired::Places::default(),
+        };
+        let request = create_request("data", &deployment, definition);
+        assert_eq!(
+            serde_json::to_value(request).unwrap(),
+            json!({"Name": "env_data", "Driver": "local", "DriverOpts": {"type": "tmpfs"}, "Labels": {"mine": "x",
+                "com.docker.compose.project": "env", "com.docker.compose.volume": "data",
+                "com.docker.compose.version": labels::OUR_VERSION, "com.docker.compose.config-hash": hash.as_str()}})
+        );
     }
 }

@@ -5,8 +5,12 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use indexmap::IndexMap;
+use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
+use nix::unistd::{AccessFlags, access};
+
+use crate::world::kernel::{Process, host, processes};
 
 /// How good something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +66,32 @@ const NO_ROOM: u64 = 64 << 20;
 /// The engine's clock may differ by this much before logs are merged in a wrong order.
 const CLOCKS: Duration = Duration::from_secs(2);
 
+/// What this host's kernel lacks of what others give us.
+pub fn kernel() -> Vec<Finding> {
+    host::LACKS.into_iter().map(|(name, what)| Finding::doubtful(name, what, host::MORE_OF_LACKS)).collect()
+}
+
+/// Why nothing can be kept in a directory of ours, which may be one that is still to be made; none where it can.
+pub fn writable(name: &'static str, path: &Path) -> Option<Finding> {
+    let there = path.ancestors().find(|path| path.symlink_metadata().is_ok())?;
+    let shown = there.display();
+    if !there.is_dir() {
+        return Some(Finding::wrong(name, format!("`{shown}` is no directory"), format!("mv '{shown}' '{shown}.old'")));
+    }
+    if let Err(errno) = access(there, AccessFlags::W_OK | AccessFlags::X_OK) {
+        let remedy = match errno {
+            Errno::EROFS => "export XDG_STATE_HOME=DIR, where DIR is a directory that can be written".to_owned(),
+            _ => format!("sudo chown \"$USER\" '{shown}' && chmod u+rwx '{shown}'"),
+        };
+        return Some(Finding::wrong(name, format!("`{shown}` cannot be written: {}", errno.desc()), remedy));
+    }
+    let disk = statvfs(there).ok()?;
+    (disk.files() > 0 && disk.files_available() == 0).then(|| {
+        let remedy = "baistack purge, of an environment that nobody needs; `df -i` shows where they are used";
+        Finding::wrong(name, format!("no more files can be made on the disk of `{shown}`: it is out of inodes"), remedy)
+    })
+}
+
 /// Whether file changes can be watched.
 pub fn watches() -> Finding {
     let limit = |name: &str| fs::read_to_string(format!("/proc/sys/fs/inotify/{name}")).ok()?.trim().parse::<u64>().ok();
@@ -113,9 +143,8 @@ pub fn own_capabilities() -> Finding {
 /// Whether the engine on this host may raise the limits of containers; `needed` says that one has `ulimits`. None when its
 /// process is not to be seen from here.
 pub fn engine_capabilities(needed: bool) -> Option<Finding> {
-    let is_engine =
-        |process: &procfs::process::Process| process.stat().is_ok_and(|stat| matches!(stat.comm.as_str(), "dockerd" | "podman"));
-    let engine = procfs::process::all_processes().ok()?.flatten().find(is_engine)?;
+    let is_engine = |process: &Process| matches!(process.name.as_str(), "dockerd" | "podman");
+    let engine = processes::numbers().into_iter().filter_map(Process::read).find(is_engine)?;
     Some(judge_engine(&capability_sets(&engine.pid.to_string())?, needed))
 }
 
@@ -152,8 +181,8 @@ fn capability_sets(pid: &str) -> Option<CapabilitySets> {
 pub fn room(name: &'static str, path: &Path) -> Finding {
     // What is yet to be made will lie where its parent is.
     let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-    match statvfs(there) {
-        Ok(disk) => judge_room(name, there, disk.blocks_available() * disk.fragment_size()),
+    match host::free_bytes(there) {
+        Ok(free) => judge_room(name, there, free),
         Err(errno) => Finding::doubtful(name, format!("{}: {}", there.display(), errno.desc()), "`df` tells what is mounted"),
     }
 }

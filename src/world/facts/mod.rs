@@ -14,9 +14,14 @@ use crate::model::value::PREDEFINED;
 use crate::plan::desired::Places;
 
 pub use granted::note_granted;
-pub use host::{Finding, Verdict, clocks, engine_capabilities, locale, open_files, own_capabilities, room, watches};
-pub use ports::{Containers, Holders, Unavailable, crowded_ports, taken_ports};
-pub use requires::{Engine, missing};
+pub use host::{
+    Finding, Verdict, clocks, engine_capabilities, kernel, locale, open_files, own_capabilities, room, watches, writable,
+};
+pub use ports::{
+    Alive, Containers, Holders, IsAlive, Named, Place, Protocol, Unavailable, crowded_ports, place_of, protocol_of,
+    remedy_of_given, taken_ports, users_of,
+};
+pub use requires::{Engine, Unmet, missing};
 
 /// The predefined variables of an environment.
 pub fn predefined(env: &EnvId, stack_dir: &Path, stack_file: Option<&Path>, places: &Places) -> IndexMap<String, String> {

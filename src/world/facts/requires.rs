@@ -1,18 +1,20 @@
 //! `requires:`: all of it is looked at, and all that is missing is told at once.
 
 use std::path::{Path, PathBuf};
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use indexmap::IndexMap;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::{AccessFlags, access};
 
 use crate::base::duration;
-use crate::model::requires::Need;
+use crate::model::requires::{Comparison, Need, Requirement, comparisons};
 use crate::plan::desired::Deployment;
 use crate::world::native::exec::{Ran, run_plain};
 
-/// How long one program that is asked may take.
-const LIMIT: Duration = Duration::from_secs(60);
+/// How long one program that is asked may take. All are asked at once.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// As much of what it says as is looked at.
 const KEPT: usize = 64 * 1024;
@@ -20,23 +22,66 @@ const KEPT: usize = 64 * 1024;
 /// Tells the container engine's release, or why it cannot be reached.
 pub type Engine<'a> = &'a dyn Fn() -> Result<String, String>;
 
-/// What a stack requires and this host has not: one sentence each, with its hint.
-pub fn missing(deployment: &Deployment, environment: &IndexMap<String, String>, engine: Engine<'_>) -> Vec<String> {
-    let host = Host { directory: &deployment.stack.directory, environment, engine, limit: LIMIT };
-    let missing = |requirement: &crate::model::requires::Requirement| {
-        let what = host.check(&requirement.what).err()?;
-        Some(match &requirement.hint {
-            Some(hint) => format!("{what}: {hint}"),
-            None => what,
-        })
+/// Something that a stack requires and this host has not, as a program that is not in PATH, with what helps.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{found}: {remedy}")]
+pub struct Unmet {
+    /// What was found, one sentence.
+    pub found: String,
+    /// What to do about it: the hint of the stack file, else what helps with all of its kind.
+    pub remedy: String,
+}
+
+/// What a stack requires and this host has not, in the order of the file. The engine is asked by the caller's thread, everything else
+/// at the same time.
+pub fn missing(deployment: &Deployment, environment: &IndexMap<String, String>, engine: Engine<'_>) -> Vec<Unmet> {
+    let host = &Host { directory: &deployment.stack.directory, environment, limit: LIMIT };
+    let requires = &deployment.stack.requires;
+    let found: Vec<Result<(), String>> = thread::scope(|scope| {
+        let asked: Vec<_> = (requires.iter())
+            .map(|requirement| match &requirement.what {
+                Need::Docker(_) => None,
+                need => Some(scope.spawn(move || host.check(need))),
+            })
+            .collect();
+        let told = |asked: Option<ScopedJoinHandle<'_, Result<(), String>>>, need: &Need| match (asked, need) {
+            (Some(asked), _) => asked.join().unwrap_or_else(|_| Err("it could not be looked at".to_owned())),
+            (None, Need::Docker(version)) => docker(engine, version),
+            (None, need) => host.check(need),
+        };
+        asked.into_iter().zip(requires).map(|(asked, requirement)| told(asked, &requirement.what)).collect()
+    });
+    let unmet = |(found, requirement): (Result<(), String>, &Requirement)| {
+        let found = found.err()?;
+        Some(Unmet { found, remedy: requirement.hint.clone().unwrap_or_else(|| remedy(&requirement.what)) })
     };
-    deployment.stack.requires.iter().filter_map(missing).collect()
+    found.into_iter().zip(requires).filter_map(unmet).collect()
+}
+
+/// What helps where a stack file gives no hint.
+fn remedy(need: &Need) -> String {
+    match need {
+        Need::Locale(_) => "export LC_ALL=C.UTF-8".to_owned(),
+        Need::Tool { name, version: None } => format!("install `{name}`, or put its directory into PATH"),
+        Need::Tool { name, version: Some(version) } => format!("install `{name}` {version}, and put it first in PATH"),
+        Need::Docker(version) => format!("sudo systemctl start docker; where it is another one, install {version}"),
+        Need::File(path) => format!("make `{path}`, or install what it belongs to"),
+        Need::OpenFiles(count) => {
+            format!("echo \"$USER - nofile {count}\" | sudo tee /etc/security/limits.d/90-nofile.conf, and log in again")
+        }
+        Need::Command(text) => format!("mend what `{}` tells", text.lines().next().unwrap_or_default()),
+    }
+}
+
+/// Whether there is an engine of that version.
+fn docker(engine: Engine<'_>, version: &str) -> Result<(), String> {
+    let found = engine().map_err(|why| format!("a Docker Engine is required: {why}"))?;
+    satisfies(&found, version).map_err(|why| format!("the Docker Engine is {found}, {why}"))
 }
 
 struct Host<'a> {
     directory: &'a Path,
     environment: &'a IndexMap<String, String>,
-    engine: Engine<'a>,
     limit: Duration,
 }
 
@@ -45,10 +90,8 @@ impl Host<'_> {
         match need {
             Need::Locale(encoding) => self.locale(encoding),
             Need::Tool { name, version } => self.tool(name, version.as_deref()),
-            Need::Docker(version) => {
-                let found = (self.engine)().map_err(|why| format!("a Docker Engine is required: {why}"))?;
-                satisfies(&found, version).map_err(|why| format!("the Docker Engine is {found}, {why}"))
-            }
+            // Asked elsewhere: it is one for all.
+            Need::Docker(_) => Ok(()),
             Need::File(path) if self.directory.join(path).exists() => Ok(()),
             Need::File(path) => Err(format!("the file `{path}` is missing")),
             Need::OpenFiles(count) => open_files(*count),
@@ -75,10 +118,8 @@ impl Host<'_> {
         };
         match (has, set) {
             (true, _) => Ok(()),
-            (false, Some((name, locale))) => {
-                Err(format!("the locale `{locale}` (from {name}) is none of {encoding}; `export LC_ALL=C.UTF-8` sets one"))
-            }
-            (false, None) => Err(format!("no locale of {encoding} is set; `export LC_ALL=C.UTF-8` sets one")),
+            (false, Some((name, locale))) => Err(format!("the locale `{locale}` (from {name}) is none of {encoding}")),
+            (false, None) => Err(format!("no locale of {encoding} is set")),
         }
     }
 
@@ -107,10 +148,10 @@ impl Host<'_> {
     /// Where a program is: in the caller's `PATH`, or with `/` from the stack's directory.
     fn program(&self, name: &str) -> Option<PathBuf> {
         if name.contains('/') {
-            return Some(self.directory.join(name)).filter(|path| path.is_file());
+            return Some(self.directory.join(name)).filter(|path| is_program(path));
         }
         let path = self.environment.get("PATH")?;
-        std::env::split_paths(path).map(|directory| directory.join(name)).find(|path| path.is_file())
+        std::env::split_paths(path).map(|directory| directory.join(name)).find(|path| is_program(path))
     }
 
     /// Runs a program to its end, or until it has taken too long.
@@ -123,6 +164,11 @@ impl Host<'_> {
         }
         Ok(ran)
     }
+}
+
+/// Whether we may run a file.
+fn is_program(path: &Path) -> bool {
+    path.is_file() && access(path, AccessFlags::X_OK).is_ok()
 }
 
 /// What a program that has failed says of it, in brackets: its first line, which names the fault in nearly all; Python names it in
@@ -143,7 +189,7 @@ fn open_files(count: u64) -> Result<(), String> {
     if soft >= count || (hard >= count && setrlimit(Resource::RLIMIT_NOFILE, count, hard).is_ok()) {
         return Ok(());
     }
-    Err(format!("{count} open files are required and at most {hard} are allowed; raise `nofile` in /etc/security/limits.conf"))
+    Err(format!("{count} open files are required and at most {hard} are allowed"))
 }
 
 /// The version in a word such as `3.11.2,` or `v20.10.24` or `(1.2)`.
@@ -160,25 +206,22 @@ fn satisfies(found: &str, wanted: &str) -> Result<(), String> {
         let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         text[..end].split('.').filter_map(|part| part.parse().ok()).collect()
     };
-    for comparison in wanted.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let split = comparison.find(|c: char| c.is_ascii_digit() || c == 'v').unwrap_or(comparison.len());
-        let (operator, version) = comparison.split_at(split);
-        let (operator, mut have, mut want) = (operator.trim(), numbers(found), numbers(version));
-        if matches!(operator, "" | "=" | "==" | "!=") {
+    for (comparison, mut want) in comparisons(wanted).map_err(|error| format!("and {error}"))? {
+        let mut have = numbers(found);
+        if matches!(comparison, Comparison::Is | Comparison::IsNot) {
             // `3.11` means any 3.11.
             have.truncate(want.len());
         }
         let length = want.len().max(have.len());
         want.resize(length, 0);
         have.resize(length, 0);
-        let holds = match operator {
-            ">=" => have >= want,
-            "<=" => have <= want,
-            ">" => have > want,
-            "<" => have < want,
-            "" | "=" | "==" => have == want,
-            "!=" => have != want,
-            other => return Err(format!("and `{other}` is no comparison of versions")),
+        let holds = match comparison {
+            Comparison::AtLeast => have >= want,
+            Comparison::AtMost => have <= want,
+            Comparison::After => have > want,
+            Comparison::Before => have < want,
+            Comparison::Is => have == want,
+            Comparison::IsNot => have != want,
         };
         if !holds {
             return Err(format!("and {wanted} is required"));
@@ -221,7 +264,7 @@ mod tests {
         let environment: IndexMap<String, String> =
             [("PATH".to_owned(), "/bin:/usr/bin".to_owned()), ("LANG".to_owned(), "C".to_owned())].into();
         let engine: Engine<'_> = &|| Err("it is away".to_owned());
-        let host = Host { directory: Path::new("/"), environment: &environment, engine, limit: Duration::from_secs(2) };
+        let host = Host { directory: Path::new("/"), environment: &environment, limit: Duration::from_secs(2) };
         let said = |need: Need| host.check(&need).err();
         assert_eq!(said(Need::Tool { name: "sh".to_owned(), version: None }), None);
         let said_of_tool = said(Need::Tool { name: "no-such-tool".to_owned(), version: None });
@@ -240,9 +283,11 @@ mod tests {
         assert_eq!(said(Need::Command(trace.clone())), Some(format!("`{trace}` fails (ImportError: no)")));
         let said_of_slow = said(Need::Command("sleep 987".to_owned())).unwrap();
         assert_eq!(said_of_slow, "`sleep 987` cannot be run: it has not ended within 2s");
-        assert!(said(Need::Docker(">=20".to_owned())).unwrap().contains("it is away"));
+        assert!(docker(engine, ">=20").unwrap_err().contains("it is away"));
         assert!(said(Need::Locale("UTF-8".to_owned())).unwrap().contains("LANG"));
         assert_eq!(said(Need::OpenFiles(1)), None);
-        assert!(said(Need::OpenFiles(u64::MAX)).unwrap().contains("nofile"));
+        assert!(said(Need::OpenFiles(u64::MAX)).unwrap().contains("at most"));
+        std::fs::set_permissions(place.path().join("shim"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        assert_eq!(said(Need::Tool { name: shim.clone(), version: None }), Some(format!("the program `{shim}` is not in PATH")));
     }
 }

@@ -76,6 +76,8 @@ pub struct LogFile {
     size: Size,
     file: Option<File>,
     written: u64,
+    /// Written before what is appended next; a log of which nothing is there yet.
+    held: Vec<u8>,
     /// Bytes that could not be written since the last that could.
     lost: u64,
     /// The last write ended within a record.
@@ -85,7 +87,7 @@ pub struct LogFile {
 impl LogFile {
     /// Goes on with a log, or begins it at the first write.
     pub fn new(path: PathBuf, size: Size) -> Self {
-        Self { path, size, file: None, written: 0, lost: 0, torn: false }
+        Self { path, size, file: None, written: 0, held: Vec::new(), lost: 0, torn: false }
     }
 
     /// How much is kept from now on.
@@ -98,11 +100,29 @@ impl LogFile {
         self.file = None;
     }
 
+    /// Begins a life with these records. Where they would be the first of a log, it is made when there is more to be said: of what says
+    /// nothing there is no file.
+    pub fn begin(&mut self, records: &[u8]) {
+        let is_first = self.file.is_none() && self.written == 0 && self.lost == 0 && !self.path.exists();
+        if is_first {
+            self.held.extend_from_slice(records);
+        } else {
+            self.append(records);
+        }
+    }
+
     /// Appends whole records. What cannot be written is dropped and counted.
     pub fn append(&mut self, records: &[u8]) {
         if records.is_empty() {
             return;
         }
+        let mut held = std::mem::take(&mut self.held);
+        let records = if held.is_empty() {
+            records
+        } else {
+            held.extend_from_slice(records);
+            &held
+        };
         let mut note = Vec::new();
         if self.lost > 0 || self.torn {
             self.note_loss(&mut note);
@@ -163,18 +183,19 @@ impl LogFile {
         Ok(self.file.as_ref().expect("it has just been opened"))
     }
 
-    /// Moves every file one further; the oldest is overwritten. A reader that has one open reads on in it.
+    /// Moves every file one further; the oldest goes. A reader that has one open reads on in it.
     fn rotate(&mut self) -> io::Result<()> {
         self.file = None;
         self.written = 0;
-        if self.size.files == 1 {
-            return fs::remove_file(&self.path);
-        }
+        let is_gone = |result: io::Result<()>| match result {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        };
+        // Before anything takes its name: where one file takes the place of another, ext4 writes it to the disk then and there
+        // (`auto_da_alloc` in ext4(5)), also what will have gone before it would ever have been written.
+        is_gone(fs::remove_file(older(&self.path, self.size.files - 1)))?;
         for index in (0..self.size.files - 1).rev() {
-            match fs::rename(older(&self.path, index), older(&self.path, index + 1)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
+            is_gone(fs::rename(older(&self.path, index), older(&self.path, index + 1)))?;
         }
         Ok(())
     }
@@ -183,6 +204,23 @@ impl LogFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_what_says_nothing_there_is_no_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.1.log");
+        let mut log = LogFile::new(path.clone(), Size::default());
+        log.begin(b"life 1\n");
+        assert!(!path.exists());
+        log.append(b"line\n");
+        log.close();
+        log.begin(b"life 2\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "life 1\nline\nlife 2\n");
+        // Nor does the next supervisor leave out what begins after there was something.
+        let mut log = LogFile::new(path.clone(), Size::default());
+        log.begin(b"life 3\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "life 1\nline\nlife 2\nlife 3\n");
+    }
 
     #[test]
     fn nothing_is_lost_between_files_and_no_more_are_kept_than_asked() {

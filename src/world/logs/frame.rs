@@ -21,10 +21,20 @@ pub(super) struct Framer {
 impl Framer {
     /// Appends the records of what was read.
     pub(super) fn push(&mut self, head: &Head, stream: Stream, bytes: &[u8], out: &mut Vec<u8>) {
+        let mut ends = memchr::memchr_iter(b'\n', bytes);
         let mut start = 0;
-        for end in memchr::memchr_iter(b'\n', bytes) {
-            self.write_line(head, stream, Part::Full, &bytes[start..end], out);
+        if let Some(end) = ends.next() {
+            // What is held back is the beginning of this one.
+            self.write_line(head, stream, Part::Full, &bytes[..end], out);
             self.is_open = false;
+            start = end + 1;
+        }
+        let begin = out.len();
+        head.write(out, stream, Part::Full);
+        let lead = out.split_off(begin);
+        for end in ends {
+            out.extend_from_slice(&lead);
+            out.extend_from_slice(&bytes[start..=end]);
             start = end + 1;
         }
         let rest = &bytes[start..];

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -16,8 +16,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use indexmap::IndexMap;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::poll::PollTimeout;
 
 use super::file::{self, LogFile, Size};
 use super::frame::Framer;
@@ -26,6 +25,7 @@ use crate::base::name::UnitId;
 use crate::plan::action::{Exit, Incarnation};
 use crate::supervisor::event::Event;
 use crate::world::clock;
+use crate::world::kernel::poller::{Poller, Ready, Waker};
 
 /// So long an unfinished line is held back.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -91,7 +91,7 @@ enum Order {
 #[derive(Debug, Clone)]
 pub struct PumpHandle {
     orders: Sender<Order>,
-    wake: Arc<EventFd>,
+    wake: Arc<Waker>,
 }
 
 impl PumpHandle {
@@ -125,7 +125,7 @@ impl PumpHandle {
     fn send(&self, order: Order) {
         // The thread ends only with `Pump::finish`; what is said afterwards has nobody to hear it.
         if self.orders.send(order).is_ok() {
-            let _ = self.wake.write(1);
+            self.wake.wake();
         }
     }
 }
@@ -142,11 +142,11 @@ impl Pump {
     pub fn start(directory: &Path, events: Sender<Event>) -> io::Result<Self> {
         std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).recursive(true).create(directory)?;
         let (sender, orders) = unbounded();
-        let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        epoll.add(&*wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
+        let wake = Arc::new(Waker::new()?);
+        let poller = Poller::new()?;
+        poller.add(&*wake, WAKE)?;
         let mut worker = Worker {
-            epoll,
+            poller,
             wake: Arc::clone(&wake),
             orders,
             events,
@@ -199,8 +199,8 @@ struct Source {
 }
 
 struct Worker {
-    epoll: Epoll,
-    wake: Arc<EventFd>,
+    poller: Poller,
+    wake: Arc<Waker>,
     orders: Receiver<Order>,
     events: Sender<Event>,
     directory: PathBuf,
@@ -222,19 +222,19 @@ enum Progress {
 impl Worker {
     fn run(&mut self) {
         loop {
-            let mut events = [EpollEvent::empty(); 128];
-            let ready = match self.epoll.wait(&mut events, self.timeout()) {
-                Ok(ready) => ready,
+            let mut ready = Ready::<128>::default();
+            match self.poller.wait(&mut ready, self.timeout()) {
+                Ok(()) => {}
                 Err(Errno::EINTR) => continue,
-                // Nothing that the other errors of epoll_wait(2) name can happen to a set of our own.
+                // Nothing that the other errors of epoll_wait(2) or kevent(2) name can happen to a set of our own.
                 Err(_) => return,
-            };
+            }
             let mut is_woken = false;
-            for event in &events[..ready] {
-                if event.data() == WAKE {
+            for key in ready.keys() {
+                if key == WAKE {
                     is_woken = true;
                 } else {
-                    self.read(event.data(), TURN);
+                    self.read(key, TURN);
                 }
             }
             if is_woken && matches!(self.obey(), Progress::Finished) {
@@ -244,14 +244,14 @@ impl Worker {
         }
     }
 
-    fn timeout(&self) -> EpollTimeout {
-        let Some((due, _)) = self.unfinished.front() else { return EpollTimeout::NONE };
+    fn timeout(&self) -> PollTimeout {
+        let Some((due, _)) = self.unfinished.front() else { return PollTimeout::NONE };
         let wait = clock::until(*due).as_millis() + 1;
-        EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
+        PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
     }
 
     fn obey(&mut self) -> Progress {
-        let _ = self.wake.read();
+        self.wake.clear();
         loop {
             match self.orders.try_recv() {
                 Ok(Order::Begin(begin)) => self.begin(begin),
@@ -275,7 +275,10 @@ impl Worker {
         }
         log.patterns.extend(pattern.map(|pattern| (incarnation, pattern)));
         log.begun = Some(incarnation);
-        self.mark(&unit, if beside { Mark::RunBeside(incarnation) } else { Mark::Run(incarnation) }, "");
+        log.file.begin(&of_mark(if beside { Mark::RunBeside(incarnation) } else { Mark::Run(incarnation) }, None, ""));
+        if log.sources == 0 {
+            log.file.close();
+        }
         for (stream, pipe) in streams {
             self.add(unit.clone(), Some(incarnation), stream, pipe);
         }
@@ -287,7 +290,7 @@ impl Worker {
         // Only the reading end: the two ends of a pipe are two open files. A failure leaves a pipe that is read all the same,
         // as far as the kernel says that there is something.
         let _ = fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
-        if self.epoll.add(&pipe, EpollEvent::new(EpollFlags::EPOLLIN, key)).is_err() {
+        if self.poller.add(&pipe, key).is_err() {
             return self.mark(&unit, Mark::Note, "its output cannot be read: too many open files");
         }
         self.log(&unit).sources += 1;
@@ -433,7 +436,7 @@ impl Worker {
     fn close(&mut self, key: u64) {
         self.end_line(key);
         let Some(source) = self.sources.swap_remove(&key) else { return };
-        let _ = self.epoll.delete(source.pipe.as_fd());
+        let _ = self.poller.remove(&source.pipe);
         if let Some(log) = self.logs.get_mut(&source.unit) {
             log.sources -= 1;
             if log.sources == 0 {
@@ -458,11 +461,8 @@ impl Worker {
     }
 
     fn mark_of(&mut self, unit: &UnitId, mark: Mark, of: Option<Incarnation>, text: &str) {
-        let mut record = Vec::new();
-        let time = Timestamp::from(clock::wall());
-        Record { time, stream: Stream::Stderr, part: Part::Mark(mark), of, text: text.as_bytes() }.write(&mut record);
         let log = self.log(unit);
-        log.file.append(&record);
+        log.file.append(&of_mark(mark, of, text));
         if log.sources == 0 {
             log.file.close();
         }
@@ -491,8 +491,16 @@ impl Worker {
     }
 }
 
+/// The record of what the supervisor has to say now.
+fn of_mark(mark: Mark, of: Option<Incarnation>, text: &str) -> Vec<u8> {
+    let mut record = Vec::new();
+    let time = Timestamp::from(clock::wall());
+    Record { time, stream: Stream::Stderr, part: Part::Mark(mark), of, text: text.as_bytes() }.write(&mut record);
+    record
+}
+
 impl std::fmt::Debug for Worker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Worker").field("epoll", &self.epoll.0.as_raw_fd()).finish_non_exhaustive()
+        f.debug_struct("Worker").field("poller", &self.poller).finish_non_exhaustive()
     }
 }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use nix::sys::resource::{Resource, getrlimit};
 
 use super::file::older;
-use super::line::{Joiner, Line};
+use super::line::{Joiner, Line, LineRef};
 use super::record::{self, Mark, Part, Record, Stream, Timestamp};
 use crate::base::name::UnitId;
 use crate::plan::action::Incarnation;
@@ -32,6 +32,8 @@ const PART_OF_DESCRIPTORS: u64 = 4;
 /// `EMFILE` and `ENFILE` of `open(2)`.
 const NONE_LEFT: i32 = 24;
 const NONE_LEFT_FOR_ANYBODY: i32 = 23;
+/// The inode of no file.
+const NO_FILE: u64 = 0;
 /// Said where a log has been rotated faster than it was read.
 const GAP: &str = "lines may be missing here: the log was rotated faster than it was read";
 /// So much is read at once on the way back.
@@ -290,6 +292,11 @@ impl Reader {
         Ok(reader)
     }
 
+    /// It is to be read from its first record on: where that is there no more, a gap is told.
+    pub fn expect_the_first(&mut self) {
+        self.seam = Some(Seam { before: NO_FILE, is_doubtful: false });
+    }
+
     /// What keeps the files open that are still to be read.
     pub fn kept(&self) -> Kept {
         self.kept.clone()
@@ -322,6 +329,38 @@ impl Reader {
                 None => return Ok(Next::Nothing),
             }
         }
+    }
+
+    /// Gives up to `most` lines that stand in what has been read already just as they are to be given, which nearly all do: whole, and no
+    /// other of their unit waits for its end. Goes no further than to the first that `is_wanted` refuses by its time, or of which that
+    /// cannot be said: [`Self::next_line`] has that one. Answers with how many were given.
+    pub fn give_plain(
+        &mut self,
+        most: usize,
+        is_wanted: impl Fn(Timestamp) -> bool,
+        mut give: impl FnMut(LineRef<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<(), usize> {
+        let is_plain = self.joiner.is_empty() && self.pending.is_empty() && self.seam.is_none() && !self.is_over;
+        let Wanted { since, until, run, .. } = self.wanted;
+        let Some(current) = self.current.as_mut().filter(|_| is_plain && run.is_none()) else { return ControlFlow::Continue(0) };
+        let buffer = current.reader.buffer();
+        let (mut taken, mut given) = (0, 0);
+        let mut flow = ControlFlow::Continue(());
+        while given < most && flow.is_continue() {
+            let Some(end) = memchr::memchr(b'\n', &buffer[taken..]) else { break };
+            let Some(record) = parse(&buffer[taken..taken + end], &mut self.last_time) else { break };
+            let Record { time, stream, part: Part::Full, of: None, text } = record else { break };
+            if until.is_some_and(|until| time > until) || !is_wanted(time) {
+                break;
+            }
+            taken += end + 1;
+            if since.is_none_or(|since| time >= since) {
+                given += 1;
+                flow = give(LineRef { time, unit: self.joiner.unit(), stream, text, open: false, shown: 0, mark: None });
+            }
+        }
+        current.reader.consume(taken);
+        flow.map_continue(|()| given)
     }
 
     /// Takes one record in; false at the end of what there is.
@@ -398,12 +437,13 @@ impl Reader {
     }
 
     fn take_record(&mut self, line: &[u8]) {
+        let record = parse(line.strip_suffix(b"\n").unwrap_or(line), &mut self.last_time);
         if let Some(seam) = self.seam.take()
             && seam.is_gap(line)
         {
             self.tell_gap();
         }
-        let Some(record) = parse(line.strip_suffix(b"\n").unwrap_or(line), &mut self.last_time) else { return };
+        let Some(record) = record else { return };
         let is_past = self.wanted.until.is_some_and(|until| record.time > until);
         let is_next_run = self.wanted.run.is_some() && matches!(record.part, Part::Mark(Mark::Run(_)));
         if is_past || is_next_run {
@@ -436,17 +476,30 @@ impl Reader {
     fn find_start(&mut self) -> io::Result<Option<Current>> {
         let Wanted { tail, since, run, .. } = self.wanted;
         if tail.is_none() && since.is_none() && run.is_none() {
-            return match self.files().last() {
-                Some((oldest, _)) => open_with_inode(&older(&self.path, *oldest)),
-                None => Ok(None),
-            };
+            while let Some((index, inode)) = self.files().last().copied() {
+                if let Some(oldest) = open_moved(&self.path, index, inode)? {
+                    return Ok(Some(oldest));
+                }
+            }
+            return Ok(None);
         }
         let mut lines = 0;
         let mut start = None;
         let mut time = (Vec::new(), Timestamp(0));
-        let indexes: Vec<u32> = self.files().into_iter().map(|(index, _)| index).collect();
-        for index in indexes {
-            let Some(mut current) = open_with_inode(&older(&self.path, index))? else { continue };
+        // All of them before one is looked at, which takes its time.
+        let mut files = Vec::new();
+        for (index, inode) in self.files() {
+            files.extend(open_moved(&self.path, index, inode)?);
+        }
+        for mut current in files {
+            let first =
+                since.filter(|_| tail.is_none() && run.is_none()).map(|since| (since, first_time(current.reader.get_ref())));
+            if let Some((since, Some(first))) = first
+                && first >= since
+            {
+                start = Some(current);
+                continue;
+            }
             let (mut found, mut life) = (None, None);
             backwards(current.reader.get_ref(), |end, line| {
                 let Some(record) = parse(line, &mut time) else { return ControlFlow::Continue(()) };
@@ -494,8 +547,8 @@ fn files(path: &Path) -> Vec<(u32, u64)> {
 /// The number of the last life in a log that is this one, where one is named; none where there is no such life.
 pub fn last_run(path: &Path, named: Option<Incarnation>) -> io::Result<Option<Incarnation>> {
     let mut time = (Vec::new(), Timestamp(0));
-    for (index, _) in files(path) {
-        let Some(current) = open_with_inode(&older(path, index))? else { continue };
+    for (index, inode) in files(path) {
+        let Some(current) = open_moved(path, index, inode)? else { continue };
         let mut found = None;
         backwards(current.reader.get_ref(), |_, line| match parse(line, &mut time).map(|record| record.part) {
             Some(Part::Mark(Mark::Run(run) | Mark::RunBeside(run))) if named.is_none_or(|named| named == run) => {
@@ -521,22 +574,41 @@ fn begins(run: Run, part: Part) -> Option<Incarnation> {
 
 /// Parses a record; its time only when it is another one than before.
 fn parse<'a>(line: &'a [u8], last: &mut (Vec<u8>, Timestamp)) -> Option<Record<'a>> {
-    let (time, rest) = line.split_at_checked(memchr::memchr(b' ', line)?)?;
-    if time != last.0 {
-        *last = (time.to_vec(), Timestamp::parse(std::str::from_utf8(time).ok()?)?);
+    // One read has many records, all of its time.
+    if let Some(rest) = line.strip_prefix(last.0.as_slice()).and_then(|rest| rest.strip_prefix(b" "))
+        && !last.0.is_empty()
+    {
+        return Record::parse_after_time(last.1, rest);
     }
+    let (time, rest) = line.split_at_checked(memchr::memchr(b' ', line)?)?;
+    *last = (time.to_vec(), Timestamp::parse(std::str::from_utf8(time).ok()?)?);
     Record::parse_after_time(last.1, rest.strip_prefix(b" ")?)
 }
 
-fn open_with_inode(path: &Path) -> io::Result<Option<Current>> {
-    match File::open(path) {
-        Ok(file) => {
-            let inode = file.metadata()?.ino();
-            Ok(Some(Current { reader: BufReader::with_capacity(BLOCK, file), inode }))
+/// Opens the file of a log that had this index and inode; it may have been moved on since, perhaps out of sight.
+fn open_moved(path: &Path, index: u32, inode: u64) -> io::Result<Option<Current>> {
+    let mut gap = 0;
+    for index in index..MOST_FILES {
+        match File::open(older(path, index)) {
+            Ok(file) if file.metadata()?.ino() == inode => {
+                return Ok(Some(Current { reader: BufReader::with_capacity(BLOCK, file), inode }));
+            }
+            Ok(_) => gap = 0,
+            // As above.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && gap < 2 => gap += 1,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+            Err(error) => return Err(error),
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
     }
+    Ok(None)
+}
+
+/// The time of a file's first record.
+fn first_time(file: &File) -> Option<Timestamp> {
+    let mut head = [0; 64];
+    let read = file.read_at(&mut head, 0).ok()?;
+    let time = &head[..memchr::memchr(b' ', &head[..read])?];
+    Timestamp::parse(std::str::from_utf8(time).ok()?)
 }
 
 /// Calls `visit` with each whole line from the last to the first, and the offset after it.
@@ -653,6 +725,39 @@ mod tests {
             (1..=missed).for_each(|number| log.append(&record(&number.to_string())));
             assert_eq!(lines(&mut reader), expected, "{files} files");
         }
+    }
+
+    #[test]
+    fn a_log_that_is_rotated_while_it_is_opened_is_read_from_its_first_line() {
+        const FILES: u32 = 400;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.1.log");
+        let mut log = LogFile::new(path.clone(), Size { bytes: 1, files: FILES });
+        log.append(&record("0"));
+        let writer = std::thread::spawn(move || (1..FILES - 1).for_each(|number| log.append(&record(&number.to_string()))));
+        let wanted = Wanted { follow: true, ..Wanted::default() };
+        while !writer.is_finished() {
+            let mut reader = Reader::open(path.clone(), "a:1".parse().unwrap(), wanted, &Room::of(1000)).unwrap();
+            reader.expect_the_first();
+            let first = match reader.next_line().unwrap() {
+                Next::Line(line) => String::from_utf8(line.text).unwrap(),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(first, "0");
+        }
+        writer.join().unwrap();
+    }
+
+    #[test]
+    fn a_log_that_lost_its_first_lines_before_it_was_opened_tells_so_to_whoever_wants_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.1.log");
+        let mut log = LogFile::new(path.clone(), Size { bytes: 1, files: 2 });
+        (0..3).for_each(|number| log.append(&record(&number.to_string())));
+        let wanted = Wanted { follow: true, ..Wanted::default() };
+        let mut reader = Reader::open(path, "a:1".parse().unwrap(), wanted, &Room::of(1000)).unwrap();
+        reader.expect_the_first();
+        assert_eq!(lines(&mut reader), [GAP, "1", "2"]);
     }
 
     #[test]

@@ -6,18 +6,14 @@
 //! A program whose file carries capabilities runs in the loader's secure mode (ld.so(8)): variables that would let its caller
 //! in, as `LD_LIBRARY_PATH`, are dropped. Ambient capabilities do not cause that.
 
-use std::ffi::CString;
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
-
-use caps::{CapSet, Capability, CapsHashSet};
 
 use super::spawn::{self, Order};
 use crate::plan::action::Fault;
 use crate::plan::desired::UnitSpec;
+use crate::world::kernel;
 
 /// How a process comes by its capabilities.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,11 +98,11 @@ pub fn check(spec: &UnitSpec) -> Verdict {
         Ok(wanted) => wanted,
         Err(fault) => return Verdict::Wrong(fault),
     };
-    if held().is_superset(&wanted) {
+    if are_within(wanted, kernel::capabilities::held()) {
         return Verdict::Ambient;
     }
     match spawn::find(program, &order.directory(), path.as_deref()) {
-        Ok(file) => judge(&wanted, &file, path.as_deref()),
+        Ok(file) => judge(wanted, &file, path.as_deref()),
         Err(fault) => Verdict::NotYet(fault),
     }
 }
@@ -117,16 +113,16 @@ pub(super) fn ambient(cap_add: &[String], file: &Path, path: Option<&str>) -> Re
         return Ok(0);
     }
     let wanted = parse(cap_add)?;
-    match judge(&wanted, file, path) {
+    match judge(wanted, file, path) {
         Verdict::NotAsked | Verdict::InFile => Ok(0),
-        Verdict::Ambient => Ok(wanted.iter().fold(0, |mask, capability| mask | 1 << capability.index())),
+        Verdict::Ambient => Ok(wanted),
         Verdict::NotYet(fault) | Verdict::Wrong(fault) => Err(fault),
         Verdict::Missing(missing) => Err(missing.fault()),
     }
 }
 
-fn judge(wanted: &CapsHashSet, file: &Path, path: Option<&str>) -> Verdict {
-    if held().is_superset(wanted) {
+fn judge(wanted: u64, file: &Path, path: Option<&str>) -> Verdict {
+    if are_within(wanted, kernel::capabilities::held()) {
         return Verdict::Ambient;
     }
     let program = interpreter(file, path).unwrap_or_else(|| file.to_owned());
@@ -134,27 +130,15 @@ fn judge(wanted: &CapsHashSet, file: &Path, path: Option<&str>) -> Verdict {
         Ok(carrier) => carrier,
         Err(error) => return Verdict::NotYet(Fault::permanent(format!("look at `{}`: {error}", file.display()))),
     };
-    let carried = of_file(&carrier).unwrap_or_default();
-    if carried.is_superset(wanted) {
-        return ignored(&carrier).map_or(Verdict::InFile, |why| Verdict::Wrong(Fault::permanent(why)));
+    let carried = kernel::capabilities::of_file(&carrier);
+    if are_within(wanted, carried) {
+        return kernel::capabilities::are_ignored(&carrier).map_or(Verdict::InFile, |why| Verdict::Wrong(Fault::permanent(why)));
     }
     // `setcap` replaces, and what the file carries another service may need.
-    let mut names: Vec<String> = wanted.union(&carried).map(|capability| capability.to_string().to_ascii_lowercase()).collect();
-    names.sort();
+    let names = kernel::capabilities::names(wanted | carried);
     let link = link_of_environment(&program);
     let shared_interpreter = link.is_some() || program != file;
     Verdict::Missing(Missing { file: carrier, capabilities: format!("{}+ep", names.join(",")), shared_interpreter, link })
-}
-
-/// Why the kernel takes no notice of the capabilities that a file carries, if it does not (capabilities(7)).
-fn ignored(carrier: &Path) -> Option<String> {
-    let file = carrier.display();
-    if nix::sys::prctl::get_no_new_privs().unwrap_or(false) {
-        return Some(format!("we were started with `no_new_privs`, so the capabilities of `{file}` have no effect"));
-    }
-    let flags = nix::sys::statvfs::statvfs(carrier).ok()?.flags();
-    let is_nosuid = flags.contains(nix::sys::statvfs::FsFlags::ST_NOSUID);
-    is_nosuid.then(|| format!("`{file}` lies on a file system mounted `nosuid`, so its capabilities have no effect"))
 }
 
 /// Which of these variables the loader drops for a program, since its file carries capabilities: none for root, who gains
@@ -165,36 +149,20 @@ pub(super) fn dropped_by_loader<'a>(
     variables: impl Iterator<Item = &'a [u8]>,
     path: Option<&str>,
 ) -> Vec<String> {
-    let program = interpreter(file, path).unwrap_or_else(|| file.to_owned());
-    if uid == 0 || !has_attribute(&program) {
-        return Vec::new();
-    }
     let names = variables.filter_map(|variable| std::str::from_utf8(variable.split(|byte| *byte == b'=').next()?).ok());
-    names.filter(|name| name.starts_with("LD_")).map(str::to_owned).collect()
+    let droppable: Vec<String> = names.filter(|name| name.starts_with("LD_")).map(str::to_owned).collect();
+    // The file is looked at only where something depends on it.
+    let is_dropped = || kernel::capabilities::are_carried_by(&interpreter(file, path).unwrap_or_else(|| file.to_owned()));
+    if uid != 0 && !droppable.is_empty() && is_dropped() { droppable } else { Vec::new() }
 }
 
-fn has_attribute(file: &Path) -> bool {
-    attribute(file).is_some_and(|value| !value.is_empty())
+/// What is asked for, as a mask.
+fn parse(cap_add: &[String]) -> Result<u64, Fault> {
+    kernel::capabilities::parse(cap_add).map_err(Fault::permanent)
 }
 
-/// Docker's names, with or without `CAP_`.
-fn parse(cap_add: &[String]) -> Result<CapsHashSet, Fault> {
-    let mut wanted = CapsHashSet::new();
-    for name in cap_add {
-        let upper = name.to_ascii_uppercase();
-        if upper == "ALL" {
-            wanted.extend(caps::runtime::thread_all_supported());
-            continue;
-        }
-        let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
-        let capability = Capability::from_str(&full).map_err(|_| Fault::permanent(format!("`{name}` is not a capability")))?;
-        wanted.insert(capability);
-    }
-    Ok(wanted)
-}
-
-fn held() -> CapsHashSet {
-    caps::read(None, CapSet::Permitted).unwrap_or_default()
+fn are_within(wanted: u64, others: u64) -> bool {
+    wanted & !others == 0
 }
 
 /// The program that a `#!` line names, also through `env`; none for anything but a script.
@@ -228,55 +196,9 @@ fn link_of_environment(program: &Path) -> Option<PathBuf> {
     }
 }
 
-/// What a file gives to whoever executes it: the permitted set, if it is effective at once.
-fn of_file(file: &Path) -> Option<CapsHashSet> {
-    parse_attribute(&attribute(file)?)
-}
-
-/// `security.capability` of a file, links followed.
-fn attribute(file: &Path) -> Option<Vec<u8>> {
-    let path = CString::new(file.as_os_str().as_bytes()).ok()?;
-    let mut value = [0_u8; 64];
-    // SAFETY: both strings end with NUL and the buffer is as long as we say.
-    let length =
-        unsafe { libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), value.as_mut_ptr().cast(), value.len()) };
-    Some(value.get(..usize::try_from(length).ok()?)?.to_vec())
-}
-
-/// `struct vfs_cap_data` (linux/capability.h): flags and version, then permitted and inheritable, low and high halves.
-fn parse_attribute(value: &[u8]) -> Option<CapsHashSet> {
-    let word = |at: usize| Some(u64::from(u32::from_le_bytes(value.get(at..at + 4)?.try_into().ok()?)));
-    let flags = word(0)?;
-    let is_effective = flags & 1 == 1;
-    if !is_effective {
-        return None;
-    }
-    let permitted = word(4)? | word(12).unwrap_or(0) << 32;
-    Some(caps::all().into_iter().filter(|capability| permitted >> capability.index() & 1 == 1).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_dockers() {
-        let names = |list: &[&str]| parse(&list.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
-        assert_eq!(names(&["SYS_PTRACE", "cap_kill"]).unwrap(), [Capability::CAP_SYS_PTRACE, Capability::CAP_KILL].into());
-        assert_eq!(names(&crate::model::kernel::CAPABILITIES).unwrap(), caps::all());
-        assert_eq!(names(&["FLY"]).unwrap_err().message, "`FLY` is not a capability");
-    }
-
-    #[test]
-    fn the_attribute_of_a_file_is_read() {
-        // `setcap cap_sys_ptrace,cap_net_bind_service+ep`, as the kernel stores it.
-        let value = [1, 0, 0, 2, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        let carried = [Capability::CAP_SYS_PTRACE, Capability::CAP_NET_BIND_SERVICE].into();
-        assert_eq!(parse_attribute(&value), Some(carried));
-        let not_effective = [0, 0, 0, 2, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        assert_eq!(parse_attribute(&not_effective), None);
-        assert_eq!(parse_attribute(&[]), None);
-    }
 
     #[test]
     fn a_script_is_carried_by_its_interpreter() {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::model::service::Common;
 use crate::plan::action::Fault;
 use crate::plan::desired::UnitSpec;
+use crate::world::kernel::host;
 
 /// The period over which the kernel counts processor time, in microseconds (its default).
 const CPU_PERIOD: u32 = 100_000;
@@ -117,9 +118,7 @@ fn parent(settings: &[Setting]) -> Result<PathBuf, Fault> {
             "`{attributes}` needs a cgroup v2 that we may make, and {why} (--ignore-limits goes on without)"
         ))
     };
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let Some((top, own)) = place(&mounts, &own) else { return Err(refused("this host has no cgroup v2")) };
+    let (top, own) = host::cgroups().map_err(refused)?;
     let allows = |directory: &&Path| {
         let handed_on = fs::read_to_string(directory.join("cgroup.subtree_control")).unwrap_or_default();
         let has = |setting: &Setting| handed_on.split_ascii_whitespace().any(|controller| controller == setting.controller);
@@ -131,15 +130,6 @@ fn parent(settings: &[Setting]) -> Result<PathBuf, Fault> {
 
 fn is_writable(path: &Path) -> bool {
     nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok()
-}
-
-/// Where the hierarchy is mounted, and our own place in it.
-fn place(mounts: &str, own: &str) -> Option<(PathBuf, PathBuf)> {
-    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
-    let top = PathBuf::from(mount.split_ascii_whitespace().nth(4)?);
-    let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let place = top.join(own);
-    Some((top, place))
 }
 
 #[cfg(test)]
@@ -156,8 +146,7 @@ mod tests {
 
     #[test]
     fn what_is_in_a_cgroup_is_killed_in_one_piece() {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let Some((top, _)) = place(&mounts, "0::/") else { return };
+        let Ok((top, _)) = host::cgroups() else { return };
         let cgroup = Cgroup { directory: top.join(format!("baistack-test-{}", std::process::id())) };
         // Only root can, and not in every container.
         if fs::create_dir(&cgroup.directory).is_err() || !cgroup.directory.join("cgroup.kill").exists() {
@@ -174,14 +163,5 @@ mod tests {
         let directory = cgroup.directory.clone();
         drop(cgroup);
         assert!(!directory.exists());
-    }
-
-    #[test]
-    fn our_own_place_is_found_wherever_the_hierarchy_is_mounted() {
-        let mounts = "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
-        let found = place(mounts, "2:cpu:/x\n0::/user.slice/a.scope\n");
-        let top = PathBuf::from("/sys/fs/cgroup/unified");
-        assert_eq!(found, Some((top.clone(), top.join("user.slice/a.scope"))));
-        assert_eq!(place("", "0::/"), None);
     }
 }

@@ -13,6 +13,7 @@ use super::stop;
 use super::tree::Root;
 use crate::base::name::UnitId;
 use crate::plan::action::Incarnation;
+use crate::world::kernel::host;
 
 /// The input of one life.
 #[derive(Debug)]
@@ -77,7 +78,7 @@ impl Console {
 
     /// Sends its group a signal, as a terminal would.
     pub fn signal(&self, signal: i32) {
-        let is_one = (1..=libc::SIGRTMAX()).contains(&signal);
+        let is_one = (1..=host::last_signal()).contains(&signal);
         if is_one && super::tree::Process::read(self.root.leader).is_some_and(|leader| leader.birth == self.root.birth) {
             // Already gone: so is what would be told.
             let _ = stop::kill(-self.root.leader, signal);

@@ -4,7 +4,7 @@
 //! can be ended when it takes too long.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, pipe};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,19 +16,18 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
-use nix::unistd::pipe2;
 
-use super::child::{self, Child, Launch, SpawnError};
 use super::marker::Marker;
 use super::reap::{self, WAITED};
 use super::spawn::{self, Order};
+use super::stop;
 use super::tree::{Process, Root};
-use super::{limits, stop};
 use crate::base::name::UnitId;
 use crate::model::hook::Hook;
 use crate::plan::action::{Exit, Fault};
 use crate::plan::desired::UnitSpec;
 use crate::world::clock;
+use crate::world::kernel::launch::{self, Child, Launch, SpawnError};
 use crate::world::logs::pump::PumpHandle;
 use crate::world::logs::record::Stream;
 
@@ -208,12 +207,14 @@ struct Running<'a> {
 impl Running<'_> {
     fn run(&self, mut launch: Launch, explain: impl Fn(SpawnError, &Launch) -> Fault) -> Result<Ran, Fault> {
         launch.own_session = true;
-        launch.limits.extend(self.marker.and_then(limits::marking));
+        if let Some(marker) = self.marker {
+            marker.put(&mut launch);
+        }
         let no_descriptors = |error: io::Error| Fault::temporary(format!("open pipes for it: {error}"));
         let (pipe, child, root, _under_way) = {
             let null = File::open("/dev/null").map_err(no_descriptors)?;
-            let (output, output_end) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| no_descriptors(errno.into()))?;
-            let (error, error_end) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| no_descriptors(errno.into()))?;
+            let (output, output_end) = pipe().map_err(no_descriptors)?;
+            let (error, error_end) = pipe().map_err(no_descriptors)?;
             launch.stdio = match self.output {
                 Output::Log(_) => [Some(null.as_raw_fd()), Some(output_end.as_raw_fd()), Some(error_end.as_raw_fd())],
                 Output::Kept(_) => [Some(null.as_raw_fd()), Some(output_end.as_raw_fd()), Some(output_end.as_raw_fd())],
@@ -230,11 +231,11 @@ impl Running<'_> {
             })?;
             let pipe = match (self.output, self.unit) {
                 (Output::Log(pump), Some(unit)) => {
-                    pump.add(unit, Stream::Stdout, output);
-                    pump.add(unit, Stream::Stderr, error);
+                    pump.add(unit, Stream::Stdout, output.into());
+                    pump.add(unit, Stream::Stderr, error.into());
                     None
                 }
-                (Output::Log(_) | Output::Kept(_), _) => Some(output),
+                (Output::Log(_) | Output::Kept(_), _) => Some(output.into()),
             };
             (pipe, child, root, under_way)
         };
@@ -264,7 +265,7 @@ impl Running<'_> {
 /// Starts a child that nobody else is to collect.
 fn start(launch: &Launch) -> Result<Child, SpawnError> {
     let mut waited = WAITED.lock().unwrap_or_else(PoisonError::into_inner);
-    let child = child::spawn(launch)?;
+    let child = launch::spawn(launch)?;
     waited.insert(child.pid);
     Ok(child)
 }
@@ -365,7 +366,7 @@ pub fn exec_interactive(spec: &UnitSpec, argv: Vec<String>, options: Interactive
     }
     let mut before = SigSet::empty();
     let _ = pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&waited), Some(&mut before));
-    let exit = child::spawn(&launch)
+    let exit = launch::spawn(&launch)
         .map_err(|error| spawn::explain(&error, &order, &launch))
         .map(|child| wait_and_forward(child.pid, &waited));
     let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
@@ -383,8 +384,8 @@ pub fn exec_detached(spec: &UnitSpec, argv: Vec<String>, options: Interactive<'_
     launch.own_session = true;
     launch.stdio = [Some(null.as_raw_fd()); 3];
     let marker = env_of(spec).of_command(std::process::id());
-    launch.limits.extend(limits::marking(marker));
-    child::spawn(&launch).map(drop).map_err(|error| spawn::explain(&error, &order, &launch))
+    marker.put(&mut launch);
+    launch::spawn(&launch).map(drop).map_err(|error| spawn::explain(&error, &order, &launch))
 }
 
 fn wait_and_forward(pid: i32, waited: &SigSet) -> Exit {

@@ -2,7 +2,8 @@
 //! taking it away again.
 //!
 //! Whatever is made is written down beside the files ([`Made`]), and only what stands there is ever removed. The record and the
-//! directory that it lies in stay ours when the process is another user's: that user owns its files and nothing above them.
+//! directory that it lies in stay ours when the process is another user's: that user owns its files and nothing above them. A supervisor
+//! and any number of commands may see to one unit at once: each has it to itself ([`Held`]) while it changes something.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -20,7 +21,8 @@ use crate::model::secret::{FileGrant, FileObject};
 use crate::plan::action::Fault;
 use crate::plan::desired::UnitSpec;
 use crate::plan::environment::{files_dir, granted_file};
-use crate::world::envdir::own_uid;
+use crate::world::disk;
+use crate::world::envdir::{FileLock, StateError, own_uid};
 use crate::world::envid::{self, Moved};
 use crate::world::owner::{self, Inode};
 use crate::world::removal;
@@ -29,8 +31,12 @@ use crate::world::removal;
 const ALL: &str = "files";
 /// The name of the record.
 const MADE: &str = "made.json";
+/// The directory of a record that is no unit's: the name of a unit's has a point in it.
+const TAKEN_BACK: &str = "taken-back";
 /// Says that a command, and not the unit, needs what lies beside it.
 const LENT: &str = "lent";
+/// Locked by whoever changes what lies beside it.
+const HELD: &str = ".lock";
 /// Readable by the process's user and nobody else.
 const SECRET_MODE: u32 = 0o400;
 /// Nobody but its owner comes in.
@@ -48,6 +54,8 @@ struct Made {
     scratch: BTreeSet<PathBuf>,
     /// Which they are: another one in the place of ours is not ours to remove. A mark inside would be in a program's way.
     inodes: BTreeMap<PathBuf, Inode>,
+    /// Scratch directories that were made for commands alone, and go with the last of them ([`Loan`]).
+    passing: BTreeSet<PathBuf>,
     /// Links to files of ours.
     links: BTreeSet<PathBuf>,
     /// Directories made for those links.
@@ -62,56 +70,112 @@ pub struct Loan {
     file: Option<File>,
 }
 
-/// Makes for a command what its unit would be given, unless it is there.
-pub fn lend(spec: &UnitSpec) -> Result<Loan, Fault> {
+/// How long a scratch directory stays that was made for a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stay {
+    /// As long as the unit's own would.
+    ForTheUnit,
+    /// Until no command uses it any more.
+    ForTheCommand,
+}
+
+/// Makes for a command what its unit would be given, unless it is there. Scratch directories that have to be made stay for the unit,
+/// or go with the command, as `scratch` says; those that are there already stay as they are.
+pub fn lend(spec: &UnitSpec, scratch: Stay) -> Result<Loan, Fault> {
     let own = files_dir(&spec.deployment, &spec.unit);
     let path = own.join(LENT);
+    let held = Held::take(&own)?;
     if !path.exists() && ["secret", "config"].iter().any(|kind| own.join(kind).exists()) {
         return Ok(Loan { spec: spec.clone(), file: None });
     }
-    make_closed(&own).map_err(|error| failed("make", &own, &error))?;
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    // Nobody has it to himself but while he holds the unit.
     let file = file.and_then(|file| file.lock_shared().map(|()| file)).map_err(|error| failed("lock", &path, &error))?;
     let loan = Loan { spec: spec.clone(), file: Some(file) };
-    match make(spec) {
+    let made = make(spec, scratch);
+    drop(held);
+    match made {
         Ok(()) => Ok(loan),
         Err(fault) => {
-            loan.give_back(false)?;
+            loan.give_back()?;
             Err(fault)
         }
     }
 }
 
+/// What was made for a unit, ours alone until this is dropped.
+struct Held {
+    lock: Option<FileLock>,
+}
+
+impl Held {
+    /// Waits for it. The unit's directory is made for it if need be.
+    fn take(own: &Path) -> Result<Self, Fault> {
+        loop {
+            make_closed(own).map_err(|error| failed("make", own, &error))?;
+            match FileLock::wait(&own.join(HELD)) {
+                Ok(lock) => return Ok(Self { lock: Some(lock) }),
+                // Whoever had it has taken the directory away.
+                Err(StateError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                Err(StateError::Io { source, .. }) => return Err(failed("lock", &own.join(HELD), &source)),
+                Err(error @ (StateError::NoHome | StateError::Corrupt { .. })) => {
+                    return Err(Fault::permanent(error.to_string()));
+                }
+            }
+        }
+    }
+
+    /// The same of a unit for which something was made; none where nothing was.
+    fn take_of_made(own: &Path) -> Result<Option<Self>, Fault> {
+        if own.is_dir() { Self::take(own).map(Some) } else { Ok(None) }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(lock) = self.lock.take() {
+            lock.release();
+        }
+    }
+}
+
 impl Loan {
-    /// Takes it away again, with `volumes` the scratch directories, too; not while another command uses it, nor when the unit
-    /// itself has come to need it.
-    pub fn give_back(self, volumes: bool) -> Result<(), Fault> {
+    /// Takes away again what was made for commands; not while another of them uses it, nor when the unit itself has come to need it.
+    pub fn give_back(self) -> Result<(), Fault> {
         let Some(file) = self.file else { return Ok(()) };
-        let path = files_dir(&self.spec.deployment, &self.spec.unit).join(LENT);
+        let own = own_dir(&self.spec.deployment.places.state_dir, &self.spec.unit);
+        let path = own.join(LENT);
+        let Some(_held) = Held::take_of_made(&own)? else { return Ok(()) };
         let same = |metadata: fs::Metadata| file.metadata().is_ok_and(|own| own.ino() == metadata.ino());
         if file.try_lock().is_err() || !fs::metadata(&path).is_ok_and(same) {
             return Ok(());
         }
         fs::remove_file(&path).map_err(|error| failed("remove", &path, &error))?;
-        take_away(&own_dir(&self.spec.deployment.places.state_dir, &self.spec.unit), volumes, Foreign::Refused)
+        take_away(&own, Scratch::Passing, Foreign::Refused)
     }
 }
 
 /// Makes everything that a unit needs before its start.
 pub(super) fn create(spec: &UnitSpec) -> Result<(), Fault> {
+    let own = files_dir(&spec.deployment, &spec.unit);
+    let common = &spec.service().common;
+    let needs_none = common.secrets.is_empty() && common.configs.is_empty() && spawn::process(spec)?.scratch.is_empty();
+    let _held = if needs_none { Held::take_of_made(&own)? } else { Some(Held::take(&own)?) };
     // What was only lent to a command is the unit's from now on.
-    let _ = fs::remove_file(files_dir(&spec.deployment, &spec.unit).join(LENT));
-    make(spec)
+    let _ = fs::remove_file(own.join(LENT));
+    make(spec, Stay::ForTheUnit)
 }
 
 /// Before a further start: the configs and secrets whose files are others by now.
 pub(super) fn renew(spec: &UnitSpec) -> Result<(), Fault> {
     let common = &spec.service().common;
     let account = Account::resolve(common.user.as_deref(), &common.group_add)?;
-    write_files(spec, &files_dir(&spec.deployment, &spec.unit), &account)
+    let own = files_dir(&spec.deployment, &spec.unit);
+    let _held = Held::take_of_made(&own)?;
+    write_files(spec, &own, &account)
 }
 
-fn make(spec: &UnitSpec) -> Result<(), Fault> {
+fn make(spec: &UnitSpec, scratch: Stay) -> Result<(), Fault> {
     let common = &spec.service().common;
     let account = Account::resolve(common.user.as_deref(), &common.group_add)?;
     let own = files_dir(&spec.deployment, &spec.unit);
@@ -119,7 +183,7 @@ fn make(spec: &UnitSpec) -> Result<(), Fault> {
     made.stack.clone_from(&spec.deployment.stack.directory);
     let outcome = make_own_dirs(spec, &account)
         .and_then(|()| make_working_dir(spec, &account))
-        .and_then(|()| make_scratch(spec, &account, &mut made))
+        .and_then(|()| make_scratch(spec, scratch, &account, &mut made))
         .and_then(|()| write_files(spec, &own, &account))
         .and_then(|()| place_configs(spec, &own, &mut made));
     // Also when one of them failed: what was made before is to be found again.
@@ -164,11 +228,23 @@ fn make_place(spec: &UnitSpec, directory: &Path, account: &Account) -> Result<()
 /// Takes away what was made for a unit: its files and links, and with `volumes` the scratch directories, too. One that holds
 /// somebody else's files stays on record: whoever asked for the removal has other ways than we ([`scratch`]).
 pub(super) fn remove(state_dir: &Path, unit: &UnitId, volumes: bool) -> Result<(), Fault> {
-    take_away(&own_dir(state_dir, unit), volumes, Foreign::Left)
+    let scratch = if volumes { Scratch::All } else { Scratch::Nothing };
+    hold_and_take_away(&own_dir(state_dir, unit), scratch, Foreign::Left)
 }
 
 fn own_dir(state_dir: &Path, unit: &UnitId) -> PathBuf {
     state_dir.join(ALL).join(format!("{}.{}", unit.service, unit.replica))
+}
+
+/// Which scratch directories are taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scratch {
+    /// All that were made.
+    All,
+    /// Those that were made for commands alone.
+    Passing,
+    /// None.
+    Nothing,
 }
 
 /// What is done about a scratch directory that holds what only another user may remove.
@@ -198,12 +274,13 @@ pub fn scratch_of(state_dir: &Path, services: &[ServiceName]) -> BTreeSet<PathBu
 /// Takes away what was made for these services of an environment, with the scratch directories; for all when none is named.
 pub fn remove_all(state_dir: &Path, services: &[ServiceName]) -> Result<(), Fault> {
     // Each in its turn, also after one that failed.
-    recorded_of(state_dir, services).map(|own| take_away(&own, true, Foreign::Refused)).fold(Ok(()), Result::and)
+    recorded_of(state_dir, services).map(|own| hold_and_take_away(&own, Scratch::All, Foreign::Refused)).fold(Ok(()), Result::and)
 }
 
 /// Takes note that the stack's directory has been moved: what was made lies elsewhere by now.
 pub fn relocate(state_dir: &Path, moved: &Moved) -> Result<(), Fault> {
     for own in recorded(state_dir) {
+        let Some(_held) = Held::take_of_made(&own)? else { continue };
         let was = Made::read(&own);
         let made = was.relocated(moved);
         if made != was {
@@ -216,14 +293,32 @@ pub fn relocate(state_dir: &Path, moved: &Moved) -> Result<(), Fault> {
 /// Takes these scratch directories out of the records: whoever asks sees to them from now on.
 pub fn forget_scratch(state_dir: &Path, directories: &BTreeSet<PathBuf>) -> Result<(), Fault> {
     for own in recorded(state_dir) {
+        let Some(_held) = Held::take_of_made(&own)? else { continue };
         let mut made = Made::read(&own);
         let was = made.clone();
         made.scratch.retain(|directory| was.removable(directory).is_none_or(|real| !directories.contains(&real)));
+        made.forget_what_went();
         if made != was {
             made.write(&own).map_err(|error| failed("write", &own.join(MADE), &error))?;
         }
     }
     Ok(())
+}
+
+/// Puts scratch directories on record again which whoever had them forgotten ([`forget_scratch`]) has not come to. Which unit they were
+/// made for nobody knows any more: they go with those of all.
+pub fn take_back_scratch(state_dir: &Path, stack: &Path, directories: &BTreeSet<PathBuf>) -> Result<(), Fault> {
+    let own = state_dir.join(ALL).join(TAKEN_BACK);
+    make_closed(&own).map_err(|error| failed("make", &own, &error))?;
+    let mut made = Made::read(&own);
+    made.stack = stack.to_owned();
+    for directory in directories {
+        if let Ok(there) = fs::metadata(directory) {
+            made.inodes.insert(directory.clone(), Inode::of(&there));
+            made.scratch.insert(directory.clone());
+        }
+    }
+    made.write(&own).map_err(|error| failed("write", &own.join(MADE), &error))
 }
 
 /// The directories of units of which there may be a record.
@@ -240,7 +335,13 @@ fn recorded_of(state_dir: &Path, services: &[ServiceName]) -> impl Iterator<Item
     recorded(state_dir).into_iter().filter(is_meant)
 }
 
-fn take_away(own: &Path, volumes: bool, foreign: Foreign) -> Result<(), Fault> {
+/// [`take_away`], for whoever has not the unit to himself yet. Where nothing was made there is nothing to do.
+fn hold_and_take_away(own: &Path, which: Scratch, foreign: Foreign) -> Result<(), Fault> {
+    let Some(_held) = Held::take_of_made(own)? else { return Ok(()) };
+    take_away(own, which, foreign)
+}
+
+fn take_away(own: &Path, which: Scratch, foreign: Foreign) -> Result<(), Fault> {
     let mut made = Made::read(own);
     for link in std::mem::take(&mut made.links) {
         if fs::read_link(&link).is_ok_and(|target| target.starts_with(own)) {
@@ -258,24 +359,35 @@ fn take_away(own: &Path, volumes: bool, foreign: Foreign) -> Result<(), Fault> {
         }
     }
     let mut outcome = Ok(());
-    if volumes {
-        let was = made.clone();
-        let env = own.ancestors().nth(2).and_then(Path::file_name).unwrap_or_default().to_string_lossy();
-        // What cannot be removed stays on record, and keeps nothing else from being removed.
-        made.scratch.retain(|directory| match was.remove_scratch(directory, &env) {
+    let was = made.clone();
+    let env = own.ancestors().nth(2).and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+    // What cannot be removed stays on record, and keeps nothing else from being removed.
+    made.scratch.retain(|directory| {
+        let goes = match which {
+            Scratch::All => true,
+            Scratch::Passing => was.passing.contains(directory),
+            Scratch::Nothing => false,
+        };
+        if !goes {
+            return true;
+        }
+        match was.remove_scratch(directory, &env) {
             Ok(()) => false,
             Err(error) if foreign == Foreign::Left && error.kind() == io::ErrorKind::PermissionDenied => true,
             Err(error) => {
                 outcome = Err(failed("remove scratch directory", directory, &error));
                 true
             }
-        });
-    }
-    let Made { scratch, inodes, .. } = &mut made;
-    inodes.retain(|directory, _| scratch.contains(directory));
+        }
+    });
+    made.forget_what_went();
     if made.scratch.is_empty() {
         let _ = fs::remove_file(own.join(MADE));
-        let _ = fs::remove_dir(own);
+        // A command that was lent something goes on with it, and sees to the rest.
+        if !own.join(LENT).exists() {
+            let _ = fs::remove_file(own.join(HELD));
+            let _ = fs::remove_dir(own);
+        }
         return outcome;
     }
     made.write(own).map_err(|error| failed("write", &own.join(MADE), &error)).and(outcome)
@@ -292,10 +404,15 @@ fn make_working_dir(spec: &UnitSpec, account: &Account) -> Result<(), Fault> {
     make_directory(&directory, account).map(drop).map_err(|error| failed("make", &directory, &error))
 }
 
-fn make_scratch(spec: &UnitSpec, account: &Account, made: &mut Made) -> Result<(), Fault> {
+fn make_scratch(spec: &UnitSpec, stay: Stay, account: &Account, made: &mut Made) -> Result<(), Fault> {
     for directory in &spawn::process(spec)?.scratch {
         let directory = PathBuf::from(fill_replica(&directory.to_string_lossy(), spec.unit.replica).as_ref());
         let is_new = make_directory(&directory, account).map_err(|error| failed("make scratch directory", &directory, &error))?;
+        if stay == Stay::ForTheUnit {
+            made.passing.remove(&directory);
+        } else if is_new {
+            made.passing.insert(directory.clone());
+        }
         if is_new {
             let inode = fs::metadata(&directory).map(|there| Inode::of(&there));
             made.inodes.extend(inode.ok().map(|inode| (directory.clone(), inode)));
@@ -392,6 +509,10 @@ fn make_directory(directory: &Path, account: &Account) -> io::Result<bool> {
     if directory.is_dir() {
         return Ok(false);
     }
+    if directory.symlink_metadata().is_ok() {
+        // It is somebody's, and would be removed as ours.
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, "what is there is no directory"));
+    }
     for made in make_parents(directory)? {
         if let Some((uid, gid)) = account.owner() {
             // Whoever owns the directory above may have put a link in its place: then that is what is given away.
@@ -459,7 +580,7 @@ fn write_private(path: &Path, content: &[u8], mode: u32, account: &Account) -> i
     let directory = path.parent().unwrap_or(Path::new("/"));
     make_closed(directory)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = directory.join(format!(".{name}.new"));
+    let temporary = directory.join(format!(".{name}.{}.new", std::process::id()));
     let _ = fs::remove_file(&temporary);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
     file.write_all(content)?;
@@ -476,6 +597,13 @@ fn failed(what: &str, path: &Path, error: &io::Error) -> Fault {
 }
 
 impl Made {
+    /// Keeps of what is known about scratch directories that of those which are still on record.
+    fn forget_what_went(&mut self) {
+        let Self { scratch, inodes, passing, .. } = self;
+        inodes.retain(|directory, _| scratch.contains(directory));
+        passing.retain(|directory| scratch.contains(directory));
+    }
+
     /// Removes a scratch directory of ours, as long as it lies in the stack's directory, links resolved.
     fn remove_scratch(&self, directory: &Path, env: &str) -> io::Result<()> {
         self.removable(directory).map_or(Ok(()), |real| removal::remove(&real, env))
@@ -502,13 +630,15 @@ impl Made {
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
-    /// The same in a directory that has been moved.
+    /// The same in a directory that has been moved, once or more often.
     fn relocated(&self, moved: &Moved) -> Self {
+        let moved = &Moved { from: self.stack.clone(), to: moved.to.clone() };
         let there = |paths: &BTreeSet<PathBuf>| paths.iter().map(|path| moved.path(path)).collect();
         Self {
             stack: moved.path(&self.stack),
             scratch: there(&self.scratch),
             inodes: self.inodes.iter().map(|(path, inode)| (moved.path(path), inode.clone())).collect(),
+            passing: there(&self.passing),
             links: there(&self.links),
             parents: there(&self.parents),
         }
@@ -523,229 +653,9 @@ impl Made {
             };
         }
         let text = serde_json::to_vec(self)?;
-        write_private(&path, &text, 0o600, &Account::default())
+        disk::replace(&path, &text, 0o600)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::model::process::REPLICA_MARK;
-    use crate::world::native::testing::World;
-
-    fn world_with_config(world: &World, target: Option<&str>) -> UnitSpec {
-        let mut spec = world.unit("a", "true", |common, process| {
-            common.configs.push(FileGrant { source: "c".to_owned(), target: target.map(str::to_owned), ..FileGrant::default() });
-            process.scratch.push(world.directory.path().join("stack/scratch/deep"));
-        });
-        let deployment = Arc::make_mut(&mut spec.deployment);
-        deployment.stack.directory = world.directory.path().join("stack");
-        deployment.places.state_dir = world.directory.path().join("state");
-        deployment.stack.configs.insert("c".to_owned(), FileObject { content: Some("x".to_owned()), ..FileObject::default() });
-        fs::create_dir_all(&deployment.stack.directory).unwrap();
-        spec
-    }
-
-    #[test]
-    fn what_was_made_is_taken_away_and_nothing_else() {
-        let world = World::new("files");
-        let spec = world_with_config(&world, Some("etc/app/c.toml"));
-        let stack = world.directory.path().join("stack");
-        fs::create_dir(stack.join("etc")).unwrap();
-        for _ in 0..2 {
-            create(&spec).unwrap();
-        }
-        let link = stack.join("etc/app/c.toml");
-        assert_eq!(fs::read_to_string(&link).unwrap(), "x");
-        assert_eq!(fs::metadata(&link).unwrap().permissions().mode() & 0o777, 0o400);
-        assert_eq!(fs::metadata(&link).unwrap().uid(), nix::unistd::geteuid().as_raw());
-
-        let state = world.directory.path().join("state");
-        remove(&state, &spec.unit, false).unwrap();
-        assert!(!stack.join("etc/app").exists() && stack.join("etc").exists() && stack.join("scratch/deep").exists());
-        remove(&state, &spec.unit, true).unwrap();
-        assert!(!stack.join("scratch/deep").exists());
-        assert!(!state.join("files/a.1").exists());
-    }
-
-    #[test]
-    fn what_a_command_was_lent_goes_with_the_last_one_unless_the_unit_has_come() {
-        let world = World::new("lent");
-        let spec = world_with_config(&world, Some("c.toml"));
-        let link = world.directory.path().join("stack/c.toml");
-        let own = world.directory.path().join("state/files/a.1");
-        let (first, second) = (lend(&spec).unwrap(), lend(&spec).unwrap());
-        first.give_back(true).unwrap();
-        assert_eq!(fs::read_to_string(&link).unwrap(), "x");
-        second.give_back(true).unwrap();
-        assert!(!link.exists() && !own.exists() && !world.directory.path().join("stack/scratch/deep").exists());
-
-        let lent = lend(&spec).unwrap();
-        create(&spec).unwrap();
-        lent.give_back(true).unwrap();
-        lend(&spec).unwrap().give_back(true).unwrap();
-        assert_eq!(fs::read_to_string(&link).unwrap(), "x");
-    }
-
-    #[test]
-    fn another_user_reads_its_files_and_owns_nothing_above_them() {
-        if !nix::unistd::geteuid().is_root() {
-            return;
-        }
-        let world = World::new("user");
-        let mut spec = world_with_config(&world, None);
-        let deployment = Arc::make_mut(&mut spec.deployment);
-        deployment.stack.services[0].common.user = Some("65534:65534".to_owned());
-        let state = deployment.places.state_dir.join("baistack/user");
-        deployment.places.state_dir.clone_from(&state);
-        fs::set_permissions(world.directory.path(), Permissions::from_mode(CLOSED)).unwrap();
-        let message = create(&spec).unwrap_err().message;
-        assert!(message.contains("is closed to it; set `XDG_STATE_HOME`"), "{message}");
-
-        fs::set_permissions(world.directory.path(), Permissions::from_mode(0o755)).unwrap();
-        fs::set_permissions(world.directory.path().join("state"), Permissions::from_mode(0o755)).unwrap();
-        create(&spec).unwrap();
-        let own = state.join("files/a.1");
-        let owner = |path: &str| fs::metadata(own.join(path)).unwrap().uid();
-        assert_eq!([owner("config/c"), owner("config"), owner(""), owner(MADE)], [65534, 65534, 0, 0]);
-        for above in own.ancestors().take(4) {
-            assert_eq!(fs::metadata(above).unwrap().permissions().mode() & 0o777, PASSABLE, "{}", above.display());
-        }
-        let file = own.join("config/c").display().to_string();
-        let cat = std::os::unix::process::CommandExt::uid(&mut std::process::Command::new("cat"), 65534).arg(file).output();
-        assert_eq!(cat.unwrap().stdout, b"x");
-    }
-
-    #[test]
-    fn a_record_that_somebody_else_wrote_removes_nothing() {
-        if !nix::unistd::geteuid().is_root() {
-            return;
-        }
-        let world = World::new("forged");
-        let spec = world_with_config(&world, None);
-        create(&spec).unwrap();
-        let state = world.directory.path().join("state");
-        lchown(state.join("files/a.1").join(MADE), Some(65534), None).unwrap();
-        remove(&state, &spec.unit, true).unwrap();
-        assert!(world.directory.path().join("stack/scratch/deep").exists());
-    }
-
-    #[test]
-    fn the_scratch_of_all_units_is_what_was_made_for_them() {
-        let world = World::new("all");
-        let mut spec = world_with_config(&world, None);
-        let stack = world.directory.path().join("stack");
-        let service = &mut Arc::make_mut(&mut spec.deployment).stack.services[0];
-        let crate::model::service::Kind::Process(process) = &mut service.kind else { panic!() };
-        process.scratch = vec![stack.join("scratch").join(REPLICA_MARK), stack.join("before")];
-        fs::create_dir(stack.join("before")).unwrap();
-        for replica in [1, 2] {
-            spec.unit.replica = replica;
-            create(&spec).unwrap();
-        }
-        let state = world.directory.path().join("state");
-        let made = ["1", "2"].map(|replica| stack.canonicalize().unwrap().join("scratch").join(replica));
-        assert_eq!(scratch(&state, None), BTreeSet::from(made));
-        remove_all(&state, &[]).unwrap();
-        assert_eq!(scratch(&state, None), BTreeSet::new());
-        assert!(!stack.join("scratch/2").exists() && stack.join("before").exists());
-    }
-
-    #[test]
-    fn the_scratch_of_a_directory_that_was_moved_is_found_where_it_is() {
-        let world = World::new("moved");
-        let spec = world_with_config(&world, Some("c.toml"));
-        create(&spec).unwrap();
-        let place = world.directory.path().canonicalize().unwrap();
-        let state = place.join("state");
-        fs::rename(place.join("stack"), place.join("renamed")).unwrap();
-        assert_eq!(scratch(&state, None), BTreeSet::new());
-        let moved = Moved { from: spec.deployment.stack.directory.clone(), to: place.join("renamed") };
-        assert_eq!(scratch(&state, Some(&moved)), BTreeSet::from([place.join("renamed/scratch/deep")]));
-        relocate(&state, &moved).unwrap();
-        assert_eq!(scratch(&state, None), BTreeSet::from([place.join("renamed/scratch/deep")]));
-        remove_all(&state, &[]).unwrap();
-        assert!(!place.join("renamed/scratch/deep").exists() && fs::read_link(place.join("renamed/c.toml")).is_err());
-    }
-
-    #[test]
-    fn scratch_that_somebody_else_sees_to_is_not_removed() {
-        let world = World::new("forgotten");
-        let spec = world_with_config(&world, None);
-        create(&spec).unwrap();
-        let state = world.directory.path().join("state");
-        forget_scratch(&state, &scratch(&state, None)).unwrap();
-        remove(&state, &spec.unit, true).unwrap();
-        assert!(world.directory.path().join("stack/scratch/deep").exists());
-    }
-
-    #[test]
-    fn a_directory_in_the_place_of_a_scratch_directory_is_somebody_elses() {
-        let world = World::new("replaced");
-        let spec = world_with_config(&world, None);
-        let scratch = world.directory.path().join("stack/scratch/deep");
-        create(&spec).unwrap();
-        fs::rename(&scratch, world.directory.path().join("stack/away")).unwrap();
-        fs::create_dir(&scratch).unwrap();
-        fs::write(scratch.join("thesis"), "years of it").unwrap();
-        let state = world.directory.path().join("state");
-        assert_eq!(super::scratch(&state, None), BTreeSet::new());
-        remove(&state, &spec.unit, true).unwrap();
-        assert!(scratch.join("thesis").exists());
-    }
-
-    #[test]
-    fn our_places_bear_the_mark_of_their_environment_and_what_a_link_leads_to_does_not() {
-        let world = World::new("marked");
-        let mut spec = world_with_config(&world, None);
-        let deployment = Arc::make_mut(&mut spec.deployment);
-        let places = [deployment.places.env_dir.clone(), deployment.places.run_dir.clone()];
-        let named = places.iter().map(|place| place.display().to_string()).enumerate();
-        deployment.stack.services[0].common.environment.extend(named.map(|(nth, place)| (format!("P{nth}"), Some(place))));
-        let elsewhere = world.directory.path().join("elsewhere");
-        fs::create_dir(&elsewhere).unwrap();
-        symlink(&elsewhere, &places[0]).unwrap();
-        create(&spec).unwrap();
-        assert_eq!(places.each_ref().map(|place| owner::of(place)), [None, Some(spec.deployment.env.to_string())]);
-        fs::remove_file(&places[0]).unwrap();
-        create_places(&spec).unwrap();
-        assert_eq!(owner::of(&places[0]), Some(spec.deployment.env.to_string()));
-    }
-
-    #[test]
-    fn a_scratch_directory_that_was_there_before_stays() {
-        let world = World::new("scratch");
-        let spec = world_with_config(&world, None);
-        let scratch = world.directory.path().join("stack/scratch/deep");
-        fs::create_dir_all(&scratch).unwrap();
-        create(&spec).unwrap();
-        remove(&world.directory.path().join("state"), &spec.unit, true).unwrap();
-        assert!(scratch.exists());
-    }
-
-    #[test]
-    fn a_file_of_somebody_else_is_not_replaced() {
-        let world = World::new("foreign");
-        let spec = world_with_config(&world, Some("c.toml"));
-        let path = world.directory.path().join("stack/c.toml");
-        fs::write(&path, "mine").unwrap();
-        let message = create(&spec).unwrap_err().message;
-        assert!(message.ends_with("stack/c.toml`: something else is there"), "{message}");
-        remove(&world.directory.path().join("state"), &spec.unit, true).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
-    }
-
-    #[test]
-    fn a_scratch_directory_outside_of_the_stack_stays() {
-        let world = World::new("outside");
-        let mut spec = world_with_config(&world, None);
-        Arc::make_mut(&mut spec.deployment).stack.directory = world.directory.path().join("stack/inner");
-        fs::create_dir_all(world.directory.path().join("stack/inner")).unwrap();
-        create(&spec).unwrap();
-        remove(&world.directory.path().join("state"), &spec.unit, true).unwrap();
-        assert!(world.directory.path().join("stack/scratch/deep").exists());
-    }
-}
+mod tests;

@@ -1,21 +1,21 @@
 //! The guard: the process above the supervisor. When the supervisor is gone, for whatever reason, nothing that it started
 //! outlives it.
 //!
-//! One thread, no configuration, no input or output: it forwards signals and waits. Orphans come to it by the kernel's own
-//! rule (`PR_SET_CHILD_SUBREAPER`), so it needs no list of what there is.
+//! One thread, no configuration, no input or output: it forwards signals and waits. On Linux orphans come to it by the kernel's own
+//! rule (`PR_SET_CHILD_SUBREAPER`), so it needs no list of what there is; on macOS it reads what the supervisor has written down.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
-use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
+use nix::unistd::{ForkResult, Pid, fork, getpid};
 
-use super::tree::{self, Process};
-use super::{marker, reap, stop};
+use super::{reap, stop};
 use crate::plan::action::Exit;
 use crate::world::clock;
+use crate::world::kernel::{Process, code, ends, marks, processes};
 
 /// What a guard reports when its supervisor was killed, or could not be made.
 const LOST: u8 = 1;
@@ -25,11 +25,11 @@ const LOST: u8 = 1;
 ///
 /// `lock` is held by both for as long as they live, so that nobody takes the environment over while the guard still kills.
 /// To be called in a session of its own and before there is any other thread: after it, only one of two processes would have
-/// them.
-pub fn guard<L>(lock: L, supervise: impl FnOnce(L) -> ExitCode) -> ExitCode {
-    marker::shed();
+/// them. `state_dir` is where the supervisor's records lie.
+pub fn guard<L>(state_dir: &Path, lock: L, supervise: impl FnOnce(L) -> ExitCode) -> ExitCode {
+    marks::shed();
     // A host without these is one on which orphans go to init; the mark still finds them.
-    let _ = prctl::set_child_subreaper(true);
+    let _ = ends::adopt_orphans();
     let mut waited = SigSet::empty();
     for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         waited.add(signal);
@@ -46,8 +46,9 @@ pub fn guard<L>(lock: L, supervise: impl FnOnce(L) -> ExitCode) -> ExitCode {
             supervise(lock)
         }
         Ok(ForkResult::Parent { child }) => {
+            code::give_back();
             let exit = watch_over(child, &waited);
-            kill_all();
+            kill_all(state_dir);
             drop(lock);
             match exit {
                 Exit::Code(code) => ExitCode::from(u8::try_from(code).unwrap_or(LOST)),
@@ -59,12 +60,9 @@ pub fn guard<L>(lock: L, supervise: impl FnOnce(L) -> ExitCode) -> ExitCode {
 
 fn become_supervisor(guard: Pid) {
     let _ = nix::unistd::setsid();
-    let _ = prctl::set_child_subreaper(true);
-    // A guard that is killed means an orderly end. The guard has one thread, so it is its end that is told.
-    let _ = prctl::set_pdeathsig(Signal::SIGTERM);
-    if getppid() != guard {
-        let _ = nix::sys::signal::raise(Signal::SIGTERM);
-    }
+    let _ = ends::adopt_orphans();
+    // A guard that is killed means an orderly end.
+    ends::end_with(guard, Signal::SIGTERM);
 }
 
 /// Forwards signals to the supervisor and collects what ends, until the supervisor has.
@@ -107,15 +105,16 @@ const DYING: Duration = Duration::from_secs(10);
 /// Between two looks at what will not die.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Kills everything that descends from us, until there is no child left: groups first, which the kernel does in one piece,
+/// Kills everything that is left of what was started below us, until there is nothing: groups first, which the kernel does in one piece,
 /// then one by one. Looks again each time, since what is killed may have forked before. Another user's processes (`sudo`)
 /// stay if we may not kill them.
-pub fn kill_all() {
+pub fn kill_all(state_dir: &Path) {
     let own = Process::read(getpid().as_raw());
     let deadline = clock::deadline(DYING);
     while !clock::is_past(deadline) {
         let mut is_hopeless = true;
-        for process in tree::descendants() {
+        let left = processes::left_below(state_dir);
+        for process in &left {
             let shares_our_group = own.as_ref().is_some_and(|own| own.group == process.group);
             if !shares_our_group {
                 let _ = stop::kill(-process.group, libc::SIGKILL);
@@ -126,12 +125,12 @@ pub fn kill_all() {
             match reap::wait_any() {
                 Ok(Some(_)) => is_hopeless = false,
                 Ok(None) if is_hopeless => return,
-                Ok(None) => {
-                    reap::await_child(PAUSE);
+                // ECHILD: there is no child; where orphans do not come to us, others may be left.
+                Err(_) if ends::ORPHANS_ARE_CHILDREN || left.is_empty() || is_hopeless => return,
+                Ok(None) | Err(_) => {
+                    ends::await_child(PAUSE);
                     break;
                 }
-                // ECHILD: nothing is left.
-                Err(_) => return,
             }
         }
     }
@@ -141,11 +140,13 @@ pub fn kill_all() {
 mod tests {
     use std::fs;
     use std::os::unix::process::CommandExt;
-    use std::path::Path;
     use std::process::{Command, Stdio};
+
+    use nix::unistd::getppid;
 
     use super::*;
     use crate::world::native::testing::is_alive;
+    use crate::world::native::tree;
 
     const DIRECTORY: &str = "BAISTACK_TEST_GUARD";
 
@@ -179,7 +180,7 @@ mod tests {
         match unsafe { fork() }.unwrap() {
             ForkResult::Child => {
                 nix::unistd::setsid().unwrap();
-                guard(directory, supervise);
+                guard(directory, directory, supervise);
                 // SAFETY: ends the process.
                 unsafe { libc::_exit(0) }
             }

@@ -1,18 +1,17 @@
-//! A unit's processes as seen from outside its supervisor: for `top` and `stats`, which need no more than `/proc`.
+//! A unit's processes as seen from outside its supervisor: for `top` and `stats`, which need no more than the kernel tells.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use nix::unistd::{Uid, User};
-use procfs::WithCurrentSystemInfo;
-use procfs::process::Process as Shown;
 
 use super::marker::Marker;
 use super::tree;
 use crate::base::name::{EnvId, UnitId};
 use crate::world::clock;
 use crate::world::envdir::own_uid;
+use crate::world::kernel::look::{self, Look};
 use crate::world::usage::Usage;
 
 /// The columns of `ps -ef`.
@@ -35,22 +34,21 @@ pub fn members(env: &EnvId, state_dir: &Path, unit: &UnitId, leader: Option<i32>
 
 /// A process in the columns of [`TITLES`]; none when it has ended meanwhile.
 pub fn row(pid: i32) -> Option<[String; 8]> {
-    let process = Shown::new(pid).ok()?;
-    let stat = process.stat().ok()?;
-    let uid = process.uid().ok()?;
+    let process = Look::at(pid)?;
+    let uid = process.uid()?;
     let user = User::from_uid(Uid::from_raw(uid)).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
-    let cpu = cpu_of(&stat);
-    let age = age_of(&stat).unwrap_or_default();
+    let cpu = process.cpu();
+    let age = process.age().unwrap_or_default();
     let share = if age.as_secs() > 0 { cpu.as_secs() * 100 / age.as_secs() } else { 0 };
-    let words = process.cmdline().unwrap_or_default();
-    let command = if words.is_empty() { format!("[{}]", stat.comm) } else { words.join(" ") };
+    let words = process.arguments();
+    let command = if words.is_empty() { format!("[{}]", process.name()) } else { words.join(" ") };
     Some([
         user,
         pid.to_string(),
-        stat.ppid.to_string(),
+        process.parent().to_string(),
         share.min(99).to_string(),
         started(age),
-        tty(stat.tty_nr()),
+        process.terminal(),
         time(cpu),
         command,
     ])
@@ -60,56 +58,22 @@ pub fn row(pid: i32) -> Option<[String; 8]> {
 pub fn usage(members: &[i32], limit: Option<u64>) -> Usage {
     let mut usage = Usage {
         at: clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default(),
-        limit: limit.or_else(host_memory),
+        limit: limit.or_else(look::host_memory),
         block: Some((0, 0)),
         ..Usage::default()
     };
-    for process in members.iter().filter_map(|pid| Shown::new(*pid).ok()) {
-        let Ok(stat) = process.stat() else { continue };
+    for process in members.iter().filter_map(|pid| Look::at(*pid)) {
         // What its children have used that have ended is counted too, or a build of short commands would use nothing.
-        let ended = stat.cutime.saturating_add(stat.cstime);
-        usage.cpu += cpu_of(&stat) + ticks(u64::try_from(ended).unwrap_or(0));
-        usage.pids += u64::try_from(stat.num_threads).unwrap_or(1);
-        usage.memory += memory_of(&process, &stat);
-        match (process.io(), &mut usage.block) {
-            (Ok(io), Some((read, written))) => {
-                *read += io.read_bytes;
-                *written += io.write_bytes;
-            }
+        usage.cpu += process.cpu() + process.cpu_of_ended();
+        usage.pids += process.threads();
+        usage.memory += process.memory();
+        usage.block = match (process.block_io(), usage.block) {
+            (Some((read, written)), Some(before)) => Some((before.0 + read, before.1 + written)),
             // Of another user's process they may not be seen.
-            (Err(_), block) => *block = None,
-            (Ok(_), None) => {}
-        }
+            (None, _) | (_, None) => None,
+        };
     }
     usage
-}
-
-/// A page that several processes share counts once among them, where the kernel tells.
-fn memory_of(process: &Shown, stat: &procfs::process::Stat) -> u64 {
-    let shared_out = process.smaps_rollup().ok().and_then(|rollup| {
-        let map = rollup.memory_map_rollup.0.into_iter().next()?;
-        map.extension.map.get("Pss").copied()
-    });
-    shared_out.unwrap_or_else(|| stat.rss_bytes().get())
-}
-
-fn host_memory() -> Option<u64> {
-    use procfs::Current;
-    Some(procfs::Meminfo::current().ok()?.mem_total)
-}
-
-fn ticks(count: u64) -> Duration {
-    Duration::from_millis(count * 1000 / procfs::ticks_per_second().max(1))
-}
-
-fn cpu_of(stat: &procfs::process::Stat) -> Duration {
-    ticks(stat.utime + stat.stime)
-}
-
-fn age_of(stat: &procfs::process::Stat) -> Option<Duration> {
-    use procfs::Current;
-    let up = procfs::Uptime::current().ok()?.uptime_duration();
-    Some(up.saturating_sub(ticks(stat.starttime)))
 }
 
 /// The time of day in UTC when it is younger than a day, else the date.
@@ -118,15 +82,6 @@ fn started(age: Duration) -> String {
     let stamp = humantime::format_rfc3339_seconds(began).to_string();
     let part = if age < DAY { stamp.get(11..16) } else { stamp.get(5..10) };
     part.unwrap_or_default().to_owned()
-}
-
-fn tty((major, minor): (i32, i32)) -> String {
-    match major {
-        0 => "?".to_owned(),
-        136..=143 => format!("pts/{}", (major - 136) * 256 + minor),
-        4 => format!("tty{minor}"),
-        _ => format!("{major}:{minor}"),
-    }
 }
 
 fn time(cpu: Duration) -> String {
@@ -150,10 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn times_and_terminals_read_as_in_ps() {
+    fn times_read_as_in_ps() {
         assert_eq!(time(Duration::from_secs(3 * 3600 + 62)), "03:01:02");
-        for (device, expected) in [((0, 0), "?"), ((136, 3), "pts/3"), ((4, 1), "tty1")] {
-            assert_eq!(tty(device), expected);
-        }
     }
 }

@@ -12,9 +12,10 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, pthread_sigmask, signal};
 use nix::unistd::{ForkResult, Pid, execve, fork, getegid, geteuid, getpid, isatty, setpgid, tcsetpgrp};
 
-use super::child::{Launch, Namespaces};
 use super::{reap, stop};
 use crate::plan::action::{Exit, Fault};
+use crate::world::kernel::host;
+use crate::world::kernel::launch::{Launch, Namespaces};
 
 /// The hidden command that is [`init`].
 pub const COMMAND: &str = "isolate";
@@ -24,6 +25,7 @@ const OWN_PROGRAM: &std::ffi::CStr = c"/proc/self/exe";
 
 /// Puts a launch into a namespace of its own.
 pub(super) fn isolate(launch: &mut Launch) -> Result<(), Fault> {
+    check()?;
     let root = geteuid().is_root();
     if !root && launch.capabilities != 0 {
         return Err(Fault::permanent(
@@ -38,6 +40,11 @@ pub(super) fn isolate(launch: &mut Launch) -> Result<(), Fault> {
     let arguments = std::mem::take(&mut launch.arguments);
     launch.arguments = own.into_iter().chain([program]).chain(arguments).collect();
     Ok(())
+}
+
+/// Says, before anything starts, whether the kernel knows such namespaces.
+pub(super) fn check() -> Result<(), Fault> {
+    host::no_pid_namespaces().map_or(Ok(()), |why| Err(Fault::permanent(format!("`isolation: pid`: {why}"))))
 }
 
 /// What is wrong when there can be no namespace.

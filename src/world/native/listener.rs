@@ -1,11 +1,9 @@
 //! Who listens on a port: the processes of a unit, or somebody else.
 
 use std::collections::HashSet;
-use std::fs;
-
-use procfs::process::FDTarget;
 
 use super::tree::Root;
+use crate::world::kernel::{Process, processes, sockets};
 
 impl Root {
     /// Whether every listener on a port belongs to this tree, or to one of these, where that can be seen. Else one sentence fragment.
@@ -13,7 +11,7 @@ impl Root {
     /// An orphan of a former life may still answer on a port that is shared by `SO_REUSEPORT`, so one listener of ours is not
     /// enough. Sockets of processes that we may not look into count for nothing.
     pub fn owns_listener(&self, others: &[Root], port: u16) -> Result<(), String> {
-        let listening = listening(port);
+        let listening = sockets::listening(port);
         if listening.is_empty() {
             return Ok(());
         }
@@ -22,7 +20,7 @@ impl Root {
         let trees = others.iter().chain([self]);
         let members: HashSet<i32> = trees.flat_map(Root::members).map(|process| process.pid).collect();
         for &pid in &members {
-            match sockets(pid) {
+            match sockets::of_process(pid) {
                 Some(sockets) => ours.extend(sockets),
                 None => blind = true,
             }
@@ -31,98 +29,36 @@ impl Root {
         if foreign.is_empty() || blind {
             return Ok(());
         }
-        let Ok(processes) = procfs::process::all_processes() else { return Ok(()) };
-        for process in processes.flatten().filter(|process| !members.contains(&process.pid)) {
-            if sockets(process.pid).is_some_and(|sockets| sockets.iter().any(|inode| foreign.contains(inode))) {
-                return Err(format!(
-                    "port {port} is answered by process {} ({}), which this service did not start",
-                    process.pid,
-                    name(&process)
-                ));
+        let mut others = owners().filter(|(pid, _)| !members.contains(pid));
+        match others.find(|(_, sockets)| !sockets.is_disjoint(&foreign)) {
+            Some((pid, _)) => {
+                Err(format!("port {port} is answered by process {pid} ({}), which this service did not start", name(pid)))
             }
+            None => Ok(()),
         }
-        Ok(())
     }
-}
-
-/// The sockets that listen on a TCP port of this host.
-pub fn listening(port: u16) -> HashSet<u64> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().filter_map(|table| fs::read_to_string(table).ok());
-    tables.flat_map(|table| listening_in(&table, port)).collect()
-}
-
-/// The inodes of the listening sockets on a port, in a table as `proc_pid_net(5)` has it. A busy host has tens of thousands of
-/// connections that are over, and this is asked with each probe: a line that is none of a listener is not read any further.
-fn listening_in(table: &str, port: u16) -> Vec<u64> {
-    const LISTENS: &str = "0A";
-    let place = format!(":{port:04X}");
-    let of_line = |line: &str| {
-        let mut fields = line.split_ascii_whitespace();
-        let (local, state) = (fields.nth(1)?, fields.nth(1)?);
-        let is_meant = state == LISTENS && local.ends_with(&place);
-        if is_meant { fields.nth(5)?.parse().ok() } else { None }
-    };
-    table.lines().skip(1).filter_map(of_line).collect()
 }
 
 /// The process that listens on the port of `host:port`, as `process 4711 (nginx)`; none when we may not see it.
 pub(super) fn holder_of(address: &str) -> Option<String> {
     let port = address.rsplit_once(':')?.1.parse().ok()?;
-    let listening = listening(port);
-    let mut processes = procfs::process::all_processes().ok()?.flatten();
-    let holder =
-        processes.find(|process| sockets(process.pid).is_some_and(|sockets| sockets.iter().any(|it| listening.contains(it))))?;
-    Some(format!("process {} ({})", holder.pid, name(&holder)))
+    let listening = sockets::listening(port);
+    let (pid, _) = owners().find(|(_, sockets)| !sockets.is_disjoint(&listening))?;
+    Some(format!("process {pid} ({})", name(pid)))
 }
 
-fn name(process: &procfs::process::Process) -> String {
-    process.stat().map_or_else(|_| "?".to_owned(), |stat| stat.comm)
+/// The processes that we may look into, with their sockets.
+fn owners() -> impl Iterator<Item = (i32, HashSet<u64>)> {
+    processes::numbers().into_iter().filter_map(|pid| Some((pid, sockets::of_process(pid)?)))
 }
 
-/// The sockets of a process; none when we may not look.
-pub fn sockets(pid: i32) -> Option<HashSet<u64>> {
-    let descriptors = procfs::process::Process::new(pid).ok()?.fd().ok()?;
-    Some(
-        (descriptors.flatten())
-            .filter_map(|descriptor| match descriptor.target {
-                FDTarget::Socket(inode) => Some(inode),
-                FDTarget::Path(_)
-                | FDTarget::Net(_)
-                | FDTarget::Pipe(_)
-                | FDTarget::AnonInode(_)
-                | FDTarget::MemFD(_)
-                | FDTarget::Other(_, _)
-                | FDTarget::Unknown(_, _) => None,
-            })
-            .collect(),
-    )
+fn name(pid: i32) -> String {
+    Process::read(pid).map_or_else(|| "?".to_owned(), |process| process.name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn of_a_table_of_connections_only_the_listeners_of_a_port_count() {
-        let row = |local: &str, state: &str, inode: u32| {
-            format!(
-                "   1: {local} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000     0        0 {inode} 1 0 100 0\n"
-            )
-        };
-        let table = [
-            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n".to_owned(),
-            row("0100007F:1F90", "0A", 11),
-            row("0100007F:1F90", "06", 0),
-            row("0100007F:1F91", "0A", 12),
-            row("00000000000000000000000000000000:1F90", "0A", 13),
-            "   5: torn\n".to_owned(),
-        ]
-        .concat();
-        assert_eq!(listening_in(&table, 8080), [11, 13]);
-        assert!(listening_in(&table, 80).is_empty());
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        assert_eq!(listening(listener.local_addr().unwrap().port()).len(), 1);
-    }
 
     #[test]
     fn one_that_answers_beside_ours_on_a_shared_port_is_named() {
@@ -150,7 +86,7 @@ mod tests {
         let socket = std::process::Stdio::from(std::os::fd::OwnedFd::from(first));
         let mut service = std::process::Command::new("sleep").arg("1000").stdin(socket).spawn().unwrap();
         let leader = i32::try_from(service.id()).unwrap();
-        let birth = super::super::tree::Process::read(leader).unwrap().birth;
+        let birth = Process::read(leader).unwrap().birth;
         let root = Root { leader, birth, marker: super::super::marker::Marker::NONE };
         let alone = root.owns_listener(&[], port);
         let beside = listener(port);

@@ -1,17 +1,18 @@
-//! A mark that every process of an environment inherits and none can lose by accident: a limit that nothing uses.
+//! A mark that every process of an environment inherits and, on Linux, none can lose by accident: a number made of the user, the
+//! environment (name and place) and the unit.
 //!
-//! The soft `RLIMIT_RTTIME` of each child is a number made of the user, the environment (name and place) and the unit. It passes through fork,
-//! exec, `env -i`, `setsid` and file capabilities, and anybody may read it in `/proc/PID/limits`, where the environment
-//! variables of a process with capabilities are hidden. It limits only processes under a real-time policy, to more than a
-//! thousand years of processor time. `ulimits.rttime` is refused for its sake.
+//! Where it stands, and who may see it, is the kernel's business ([`marks`]). On Linux it is a limit that nothing uses: it limits
+//! only processes under a real-time policy, to more than a thousand years of processor time. `ulimits.rttime` is refused for its
+//! sake.
 
 use std::fs;
-use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use crate::base::name::{EnvId, UnitId};
+use crate::world::kernel::launch::Launch;
+use crate::world::kernel::marks;
 
 /// Every marker has this bit, so each is above 2⁵⁵ µs.
 const ALWAYS: u64 = 1 << 55;
@@ -33,8 +34,7 @@ impl Marker {
     /// The environment's mark, without a unit. The same each time, so that it survives a lost state directory; another one
     /// where a user's environment of the same name has its state elsewhere (`XDG_STATE_HOME`).
     pub fn of_env(env: &EnvId, state_dir: &Path, uid: u32) -> Self {
-        // Whichever links lead there; a directory that is lost has only its name.
-        let place = fs::canonicalize(state_dir).unwrap_or_else(|_| state_dir.to_owned());
+        let place = place_of(state_dir);
         Self(ALWAYS | (digest(&format!("{uid}/{env}/{}", place.display())) << 24 & ENV_BITS))
     }
 
@@ -61,17 +61,23 @@ impl Marker {
         self.0 & ALWAYS != 0 && self.0 & u64::from(COMMAND_BIT) != 0
     }
 
-    /// The mark that stands in a process's limits; none if there is no mark or no such process.
+    /// The mark that a process carries; none if there is no mark or no such process.
     pub fn of_process(pid: i32) -> Option<Self> {
-        Self::from_limit(limit_of(pid)?)
+        Self::from_number(marks::of_process(pid)?)
     }
 
-    fn from_limit(limit: u64) -> Option<Self> {
-        (limit & ALWAYS != 0 && limit >> 56 == 0).then_some(Self(limit))
+    /// Has a child carry it, where the host lets us.
+    pub fn put(self, launch: &mut Launch) {
+        marks::put(launch, self.0);
     }
 
-    /// The limit to be set.
-    pub fn limit(self) -> u64 {
+    /// The mark that a number stands for; none where it is none.
+    pub fn from_number(number: u64) -> Option<Self> {
+        (number & ALWAYS != 0 && number >> 56 == 0).then_some(Self(number))
+    }
+
+    /// The number that it is.
+    pub fn number(self) -> u64 {
         self.0
     }
 
@@ -85,45 +91,39 @@ impl Marker {
     }
 }
 
+/// Where a directory lies, whichever links lead there; what is lost of the way has only its name.
+pub(super) fn place_of(state_dir: &Path) -> PathBuf {
+    let known = |above: &Path| Some((fs::canonicalize(above).ok()?, state_dir.strip_prefix(above).ok()?));
+    match state_dir.ancestors().find_map(known) {
+        Some((place, rest)) if rest.as_os_str().is_empty() => place,
+        Some((place, rest)) => place.join(rest),
+        None => state_dir.to_owned(),
+    }
+}
+
 fn digest(text: &str) -> u64 {
     let bytes = Sha256::digest(text.as_bytes());
     bytes.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// The soft limit of a process, in microseconds.
-fn limit_of(pid: i32) -> Option<u64> {
-    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: reads into a structure of ours.
-    match unsafe { libc::prlimit64(pid, libc::RLIMIT_RTTIME, std::ptr::null(), &raw mut limit) } {
-        0 => Some(limit.rlim_cur),
-        // Another user's process, or one whose user changed: the file is readable for all, only slower to read.
-        _ if io::Error::last_os_error().raw_os_error() == Some(libc::EPERM) => {
-            parse_limits(&fs::read_to_string(format!("/proc/{pid}/limits")).ok()?)
-        }
-        _ => None,
-    }
-}
-
-fn parse_limits(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("Max realtime timeout"))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
-}
-
-/// Takes the mark off ourselves: an environment started from inside another one is not a part of it.
-pub(super) fn shed() {
-    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: reads and sets a limit of this process with a structure of ours. Raising up to the hard limit is always allowed.
-    unsafe {
-        if libc::prlimit64(0, libc::RLIMIT_RTTIME, std::ptr::null(), &raw mut limit) == 0 {
-            limit.rlim_cur = limit.rlim_max;
-            libc::prlimit64(0, libc::RLIMIT_RTTIME, &raw const limit, std::ptr::null_mut());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_mark_of_a_lost_directory_is_the_same_whichever_link_leads_there() {
+        let place = tempfile::tempdir().unwrap();
+        let (real, link) = (place.path().join("real"), place.path().join("link"));
+        fs::create_dir_all(real.join("state/demo")).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let env: EnvId = "demo".parse().unwrap();
+        let mark = || Marker::of_env(&env, &link.join("state/demo"), 1000);
+        let before = mark();
+        for lost in ["state/demo", "state"] {
+            fs::remove_dir(real.join(lost)).unwrap();
+            assert_eq!(mark(), before, "{lost}");
+        }
+    }
 
     #[test]
     fn a_mark_tells_environments_users_units_and_commands_apart() {
@@ -139,15 +139,8 @@ mod tests {
         assert_ne!(unit, mark.of_unit(&"web:2".parse().unwrap()));
         assert_ne!(mark.of_command(1), mark.of_command(2));
         assert!(mark.of_command(1).is_of_command() && !unit.is_of_command() && !Marker::NONE.is_of_command());
-        assert_eq!(Marker::from_limit(unit.limit()), Some(unit));
-        assert_eq!(Marker::from_limit(libc::RLIM_INFINITY), None);
-        assert_eq!(Marker::from_limit(1_000_000), None);
-    }
-
-    #[test]
-    fn limits_are_read_from_the_kernels_table() {
-        let text = "Limit   Soft Limit  Hard Limit  Units\nMax realtime timeout      36028797018963968   unlimited  us  \n";
-        assert_eq!(parse_limits(text), Some(1 << 55));
-        assert_eq!(parse_limits("Max realtime timeout unlimited unlimited us"), None);
+        assert_eq!(Marker::from_number(unit.number()), Some(unit));
+        assert_eq!(Marker::from_number(libc::RLIM_INFINITY), None);
+        assert_eq!(Marker::from_number(1_000_000), None);
     }
 }

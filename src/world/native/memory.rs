@@ -5,14 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::marker::Marker;
-use super::tree;
 use crate::base::name::EnvId;
 use crate::world::envdir::own_uid;
+use crate::world::kernel::processes;
 
 /// Where the kernel's control groups are found.
 const GROUPS: &str = "/sys/fs/cgroup";
 
-/// Bytes of memory that the processes of these environments, each with the place of its state, hold, by the mark that all of them have. `/proc` is gone through
+/// Bytes of memory that the processes of these environments, each with the place of its state, hold, by the mark that all of them have. The host is gone through
 /// once, and not at all where no environment is given. What processes share counts for each of them.
 pub fn of_processes(environments: &[(&EnvId, &Path)]) -> BTreeMap<EnvId, u64> {
     let mut sums = BTreeMap::new();
@@ -21,19 +21,12 @@ pub fn of_processes(environments: &[(&EnvId, &Path)]) -> BTreeMap<EnvId, u64> {
     }
     let marks: Vec<(Marker, &EnvId)> =
         environments.iter().map(|(env, state_dir)| (Marker::of_env(env, state_dir, own_uid()), *env)).collect();
-    for pid in tree::numbers() {
+    for pid in processes::numbers() {
         let Some(mark) = Marker::of_process(pid) else { continue };
         let Some((_, env)) = marks.iter().find(|(own, _)| own.is_of_same_env(mark)) else { continue };
-        *sums.entry((*env).clone()).or_default() += resident(pid).unwrap_or(0);
+        *sums.entry((*env).clone()).or_default() += processes::resident(pid).unwrap_or(0);
     }
     sums
-}
-
-/// What a process holds in memory: the second number of `/proc/PID/statm`, in pages (`proc_pid_statm(5)`).
-fn resident(pid: i32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * procfs::page_size())
 }
 
 /// The memory of containers of an engine on this host, as the kernel counts it for their control groups.
@@ -81,7 +74,7 @@ mod tests {
         let elsewhere = tempfile::tempdir().unwrap();
         assert_eq!(of_processes(&[(&env, elsewhere.path())]), BTreeMap::new(), "the same name with its state elsewhere");
         assert_eq!(of_processes(&[]), BTreeMap::new());
-        assert!(resident(i32::try_from(std::process::id()).unwrap()).unwrap() > 100_000);
+        assert!(processes::resident(i32::try_from(std::process::id()).unwrap()).unwrap() > 100_000);
     }
 
     #[test]

@@ -6,7 +6,6 @@
 
 pub mod capabilities;
 pub mod cgroup;
-pub mod child;
 pub mod console;
 pub mod exec;
 pub mod files;
@@ -28,6 +27,7 @@ mod limits;
 mod reap;
 mod run_dir;
 mod sockets;
+mod starts;
 mod stdio;
 mod stop;
 #[cfg(test)]
@@ -36,7 +36,6 @@ pub(crate) mod testing;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -45,24 +44,20 @@ use crossbeam_channel::Sender;
 use indexmap::IndexMap;
 use nix::errno::Errno;
 
-use self::cgroup::Cgroup;
-use self::console::{Console, Consoles};
+use self::console::Consoles;
 use self::hooks::{Hooks, Job, Leaving, Which};
 use self::marker::Marker;
 use self::reap::{End, Life, LifeId, Reaper};
 use self::sockets::Sockets;
-use self::spawn::Order;
-use self::stdio::Stdio;
-use self::tree::{Process, Root};
-use super::logs::file::Size;
-use super::logs::pump::{self, PumpHandle};
-use super::proxy::{self, Proxy};
+use self::starts::Spawners;
+use self::tree::Root;
+use super::logs::pump::PumpHandle;
+use super::proxy::Proxy;
 use crate::base::name::{EnvId, UnitId};
-use crate::model::process::Isolation;
-use crate::plan::action::{Action, Exit, Fault, Incarnation, Outcome, Ticket};
+use crate::plan::action::{Action, AnonymousVolumes, Exit, Fault, Incarnation, Outcome, Ticket};
 use crate::plan::desired::UnitSpec;
 use crate::supervisor::event::Event;
-use crate::world::clock;
+use crate::world::kernel::ends;
 
 /// The signal that asks a process to end, unless `stop_signal` says otherwise.
 const STOP_SIGNAL: &str = "SIGTERM";
@@ -76,6 +71,7 @@ pub struct Native {
     pump: PumpHandle,
     reaper: Reaper,
     hooks: Hooks,
+    spawners: Spawners,
     sockets: Sockets,
     consoles: Consoles,
     /// None where there is nothing to forward with.
@@ -85,8 +81,9 @@ pub struct Native {
 impl Native {
     /// Begins to look after the processes of an environment. Orphans of what it starts come to this process from now on.
     pub fn new(env: &EnvId, state_dir: PathBuf, events: Sender<Event>, pump: PumpHandle) -> Result<Self, Errno> {
-        nix::sys::prctl::set_child_subreaper(true)?;
+        ends::adopt_orphans()?;
         let env = Marker::of_env(env, &state_dir, nix::unistd::geteuid().as_raw());
+        ends::write_sessions_down(&state_dir, env);
         let (reaper, hooks) = (Reaper::new(env)?, Hooks::new());
         Ok(Self {
             env,
@@ -95,6 +92,7 @@ impl Native {
             pump,
             reaper,
             hooks,
+            spawners: Spawners::default(),
             sockets: Sockets::default(),
             consoles: Consoles::default(),
             proxy: None,
@@ -110,16 +108,7 @@ impl Native {
     pub fn act(&mut self, ticket: &Ticket, action: &Action) -> Option<Result<Outcome, Fault>> {
         match action {
             Action::Create { spec, .. } => Some(files::create(spec).map(|()| Outcome::Done)),
-            Action::Start { spec, incarnation, line, beside, .. } => {
-                let started = self.start(spec, *incarnation, line.as_deref(), *beside);
-                let hooks = &spec.service().common.post_start;
-                match started {
-                    Ok(outcome) if !hooks.is_empty() => {
-                        self.run_hooks(ticket, spec, *incarnation, Which::PostStart(outcome), None, None)
-                    }
-                    Ok(_) | Err(_) => Some(started),
-                }
-            }
+            Action::Start { .. } => self.start_all(&[(ticket.clone(), action.clone())]).pop().flatten(),
             Action::Stop { spec, incarnation, grace, .. } => {
                 let life = self.reaper.lives.get_mut(&(spec.unit.clone(), *incarnation));
                 let runs = life.as_ref().is_some_and(|life| life.exit.is_none());
@@ -140,7 +129,7 @@ impl Native {
                 Some(self.kill(spec, *incarnation, if *frozen { "SIGSTOP" } else { "SIGCONT" }))
             }
             Action::Remove { unit, volumes, .. } => {
-                let removed = files::remove(&self.state_dir, unit, *volumes);
+                let removed = files::remove(&self.state_dir, unit, *volumes == AnonymousVolumes::Removed);
                 Some(removed.map(|()| Outcome::Removed { anonymous: IndexMap::new() }))
             }
             Action::CreateNetwork { .. }
@@ -195,13 +184,13 @@ impl Native {
         self.reaper.lives.get(&(unit.clone(), incarnation)).map(|life| life.began)
     }
 
-    fn lives_of<'a>(&'a self, unit: &'a UnitId) -> impl Iterator<Item = &'a Life> {
-        self.reaper.lives.iter().filter(move |((of, _), _)| of == unit).map(|(_, life)| life)
+    fn lives_of<'a>(&'a self, unit: &UnitId) -> impl Iterator<Item = &'a Life> + use<'a> {
+        self.reaper.of(unit).map(|(_, life)| life)
     }
 
     /// This life is its unit's from now on: whoever comes for the unit gets to it.
     pub fn lead(&mut self, unit: &UnitId, incarnation: Incarnation) {
-        for ((_, number), life) in self.reaper.lives.iter_mut().filter(|((of, _), _)| of == unit) {
+        for ((_, number), life) in self.reaper.of_mut(unit) {
             if life.leads && *number != incarnation {
                 life.leads = false;
                 life.behind = self.proxy.as_ref().and_then(|proxy| proxy.end(unit));
@@ -287,109 +276,6 @@ impl Native {
         let _ = self.events.send(Event::Acted(ticket, answer));
     }
 
-    fn start(&mut self, spec: &UnitSpec, incarnation: Incarnation, line: Option<&str>, beside: bool) -> Result<Outcome, Fault> {
-        let mut others = self.reaper.lives.keys().filter(|(unit, _)| *unit == spec.unit);
-        if let Some((_, life)) = others.nth(usize::from(beside)) {
-            return Err(Fault::temporary(format!("its life number {} has not ended yet", life.0)));
-        }
-        if !beside {
-            exec::end_tests(self.env, &spec.unit);
-        }
-        let line = line.map(pump::LinePattern::new).transpose().map_err(|error| Fault::permanent(error.to_string()))?;
-        let common = &spec.service().common;
-        if !common.secrets.is_empty() || !common.configs.is_empty() {
-            files::renew(spec)?;
-        }
-        let mut order = Order::own(spec);
-        let front = self.front(spec)?;
-        if let Some((_, port)) = &front {
-            order.environment.insert("PORT".to_owned(), port.to_string());
-        }
-        let (mut launch, _) = order.launch()?;
-        let dropped = spawn::dropped_by_loader(&launch);
-        let marker = self.free_marker(&spec.unit);
-        let stdio = Stdio::open(common.tty, common.stdin_open)
-            .map_err(|error| Fault::temporary(format!("open pipes for it: {error}")))?;
-        let cgroup = Cgroup::make(spec, self.lives_of(&spec.unit).filter_map(|life| life.cgroup.as_ref()))?;
-        let entrance = cgroup.as_ref().map(Cgroup::entrance).transpose()?;
-        launch.cgroup = entrance.as_ref().map(AsRawFd::as_raw_fd);
-        launch.own_session = true;
-        launch.stdio = stdio.of_child();
-        let passed = self.sockets.of(spec)?;
-        spawn::pass_sockets(&mut launch, &passed)?;
-        launch.controlling_terminal = common.tty;
-        if spawn::process(spec)?.isolation == Isolation::Pid {
-            isolation::isolate(&mut launch)?;
-        }
-        launch.limits.extend(limits::marking(marker));
-        // The loop thread lives as long as the supervisor does, so this signal means that the supervisor is gone.
-        launch.death_signal = Some(libc::SIGKILL);
-        let began = clock::wall();
-        let child = child::spawn(&launch).map_err(|error| spawn::explain(&error, &order, &launch))?;
-        let birth = Process::read(child.pid).map_or(0, |process| process.birth);
-        let (streams, input) = stdio.into_ours();
-        self.pump.begin(pump::Begin {
-            unit: spec.unit.clone(),
-            incarnation,
-            beside,
-            size: Size::of(common.logging.as_ref()),
-            pattern: line,
-            streams,
-        });
-        if !dropped.is_empty() {
-            self.pump.note(
-                &spec.unit,
-                format!(
-                    "its program's file carries capabilities, so the loader drops `{}`: give the program an rpath, or name the \
-                     directory in /etc/ld.so.conf.d",
-                    dropped.join("`, `")
-                ),
-            );
-        }
-        let root = Root { leader: child.pid, birth, marker };
-        let console = Arc::new(Console::new(input, common.tty, root, incarnation));
-        let life = Life {
-            root,
-            pidfd: Some(child.pidfd),
-            exit: None,
-            told: None,
-            asked: None,
-            killed: false,
-            asked_too: std::collections::BTreeSet::new(),
-            keep: spec.service().process().map(|process| process.keep.clone()).unwrap_or_default(),
-            console,
-            leads: false,
-            began,
-            front,
-            behind: None,
-            cgroup,
-        };
-        let id: LifeId = (spec.unit.clone(), incarnation);
-        self.reaper.add(id, life).map_err(|errno| Fault::temporary(format!("watch for its end: {}", errno.desc())))?;
-        if !beside {
-            self.lead(&spec.unit, incarnation);
-        }
-        Ok(Outcome::Started { pid: Some(child.pid), birth: birth.to_string() })
-    }
-
-    /// Where connections to a unit that is about to start arrive, and the port that it is to listen at.
-    fn front(&mut self, spec: &UnitSpec) -> Result<Option<(String, u16)>, Fault> {
-        let service = spec.service();
-        let Some((address, public)) = service.front(spec.unit.replica) else { return Ok(None) };
-        let Some(proxy) = &mut self.proxy else { return Err(Fault::permanent("nothing forwards to it here")) };
-        let last = service.replicas().max(spec.unit.replica);
-        let wanted: Vec<String> = (1..=last).filter_map(|replica| Some(service.front(replica)?.0)).collect();
-        // What the definition no longer has is closed first: a new one may want its address.
-        proxy.keep_address(&spec.unit.service, &wanted);
-        proxy.hold(&spec.unit.service, &address).map_err(|error| {
-            let holder = listener::holder_of(&address).filter(|_| error.kind() == std::io::ErrorKind::AddrInUse);
-            let reason = holder.map_or_else(|| error.to_string(), |holder| format!("it is held by {holder}"));
-            Fault::permanent(format!("listen at port {public} for it: {reason}"))
-        })?;
-        let port = proxy::free_port().map_err(|error| Fault::temporary(format!("find a port for it: {error}")))?;
-        Ok(Some((address, port)))
-    }
-
     fn stop(&mut self, spec: &UnitSpec, incarnation: Incarnation) -> Result<Outcome, Fault> {
         let name = spec.service().common.stop_signal.as_deref().unwrap_or(STOP_SIGNAL);
         let signal = signal::number(name).unwrap_or_else(|| {
@@ -435,15 +321,6 @@ impl Native {
         let End { unit, incarnation, exit, remaining, led: _ } = end;
         let event = Event::Exited { unit: unit.clone(), incarnation, exit, remaining };
         self.pump.end(&unit, incarnation, event);
-    }
-
-    /// A unit's mark, or the next one that no other unit has.
-    fn free_marker(&self, unit: &UnitId) -> Marker {
-        let mut marker = self.env.of_unit(unit);
-        while self.reaper.lives.values().any(|life| life.root.marker == marker) {
-            marker = marker.successor();
-        }
-        marker
     }
 }
 

@@ -1,4 +1,4 @@
-//! Notices the ends of processes: leaders by their pidfd, orphans among the children that we have adopted.
+//! Notices the ends of processes: leaders by a descriptor that stands for each, orphans where the kernel shows them.
 //!
 //! Never `wait(-1)`: it would take the status of a child that somebody else waits for. Those are in [`WAITED`], or stand in our
 //! own session.
@@ -6,11 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use indexmap::IndexMap;
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::poll::PollTimeout;
 
 use super::cgroup::Cgroup;
 use super::console::Console;
@@ -19,6 +18,8 @@ use super::stop;
 use super::tree::{self, Process, Root};
 use crate::base::name::UnitId;
 use crate::plan::action::{Exit, Incarnation};
+use crate::world::kernel::poller::{Poller, Ready};
+use crate::world::kernel::{ends, processes};
 use crate::world::proxy;
 
 /// Children that other threads wait for. Held while a child is made and entered, while one is collected and taken out, and
@@ -112,8 +113,10 @@ enum Owner {
 /// All lives.
 #[derive(Debug)]
 pub(super) struct Reaper {
-    epoll: Epoll,
-    pub lives: IndexMap<LifeId, Life>,
+    leaders: Poller,
+    pub lives: BTreeMap<LifeId, Life>,
+    /// Their marks.
+    markers: BTreeSet<Marker>,
     /// Children that we have adopted, with the life that they belong to.
     orphans: BTreeMap<i32, Owner>,
     env: Marker,
@@ -121,18 +124,33 @@ pub(super) struct Reaper {
 
 impl Reaper {
     pub(super) fn new(env: Marker) -> Result<Self, Errno> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        Ok(Self { epoll, lives: IndexMap::new(), orphans: BTreeMap::new(), env })
+        Ok(Self { leaders: Poller::new()?, lives: BTreeMap::new(), markers: BTreeSet::new(), orphans: BTreeMap::new(), env })
     }
 
     /// Takes a new life in.
     pub(super) fn add(&mut self, id: LifeId, life: Life) -> Result<(), Errno> {
         if let Some(pidfd) = &life.pidfd {
             let key = u64::try_from(life.root.leader).unwrap_or_default();
-            self.epoll.add(pidfd, EpollEvent::new(EpollFlags::EPOLLIN, key))?;
+            self.leaders.add(pidfd, key)?;
         }
+        self.markers.insert(life.root.marker);
         self.lives.insert(id, life);
         Ok(())
+    }
+
+    /// Whether a life has this mark.
+    pub(super) fn has(&self, marker: Marker) -> bool {
+        self.markers.contains(&marker)
+    }
+
+    /// The lives of a unit.
+    pub(super) fn of<'a>(&'a self, unit: &UnitId) -> impl Iterator<Item = (&'a LifeId, &'a Life)> + use<'a> {
+        self.lives.range((unit.clone(), Incarnation(0))..=(unit.clone(), Incarnation(u32::MAX)))
+    }
+
+    /// The same, to be changed.
+    pub(super) fn of_mut<'a>(&'a mut self, unit: &UnitId) -> impl Iterator<Item = (&'a LifeId, &'a mut Life)> + use<'a> {
+        self.lives.range_mut((unit.clone(), Incarnation(0))..=(unit.clone(), Incarnation(u32::MAX)))
     }
 
     /// Collects everything that has ended; says what is to be told.
@@ -161,7 +179,8 @@ impl Reaper {
             End { unit: id.0.clone(), incarnation: id.1, exit, remaining, led: life.leads }
         });
         if remaining == 0 {
-            self.lives.shift_remove(id);
+            self.markers.remove(&life.root.marker);
+            self.lives.remove(id);
         } else if life.killed {
             // Errors were told when the kill was asked for.
             let _ = stop::signal_all(&left, libc::SIGKILL);
@@ -189,10 +208,10 @@ impl Reaper {
 
     fn collect_leaders(&mut self) {
         loop {
-            let mut events = [EpollEvent::empty(); 64];
-            let Ok(ready) = self.epoll.wait(&mut events, EpollTimeout::ZERO) else { return };
-            for event in &events[..ready] {
-                let pid = i32::try_from(event.data()).unwrap_or_default();
+            let mut ready = Ready::<64>::default();
+            let Ok(()) = self.leaders.wait(&mut ready, PollTimeout::ZERO) else { return };
+            for key in ready.keys() {
+                let pid = i32::try_from(key).unwrap_or_default();
                 let Some(life) = self.lives.values_mut().find(|life| life.root.leader == pid && life.exit.is_none()) else {
                     continue;
                 };
@@ -202,7 +221,7 @@ impl Reaper {
                     life.pidfd = None;
                 }
             }
-            if ready < events.len() {
+            if !ready.is_full() {
                 return;
             }
         }
@@ -213,13 +232,14 @@ impl Reaper {
         let waited = WAITED.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let leaders: BTreeSet<i32> = self.running_leaders();
-            let children: Vec<i32> =
-                tree::adopted().into_iter().filter(|pid| !leaders.contains(pid) && !waited.contains(pid)).collect();
+            let adopted = processes::adopted(|session| self.lives.values().any(|life| life.root.leader == session));
+            let children: Vec<i32> = adopted.into_iter().filter(|pid| !leaders.contains(pid) && !waited.contains(pid)).collect();
             self.orphans.retain(|pid, _| children.binary_search(pid).is_ok() || children.contains(pid));
             for pid in children {
                 if !self.orphans.contains_key(&pid)
                     && let Some(owner) = self.classify(pid)
                 {
+                    ends::tell_end_of(pid);
                     self.orphans.insert(pid, owner);
                 }
             }
@@ -275,21 +295,6 @@ pub(super) fn collect(pid: i32) -> Option<Exit> {
 /// Collects any child that has ended: for the guard, where nobody else waits for one.
 pub(super) fn wait_any() -> Result<Option<(i32, Exit)>, Errno> {
     wait_for(-1, libc::WNOHANG)
-}
-
-/// Waits until a child has ended, without collecting it, at most so long. SIGCHLD must be blocked.
-pub(super) fn await_child(at_most: Duration) {
-    let wait = libc::timespec {
-        tv_sec: libc::time_t::try_from(at_most.as_secs()).unwrap_or(1),
-        tv_nsec: i64::from(at_most.subsec_nanos()),
-    };
-    // SAFETY: the set is memory of ours that the calls fill in; what would be told about the signal is not asked for.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        libc::sigaddset(&raw mut set, libc::SIGCHLD);
-        libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const wait);
-    }
 }
 
 /// Waits for a child, with the flags of waitpid(2); none when it has not ended (`WNOHANG`).

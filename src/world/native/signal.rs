@@ -2,15 +2,19 @@
 
 use nix::sys::signal::Signal;
 
+use crate::world::kernel::host;
+
 /// The number of `SIGTERM`, `TERM`, `term`, `15`, `SIGRTMIN+3`, …; none if there is no such signal.
 pub fn number(name: &str) -> Option<i32> {
     if let Ok(number) = name.parse::<i32>() {
-        return (1..=libc::SIGRTMAX()).contains(&number).then_some(number);
+        return (1..=host::last_signal()).contains(&number).then_some(number);
     }
     let upper = name.to_ascii_uppercase();
     let short = upper.strip_prefix("SIG").unwrap_or(&upper);
-    if let Some(real_time) = real_time(short) {
-        return (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&real_time).then_some(real_time);
+    if let Some((first, last)) = host::real_time_signals()
+        && let Some(real_time) = real_time(short, first, last)
+    {
+        return (first..=last).contains(&real_time).then_some(real_time);
     }
     // Second names that signal(7) has for some.
     let short = match short {
@@ -22,12 +26,12 @@ pub fn number(name: &str) -> Option<i32> {
     format!("SIG{short}").parse::<Signal>().ok().map(|signal| signal as i32)
 }
 
-fn real_time(short: &str) -> Option<i32> {
+fn real_time(short: &str, first: i32, last: i32) -> Option<i32> {
     let offset = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<i32>().ok() };
     if let Some(rest) = short.strip_prefix("RTMIN") {
-        return offset(rest).map(|by| libc::SIGRTMIN().saturating_add(by));
+        return offset(rest).map(|by| first.saturating_add(by));
     }
-    offset(short.strip_prefix("RTMAX")?).map(|by| libc::SIGRTMAX().saturating_add(by))
+    offset(short.strip_prefix("RTMAX")?).map(|by| last.saturating_add(by))
 }
 
 #[cfg(test)]

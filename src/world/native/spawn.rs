@@ -1,5 +1,6 @@
 //! From a unit's definition to a [`Launch`]: which program, whose, where, with which limits; and what went wrong, in words.
 
+use std::borrow::Cow;
 use std::ffi::CString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +11,6 @@ use indexmap::IndexMap;
 use nix::errno::Errno;
 
 use super::capabilities;
-use super::child::{Launch, SpawnError, Step};
 use super::sockets::Passed;
 use super::user::Account;
 use super::{isolation, limits};
@@ -19,6 +19,7 @@ use crate::plan::action::{Fault, FaultKind};
 use crate::plan::desired::UnitSpec;
 use crate::plan::environment;
 use crate::world::envdir::own_uid;
+use crate::world::kernel::launch::{Launch, SpawnError, Step};
 
 /// Search path of a process without `PATH`, as `execvp` has it.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -57,7 +58,9 @@ impl<'a> Order<'a> {
         let mut variables = self.variables(&account)?;
         let fill = |text: &str| fill_replica(text, self.spec.unit.replica).into_owned();
         for value in variables.values_mut() {
-            *value = fill(value);
+            if let Cow::Owned(filled) = fill_replica(value, self.spec.unit.replica) {
+                *value = filled;
+            }
         }
         let argv: Vec<String> = self.argv.iter().map(|argument| fill(argument)).collect();
         let directory = self.directory();
@@ -192,6 +195,8 @@ pub(super) fn plain(argv: &[String], environment: &IndexMap<String, String>, dir
         arguments: argv.iter().map(|argument| text(argument.as_bytes(), "an argument")).collect::<Result<_, _>>()?,
         environment: block(environment)?,
         directory: Some(text(directory.as_os_str().as_bytes(), "the directory")?),
+        // Nobody else waits for it, and in a session of its own it hears no Ctrl-C.
+        death_signal: Some(libc::SIGTERM),
         ..Launch::default()
     })
 }
@@ -267,7 +272,11 @@ fn oom_score(score: i64) -> Result<CString, Fault> {
 
 fn block(variables: &IndexMap<String, String>) -> Result<Vec<CString>, Fault> {
     let one = |(name, value): (&String, &String)| {
-        CString::new(format!("{name}={value}"))
+        let mut variable = Vec::with_capacity(name.len() + value.len() + 2);
+        variable.extend_from_slice(name.as_bytes());
+        variable.push(b'=');
+        variable.extend_from_slice(value.as_bytes());
+        CString::new(variable)
             .map_err(|_| Fault::permanent(format!("the value of `{name}` holds a NUL character, which no environment can")))
     };
     variables.iter().map(one).collect()

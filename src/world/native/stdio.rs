@@ -1,23 +1,45 @@
 //! Descriptors 0, 1 and 2 of a process, and our ends of them.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, pipe};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
 
-use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::{Winsize, openpty};
-use nix::unistd::pipe2;
 
 use crate::world::logs::record::Stream;
 
 /// Both ends of what a process reads and writes.
 #[derive(Debug)]
 pub(super) struct Stdio {
-    input: OwnedFd,
+    input: Input,
     output: OwnedFd,
     error: Option<OwnedFd>,
     our_input: Option<OwnedFd>,
     our_streams: Vec<(Stream, OwnedFd)>,
+}
+
+/// What a process reads.
+#[derive(Debug)]
+enum Input {
+    /// The end of a pipe, or a terminal.
+    Open(OwnedFd),
+    /// Nothing, by a descriptor that all share.
+    Nothing(RawFd),
+}
+
+/// `/dev/null`, opened once for all processes.
+fn nothing() -> io::Result<Input> {
+    static NOTHING: OnceLock<File> = OnceLock::new();
+    let file = match NOTHING.get() {
+        Some(file) => file,
+        None => {
+            let file = File::open("/dev/null")?;
+            NOTHING.get_or_init(|| file)
+        }
+    };
+    Ok(Input::Nothing(file.as_raw_fd()))
 }
 
 impl Stdio {
@@ -27,16 +49,16 @@ impl Stdio {
     }
 
     fn pipes(open_input: bool) -> io::Result<Self> {
-        let (our_output, output) = pipe2(OFlag::O_CLOEXEC)?;
-        let (our_error, error) = pipe2(OFlag::O_CLOEXEC)?;
+        let (our_output, output) = pipe()?;
+        let (our_error, error) = pipe()?;
         let (input, our_input) = if open_input {
-            let (input, ours) = pipe2(OFlag::O_CLOEXEC)?;
-            (input, Some(ours))
+            let (input, ours) = pipe()?;
+            (Input::Open(input.into()), Some(ours.into()))
         } else {
-            (File::open("/dev/null")?.into(), None)
+            (nothing()?, None)
         };
-        let our_streams = vec![(Stream::Stdout, our_output), (Stream::Stderr, our_error)];
-        Ok(Self { input, output, error: Some(error), our_input, our_streams })
+        let our_streams = vec![(Stream::Stdout, our_output.into()), (Stream::Stderr, our_error.into())];
+        Ok(Self { input, output: output.into(), error: Some(error.into()), our_input, our_streams })
     }
 
     fn terminal() -> io::Result<Self> {
@@ -46,7 +68,7 @@ impl Stdio {
             fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
         }
         Ok(Self {
-            input: pair.slave.try_clone()?,
+            input: Input::Open(pair.slave.try_clone()?),
             output: pair.slave,
             error: None,
             our_input: Some(pair.master.try_clone()?),
@@ -57,7 +79,11 @@ impl Stdio {
     /// What becomes 0, 1 and 2 of the child.
     pub(super) fn of_child(&self) -> [Option<RawFd>; 3] {
         let error = self.error.as_ref().unwrap_or(&self.output);
-        [Some(self.input.as_raw_fd()), Some(self.output.as_raw_fd()), Some(error.as_raw_fd())]
+        let input = match &self.input {
+            Input::Open(input) => input.as_raw_fd(),
+            Input::Nothing(shared) => *shared,
+        };
+        [Some(input), Some(self.output.as_raw_fd()), Some(error.as_raw_fd())]
     }
 
     /// Our ends; the child's are closed.

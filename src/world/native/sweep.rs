@@ -1,21 +1,20 @@
 //! Finds what is left of an environment whose supervisor *and* guard were killed at once, by the mark that everything
 //! inherits.
 //!
-//! None of it is our child: it is asked to end, watched through its pidfd, and killed. Whoever collects it is init's business.
+//! None of it is our child: it is asked to end, watched through a descriptor that stands for it, and killed. Whoever collects it is init's business.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::marker::Marker;
-use super::tree::{self, Process};
+use super::marker::{Marker, place_of};
 use crate::base::name::EnvId;
 use crate::world::clock;
+use crate::world::kernel::{Process, ends, processes};
 
 /// How long what was killed may take to be gone; longer takes only what the kernel itself holds.
 const DYING: Duration = Duration::from_secs(2);
@@ -45,43 +44,77 @@ const CHASES: u32 = 100;
 /// the last one that was given before, so nothing that forks and ends faster than a whole look takes can slip through.
 fn hunt(env: &EnvId, state_dir: &Path, mut see: impl FnMut(&Process)) {
     let mark = Marker::of_env(env, state_dir, nix::unistd::geteuid().as_raw());
-    let ours = lineage();
+    let is_written_down = processes::written_down(state_dir);
+    let ours = Process::lineage();
     let mut look = |pid: i32| {
         let is_marked = Marker::of_process(pid).is_some_and(|found| found.is_of_same_env(mark));
-        if is_marked
+        if (is_marked || is_written_down(pid))
             && !ours.contains(&pid)
             && let Some(process) = Process::read(pid).filter(Process::is_alive)
         {
             see(&process);
         }
     };
-    let mut last = last_number();
-    tree::numbers().into_iter().for_each(&mut look);
+    let mut last = processes::last_number();
+    processes::numbers().into_iter().for_each(&mut look);
     for _ in 0..CHASES {
-        let now = last_number();
+        let now = processes::last_number();
         if now == last {
             return;
         }
-        given_between(last, now, highest_number()).for_each(&mut look);
+        given_between(last, now, processes::highest_number()).for_each(&mut look);
         last = now;
     }
-}
-
-/// The number that was given to a process last: the end of `/proc/loadavg` (`proc_loadavg(5)`).
-fn last_number() -> i32 {
-    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split_ascii_whitespace().next_back().and_then(|last| last.parse().ok()).unwrap_or(0)
-}
-
-fn highest_number() -> i32 {
-    let text = fs::read_to_string("/proc/sys/kernel/pid_max").unwrap_or_default();
-    text.trim().parse().unwrap_or(1 << 22)
 }
 
 /// Numbers are given upwards, and from the lowest on after the highest.
 fn given_between(last: i32, now: i32, highest: i32) -> impl Iterator<Item = i32> {
     let (upwards, anew) = if now > last { (now, 0) } else { (highest, now) };
     (last + 1..=upwards).chain(1..=anew)
+}
+
+/// The environments of which processes live and whose state, below `base`, is gone, by name: it is in the variables of its processes,
+/// and their mark says that it is true.
+pub fn stateless(base: &Path) -> BTreeMap<EnvId, Vec<Process>> {
+    let uid = nix::unistd::geteuid().as_raw();
+    let mut marked: Vec<(Marker, Process)> = Vec::new();
+    let mut names: BTreeMap<EnvId, Marker> = BTreeMap::new();
+    for pid in processes::numbers() {
+        let Some(mark) = Marker::of_process(pid) else { continue };
+        let Some(process) = Process::read(pid).filter(Process::is_alive) else { continue };
+        marked.push((mark, process));
+        let Some(env) = processes::variable(pid, "BAISTACK_ENVID").and_then(|name| name.parse::<EnvId>().ok()) else { continue };
+        let place = base.join(env.as_str());
+        if !names.contains_key(&env) && !place.is_dir() && mark.is_of_same_env(Marker::of_env(&env, &place, uid)) {
+            names.insert(env, mark);
+        }
+    }
+    let of =
+        |mark: Marker| marked.iter().filter(|(own, _)| own.is_of_same_env(mark)).map(|(_, process)| process.clone()).collect();
+    names.into_iter().map(|(env, mark)| (env, of(mark))).collect()
+}
+
+/// The supervisors, with their guards, of an environment whose state was deleted while they lived: nobody reaches them any more, and
+/// they would start again what is ended behind their back.
+pub fn lost_supervisors(env: &EnvId, state_dir: &Path) -> Vec<Process> {
+    let lock = place_of(state_dir).join("lock");
+    let supervises = |words: &[String]| words.get(1..).is_some_and(|words| words == ["supervise", "--env", env.as_str()]);
+    let is_lost = |pid: &i32| supervises(&processes::arguments(*pid)) && processes::holds_deleted(*pid, &lock);
+    let lost = processes::numbers().into_iter().filter(is_lost);
+    lost.filter_map(Process::read).filter(Process::is_alive).collect()
+}
+
+/// Ends those: asks first, which ends their processes in order, and kills after `grace`.
+pub fn end_lost_supervisors(env: &EnvId, state_dir: &Path, grace: Duration) {
+    let lost: Vec<(Process, OwnedFd)> = lost_supervisors(env, state_dir).iter().filter_map(open).collect();
+    let signal = |signal: i32| lost.iter().for_each(|(process, pidfd)| ends::signal(process.pid, pidfd, signal));
+    if lost.is_empty() {
+        return;
+    }
+    signal(libc::SIGTERM);
+    await_ends(&lost, grace);
+    signal(libc::SIGKILL);
+    await_ends(&lost, DYING);
 }
 
 /// Ends everything that [`find`] finds: asks first, kills after `grace`.
@@ -91,9 +124,9 @@ pub fn sweep(env: &EnvId, state_dir: &Path, grace: Duration) -> Swept {
         return Swept::default();
     }
     let watched: Vec<(Process, OwnedFd)> = found.iter().filter_map(open).collect();
-    for (_, pidfd) in &watched {
-        signal(pidfd, libc::SIGTERM);
-        signal(pidfd, libc::SIGCONT);
+    for (process, pidfd) in &watched {
+        ends::signal(process.pid, pidfd, libc::SIGTERM);
+        ends::signal(process.pid, pidfd, libc::SIGCONT);
     }
     await_ends(&watched, grace);
     let deadline = clock::deadline(DYING);
@@ -102,7 +135,7 @@ pub fn sweep(env: &EnvId, state_dir: &Path, grace: Duration) -> Swept {
         let mut killed = Vec::new();
         hunt(env, state_dir, |process| {
             if let Some((process, pidfd)) = open(process) {
-                signal(&pidfd, libc::SIGKILL);
+                ends::signal(process.pid, &pidfd, libc::SIGKILL);
                 killed.push((process, pidfd));
             }
         });
@@ -115,29 +148,10 @@ pub fn sweep(env: &EnvId, state_dir: &Path, grace: Duration) -> Swept {
     Swept { ended: found.into_iter().filter(|process| !remains.contains(&process.pid)).collect(), left }
 }
 
-fn lineage() -> BTreeSet<i32> {
-    let mut pids = BTreeSet::new();
-    let mut next = nix::unistd::getpid().as_raw();
-    while next > 0 && pids.insert(next) {
-        next = Process::read(next).map_or(0, |process| process.parent);
-    }
-    pids
-}
-
 /// A descriptor of this very process; none if its id stands for another by now.
 fn open(process: &Process) -> Option<(Process, OwnedFd)> {
-    // SAFETY: pidfd_open takes two numbers and gives a new descriptor.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, process.pid, 0) };
-    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
-    // SAFETY: the kernel has just made it for us.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let pidfd = ends::open(process.pid)?;
     process.is_current().then(|| (process.clone(), pidfd))
-}
-
-fn signal(pidfd: &OwnedFd, signal: i32) {
-    // SAFETY: a descriptor of ours and a signal number; no further information is given. What may not be signalled is
-    // reported as left over.
-    unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, std::ptr::null::<libc::siginfo_t>(), 0) };
 }
 
 /// Waits until all of them have ended, at most so long.

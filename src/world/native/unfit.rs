@@ -1,11 +1,14 @@
 //! What of a process's definition this host will not do: a user or group that it does not have or we may not take, limits that only
-//! root may raise. Asked before anything starts, so that it can be told at its place.
+//! root may raise, what its kernel does not have. Asked before anything starts, so that it can be told at its place.
 
-use super::limits;
 use super::user::Account;
+use super::{isolation, limits, signal};
 use crate::model::hook::Hook;
+use crate::model::kernel;
+use crate::model::process::Isolation;
 use crate::model::service::Service;
 use crate::plan::action::Fault;
+use crate::world::kernel::{capabilities, host};
 
 /// An attribute, as keys below the service, and what is wrong with it.
 pub type Unfit = (Vec<String>, Fault);
@@ -38,6 +41,18 @@ pub fn unfit(service: &Service) -> Vec<Unfit> {
     }
     if let Some(Err(fault)) = common.oom_score_adj.map(limits::oom_score) {
         tell(&["oom_score_adj"], fault);
+    }
+    let is_isolated = service.process().is_some_and(|process| process.isolation == Isolation::Pid);
+    if is_isolated && let Err(fault) = isolation::check() {
+        tell(&["isolation"], fault);
+    }
+    if let Some(why) = capabilities::why_none().filter(|_| !common.cap_add.is_empty()) {
+        tell(&["cap_add"], Fault::permanent(why));
+    }
+    // What is a signal on no host is told when it is loaded.
+    let is_missing = |name: &&str| kernel::is_signal(name) && signal::number(name).is_none();
+    if let Some(name) = common.stop_signal.as_deref().filter(is_missing) {
+        tell(&["stop_signal"], Fault::permanent(format!("{} has no signal `{name}`", host::NAME)));
     }
     found
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::ffi::CString;
 
-use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid, getgrouplist, getgroups};
+use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid};
 
-use super::child::Identity;
 use crate::plan::action::Fault;
+use crate::world::kernel::launch::Identity;
+use crate::world::kernel::users;
 
 /// Whom a process runs as.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,7 +64,7 @@ impl Account {
         if uid != geteuid() {
             return Err(Fault::permanent(format!("`user: {user}` needs root; without it a process runs as its caller")));
         }
-        let ours: BTreeSet<u32> = getgroups().unwrap_or_default().into_iter().chain([getegid()]).map(Gid::as_raw).collect();
+        let ours: BTreeSet<u32> = users::own_groups().into_iter().chain([getegid().as_raw()]).collect();
         let foreign = (group.map(|name| (name, gid)).into_iter())
             .chain(group_add.iter().map(String::as_str).zip(added))
             .find(|(_, gid)| !ours.contains(&gid.as_raw()));
@@ -103,8 +104,8 @@ fn lookup_group(text: &str) -> Result<Gid, Fault> {
 }
 
 fn member_of(user: &str, gid: Gid) -> Vec<u32> {
-    let groups = CString::new(user).ok().and_then(|user| getgrouplist(&user, gid).ok());
-    groups.unwrap_or_else(|| vec![gid]).into_iter().map(Gid::as_raw).collect()
+    let groups = CString::new(user).ok().and_then(|user| users::groups_of(&user, gid.as_raw()));
+    groups.unwrap_or_else(|| vec![gid.as_raw()])
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use crate::base::name::UnitId;
 use crate::world::clock;
+use crate::world::kernel::sockets;
 
 /// Between two attempts to reach a life that does not listen yet.
 const AGAIN: Duration = Duration::from_millis(20);
@@ -191,8 +192,7 @@ async fn connect(port: u16) -> io::Result<TcpStream> {
 pub(super) async fn is_left_by(client: &TcpStream) {
     let cut_off = async { client.ready(Interest::ERROR).await };
     let left = async {
-        // Told when the other side is closed, whatever is still to be read before that.
-        let closed = client.ready(Interest::PRIORITY).await;
+        let closed = sockets::closed_by_peer(client).await;
         if closed.is_ok() && matches!(client.peek(&mut [0]).await, Ok(1..)) {
             sleep(HALF_CLOSED).await;
         }

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::base::name::EnvId;
+use crate::base::way::{relative, resolve};
 use crate::model::process::Process;
 use crate::model::secret::FileObject;
 use crate::plan::desired::{Deployment, UnitSpec};
@@ -170,45 +171,4 @@ fn placeless(text: &str, deployment: &Deployment) -> String {
     ];
     // Directories that hold others come after them.
     values.iter().filter(|(value, _)| value.len() > 1).fold(text.to_owned(), |text, (value, name)| text.replace(value, name))
-}
-
-/// The way from `base` to `path`, both absolute: `../common/setup.cfg`.
-fn relative(path: &Path, base: &Path) -> PathBuf {
-    if !path.is_absolute() {
-        return path.to_owned();
-    }
-    let shared = path.components().zip(base.components()).take_while(|(a, b)| a == b).count();
-    let up = base.components().skip(shared).map(|_| Component::ParentDir);
-    up.chain(path.components().skip(shared)).collect()
-}
-
-/// The path at the end of such a way.
-fn resolve(base: &Path, way: &Path) -> PathBuf {
-    way.components().fold(base.to_owned(), |mut path, component| {
-        if component == Component::ParentDir {
-            path.pop();
-        } else {
-            path.push(component);
-        }
-        path
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_way_leads_back_to_its_path() {
-        for (path, base, way) in [
-            ("/a/stack/x", "/a/stack", "x"),
-            ("/a/common/x", "/a/stack", "../common/x"),
-            ("/etc/x", "/a/stack", "../../etc/x"),
-            ("/a/stack", "/a/stack", ""),
-        ] {
-            let found = relative(Path::new(path), Path::new(base));
-            assert_eq!(found, Path::new(way), "{path}");
-            assert_eq!(resolve(Path::new(base), &found), Path::new(path));
-        }
-    }
 }

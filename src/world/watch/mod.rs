@@ -27,6 +27,7 @@ use crate::model::watch::{Sources, WatchRule};
 use crate::supervisor::effect::Watched;
 use crate::supervisor::event::{Event, RuleId};
 use crate::world::clock;
+use crate::world::kernel::host;
 
 /// What arrives within this time is told together.
 const GATHER: Duration = Duration::from_millis(5);
@@ -160,6 +161,10 @@ impl Watching {
                 self.add(watched);
             }
         }
+        if host::ONE_WATCH_FOR_ALL {
+            // What has changed while it began anew, nobody was told.
+            self.look(self.trees.keys().map(|id| Concern::Root(*id)).collect());
+        }
     }
 
     fn add(&mut self, watched: Watched) {
@@ -192,6 +197,11 @@ impl Watching {
             self.take(event, &mut concerns);
             next = self.raw.recv_deadline(until).ok();
         }
+        self.look(concerns);
+    }
+
+    /// Looks there, and tells what has changed.
+    fn look(&mut self, concerns: BTreeSet<Concern>) {
         let mut changed: BTreeMap<RuleId, Vec<PathBuf>> = BTreeMap::new();
         let mut troubles = BTreeMap::new();
         for concern in concerns {
@@ -278,9 +288,12 @@ fn is_news(kind: EventKind, path: &Path) -> bool {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
         EventKind::Create(CreateKind::File) => {
             // Unless it is a link: that is never closed.
-            fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file() || metadata.nlink() > 1)
+            let is_closed_later = |metadata: &fs::Metadata| metadata.is_file() && metadata.nlink() <= 1;
+            !host::TELLS_WHEN_FILES_ARE_CLOSED || fs::symlink_metadata(path).is_ok_and(|metadata| !is_closed_later(&metadata))
         }
         EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) | EventKind::Any => true,
+        // Written, and not yet closed: the last that is told where the closing is not.
+        EventKind::Modify(ModifyKind::Data(_)) => !host::TELLS_WHEN_FILES_ARE_CLOSED,
         EventKind::Access(_) | EventKind::Modify(_) | EventKind::Other => false,
     }
 }

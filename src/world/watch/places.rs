@@ -11,6 +11,7 @@ use crossbeam_channel::Sender;
 use notify::{Config, ErrorKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use crate::supervisor::event::RuleId;
+use crate::world::kernel::host;
 
 /// What a rule wants to know of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,9 +52,13 @@ impl Places {
 
     /// Watches a directory for a rule. Also one that is watched already: another may have taken its place.
     pub(super) fn watch(&mut self, real: &Path, place: Place) -> notify::Result<()> {
+        let is_watched = self.dirs.contains_key(real);
         let places = self.dirs.entry(real.to_owned()).or_default();
         if !places.contains(&place) {
             places.push(place);
+        }
+        if is_watched && host::ONE_WATCH_FOR_ALL {
+            return Ok(());
         }
         let Some(kernel) = &mut self.kernel else { return Ok(()) };
         match kernel.watch(real, RecursiveMode::NonRecursive) {

@@ -310,3 +310,40 @@ services:
     build.signal(Signal::SIGINT);
     until("the step has ended", || pids_of(&marker).is_empty());
 }
+
+/// What a cache of nothing consists of: its manifest, and the list of its layers.
+fn empty_cache(place: &Path) -> String {
+    let put = |content: &str| {
+        let digest = baistack::plan::hash::digest(content.as_bytes());
+        std::fs::create_dir_all(place.join("blobs/sha256")).unwrap();
+        std::fs::write(place.join("blobs/sha256").join(&digest), content).unwrap();
+        (format!("sha256:{digest}"), content.len())
+    };
+    let (config, size) = put(r#"{"layers":[],"records":[]}"#);
+    let manifest = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [
+        {"mediaType": "application/vnd.buildkit.cacheconfig.v0", "digest": config, "size": size}]});
+    let (digest, size) = put(&manifest.to_string());
+    let media_type = "application/vnd.oci.image.index.v1+json";
+    let index = json!({"schemaVersion": 2, "manifests": [{"mediaType": media_type, "digest": digest, "size": size,
+        "annotations": {"org.opencontainers.image.ref.name": "latest"}}]});
+    std::fs::write(place.join("index.json"), index.to_string()).unwrap();
+    digest
+}
+
+#[test]
+fn layers_are_taken_from_a_directory_and_one_without_any_stops_no_build() {
+    with_engine("bk-local", async |corner| {
+        let dir = tempfile::tempdir().unwrap();
+        files(dir.path(), &[("Dockerfile", &format!("FROM {}\n{}", corner.image(), run("", "echo built")))]);
+        let layers = dir.path().join("layers");
+        let from = json!({"cache_from": [format!("type=local,src={}", layers.display())]});
+        let deployment = deployment(&corner, dir.path(), from, &json!({}));
+        build(&corner, &deployment).await.unwrap();
+        let lines = told(&corner);
+        assert!(lines.iter().any(|line| *line == format!("there are no layers in {} yet", layers.display())), "{lines:?}");
+        let digest = empty_cache(&layers);
+        build(&corner, &deployment).await.unwrap();
+        let lines = told(&corner);
+        assert!(lines.iter().any(|line| line.contains("importing cache manifest from local:")), "{digest}: {lines:?}");
+    });
+}

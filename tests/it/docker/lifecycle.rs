@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baistack::plan::action::{Action, Exit, FaultKind, Incarnation, Outcome};
+use baistack::plan::action::{Action, AnonymousVolumes, Exit, FaultKind, Incarnation, Outcome};
 use baistack::plan::actual::{Query, SeenHealth, SeenState};
 use baistack::supervisor::event::Event;
 use indexmap::IndexMap;
@@ -32,7 +32,7 @@ fn a_container_is_seen_in_each_state_of_its_life() {
         assert_eq!(corner.observe().await.containers[0].state, exited);
         assert_eq!(corner.act(stop).await.unwrap(), Outcome::Done, "it is stopped already");
 
-        let remove = Action::Remove { unit: spec.unit.clone(), container: Some(id), spec: None, volumes: false };
+        let remove = Action::Remove { unit: spec.unit.clone(), container: Some(id), spec: None, volumes: AnonymousVolumes::Left };
         assert_eq!(corner.act(remove.clone()).await.unwrap(), Outcome::Removed { anonymous: IndexMap::new() });
         assert_eq!(corner.act(remove).await.unwrap(), Outcome::Removed { anonymous: IndexMap::new() });
         assert!(corner.observe().await.containers.is_empty());
@@ -93,7 +93,9 @@ fn anonymous_volumes_pass_to_the_next_container_until_they_are_removed_with_it()
         corner.act(stop.clone()).await.unwrap();
         let remove =
             |container, volumes| Action::Remove { unit: spec.unit.clone(), container, spec: Some(spec.clone()), volumes };
-        let Outcome::Removed { anonymous } = corner.act(remove(Some(first), false)).await.unwrap() else { panic!() };
+        let Outcome::Removed { anonymous } = corner.act(remove(Some(first), AnonymousVolumes::Told)).await.unwrap() else {
+            panic!()
+        };
         assert_eq!(anonymous.keys().collect::<Vec<_>>(), ["/data"]);
 
         let inherited = anonymous.clone();
@@ -103,7 +105,7 @@ fn anonymous_volumes_pass_to_the_next_container_until_they_are_removed_with_it()
         corner.start(&spec).await.unwrap();
         assert_eq!(corner.sh(&container, "cat /data/x /named/x").await, (0, "kept\ntoo".to_owned()));
         corner.act(stop).await.unwrap();
-        corner.act(remove(None, true)).await.unwrap();
+        corner.act(remove(None, AnonymousVolumes::Removed)).await.unwrap();
         let volume = &anonymous["/data"];
         assert!(corner.api.inspect_volume(volume).await.is_err(), "the inherited volume is gone too");
         let name = format!("{}_named", corner.env);
@@ -136,7 +138,10 @@ fn a_network_that_a_stranger_uses_is_kept_and_the_stranger_named() {
             .act(Action::Stop { spec: spec.clone(), incarnation: Incarnation(1), container: None, grace: Duration::ZERO })
             .await
             .unwrap();
-        corner.act(Action::Remove { unit: spec.unit, container: Some(id), spec: None, volumes: true }).await.unwrap();
+        corner
+            .act(Action::Remove { unit: spec.unit, container: Some(id), spec: None, volumes: AnonymousVolumes::Removed })
+            .await
+            .unwrap();
         let name = format!("{}_default", corner.env);
         let remove = Action::RemoveNetwork { name: name.clone() };
         let kept = format!("network `{name}` is still used by `{stranger}`");

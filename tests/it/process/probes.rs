@@ -3,10 +3,10 @@
 use crate::support::sandbox::{Sandbox, is_alive, until};
 
 /// Deaf to TERM, with a child in a session of its own whose parent has gone, and one that holds the output. Notes what of the probes
-/// before it is still there.
+/// before it still runs; what has been killed and waits to be collected does not.
 const HANGS: &str = "
 trap '' TERM HUP
-for before in $(cat probes deep 2>/dev/null); do kill -0 $before 2>/dev/null && echo $before >> beside; done
+for before in $(cat probes deep 2>/dev/null); do grep -qs 'State:.[^ZX]' /proc/$before/status && echo $before >> beside; done
 echo $$ >> probes
 (setsid sh -c 'trap \"\" TERM; echo $$ >> deep; while :; do sleep 1; done' >/dev/null 2>&1 &)
 sh -c 'trap \"\" TERM; echo $$ >> deep; while :; do sleep 1; done' &

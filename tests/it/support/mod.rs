@@ -9,3 +9,4 @@ pub(crate) mod registry;
 pub(crate) mod sandbox;
 pub(crate) mod ssh;
 pub(crate) mod terminal;
+pub(crate) mod web_proxy;

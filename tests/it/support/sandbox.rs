@@ -210,6 +210,12 @@ impl Sandbox {
         shown.lines().filter_map(pid).map(|pid| i32::try_from(pid).unwrap()).collect()
     }
 
+    /// Whether a process lives and works in the stack's directory: a number that was one of ours may be a stranger's by now.
+    pub(crate) fn has_process(&self, pid: i32) -> bool {
+        let place = fs::canonicalize(self.path("")).unwrap();
+        is_alive(pid) && fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|directory| directory == place)
+    }
+
     /// Begins a command on a terminal of its own.
     pub(crate) fn begin_on_terminal(&self, line: &[&str]) -> Terminal {
         Terminal::begin(self.command(line, &self.path("")))
@@ -373,6 +379,11 @@ pub(crate) fn own_address() -> (String, u16) {
     static NEXT: AtomicU16 = AtomicU16::new(4711);
     let number = std::process::id() % 0xffff;
     (format!("127.77.{}.{}", number >> 8, number & 0xff), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Keeps everybody, root too, from changing what is there, or no longer; false where that cannot be had.
+pub(crate) fn set_immutable(path: &Path, is_so: bool) -> bool {
+    Command::new("chattr").arg(if is_so { "+i" } else { "-i" }).arg(path).status().is_ok_and(|said| said.success())
 }
 
 pub(crate) fn kill(pid: i32, signal: Signal) {

@@ -39,7 +39,11 @@ const PREFIX: usize = 5;
 pub(super) mod code {
     pub(in super::super) const OK: u32 = 0;
     pub(in super::super) const UNKNOWN: u32 = 2;
+    pub(in super::super) const INVALID_ARGUMENT: u32 = 3;
     pub(in super::super) const NOT_FOUND: u32 = 5;
+    pub(in super::super) const ALREADY_EXISTS: u32 = 6;
+    pub(in super::super) const FAILED_PRECONDITION: u32 = 9;
+    pub(in super::super) const OUT_OF_RANGE: u32 = 11;
     pub(in super::super) const UNIMPLEMENTED: u32 = 12;
     pub(in super::super) const UNAVAILABLE: u32 = 14;
 }
@@ -190,10 +194,25 @@ impl Client {
     pub(super) async fn stream_with(
         &self,
         method: &str,
-        mut headers: HeaderMap,
+        headers: HeaderMap,
         request: &impl Message,
     ) -> Result<Messages, Refusal> {
-        let request = Request::post(format!("http://docker/{method}")).body(Full::new(framed(request)));
+        self.ask(method, headers, framed(request)).await
+    }
+
+    /// As [`stream_with`](Self::stream_with), with several messages.
+    #[cfg(test)]
+    pub(super) async fn stream_of<M: Message>(
+        &self,
+        method: &str,
+        headers: HeaderMap,
+        requests: &[M],
+    ) -> Result<Messages, Refusal> {
+        self.ask(method, headers, requests.iter().map(framed).collect::<Vec<_>>().concat().into()).await
+    }
+
+    async fn ask(&self, method: &str, mut headers: HeaderMap, messages: Bytes) -> Result<Messages, Refusal> {
+        let request = Request::post(format!("http://docker/{method}")).body(Full::new(messages));
         let mut request = request.map_err(|error| Refusal::garbled(&error))?;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(FRAME));
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -274,6 +293,12 @@ impl Outbox {
     pub(super) async fn end(self, result: Result<(), Refusal>) {
         // Whoever has hung up needs no verdict.
         let _ = self.0.send(Frame::trailers(verdict(&result))).await;
+    }
+
+    /// As [`end`](Self::end), from a thread that may wait.
+    pub(super) fn end_blocking(self, result: Result<(), Refusal>) {
+        // As above.
+        let _ = self.0.blocking_send(Frame::trailers(verdict(&result)));
     }
 }
 

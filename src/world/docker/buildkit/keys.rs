@@ -109,6 +109,23 @@ mod tests {
         found
     }
 
+    /// By signal(7), the same on every architecture.
+    const QUIT: u32 = 3;
+
+    /// Waits until a shell has come so far.
+    fn wait_until_it_ignores(pid: &str, signal: u32) {
+        let ignores = || {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+            (u64::from_str_radix(mask.trim(), 16).unwrap() >> (signal - 1)) & 1 == 1
+        };
+        let begun = Instant::now();
+        while !ignores() {
+            assert!(begun.elapsed() < BEGINNING, "it does not ignore {signal}");
+            std::thread::yield_now();
+        }
+    }
+
     #[tokio::test]
     async fn keys_are_in_an_agent_that_ends_with_the_build() {
         if !["ssh-agent", "ssh-add", "ssh-keygen"].into_iter().all(is_there) {
@@ -133,6 +150,19 @@ mod tests {
         drop(agent.child.as_mut().unwrap().stdin.take());
         assert!(agent.child.take().unwrap().wait().is_ok());
         assert!(!agent.directory.exists() && std::os::unix::net::UnixStream::connect(agent.socket()).is_err());
+        // A terminal tells its whole group of Ctrl-C and Ctrl-\\, and of its own end: whoever keeps the agent has no part in that.
+        let mut agent = KeyAgent::start(vec![key("four", "")]).await.unwrap();
+        let keeper = agent.child.as_ref().unwrap().id().to_string();
+        wait_until_it_ignores(&keeper, QUIT);
+        for signal in ["-HUP", "-INT", "-QUIT", "-TERM"] {
+            assert!(Command::new("kill").args([signal, &keeper]).status().unwrap().success());
+        }
+        let listed = Command::new("ssh-add").arg("-l").env("SSH_AUTH_SOCK", agent.socket()).output().unwrap();
+        assert!(String::from_utf8(listed.stdout).unwrap().contains(" four "));
+        assert!(agent.child.as_mut().unwrap().try_wait().unwrap().is_none(), "it still waits for our end");
+        let directory = agent.directory.clone();
+        drop(agent);
+        assert!(!directory.exists());
         let fault = KeyAgent::start(vec![key("locked", "passphrase")]).await.err().unwrap();
         assert!(fault.message.contains("`default`"), "{fault}");
         let fault = KeyAgent::start(vec![dir.path().join("none")]).await.err().unwrap();

@@ -8,11 +8,12 @@
 //! | file | what |
 //! |---|---|
 //! | `order` | a service's `build` as a request |
-//! | `session` `files` `agent` | what the engine asks for meanwhile |
+//! | `session` `files` `agent` `content` | what the engine asks for meanwhile |
 //! | `steps` | what people are told of it |
 //! | `grpc` `wire` | how all of it is said |
 
 mod agent;
+mod content;
 mod files;
 mod grpc;
 mod keys;
@@ -29,8 +30,9 @@ pub(super) use order::Order;
 use session::Session;
 use steps::Steps;
 use tokio::time::timeout;
-use wire::{Nothing, Status, StatusRequest};
+use wire::{Nothing, SolveResponse, Status, StatusRequest};
 
+use super::layout::Layout;
 use super::progress::Reporter;
 use super::{Docker, dial, run};
 use crate::plan::action::{Fault, FaultKind};
@@ -51,10 +53,13 @@ pub(super) async fn build(docker: &Docker, order: &Order<'_>, reporter: &mut Rep
     let gateway = if order.wants_gateway() { Some(gateway(&control).await?) } else { None };
     let id = format!("baistack{}{}", run::slug()?, run::slug()?);
     let placed = order.place(docker, &id, gateway.as_deref()).await?;
+    for path in &placed.empty {
+        reporter.say(&format!("there are no layers in {} yet", path.display()));
+    }
     let session = Session::open(endpoint, &id, &order.shared_key(), placed.served).await?.ok_or_else(none)?;
     let mut steps = Steps::default();
     let solved = {
-        let solving = std::pin::pin!(control.call::<Nothing>(SOLVE, &placed.request));
+        let solving = std::pin::pin!(control.call::<SolveResponse>(SOLVE, &placed.request));
         let following = std::pin::pin!(follow(&control, &placed.request.reference, &mut steps, reporter));
         match select(solving, following).await {
             // Nothing of it is needed to know whether the build is good.
@@ -66,7 +71,25 @@ pub(super) async fn build(docker: &Docker, order: &Order<'_>, reporter: &mut Rep
         }
     };
     drop(session);
-    solved.map(|Nothing {}| ()).map_err(|refusal| steps.fault(&refusal, order))
+    let solved = solved.map_err(|refusal| steps.fault(&refusal, order))?;
+    name_layers(&solved, &placed.left)
+}
+
+/// Gives the layers that a build has left in directories their names there.
+fn name_layers(solved: &SolveResponse, left: &[(Layout, String)]) -> Result<(), Fault> {
+    /// By what the builder answers with the manifest of what it has left.
+    const MANIFEST: &str = "cache.manifest";
+    if left.is_empty() {
+        return Ok(());
+    }
+    let untold = || Fault::permanent("`build.cache_to`: the builder does not tell which layers it has left");
+    let descriptor = solved.exporter_response.get(MANIFEST).ok_or_else(untold)?;
+    let descriptor: serde_json::Value = serde_json::from_str(descriptor).map_err(|_| untold())?;
+    left.iter().try_for_each(|(layout, tag)| {
+        layout
+            .name(tag, descriptor.clone())
+            .map_err(|error| Fault::permanent(format!("`build.cache_to`: write its index: {error}")))
+    })
 }
 
 /// Tells how a build goes on, until it ends.
@@ -111,5 +134,18 @@ mod tests {
         assert_eq!(fault(&lost).kind, FaultKind::EngineAway);
         let refused = Refusal::new(grpc::code::UNKNOWN, "failed to solve: no such stage");
         assert_eq!(fault(&refused), Fault::permanent("no such stage"));
+    }
+
+    #[test]
+    fn layers_are_called_by_what_the_builder_says_it_has_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = [(Layout::at(dir.path()), "mine".to_owned())];
+        let digest = format!("sha256:{}", "1".repeat(64));
+        let manifest = format!(r#"{{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"{digest}","size":7}}"#);
+        let solved = SolveResponse { exporter_response: [("cache.manifest".to_owned(), manifest)].into() };
+        name_layers(&solved, &left).unwrap();
+        assert_eq!(left[0].0.digest_of("mine").unwrap(), Some(digest));
+        assert!(name_layers(&SolveResponse::default(), &left).unwrap_err().message.contains("`build.cache_to`"));
+        assert_eq!(name_layers(&SolveResponse::default(), &[]), Ok(()));
     }
 }

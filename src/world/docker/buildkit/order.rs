@@ -4,6 +4,8 @@
 //! in `build/opt.go` of docker/buildx.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::super::Docker;
 use super::super::builder::{self, CacheRef};
 use super::super::dockerfile::Dockerfile;
+use super::super::layout::{LATEST, Layout, LayoutRef};
 use super::files::Tree;
 use super::keys::KeyAgent;
 use super::session::{Secret, Served};
@@ -45,6 +48,18 @@ pub(in super::super) struct Order<'a> {
 pub(super) struct Placed {
     pub(super) request: SolveRequest,
     pub(super) served: Served,
+    /// Directories in which layers are left, and by what tag.
+    pub(super) left: Vec<(Layout, String)>,
+    /// Directories of layers that are none yet.
+    pub(super) empty: Vec<PathBuf>,
+}
+
+/// The directories of layers of a build.
+#[derive(Default)]
+struct Layouts {
+    served: HashMap<String, Layout>,
+    left: Vec<(Layout, String)>,
+    empty: Vec<PathBuf>,
 }
 
 impl Order<'_> {
@@ -64,8 +79,12 @@ impl Order<'_> {
         let mut trees = HashMap::new();
         let mut attrs = self.attributes(gateway);
         self.add_context(&mut trees, &mut attrs)?;
-        self.add_named_contexts(&mut trees, &mut attrs)?;
-        let cache = CacheOptions { exports: self.cache_exports() };
+        let mut layouts = Layouts::default();
+        self.add_named_contexts(&mut trees, &mut layouts, &mut attrs)?;
+        if let Some(imports) = self.cache_imports(&mut layouts)? {
+            attrs.insert("cache-imports".to_owned(), imports);
+        }
+        let cache = CacheOptions { exports: self.cache_exports(&mut layouts)? };
         let request = SolveRequest {
             reference: id.to_owned(),
             exporter: "moby".to_owned(),
@@ -77,8 +96,9 @@ impl Order<'_> {
             entitlements: self.entitlements(),
         };
         let (agents, keys) = self.agents().await?;
-        let served = Served { docker: docker.clone(), trees, secrets: self.secrets()?, agents, keys };
-        Ok(Placed { request, served })
+        let Layouts { served: layouts, left, empty } = layouts;
+        let served = Served { docker: docker.clone(), trees, secrets: self.secrets()?, layouts, agents, keys };
+        Ok(Placed { request, served, left, empty })
     }
 
     /// What needs no files.
@@ -120,9 +140,6 @@ impl Order<'_> {
         if !ulimits.is_empty() {
             let limits = ulimits.iter().map(|(name, limit)| format!("{name}={}:{}", limit.soft, limit.hard));
             set("ulimit", limits.collect::<Vec<_>>().join(","));
-        }
-        if let Some(imports) = self.cache_imports() {
-            set("cache-imports", imports);
         }
         for (name, said, plain) in [("provenance", &self.build.provenance, "mode=min"), ("sbom", &self.build.sbom, "")] {
             if let Some(said) = builder::attestation(said.as_deref()) {
@@ -177,13 +194,26 @@ impl Order<'_> {
         Ok(())
     }
 
-    fn add_named_contexts(&self, trees: &mut HashMap<String, Tree>, attrs: &mut HashMap<String, String>) -> Result<(), Fault> {
+    fn add_named_contexts(
+        &self,
+        trees: &mut HashMap<String, Tree>,
+        layouts: &mut Layouts,
+        attrs: &mut HashMap<String, String>,
+    ) -> Result<(), Fault> {
         for (name, place) in &self.build.additional_contexts {
             let value = if let Some(service) = place.strip_prefix("service:") {
                 let image = service.parse().ok().and_then(|service| self.deployment.image_of(&service));
                 let none =
                     || Fault::permanent(format!("`build.additional_contexts.{name}`: no service `{service}` has an image"));
                 format!("docker-image://{}", image.ok_or_else(none)?)
+            } else if let Some(wanted) = LayoutRef::parse(place) {
+                let layout = wanted.layout(&self.deployment.stack.directory);
+                let none = |why| Fault::permanent(format!("`build.additional_contexts.{name}`: {why}"));
+                let digest = wanted.digest(&layout).map_err(none)?;
+                // A name of its own, since a path may be any text.
+                let store = format!("baistack{}", layouts.served.len());
+                layouts.served.insert(format!("oci:{store}"), layout);
+                format!("oci-layout://{store}:{}@{digest}", wanted.tag)
             } else if builder::is_remote(place) || place.contains("://") {
                 place.clone()
             } else {
@@ -205,23 +235,67 @@ impl Order<'_> {
         self.build.pull && !self.build.additional_contexts.values().any(|place| place.starts_with("service:"))
     }
 
-    /// Where layers come from, as the frontend wants to be told.
-    fn cache_imports(&self) -> Option<String> {
-        let entry = |text: &String| {
-            let CacheRef { kind, attributes } = CacheRef::parse(text);
-            json!({"Type": kind, "Attrs": attributes})
-        };
-        let entries: Vec<_> = self.build.cache_from.iter().map(entry).collect();
-        (!entries.is_empty()).then(|| json!(entries).to_string())
+    /// Where layers come from, as the frontend wants to be told. A directory without any is told of to people alone: the build that
+    /// leaves some there may be this one.
+    fn cache_imports(&self, layouts: &mut Layouts) -> Result<Option<String>, Fault> {
+        let mut entries = Vec::new();
+        for text in &self.build.cache_from {
+            let mut from = CacheRef::parse(text);
+            if from.kind == "local" {
+                let path = self.directory_of(&mut from, "src")?;
+                let layout = Layout::at(&path);
+                let tag = from.attributes.remove("tag").unwrap_or_else(|| LATEST.to_owned());
+                let digest = match from.attributes.get("digest") {
+                    Some(digest) => Some(digest.clone()),
+                    None => layout.digest_of(&tag).or_else(|error| match error.kind() {
+                        io::ErrorKind::NotFound => Ok(None),
+                        _ => Err(Fault::permanent(format!("`build.cache_from`: read `{}/index.json`: {error}", path.display()))),
+                    })?,
+                };
+                let Some(digest) = digest else {
+                    layouts.empty.push(path);
+                    continue;
+                };
+                from.attributes.insert("digest".to_owned(), digest);
+                layouts.served.insert(format!("local:{}", path.display()), layout);
+            }
+            entries.push(json!({"Type": from.kind, "Attrs": from.attributes}));
+        }
+        Ok((!entries.is_empty()).then(|| json!(entries).to_string()))
     }
 
     /// Where layers are left. The argument is how files asked for it before there was an attribute, and still do.
-    fn cache_exports(&self) -> Vec<CacheEntry> {
+    fn cache_exports(&self, layouts: &mut Layouts) -> Result<Vec<CacheEntry>, Fault> {
         let argument = self.build.args.get("BUILDKIT_INLINE_CACHE").and_then(Option::as_deref);
         let is_inline = argument.is_some_and(|value| matches!(value.to_ascii_lowercase().as_str(), "1" | "t" | "true"));
-        let said = self.build.cache_to.iter().map(|text| cache_entry(text));
-        let inline = is_inline.then(|| cache_entry("type=inline"));
-        said.chain(inline.filter(|inline| !self.build.cache_to.iter().any(|text| cache_entry(text) == *inline))).collect()
+        let mut all = Vec::new();
+        for text in &self.build.cache_to {
+            let mut to = CacheRef::parse(text);
+            if to.kind == "local" {
+                let path = self.directory_of(&mut to, "dest")?;
+                let unmade = |error| Fault::permanent(format!("`build.cache_to`: make `{}`: {error}", path.display()));
+                fs::create_dir_all(&path).map_err(unmade)?;
+                let tag = to.attributes.get("tag").cloned().unwrap_or_else(|| LATEST.to_owned());
+                let layout = Layout::at(&path);
+                layouts.served.insert(format!("local:{}", path.display()), layout.clone());
+                layouts.left.push((layout, tag));
+            }
+            all.push(CacheEntry { kind: to.kind, attrs: to.attributes.into_iter().collect() });
+        }
+        let inline = CacheEntry { kind: "inline".to_owned(), attrs: HashMap::new() };
+        if is_inline && !all.contains(&inline) {
+            all.push(inline);
+        }
+        Ok(all)
+    }
+
+    /// The directory of layers that an attribute names, in full from here on.
+    fn directory_of(&self, cache: &mut CacheRef, attribute: &str) -> Result<PathBuf, Fault> {
+        let said = cache.attributes.get(attribute).filter(|path| !path.is_empty());
+        let none = || Fault::permanent(format!("a cache of `type=local` names no directory: write `{attribute}=DIR`"));
+        let path = self.place_of(said.ok_or_else(none)?);
+        cache.attributes.insert(attribute.to_owned(), path.display().to_string());
+        Ok(path)
     }
 
     fn entitlements(&self) -> Vec<String> {
@@ -279,7 +353,7 @@ impl Order<'_> {
         Ok((agents, running))
     }
 
-    /// A path of `ssh`: from the stack's directory, or from the caller's home.
+    /// A path of `ssh` or of a cache: from the stack's directory, or from the caller's home.
     fn place_of(&self, path: &str) -> PathBuf {
         let below_home = path.strip_prefix("~/").and_then(|rest| {
             let home = self.deployment.caller.environment.get("HOME")?;
@@ -309,11 +383,6 @@ fn free_name(name: &str, trees: &HashMap<String, Tree>) -> String {
         free.insert(0, '_');
     }
     free
-}
-
-fn cache_entry(text: &str) -> CacheEntry {
-    let CacheRef { kind, attributes } = CacheRef::parse(text);
-    CacheEntry { kind, attrs: attributes.into_iter().collect() }
 }
 
 #[cfg(test)]
@@ -422,7 +491,8 @@ mod tests {
     #[tokio::test]
     async fn a_named_context_is_never_one_of_the_builds_own_directories() {
         let contexts = json!({"context": "DIR/docker", "_context": "DIR", "dockerfile": "DIR/docker"});
-        let Placed { request, served } = placed(json!({"context": "DIR", "additional_contexts": contexts}), None).await.unwrap();
+        let Placed { request, served, .. } =
+            placed(json!({"context": "DIR", "additional_contexts": contexts}), None).await.unwrap();
         for (name, local) in [("context", "local:_context"), ("_context", "local:__context"), ("dockerfile", "local:_dockerfile")]
         {
             assert_eq!(request.frontend_attrs[&format!("context:{name}")], local);
@@ -464,7 +534,7 @@ mod tests {
         let build = json!({"context": "DIR", "cache_to": ["type=registry,ref=y,mode=max"],
             "args": {"BUILDKIT_INLINE_CACHE": "1"}, "privileged": true, "network": "host", "entitlements": ["network.host"],
             "secrets": [{"source": "f"}, {"source": "v", "target": "id"}]});
-        let Placed { request, served } = placed(build, None).await.unwrap();
+        let Placed { request, served, .. } = placed(build, None).await.unwrap();
         assert_eq!((request.exporter.as_str(), request.exporter_attrs["name"].as_str()), ("moby", "one,two:1"));
         assert_eq!(request.entitlements, ["network.host", "security.insecure"]);
         let cache = request.cache.unwrap();
@@ -482,5 +552,35 @@ mod tests {
             let fault = placed(build, None).await.err().unwrap();
             assert!(fault.message.contains(expected), "{fault}");
         }
+    }
+
+    #[tokio::test]
+    async fn layers_in_directories_are_served_by_the_names_that_the_builder_asks_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let digest = super::super::super::distribution::digest_of(b"{}");
+        for name in ["from", "base"] {
+            let layout = Layout::at(dir.path().join(name));
+            let blob = layout.blob(&digest).unwrap();
+            fs::create_dir_all(blob.parent().unwrap()).unwrap();
+            fs::write(blob, "{}").unwrap();
+            layout.name("latest", json!({"digest": digest, "size": 2})).unwrap();
+        }
+        let build = json!({"context": "DIR",
+            "cache_from": [format!("type=local,src={}", path("from")), format!("type=local,src={}", path("none"))],
+            "cache_to": [format!("type=local,dest={},tag=mine,mode=max", path("to"))],
+            "additional_contexts": {"base": format!("oci-layout://{}", path("base"))}});
+        let Placed { request, served, left, empty } = placed(build, None).await.unwrap();
+        let imports = format!(r#"[{{"Type":"local","Attrs":{{"digest":"{digest}","src":"{}"}}}}]"#, path("from"));
+        assert_eq!(request.frontend_attrs["cache-imports"], imports);
+        assert_eq!(request.frontend_attrs["context:base"], format!("oci-layout://baistack0:latest@{digest}"));
+        let exports = request.cache.unwrap().exports;
+        assert_eq!((exports[0].kind.as_str(), &exports[0].attrs["dest"]), ("local", &path("to")));
+        let mut names: Vec<_> = served.layouts.keys().cloned().collect();
+        names.sort();
+        assert_eq!(names, [format!("local:{}", path("from")), format!("local:{}", path("to")), "oci:baistack0".to_owned()]);
+        assert_eq!(left, [(Layout::at(path("to")), "mine".to_owned())]);
+        assert_eq!(empty, [std::path::PathBuf::from(path("none"))]);
+        assert!(dir.path().join("to").is_dir());
     }
 }

@@ -1,4 +1,4 @@
-//! What the engine may ask us for while it builds: directories, secrets, SSH agents, and who we are to a registry.
+//! What the engine may ask us for while it builds: directories, secrets, SSH agents, layers, and who we are to a registry.
 //!
 //! The connection is one that we open (`POST /session`) and on which the engine then calls us.
 
@@ -16,12 +16,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioExecutor;
 
 use super::super::connect::Endpoint;
+use super::super::layout::Layout;
 use super::super::{Docker, dial};
 use super::agent;
+use super::content;
 use super::files::{self, Tree, Wanted};
 use super::grpc::{self, Answer, Messages, Refusal, code};
 use super::keys::KeyAgent;
-use super::wire::{ById, Credentials, CredentialsRequest, Data, Health, Nothing};
+use super::wire::{ByDigest, ById, Credentials, CredentialsRequest, Data, Health, Nothing};
 use crate::plan::action::Fault;
 
 /// What of the session's services there is, by the paths that they are called at.
@@ -31,6 +33,9 @@ const CREDENTIALS: &str = "/moby.filesync.v1.Auth/Credentials";
 const SECRET: &str = "/moby.buildkit.secrets.v1.Secrets/GetSecret";
 const CHECK_AGENT: &str = "/moby.sshforward.v1.SSH/CheckAgent";
 const FORWARD_AGENT: &str = "/moby.sshforward.v1.SSH/ForwardAgent";
+const CONTENT_INFO: &str = "/containerd.services.content.v1.Content/Info";
+const CONTENT_READ: &str = "/containerd.services.content.v1.Content/Read";
+const CONTENT_WRITE: &str = "/containerd.services.content.v1.Content/Write";
 
 /// The largest secret that is handed on, as in BuildKit.
 const LARGEST_SECRET: u64 = 500 * 1024;
@@ -49,6 +54,8 @@ pub(super) struct Served {
     pub(super) docker: Docker,
     pub(super) trees: HashMap<String, Tree>,
     pub(super) secrets: HashMap<String, Secret>,
+    /// Directories of layers.
+    pub(super) layouts: HashMap<String, Layout>,
     /// The sockets of SSH agents.
     pub(super) agents: HashMap<String, PathBuf>,
     /// Agents that run for this build alone.
@@ -76,7 +83,10 @@ impl Session {
             ("X-Docker-Expose-Session-Name", "baistack"),
             ("X-Docker-Expose-Session-Sharedkey", shared_key),
         ];
-        let methods = [HEALTH, FILES, CREDENTIALS, SECRET, CHECK_AGENT, FORWARD_AGENT];
+        let own = [HEALTH, FILES, CREDENTIALS, SECRET, CHECK_AGENT, FORWARD_AGENT];
+        // Without a directory of layers there is nothing to ask about.
+        let of_layers = [CONTENT_INFO, CONTENT_READ, CONTENT_WRITE].into_iter().filter(|_| !served.layouts.is_empty());
+        let methods = own.into_iter().chain(of_layers);
         headers.extend(methods.map(|method| ("X-Docker-Expose-Session-Grpc-Method", method)));
         let Some(stream) = dial::upgraded(endpoint, "/session", &headers).await? else { return Ok(None) };
         let served = Arc::new(served);
@@ -104,6 +114,9 @@ impl Served {
             SECRET => self.secret(messages).await,
             CHECK_AGENT => self.check_agent(messages).await,
             FORWARD_AGENT => self.forward_agent(&head.headers, messages),
+            CONTENT_INFO => self.content_info(&head.headers, messages).await,
+            CONTENT_READ => self.content(&head.headers, messages).await,
+            CONTENT_WRITE => self.layout(&head.headers).map(|layout| content::write(layout.clone(), messages)),
             other => Err(Refusal::new(code::UNIMPLEMENTED, format!("{other} is not served"))),
         };
         answered.unwrap_or_else(grpc::refuse)
@@ -146,6 +159,22 @@ impl Served {
         let (outbox, answer) = grpc::answers();
         tokio::spawn(agent::forward(socket, requests, outbox));
         Ok(answer)
+    }
+
+    async fn content_info(&self, headers: &HeaderMap, mut requests: Messages) -> Result<Answer, Refusal> {
+        let layout = self.layout(headers)?;
+        let ByDigest { digest } = only(&mut requests).await?;
+        Ok(grpc::answer(&content::info(layout, &digest)?))
+    }
+
+    async fn content(&self, headers: &HeaderMap, mut requests: Messages) -> Result<Answer, Refusal> {
+        let layout = self.layout(headers)?;
+        content::read(layout, &only(&mut requests).await?)
+    }
+
+    fn layout(&self, headers: &HeaderMap) -> Result<&Layout, Refusal> {
+        let name = content::store_of(headers)?;
+        self.layouts.get(&name).ok_or_else(|| not_served("directory of layers", &name))
     }
 
     /// The agent of a name; that of no name is the default one.
@@ -198,6 +227,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::super::grpc::Client;
+    use super::super::wire::{InfoResponse, ReadContent, ReadPiece, WriteAction, WriteContent, Written};
     use super::*;
 
     /// Opens a session at an engine that knows nothing else, and gives the engine's end of it.
@@ -221,7 +251,7 @@ mod tests {
 
     fn of_trees(trees: HashMap<String, Tree>) -> Served {
         let docker = Docker::new(&indexmap::IndexMap::new());
-        Served { docker, trees, secrets: HashMap::new(), agents: HashMap::new(), keys: Vec::new() }
+        Served { docker, trees, secrets: HashMap::new(), layouts: HashMap::new(), agents: HashMap::new(), keys: Vec::new() }
     }
 
     #[tokio::test]
@@ -262,6 +292,7 @@ mod tests {
             ("gone", Secret::File(path("no"))),
         ];
         let served = Served {
+            layouts: HashMap::new(),
             docker: Docker::new(&environment),
             trees: HashMap::new(),
             secrets: secrets.map(|(id, secret)| (id.to_owned(), secret)).into(),
@@ -287,5 +318,102 @@ mod tests {
         assert_eq!(answers.next::<Data>().await, Ok(None));
         let other = engine.call::<Nothing>("moby.filesync.v1.Auth/FetchToken", &Nothing {}).await.unwrap_err();
         assert_eq!(other.code, code::UNIMPLEMENTED);
+    }
+
+    /// The engine's end of a session with one directory of layers.
+    async fn with_layers(directory: &std::path::Path) -> (Session, Client, HeaderMap) {
+        let layouts = [("local:/cache".to_owned(), Layout::at(directory.join("cache")))].into();
+        let (session, engine) = calls(directory, Served { layouts, ..of_trees(HashMap::new()) }).await;
+        let headers = [(hyper::header::HeaderName::from_static(content::STORE), "local:/cache".parse().unwrap())];
+        (session, engine, headers.into_iter().collect())
+    }
+
+    fn piece(action: WriteAction, offset: i64, data: &[u8]) -> WriteContent {
+        let (reference, total) = ("layer".to_owned(), 5);
+        WriteContent { action: action.into(), reference, total, offset, data: data.to_vec(), ..WriteContent::default() }
+    }
+
+    #[tokio::test]
+    async fn layers_that_a_build_leaves_in_a_directory_are_read_from_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_session, engine, headers) = with_layers(dir.path()).await;
+        let digest = super::super::super::distribution::digest_of(b"layer");
+        let commit = WriteContent { expected: digest.clone(), ..piece(WriteAction::Commit, 5, b"") };
+        let pieces = [
+            piece(WriteAction::Stat, 0, b""),
+            piece(WriteAction::Write, 0, b"lay"),
+            // The other side begins again, as it may.
+            piece(WriteAction::Write, 0, b"la"),
+            piece(WriteAction::Write, 2, b"yer"),
+            commit.clone(),
+        ];
+        let mut answers = engine.stream_of(&CONTENT_WRITE[1..], headers.clone(), &pieces).await.unwrap();
+        let mut offsets = Vec::new();
+        let mut last = Written::default();
+        while let Some(written) = answers.next::<Written>().await.unwrap() {
+            offsets.push(written.offset);
+            last = written;
+        }
+        assert_eq!((offsets, last.digest.as_str(), last.total), (vec![0, 3, 2, 5, 5], digest.as_str(), 5));
+        let stored = dir.path().join("cache/blobs/sha256").join(digest.trim_start_matches("sha256:"));
+        assert_eq!(std::fs::read(stored).unwrap(), b"layer");
+        let request = ByDigest { digest: digest.clone() };
+        let mut known = engine.stream_with(&CONTENT_INFO[1..], headers.clone(), &request).await.unwrap();
+        let info = known.next::<InfoResponse>().await.unwrap().unwrap().info.unwrap();
+        assert_eq!((info.digest.as_str(), info.size), (digest.as_str(), 5));
+        for (offset, size, expected) in [(0, 0, "layer"), (1, 3, "aye"), (5, 0, "")] {
+            let wanted = ReadContent { digest: digest.clone(), offset, size };
+            let mut answers = engine.stream_with(&CONTENT_READ[1..], headers.clone(), &wanted).await.unwrap();
+            let mut read = Vec::new();
+            while let Some(ReadPiece { data, .. }) = answers.next().await.unwrap() {
+                read.extend(data);
+            }
+            assert_eq!(read, expected.as_bytes(), "{offset} {size}");
+        }
+        // What is there need not be sent.
+        let again = WriteContent { expected: digest, ..piece(WriteAction::Stat, 0, b"") };
+        let mut answers = engine.stream_with(&CONTENT_WRITE[1..], headers, &again).await.unwrap();
+        assert_eq!(answers.next::<Written>().await.unwrap_err().code, code::ALREADY_EXISTS);
+    }
+
+    #[tokio::test]
+    async fn layers_that_are_not_what_was_announced_are_refused_and_leave_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_session, engine, headers) = with_layers(dir.path()).await;
+        let other = super::super::super::distribution::digest_of(b"other");
+        for (pieces, expected) in [
+            (vec![piece(WriteAction::Write, 0, b"lay"), piece(WriteAction::Write, 7, b"er")], code::OUT_OF_RANGE),
+            (vec![piece(WriteAction::Write, 0, b"lay"), piece(WriteAction::Commit, 3, b"")], code::FAILED_PRECONDITION),
+            (
+                vec![WriteContent { expected: other.clone(), ..piece(WriteAction::Commit, 0, b"layer") }],
+                code::FAILED_PRECONDITION,
+            ),
+            (vec![WriteContent { reference: String::new(), ..piece(WriteAction::Stat, 0, b"") }], code::INVALID_ARGUMENT),
+            (
+                vec![WriteContent { expected: "sha256:../../x".to_owned(), ..piece(WriteAction::Stat, 0, b"") }],
+                code::INVALID_ARGUMENT,
+            ),
+        ] {
+            let mut answers = engine.stream_of(&CONTENT_WRITE[1..], headers.clone(), &pieces).await.unwrap();
+            let refusal = loop {
+                match answers.next::<Written>().await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => panic!("it is taken: {pieces:?}"),
+                    Err(refusal) => break refusal,
+                }
+            };
+            assert_eq!(refusal.code, expected, "{pieces:?}: {refusal}");
+        }
+        // Given up in the middle of it.
+        let mut answers =
+            engine.stream_of(&CONTENT_WRITE[1..], headers.clone(), &[piece(WriteAction::Write, 0, b"lay")]).await.unwrap();
+        while answers.next::<Written>().await.unwrap().is_some() {}
+        let left: Vec<_> = std::fs::read_dir(dir.path().join("cache/ingest")).unwrap().collect();
+        assert!(left.is_empty() && !dir.path().join("cache/blobs").exists(), "{left:?}");
+        let wanted = ReadContent { digest: other.clone(), offset: 0, size: 0 };
+        let mut absent = engine.stream_with(&CONTENT_READ[1..], headers, &wanted).await.unwrap();
+        assert_eq!(absent.next::<ReadPiece>().await.unwrap_err().code, code::NOT_FOUND);
+        let nowhere = engine.call::<InfoResponse>(&CONTENT_INFO[1..], &ByDigest { digest: other }).await.unwrap_err();
+        assert_eq!(nowhere.code, code::INVALID_ARGUMENT, "which directory is not said");
     }
 }

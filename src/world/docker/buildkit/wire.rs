@@ -1,9 +1,10 @@
 //! The messages that BuildKit and its client exchange, as far as they are used here.
 //!
 //! Field numbers are those of `api/services/control/control.proto`, `session/*/*.proto` and `solver/pb/ops.proto` of moby/buildkit,
-//! and of `types/*.proto` of tonistiigi/fsutil. Fields that are not listed are passed over, as in any protobuf.
+//! of `types/*.proto` of tonistiigi/fsutil, and of `api/services/content/v1/content.proto` of containerd/containerd. Fields that are not listed are passed over, as in any protobuf.
 
 use std::collections::HashMap;
+use std::time::SystemTime;
 
 use prost::Message;
 
@@ -46,7 +47,14 @@ pub(super) struct CacheEntry {
     pub(super) attrs: HashMap<String, String>,
 }
 
-/// What it answers with, and other answers of which nothing is read.
+/// What it answers with.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct SolveResponse {
+    #[prost(map = "string, string", tag = "1")]
+    pub(super) exporter_response: HashMap<String, String>,
+}
+
+/// Answers of which nothing is read.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Nothing {}
 
@@ -146,6 +154,13 @@ pub(super) struct Timestamp {
     pub(super) seconds: i64,
     #[prost(int32, tag = "2")]
     pub(super) nanos: i32,
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { seconds: since.as_secs().cast_signed(), nanos: since.subsec_nanos().cast_signed() }
+    }
 }
 
 // ── why it failed ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -261,4 +276,93 @@ pub(super) struct Workers {
 pub(super) struct Worker {
     #[prost(map = "string, string", tag = "2")]
     pub(super) labels: HashMap<String, String>,
+}
+
+// ── layers in directories ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// `containerd.services.content.v1.InfoRequest`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ByDigest {
+    #[prost(string, tag = "1")]
+    pub(super) digest: String,
+}
+
+/// `containerd.services.content.v1.InfoResponse`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct InfoResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(super) info: Option<ContentInfo>,
+}
+
+/// `containerd.services.content.v1.Info`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ContentInfo {
+    #[prost(string, tag = "1")]
+    pub(super) digest: String,
+    #[prost(int64, tag = "2")]
+    pub(super) size: i64,
+    #[prost(message, optional, tag = "3")]
+    pub(super) created: Option<Timestamp>,
+    #[prost(message, optional, tag = "4")]
+    pub(super) updated: Option<Timestamp>,
+}
+
+/// `containerd.services.content.v1.ReadContentRequest`. No size is all that follows.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ReadContent {
+    #[prost(string, tag = "1")]
+    pub(super) digest: String,
+    #[prost(int64, tag = "2")]
+    pub(super) offset: i64,
+    #[prost(int64, tag = "3")]
+    pub(super) size: i64,
+}
+
+/// `containerd.services.content.v1.ReadContentResponse`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ReadPiece {
+    #[prost(int64, tag = "1")]
+    pub(super) offset: i64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(super) data: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub(super) enum WriteAction {
+    /// How far it is.
+    Stat = 0,
+    Write = 1,
+    /// That was all.
+    Commit = 2,
+}
+
+/// `containerd.services.content.v1.WriteContentRequest`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct WriteContent {
+    #[prost(enumeration = "WriteAction", tag = "1")]
+    pub(super) action: i32,
+    #[prost(string, tag = "2")]
+    pub(super) reference: String,
+    #[prost(int64, tag = "3")]
+    pub(super) total: i64,
+    #[prost(string, tag = "4")]
+    pub(super) expected: String,
+    #[prost(int64, tag = "5")]
+    pub(super) offset: i64,
+    #[prost(bytes = "vec", tag = "6")]
+    pub(super) data: Vec<u8>,
+}
+
+/// `containerd.services.content.v1.WriteContentResponse`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Written {
+    #[prost(enumeration = "WriteAction", tag = "1")]
+    pub(super) action: i32,
+    #[prost(int64, tag = "4")]
+    pub(super) offset: i64,
+    #[prost(int64, tag = "5")]
+    pub(super) total: i64,
+    #[prost(string, tag = "6")]
+    pub(super) digest: String,
 }

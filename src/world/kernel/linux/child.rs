@@ -6,171 +6,39 @@
 //! make system calls. It must not allocate, lock, panic or unwind, and it must not call libc's wrappers for user and group
 //! ids, which would also change those of our own threads (nptl(7)).
 //!
-//! Everything is prepared before in [`Launch`]; what a unit needs is decided in `spawn`.
+//! It shares our descriptors too, until its first call gives it a table of its own that ends where [`Low`] does. Otherwise each
+//! child would have all that a supervisor of hundreds has open copied, marked and closed, which costs more than the rest of its start.
+//!
+//! Everything is prepared before in [`Launch`]; what a unit needs is decided in `native::spawn`.
 
 use std::ffi::{CString, c_char, c_int, c_long, c_void};
+use std::fs::File;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use nix::errno::Errno;
 
-/// What the child is to become.
-#[derive(Debug, Default)]
-pub struct Launch {
-    /// The program's file.
-    pub program: CString,
-    /// Its arguments, the name first.
-    pub arguments: Vec<CString>,
-    /// Its environment, `NAME=value`.
-    pub environment: Vec<CString>,
-    /// Its working directory; ours when absent.
-    pub directory: Option<CString>,
-    /// Namespaces of its own; the first process in them is this one.
-    pub namespaces: Option<Namespaces>,
-    /// Whether it leads a session of its own.
-    pub own_session: bool,
-    /// Descriptors that become 0, 1 and 2; ours stay where absent. They are closed by whoever owns them.
-    pub stdio: [Option<RawFd>; 3],
-    /// Listening sockets that become 3, 4, …, as `sd_listen_fds(3)` has it; `LISTEN_PID` is added to the environment. Closed by
-    /// whoever owns them.
-    pub sockets: Vec<RawFd>,
-    /// Whether descriptor 0 becomes its controlling terminal.
-    pub controlling_terminal: bool,
-    /// Resource limits.
-    pub limits: Vec<Limit>,
-    /// What goes into `oom_score_adj`, as text.
-    pub oom_score_adj: Option<CString>,
-    /// The `cgroup.procs` of the cgroup that it moves into; closed by whoever owns it.
-    pub cgroup: Option<RawFd>,
-    /// Whom it runs as; like us when absent.
-    pub identity: Option<Identity>,
-    /// Capabilities (bit `n` is capability `n`) that it holds in spite of an ordinary user or program.
-    pub capabilities: u64,
-    /// The signal that it gets when the calling *thread* ends. Only for a thread that lives as long as we do.
-    pub death_signal: Option<c_int>,
-}
-
-/// One resource limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limit {
-    /// `RLIMIT_…`.
-    pub resource: u32,
-    /// The limit in force.
-    pub soft: u64,
-    /// How far it may be raised; none leaves it as it is.
-    pub hard: Option<u64>,
-}
-
-/// A PID namespace, with a `/proc` that shows it where the host allows one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Namespaces {
-    /// The lines of `uid_map` and `gid_map` of a user namespace around it; none makes no user namespace, which takes root.
-    pub maps: Option<[CString; 2]>,
-}
-
-/// User and groups.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// The user.
-    pub uid: u32,
-    /// The group.
-    pub gid: u32,
-    /// Supplementary groups.
-    pub groups: Vec<u32>,
-}
-
-/// A child that executes its program.
-#[derive(Debug)]
-pub struct Child {
-    /// Its process id.
-    pub pid: i32,
-    /// Stands for this very process, also when the id has come to mean another.
-    pub pidfd: OwnedFd,
-}
-
-/// Where the way to the program ended.
-#[derive(Debug, thiserror::Error)]
-pub enum SpawnError {
-    /// There is no child.
-    #[error("make a process")]
-    Clone(#[source] io::Error),
-    /// The child gave up at this step.
-    #[error("{step}")]
-    Step {
-        /// What it could not do.
-        step: Step,
-        /// Why.
-        source: Errno,
-    },
-}
-
-/// What the child does before its program runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Signals, session, descriptors: nothing that a user could have asked for wrongly.
-    Prepare,
-    /// Its namespaces.
-    Namespaces,
-    /// The controlling terminal.
-    Terminal,
-    /// Its cgroup.
-    Cgroup,
-    /// Resource limits.
-    Limits,
-    /// `oom_score_adj`.
-    OomScore,
-    /// User and groups.
-    Identity,
-    /// Capabilities.
-    Capabilities,
-    /// The working directory.
-    Directory,
-    /// The program itself.
-    Execute,
-}
-
-impl Step {
-    const ALL: [Step; 10] = [
-        Step::Prepare,
-        Step::Namespaces,
-        Step::Terminal,
-        Step::Cgroup,
-        Step::Limits,
-        Step::OomScore,
-        Step::Identity,
-        Step::Capabilities,
-        Step::Directory,
-        Step::Execute,
-    ];
-}
-
-impl std::fmt::Display for Step {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Step::Prepare => "prepare the process",
-            Step::Namespaces => "set up its namespace",
-            Step::Terminal => "give it a terminal",
-            Step::Cgroup => "move it into its cgroup",
-            Step::Limits => "set its limits",
-            Step::OomScore => "set its oom_score_adj",
-            Step::Identity => "change its user",
-            Step::Capabilities => "give it capabilities",
-            Step::Directory => "enter its working directory",
-            Step::Execute => "execute its program",
-        })
-    }
-}
+use super::host::close_on_exec_from;
+use crate::world::kernel::launch::{Child, Launch, Namespaces, SpawnError, Step};
+use crate::world::kernel::prepare::{
+    FIRST_OTHER, HeldSignals, LISTEN_PID, Sockets, listen_pid, place_sockets, place_stdio, write_decimal,
+};
 
 /// What the child sees: pointers into the parent's memory, all of them valid until it has executed its program.
 struct Shared<'a> {
     launch: &'a Launch,
     arguments: *const *const c_char,
     environment: *const *const c_char,
+    /// `Launch::stdio` and `Launch::cgroup`, by the numbers that the child has them by.
+    stdio: [Option<RawFd>; 3],
+    cgroup: Option<RawFd>,
     /// Copies of `Launch::sockets` with numbers that none of them is to get.
     sockets: &'a [RawFd],
+    /// The child shares our descriptors, and lets go of those from this one on.
+    shares_below: Option<c_int>,
     /// Where the digits of the child's pid are to stand in its environment.
     pid_digits: *mut c_char,
     parent: c_int,
@@ -178,29 +46,76 @@ struct Shared<'a> {
     errno: AtomicI32,
 }
 
+/// Descriptors that were opened early and so have low numbers, in the place of which a child gets its own: all others it can let go of
+/// at once.
+struct Low {
+    slots: [OwnedFd; 4],
+    /// What they stand for while nobody has them.
+    nothing: File,
+}
+
+impl Low {
+    /// One that is free: there is one for each of those who make children at the same time. None where there are no descriptors left, or
+    /// more of them: whoever gets none goes without.
+    fn get() -> Option<MutexGuard<'static, Self>> {
+        static ALL: OnceLock<Vec<Mutex<Low>>> = OnceLock::new();
+        let make = || {
+            let nothing = File::open("/dev/null")?;
+            let slot = || nothing.as_fd().try_clone_to_owned();
+            io::Result::Ok(Mutex::new(Low { slots: [slot()?, slot()?, slot()?, slot()?], nothing }))
+        };
+        ALL.get_or_init(|| (0..AT_ONCE).map_while(|_| make().ok()).collect()).iter().find_map(|low| low.try_lock().ok())
+    }
+
+    /// The first number above all of them.
+    fn end(&self) -> c_int {
+        self.slots.iter().map(|slot| slot.as_raw_fd() + 1).max().unwrap_or(FIRST_OTHER)
+    }
+
+    /// Has these stand in their places.
+    fn lend(&self, stdio: [Option<RawFd>; 3], cgroup: Option<RawFd>) -> Option<Lent<'_>> {
+        // Made first: what is not lent to the end is taken back as well.
+        let mut lent = Lent { low: self, stdio: [None; 3], cgroup: None };
+        let [input, output, error] = stdio;
+        let mut places = [None; 4];
+        for ((place, slot), from) in places.iter_mut().zip(&self.slots).zip([input, output, error, cgroup]) {
+            let Some(from) = from else { continue };
+            *place = Some(slot.as_raw_fd());
+            // SAFETY: a system call on numbers; the second is ours.
+            if unsafe { libc::dup3(from, slot.as_raw_fd(), libc::O_CLOEXEC) } < 0 {
+                return None;
+            }
+        }
+        let [input, output, error, cgroup] = places;
+        (lent.stdio, lent.cgroup) = ([input, output, error], cgroup);
+        Some(lent)
+    }
+}
+
+/// What a child gets, in the place of [`Low`]: given back when it is dropped, so that nobody waits for the end of a pipe that we hold.
+struct Lent<'a> {
+    low: &'a Low,
+    stdio: [Option<RawFd>; 3],
+    cgroup: Option<RawFd>,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        for slot in &self.low.slots {
+            // SAFETY: a system call on two descriptors of ours; onto one that is open it cannot fail.
+            unsafe { libc::dup3(self.low.nothing.as_raw_fd(), slot.as_raw_fd(), libc::O_CLOEXEC) };
+        }
+    }
+}
+
+/// So many children may be made at the same time.
+const AT_ONCE: usize = 4;
+
 /// Enough for a dozen frames of system calls.
 const STACK: usize = 64 * 1024;
 
-/// How often a program that is "busy" is tried again, waiting twice as long each time.
-const BUSY_TRIES: u32 = 5;
-
 /// Starts a program. Returns when the child executes it or has given up; a child that gave up is collected.
-///
-/// A file just written may be "busy": a child of another thread, not yet at its own program, still has our descriptor of it.
-/// That is over in a moment.
 pub fn spawn(launch: &Launch) -> Result<Child, SpawnError> {
-    for attempt in 0..BUSY_TRIES {
-        match spawn_once(launch) {
-            Err(SpawnError::Step { step: Step::Execute, source: Errno::ETXTBSY }) => {
-                std::thread::sleep(Duration::from_millis(1 << attempt));
-            }
-            other => return other,
-        }
-    }
-    spawn_once(launch)
-}
-
-fn spawn_once(launch: &Launch) -> Result<Child, SpawnError> {
     let pointers =
         |list: &[CString]| -> Vec<*const c_char> { list.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect() };
     let (arguments, mut environment) = (pointers(&launch.arguments), pointers(&launch.environment));
@@ -210,18 +125,24 @@ fn spawn_once(launch: &Launch) -> Result<Child, SpawnError> {
     if !launch.sockets.is_empty() {
         environment.insert(0, listen_pid);
     }
+    let low = if launch.sockets.is_empty() { Low::get() } else { None };
+    let lent = low.as_ref().and_then(|low| low.lend(launch.stdio, launch.cgroup));
     let shared = Shared {
         launch,
         arguments: arguments.as_ptr(),
         environment: environment.as_ptr(),
-        sockets: &sockets.numbers,
+        stdio: lent.as_ref().map_or(launch.stdio, |lent| lent.stdio),
+        cgroup: lent.as_ref().map_or(launch.cgroup, |lent| lent.cgroup),
+        sockets: sockets.numbers(),
+        shares_below: lent.as_ref().map(|lent| lent.low.end()),
         pid_digits: listen_pid.wrapping_add(LISTEN_PID.len()),
         // SAFETY: getpid has no preconditions.
         parent: unsafe { libc::getpid() },
         step: AtomicI32::new(0),
         errno: AtomicI32::new(0),
     };
-    let mut stack = vec![0_u128; STACK / size_of::<u128>()];
+    // Left as it is: the child touches a few pages of it.
+    let mut stack = Box::<[u128]>::new_uninit_slice(STACK / size_of::<u128>());
     let top = stack.as_mut_ptr_range().end.cast::<c_void>();
     let mut pidfd: c_int = -1;
     // A handler of ours must not run in the child, which would run it in our memory: everything is held back until the child
@@ -231,12 +152,13 @@ fn spawn_once(launch: &Launch) -> Result<Child, SpawnError> {
         let around = if namespaces.maps.is_some() { libc::CLONE_NEWUSER } else { 0 };
         libc::CLONE_NEWPID | libc::CLONE_NEWNS | around
     });
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD | namespaces;
+    let files = if lent.is_some() { libc::CLONE_FILES } else { 0 };
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD | namespaces | files;
     // SAFETY: `child` only makes system calls and never returns into our frames; `stack` is aligned, large enough and, as
     // everything that `shared` points to, outlives the child's use of it, because CLONE_VFORK stops this thread until then.
     let pid = unsafe { libc::clone(child, top, flags, ptr::from_ref(&shared).cast_mut().cast::<c_void>(), &raw mut pidfd) };
     let cloned = if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(pid) };
-    drop(held);
+    drop((held, lent));
     let pid = cloned.map_err(SpawnError::Clone)?;
     // SAFETY: the kernel has just made this descriptor for us (CLONE_PIDFD).
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
@@ -247,93 +169,6 @@ fn spawn_once(launch: &Launch) -> Result<Child, SpawnError> {
             let step = usize::try_from(shared.step.load(Ordering::Acquire)).ok().and_then(|at| Step::ALL.get(at));
             Err(SpawnError::Step { step: step.copied().unwrap_or(Step::Prepare), source: Errno::from_raw(errno) })
         }
-    }
-}
-
-/// Copies of sockets whose numbers lie above all that the child will give them, so that none is overwritten by another.
-#[derive(Default)]
-struct Sockets {
-    numbers: Vec<RawFd>,
-    open: Vec<OwnedFd>,
-}
-
-impl Sockets {
-    fn above_their_places(sockets: &[RawFd]) -> io::Result<Self> {
-        let mut copies = Self::default();
-        let above = FIRST_OTHER as c_int + c_int::try_from(sockets.len()).unwrap_or(c_int::MAX);
-        for &socket in sockets {
-            // SAFETY: a system call on a number; what it answers is a new descriptor or -1.
-            let copy = unsafe { libc::fcntl(socket, libc::F_DUPFD_CLOEXEC, above) };
-            if copy < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            copies.numbers.push(copy);
-            // SAFETY: the kernel has just made this descriptor for us.
-            copies.open.push(unsafe { OwnedFd::from_raw_fd(copy) });
-        }
-        Ok(copies)
-    }
-}
-
-/// `LISTEN_PID=`, with room for the number that only the child knows.
-fn listen_pid() -> Vec<c_char> {
-    let mut text: Vec<c_char> = LISTEN_PID.iter().map(|byte| *byte as c_char).collect();
-    text.resize(text.len() + PID_DIGITS + 1, 0);
-    text
-}
-
-const LISTEN_PID: &[u8] = b"LISTEN_PID=";
-/// Enough for any pid.
-const PID_DIGITS: usize = 10;
-
-/// Writes a number in decimal digits, and a zero behind them.
-///
-/// # Safety
-///
-/// As [`become_program`]; there is room for [`PID_DIGITS`] and the zero.
-unsafe fn write_decimal(number: c_int, to: *mut c_char) {
-    let mut digits = [0; PID_DIGITS];
-    let (mut rest, mut count) = (number, 0);
-    while count < PID_DIGITS {
-        digits[count] = b'0' as c_char + (rest % 10) as c_char;
-        rest /= 10;
-        count += 1;
-        if rest == 0 {
-            break;
-        }
-    }
-    let mut at = 0;
-    while at < count {
-        // SAFETY: `at` stays below the room that the caller vouches for.
-        unsafe { *to.add(at) = digits[count - 1 - at] };
-        at += 1;
-    }
-    // SAFETY: as above.
-    unsafe { *to.add(count) = 0 };
-}
-
-/// Holds back all signals of this thread until it is dropped.
-struct HeldSignals {
-    before: libc::sigset_t,
-}
-
-impl HeldSignals {
-    fn all() -> Self {
-        // SAFETY: both sets are plain memory of ours that the calls fill in.
-        unsafe {
-            let mut every: libc::sigset_t = std::mem::zeroed();
-            let mut before: libc::sigset_t = std::mem::zeroed();
-            libc::sigfillset(&raw mut every);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const every, &raw mut before);
-            Self { before }
-        }
-    }
-}
-
-impl Drop for HeldSignals {
-    fn drop(&mut self) {
-        // SAFETY: `before` was filled in by the kernel.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut()) };
     }
 }
 
@@ -349,8 +184,6 @@ extern "C" fn child(shared: *mut c_void) -> c_int {
     unsafe { libc::_exit(127) }
 }
 
-/// The first descriptor that is not input, output or error.
-const FIRST_OTHER: c_long = 3;
 /// The kernel's highest signal number.
 const LAST_SIGNAL: c_int = 64;
 
@@ -371,6 +204,14 @@ unsafe fn become_program(shared: &Shared<'_>) -> (Step, c_int) {
             };
         }
         let launch = shared.launch;
+        if let Some(first) = shared.shares_below {
+            // Before anything is done to a descriptor.
+            let (first, last) = (c_long::from(first), c_long::from(u32::MAX));
+            if libc::syscall(libc::SYS_close_range, first, last, c_long::from(libc::CLOSE_RANGE_UNSHARE)) < 0 {
+                // Kernels before 5.9 do not know it.
+                must!(Step::Prepare, libc::unshare(libc::CLONE_FILES));
+            }
+        }
         let mut default: libc::sigaction = std::mem::zeroed();
         default.sa_sigaction = libc::SIG_DFL;
         for signal in 1..=LAST_SIGNAL {
@@ -387,28 +228,17 @@ unsafe fn become_program(shared: &Shared<'_>) -> (Step, c_int) {
         if launch.own_session {
             must!(Step::Prepare, libc::setsid());
         }
-        for (descriptor, from) in (0..).zip(launch.stdio) {
-            let Some(from) = from else { continue };
-            // dup2 onto itself would keep close-on-exec.
-            if from == descriptor {
-                must!(Step::Prepare, libc::fcntl(from, libc::F_SETFD, 0));
-            } else {
-                must!(Step::Prepare, libc::dup2(from, descriptor));
-            }
-        }
+        must!(Step::Prepare, place_stdio(shared.stdio));
         if launch.controlling_terminal {
             must!(Step::Terminal, libc::ioctl(0, libc::TIOCSCTTY as _, 0));
         }
-        if let Some(cgroup) = launch.cgroup {
+        if let Some(cgroup) = shared.cgroup {
             must!(Step::Cgroup, libc::write(cgroup, c"0".as_ptr().cast(), 1));
         }
-        // Everything that we open is close-on-exec; this is for what we were given. Kernels before 5.11 do not know it.
-        libc::syscall(libc::SYS_close_range, FIRST_OTHER, c_long::from(u32::MAX), c_long::from(libc::CLOSE_RANGE_CLOEXEC));
+        // Everything that we open is close-on-exec; this is for what we were given.
+        close_on_exec_from(FIRST_OTHER);
         if !shared.sockets.is_empty() {
-            for (descriptor, from) in (FIRST_OTHER as c_int..).zip(shared.sockets) {
-                // Never onto itself: the copies have higher numbers. So it stays open over exec.
-                must!(Step::Prepare, libc::dup2(*from, descriptor));
-            }
+            must!(Step::Prepare, place_sockets(shared.sockets));
             // As the child sees itself, also in a PID namespace of its own.
             write_decimal(libc::syscall(libc::SYS_getpid) as c_int, shared.pid_digits);
         }
