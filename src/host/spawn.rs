@@ -17,7 +17,7 @@ use super::dispatch::Answers;
 use super::run_loop::{Host, HostError};
 use crate::base::exit::Exit;
 use crate::world::envdir::{EnvDir, LockError};
-use crate::world::kernel;
+use crate::world::kernel::{self, descriptors};
 use crate::world::native::{guard, sweep};
 
 /// Where the new supervisor finds the pipe.
@@ -124,6 +124,9 @@ pub fn supervise(env_dir: &EnvDir, environment: &IndexMap<String, String>) -> Ex
     let code = guard::guard(env_dir.path(), lock, |mut lock| {
         if let Err(error) = lock.name_holder(std::process::id()) {
             tracing::warn!("the lock cannot name us: {error}");
+        }
+        if let Err(error) = descriptors::take_all() {
+            tracing::warn!("as many descriptors as are allowed cannot be had: {}", error.desc());
         }
         let code = match begin(env_dir, environment, abandoned) {
             Ok((host, is_swept)) => {

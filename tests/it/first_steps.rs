@@ -418,11 +418,8 @@ fn whoever_detaches_during_a_start_is_told_so_below_what_was_shown() {
                  web: {command: exec sleep 1000, depends_on: {slow: {condition: service_healthy}}}}\n";
     let sandbox = Sandbox::new(stack);
     // Nothing is drawn where there are no columns.
-    let up = sandbox.command(&["up"], &sandbox.path(""));
-    let mut command = std::process::Command::new("sh");
-    command.args(["-c", "stty cols 100 rows 40; exec \"$@\"", "sh"]).arg(up.get_program()).args(up.get_args());
-    command.current_dir(sandbox.path("")).env_clear().env("TERM", "xterm");
-    command.envs(up.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut command = sandbox.command_after("stty cols 100 rows 40", &["up"]);
+    command.env("TERM", "xterm");
     let mut terminal = Terminal::begin(command);
     terminal.wait_for("slow:1");
     terminal.type_until_it_ends("d");

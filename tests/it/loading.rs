@@ -4,7 +4,7 @@ use baistack::load::{Omit, Request};
 use serde_json::{Value, json};
 
 use crate::support::memory::Memory;
-use crate::support::sandbox::Sandbox;
+use crate::support::sandbox::{Said, Sandbox};
 
 const WEB: &str = "services: {web: {image: nginx}}\n";
 
@@ -395,13 +395,9 @@ fn what_is_wrong_ten_thousand_times_is_told_within_200_mb() {
         ),
     ] {
         sandbox.write("hostile.yaml", &stack);
-        let mut command = sandbox.command(&["-c", "ulimit -d 200000 && exec \"$0\" -f hostile.yaml config -q"], sandbox.root());
-        let limited = std::mem::replace(&mut command, std::process::Command::new("sh"));
-        command.args(limited.get_args()).arg(limited.get_program()).current_dir(sandbox.path(""));
-        let output =
-            command.env_clear().envs(limited.get_envs().filter_map(|(name, value)| Some((name, value?)))).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(3), "{what}: {}", said.chars().take(500).collect::<String>());
+        let limited = sandbox.command_after("ulimit -d 200000", &["-f", "hostile.yaml", "config", "-q"]);
+        let Said { code, err: said, .. } = Sandbox::run_command(limited);
+        assert_eq!(code, 3, "{what}: {}", said.chars().take(500).collect::<String>());
         assert!(said.contains(told), "{what}: {}", said.chars().take(500).collect::<String>());
     }
 }

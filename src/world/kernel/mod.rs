@@ -19,6 +19,7 @@
 //! | [`users`] | as libc has them | as libc has them, with its own types |
 //! | [`host`] | cgroups, namespaces, signals of real time, inotify | none of these; FSEvents |
 
+pub mod descriptors;
 pub mod launch;
 
 mod prepare;

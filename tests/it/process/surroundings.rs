@@ -1,4 +1,4 @@
-//! The variables that a process finds.
+//! The variables and limits that a process finds.
 
 use crate::support::sandbox::{Sandbox, until};
 
@@ -56,4 +56,20 @@ processes:
     sandbox.write("one.env", "P='pa$$w$x'\nK=\"-----BEGIN\nline\n-----END\"\nH=\"a # b\"\nU=a#b\nD=one\nE=file\n");
     sandbox.write("two.env", "D=two\n");
     assert_eq!(found(&sandbox), ["pa$$w$x", "-----BEGIN", "line", "-----END", "a # b", "a#b", "two"]);
+}
+
+#[test]
+fn the_limit_of_descriptors_is_that_of_the_services_and_hinders_no_start() {
+    let mut stack = "processes:\n".to_owned();
+    for number in 0..40 {
+        stack += &format!("  s{number}: {{command: exec sleep 1000}}\n");
+    }
+    stack += "  a: {command: 'echo $$(ulimit -Sn) > new; mv new told; exec sleep 1000'}\n";
+    let sandbox = Sandbox::new(&stack);
+    // Each service takes the supervisor three or four.
+    let said = Sandbox::run_command(sandbox.command_after("ulimit -Sn 64", &["up", "-d"]));
+    assert!(said.code == 0 && !said.err.contains("backing off"), "{said:?}");
+    until("it has told", || sandbox.path("told").exists());
+    assert_eq!(sandbox.lines("told"), ["64"]);
+    assert_eq!(sandbox.leaders().len(), 41);
 }

@@ -262,19 +262,34 @@ impl Sandbox {
         command
     }
 
+    /// A command, in the stack's directory, that a shell becomes when it has done something to itself, such as `ulimit -n 64`.
+    pub(crate) fn command_after(&self, shell: &str, line: &[&str]) -> Command {
+        let baistack = self.command(line, &self.path(""));
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{shell} && exec \"$0\" \"$@\"")]).arg(baistack.get_program()).args(baistack.get_args());
+        command.current_dir(self.path("")).env_clear();
+        command.envs(baistack.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
     /// Runs a command to its end, in the stack's directory.
     pub(crate) fn run(&self, line: &[&str]) -> Said {
         self.run_in(&self.path(""), line)
     }
 
     pub(crate) fn run_in(&self, directory: &Path, line: &[&str]) -> Said {
-        let child = self.command(line, directory).spawn().unwrap();
+        Self::run_command(self.command(line, directory))
+    }
+
+    pub(crate) fn run_command(mut command: Command) -> Said {
+        let child = command.spawn().unwrap();
         let pid = child.id();
         let (sender, answer) = mpsc::channel();
         thread::spawn(move || sender.send(child.wait_with_output()));
         let Ok(output) = answer.recv_timeout(DEADLINE) else {
             kill(i32::try_from(pid).unwrap(), Signal::SIGKILL);
-            panic!("baistack {line:?} does not come back");
+            panic!("{command:?} does not come back");
         };
         let output = output.unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();

@@ -22,7 +22,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 use nix::errno::Errno;
 
 use super::host::close_on_exec_from;
-use crate::world::kernel::launch::{Child, Launch, Namespaces, SpawnError, Step};
+use crate::world::kernel::descriptors::limit_of_children;
+use crate::world::kernel::launch::{Child, Launch, Limit, Namespaces, SpawnError, Step};
 use crate::world::kernel::prepare::{
     FIRST_OTHER, HeldSignals, LISTEN_PID, Sockets, listen_pid, place_sockets, place_stdio, write_decimal,
 };
@@ -30,6 +31,8 @@ use crate::world::kernel::prepare::{
 /// What the child sees: pointers into the parent's memory, all of them valid until it has executed its program.
 struct Shared<'a> {
     launch: &'a Launch,
+    /// A limit before those of `launch`.
+    limit: Option<&'static Limit>,
     arguments: *const *const c_char,
     environment: *const *const c_char,
     /// `Launch::stdio` and `Launch::cgroup`, by the numbers that the child has them by.
@@ -129,6 +132,7 @@ pub fn spawn(launch: &Launch) -> Result<Child, SpawnError> {
     let lent = low.as_ref().and_then(|low| low.lend(launch.stdio, launch.cgroup));
     let shared = Shared {
         launch,
+        limit: limit_of_children(),
         arguments: arguments.as_ptr(),
         environment: environment.as_ptr(),
         stdio: lent.as_ref().map_or(launch.stdio, |lent| lent.stdio),
@@ -248,7 +252,7 @@ unsafe fn become_program(shared: &Shared<'_>) -> (Step, c_int) {
             must!(Step::OomScore, libc::write(file, text.as_ptr().cast(), text.as_bytes().len()));
             libc::close(file);
         }
-        for limit in &launch.limits {
+        for limit in shared.limit.into_iter().chain(&launch.limits) {
             let mut now: libc::rlimit64 = std::mem::zeroed();
             must!(Step::Limits, libc::prlimit64(0, limit.resource, ptr::null(), &raw mut now));
             let wanted = libc::rlimit64 { rlim_cur: limit.soft, rlim_max: limit.hard.unwrap_or(now.rlim_max) };

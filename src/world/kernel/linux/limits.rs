@@ -10,6 +10,9 @@ pub type Resource = u32;
 /// No limit.
 pub const UNLIMITED: u64 = libc::RLIM64_INFINITY;
 
+/// No process can have more descriptors, whatever its limit is: `fs.nr_open`, where nobody has changed that.
+pub const MOST_DESCRIPTORS: u64 = 1 << 20;
+
 /// Docker's names of the limits (docker/go-units, ulimit.go).
 pub const NAMES: [(&str, Resource); 15] = [
     ("core", libc::RLIMIT_CORE),

@@ -19,7 +19,8 @@ use nix::errno::Errno;
 
 use super::host::LAST_SIGNAL;
 use super::{ends, info};
-use crate::world::kernel::launch::{Child, Launch, SpawnError, Step};
+use crate::world::kernel::descriptors::limit_of_children;
+use crate::world::kernel::launch::{Child, Launch, Limit, SpawnError, Step};
 use crate::world::kernel::prepare::{
     FIRST_OTHER, HeldSignals, LISTEN_PID, Sockets, copied_above, listen_pid, place_sockets, place_stdio, write_decimal,
 };
@@ -27,6 +28,8 @@ use crate::world::kernel::prepare::{
 /// What the child sees: a copy of our memory at the moment of the fork.
 struct Prepared<'a> {
     launch: &'a Launch,
+    /// A limit before those of `launch`.
+    limit: Option<&'static Limit>,
     arguments: *const *const c_char,
     environment: *const *const c_char,
     /// Copies of `Launch::sockets` with numbers that none of them is to get.
@@ -62,6 +65,7 @@ pub fn spawn(launch: &Launch) -> Result<Child, SpawnError> {
     let (report, go) = (above(report.into())?, above(go.into())?);
     let prepared = Prepared {
         launch,
+        limit: limit_of_children(),
         arguments: arguments.as_ptr(),
         environment: environment.as_ptr(),
         sockets: sockets.numbers(),
@@ -158,7 +162,7 @@ unsafe fn become_program(prepared: &Prepared<'_>) -> (Step, c_int) {
             must!(Step::Prepare, place_sockets(prepared.sockets));
             write_decimal(libc::getpid(), prepared.pid_digits);
         }
-        for limit in &launch.limits {
+        for limit in prepared.limit.into_iter().chain(&launch.limits) {
             let mut now: libc::rlimit = std::mem::zeroed();
             must!(Step::Limits, libc::getrlimit(limit.resource, &raw mut now));
             let wanted = libc::rlimit { rlim_cur: limit.soft, rlim_max: limit.hard.unwrap_or(now.rlim_max) };

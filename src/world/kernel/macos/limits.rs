@@ -10,6 +10,9 @@ pub type Resource = c_int;
 /// No limit.
 pub const UNLIMITED: u64 = libc::RLIM_INFINITY;
 
+/// No process can have more descriptors, whatever its limit is (`OPEN_MAX`; setrlimit(2) refuses more).
+pub const MOST_DESCRIPTORS: u64 = 10_240;
+
 /// Docker's names of the limits (docker/go-units, ulimit.go), as far as there are such limits here.
 pub const NAMES: [(&str, Resource); 10] = [
     ("core", libc::RLIMIT_CORE),
