@@ -1,9 +1,8 @@
 //! Native processes: carries out the machine's actions on them and tells how they end.
 //!
 //! Everything here runs on the loop thread and takes microseconds, but for starts, which others help it with, hooks and checks, which
-//! have threads of their own
-//! ([`exec`]). Which process belongs to which unit is decided in [`tree`], by the mark of [`marker`]. Nothing outlives us:
-//! [`guard`] sees to it when we are killed, [`sweep`] when the guard was killed as well.
+//! have threads of their own ([`exec`]). Which process belongs to which unit is decided in [`tree`], by the mark of [`marker`]. Nothing
+//! outlives us: [`guard`] sees to it when we are killed, [`sweep`] when the guard was killed as well.
 
 pub mod capabilities;
 pub mod cgroup;
