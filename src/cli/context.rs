@@ -80,6 +80,9 @@ pub enum Missing {
 /// How often a wish is put again to a supervisor that went away.
 const TRIES: u32 = 3;
 
+/// So many names fit in a line.
+const MAX_LISTED: usize = 8;
+
 impl Context {
     /// Looks at the caller.
     pub fn new(global: Global) -> Result<Self, CliError> {
@@ -464,13 +467,19 @@ impl Context {
         Self::known_among(&deployment.env, all.cloned().collect(), &deployment.stack.jobs, services)
     }
 
+    /// Of one of a few services all names are told.
     fn known_among(env: &EnvId, all: Vec<ServiceName>, jobs: &[ServiceName], services: &[ServiceName]) -> Result<(), CliError> {
         let Some(unknown) = services.iter().find(|name| !all.contains(name)) else { return Ok(()) };
         if jobs.contains(unknown) {
             return Err(CliError::Usage(format!("`{unknown}` is a job and no service: `baistack run {unknown}` runs it")));
         }
         let meant = suggest::closest(unknown.as_str(), all.iter().map(ServiceName::as_str));
-        let meant = meant.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+        let names = || all.iter().map(ServiceName::as_str).collect::<Vec<_>>().join("`, `");
+        let meant = match meant {
+            Some(name) => format!("; did you mean `{name}`?"),
+            None if (1..=MAX_LISTED).contains(&all.len()) => format!("; there is `{}`", names()),
+            None => String::new(),
+        };
         Err(CliError::Usage(format!("no service `{unknown}` in {env}{meant}")))
     }
 

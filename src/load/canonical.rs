@@ -6,7 +6,7 @@
 
 use super::schema::forms::{flag, integer};
 use super::schema::{CONTAINER, CONTAINER_ONLY_HELP, EXTENDS_NAME, JOB, Object, PROCESS, ROOT, Shape};
-use super::told::{bad_value, unknown_key, wrong_kind};
+use super::told::{A_LIST, bad_value, unknown_key, wrong_kind};
 use crate::base::bytes;
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::duration;
@@ -59,7 +59,7 @@ fn shaped(shape: &'static Shape, place: &Place<'_>, node: &mut Node, diagnostics
                     shaped(items, &place.index(index), item, diagnostics);
                 }
             }
-            None => wrong_kind(place, node, "a list", diagnostics),
+            None => wrong_kind(place, node, A_LIST, diagnostics),
         },
         Shape::Map(values) => match node.as_mapping_mut() {
             Some(mapping) => {
@@ -252,6 +252,11 @@ fn number(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
 }
 
 fn span_of_time(place: &Place<'_>, node: &mut Node, diagnostics: &mut Diagnostics) {
+    if let Value::Scalar(Scalar { text, kind: Kind::Int | Kind::Float }) = &node.value {
+        let (message, help) = (format!("`{place}` lacks its unit"), format!("write `{text}s` if seconds are meant"));
+        diagnostics.push(Diagnostic::error("wrong-kind", message).at(node.span, "").help(help));
+        return;
+    }
     let Some(found) = text(place, node, diagnostics) else { return };
     // Go counts nanoseconds in 63 bits.
     match duration::parse(found).filter(|value| i64::try_from(value.as_nanos()).is_ok()) {

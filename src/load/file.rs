@@ -75,7 +75,10 @@ fn documents(
         }
         let Some(top) = tree.as_mapping_mut() else {
             let message = format!("a stack file is a mapping, not {}", tree.kind_name());
-            loading.diagnostics.push(Diagnostic::error("wrong-kind", message).at(tree.span, ""));
+            let diagnostic = Diagnostic::error("wrong-kind", message).at(tree.span, "");
+            loading
+                .diagnostics
+                .push(diagnostic.help("it has `services:` for containers, or `processes:`, with each by its name"));
             loading.is_partial = true;
             continue;
         };

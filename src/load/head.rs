@@ -239,7 +239,7 @@ mod tests {
             "processes: {a: {command: run, ports: ['${A}'], healthcheck: {tcp: '127.0.0.1:${A:?}'}, environment: {E: '${A}'}}}\n";
         for (definition, expected) in [
             ("ports: {A: null}", "`ports.A` must be a port or a range of ports, not nothing"),
-            ("ports: {A: 0x}", "`ports.A`: `0x` is not a port: ports are numbers from 0 to 65535"),
+            ("ports: {A: 0x}", "`ports.A`: `0x` is not a port: ports are numbers up to 65535"),
             ("generate: {A: null}", "`generate.A` must be `uuid`, or a mapping such as `{hex: 32}`, not nothing"),
             ("generate: {A: {hx: 3}}", "a generated value has no attribute `hx`"),
         ] {

@@ -124,7 +124,9 @@ pub(super) fn no_value(text: &str, fault: NoValue) -> Diagnostic {
         NoValue::Required { name, is_empty, message, .. } => {
             let state = if is_empty { "empty" } else { "not set" };
             let message = if message.is_empty() { String::new() } else { format!(": {message}") };
-            Diagnostic::error("required-variable", format!("the required variable `{name}` is {state}{message}"))
+            let diagnostic =
+                Diagnostic::error("required-variable", format!("the required variable `{name}` is {state}{message}"));
+            diagnostic.help(format!("set it in `.env`, or before the command: `{name}=… baistack …`"))
         }
         NoValue::Malformed(fault) => malformed(text, &fault),
         NoValue::TooLong => Diagnostic::error("too-long", "variables filled in here make the text longer than 32 MiB"),

@@ -95,7 +95,10 @@ mod tests {
                 "x ${DB_PORT\ny",
                 "`${DB_PORT…` is no expression: its `}` is missing @ 2; write `$${` for a `${` that is meant as it is",
             ),
-            ("${X?why}", "the required variable `X` is not set: why @ 0; "),
+            (
+                "${X?why}",
+                "the required variable `X` is not set: why @ 0; set it in `.env`, or before the command: `X=… baistack …`",
+            ),
         ] {
             assert_eq!(rendered(text), expect, "{text}");
         }

@@ -21,6 +21,9 @@ pub(super) struct Found<'a> {
 /// More findings than this are not all read, and in thousands of them a search for what was meant takes its time.
 const MAX_SUGGESTED: usize = 200;
 
+/// So many attributes fit in a line; of more, nobody reads the list.
+const MAX_LISTED: usize = 8;
+
 /// What a name was probably meant to be; not sought once there are many findings.
 pub(super) fn meant<'a, I: IntoIterator<Item = &'a str>>(
     name: &str,
@@ -30,12 +33,24 @@ pub(super) fn meant<'a, I: IntoIterator<Item = &'a str>>(
     (diagnostics.len() < MAX_SUGGESTED).then(|| closest(name, known())).flatten()
 }
 
+/// What is wanted where one value could as well be several.
+pub(super) const A_LIST: &str = "a list";
+
+/// Whether a text is an item of a list without quotes.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|letter| letter.is_alphanumeric() || "._/-".contains(letter))
+}
+
 /// A value of the wrong kind.
 pub(super) fn wrong_kind(place: &Place<'_>, node: &Node, wanted: &str, diagnostics: &mut Diagnostics) {
     let shown = node.as_text().filter(|text| text.len() <= 40 && !text.contains('\n'));
     let found = shown.map_or_else(|| node.kind_name().to_owned(), |text| format!("{} `{text}`", node.kind_name()));
     let message = format!("`{place}` must be {wanted}, not {found}");
-    diagnostics.push(Diagnostic::error("wrong-kind", message).at(node.span, ""));
+    let diagnostic = Diagnostic::error("wrong-kind", message).at(node.span, "");
+    diagnostics.push(match shown {
+        Some(text) if wanted == A_LIST && is_plain(text) => diagnostic.help(format!("write `[{text}]`")),
+        _ => diagnostic,
+    });
 }
 
 /// A value that cannot be read.
@@ -53,9 +68,10 @@ pub(super) fn unknown_key<'a>(
     diagnostics: &mut Diagnostics,
 ) {
     let diagnostic = Diagnostic::error("unknown-key", format!("{what} has no attribute `{key}`")).at(span, "");
-    let near = meant(key, || known, diagnostics);
-    diagnostics.push(match near {
+    let known: Vec<&str> = known.into_iter().collect();
+    diagnostics.push(match meant(key, || known.iter().copied(), diagnostics) {
         Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+        None if (1..=MAX_LISTED).contains(&known.len()) => diagnostic.help(format!("it has `{}`", known.join("`, `"))),
         None => diagnostic.help("names of your own begin with `x-`"),
     });
 }

@@ -31,6 +31,11 @@ message! {
     a_word_that_is_none: "services:\n  db: {image: x}\n  web:\n    image: x\n    depends_on: {db: {condition: service_ready}}\n";
     a_condition_is_missing: "services:\n  db: {image: x}\n  web:\n    image: x\n    depends_on: {db: {restart: true}}\n";
     a_duration_without_a_unit: "services:\n  web:\n    image: x\n    stop_grace_period: '5'\n";
+    a_duration_that_is_a_number: "services:\n  web:\n    image: x\n    stop_grace_period: 10\n";
+    a_word_where_a_list_is_wanted: "services:\n  web:\n    image: x\n    profiles: dev\n";
+    a_stack_that_is_a_list: "- services\n- networks\n";
+    a_variable_that_is_required: "services:\n  web:\n    image: ${IMAGE:?}\n";
+    an_attribute_of_few: "generate:\n  SECRET: {foo: 3}\nservices:\n  web:\n    image: x\n";
     a_size_that_is_none: "services:\n  web:\n    image: x\n    mem_limit: lots\n";
     a_port_that_is_none: "services:\n  web:\n    image: x\n    ports: ['80', '70000:80']\n";
     a_list_where_a_mapping_is_wanted: "services:\n  - web\n";

@@ -141,7 +141,7 @@ fn split_port(text: &str, process: bool) -> Result<Vec<PortParts>, String> {
 
 /// `80` or `80-82`.
 pub(in crate::load) fn range(text: &str) -> Result<(u16, u16), String> {
-    let port = |text: &str| text.parse::<u16>().map_err(|_| format!("`{text}` is not a port: ports are numbers from 0 to 65535"));
+    let port = |text: &str| text.parse::<u16>().map_err(|_| format!("`{text}` is not a port: ports are numbers up to 65535"));
     match text.split_once('-') {
         None => port(text).map(|port| (port, port)),
         Some((first, last)) => {
