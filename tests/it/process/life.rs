@@ -238,3 +238,24 @@ fn one_off_copies_in_the_background_are_services_of_their_own() {
     sandbox.ok(&["down"]);
     assert!(!is_alive(pid));
 }
+
+#[test]
+fn of_many_that_start_together_each_is_told_of_its_own_fate() {
+    let mut stack = "processes:\n".to_owned();
+    for number in 0..24 {
+        let program = if number % 3 == 0 { "./missing" } else { "sleep" };
+        stack += &format!("  s{number}: {{command: [{program}, '1000{number:02}']}}\n");
+    }
+    let sandbox = Sandbox::new(&stack);
+    let said = sandbox.run(&["up", "-d"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    for number in 0..24 {
+        let shown = state(&sandbox, &format!("s{number}"));
+        if number % 3 == 0 {
+            assert!(shown["State"] != "running" && shown.to_string().contains("missing"), "{shown}");
+        } else {
+            let command = fs::read(format!("/proc/{}/cmdline", shown["Pid"])).unwrap();
+            assert_eq!(String::from_utf8_lossy(&command), format!("sleep\01000{number:02}\0"), "{shown}");
+        }
+    }
+}
