@@ -586,7 +586,6 @@ impl Supervisor {
         self.set_goal(&units, Goal::Gone);
         self.take_volumes(&units, down.volumes);
         self.overrule(id, &units, "down", &[Aim::Made, Aim::Started, Aim::Ready]);
-        self.leases.clear();
         self.watched.clear();
         (self.going_down, self.takes_volumes) = (true, down.volumes);
         for network in self.networks.values_mut() {

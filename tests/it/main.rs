@@ -13,6 +13,7 @@ mod container_commands;
 mod converge;
 mod docker;
 mod doctor;
+mod engine_restarts;
 mod environment_commands;
 mod environments;
 mod first_steps;

@@ -416,6 +416,21 @@ fn a_foreground_up_ends_when_its_root_has_failed() {
 }
 
 #[test]
+fn a_foreground_up_ends_in_peace_when_somebody_takes_all_of_it_down() {
+    let mut bench = Bench::new();
+    bench.up(&deployment(json!({"a": process(json!({}))})), |up| up.attached = true);
+    bench.go_on();
+    bench.effects.clear();
+    bench.ask(7, Request::Down(Down::default()));
+    let (ticket, stop) = bench.take_act(|_| true);
+    let Action::Stop { incarnation, .. } = stop else { panic!("{stop:?}") };
+    bench.tell(Event::Exited { unit: unit("a"), incarnation, exit: Exit::Code(143), remaining: 0 });
+    bench.answer(ticket, good(&stop));
+    bench.go_on();
+    assert!(bench.replies().iter().any(|reply| matches!(reply, Reply::Ended { code: 0 })), "{:?}", bench.replies());
+}
+
+#[test]
 fn a_down_that_leaves_what_services_made_has_failed() {
     let mut deployment = deployment(json!({"a": process(json!({}))}));
     deployment.stack.owns = serde_json::from_value(json!([{"containers": {"label": "own=1"}}])).unwrap();

@@ -55,8 +55,9 @@ impl From<Error> for Fault {
 
 fn away(error: &Error) -> String {
     match io_kind(error) {
-        Some(kind) => format!("the Docker Engine does not answer: {kind}"),
-        None => "the connection to the Docker Engine broke".to_owned(),
+        // What has no kind of its own is the connection's, that ended in the midst of an answer.
+        Some(kind) if kind != io::ErrorKind::Other => format!("the Docker Engine does not answer: {kind}"),
+        Some(_) | None => "the connection to the Docker Engine broke".to_owned(),
     }
 }
 

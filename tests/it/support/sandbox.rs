@@ -342,15 +342,28 @@ pub(crate) struct Running {
 impl Running {
     /// Waits for a line, on either stream, that holds this text; the lines before it.
     pub(crate) fn wait_for(&self, text: &str) -> Vec<String> {
+        let mut seen = self.wait_for_all(text);
+        seen.pop();
+        seen
+    }
+
+    /// The same, with that line as the last.
+    pub(crate) fn wait_for_all(&self, text: &str) -> Vec<String> {
         let deadline = Instant::now() + DEADLINE;
-        let mut seen = Vec::new();
-        loop {
+        let mut seen: Vec<String> = Vec::new();
+        while !seen.last().is_some_and(|line| line.contains(text)) {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) if line.contains(text) => return seen,
                 Ok(line) => seen.push(line),
                 Err(error) => panic!("no line with {text:?} ({error}): {seen:#?}"),
             }
         }
+        seen
+    }
+
+    /// Waits for the end; the exit code, and the lines that nobody has waited for.
+    pub(crate) fn end_with_the_rest(mut self) -> (i32, Vec<String>) {
+        // They end when both streams have.
+        (self.await_end(), self.lines.iter().collect())
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -359,6 +372,10 @@ impl Running {
 
     /// Waits for the end; answers with the exit code.
     pub(crate) fn end(mut self) -> i32 {
+        self.await_end()
+    }
+
+    fn await_end(&mut self) -> i32 {
         let mut status = None;
         until("the command ends", || {
             status = self.child.try_wait().unwrap();

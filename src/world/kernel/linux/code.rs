@@ -1,4 +1,4 @@
-//! The memory that the code of this program takes.
+//! Memory that has done its work: the code of this program, and what its start has taken and freed.
 
 use std::ffi::{c_int, c_void};
 use std::slice;
@@ -7,7 +7,14 @@ use libc::{PF_W, PT_LOAD, dl_phdr_info};
 
 /// Gives back the pages of code and constants, this program's and its libraries', that are in memory for us: most were needed once, to
 /// read arguments and files and to start. What is needed again comes from the kernel's cache of these files, a few pages at a time.
+/// Gives back as well what the heap has kept of what was freed since.
 pub fn give_back() {
+    // glibc keeps freed memory for the next who asks; other C libraries have no such call.
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3) may be called at any time, by any thread.
+    unsafe {
+        libc::malloc_trim(0)
+    };
     // SAFETY: the callback does as dl_iterate_phdr(3) wants it, and is given no data.
     unsafe { libc::dl_iterate_phdr(Some(give_back_object), std::ptr::null_mut()) };
 }
