@@ -636,7 +636,7 @@ fn is_yes(value: &str) -> bool {
 
 impl From<AttachError> for CliError {
     fn from(error: AttachError) -> Self {
-        CliError::Failed(with_causes(&error))
+        CliError::failed(error)
     }
 }
 

@@ -129,7 +129,7 @@ fn checks(context: &Context) -> Result<Vec<Check>, CliError> {
     if let Some(ready) = &stack {
         // One check that cannot be made keeps none of the others from being shown.
         if let Err(error) = of_stack(ready, &mut checks, context) {
-            checks.push(Finding::wrong("ports", error.to_string(), "see to it that what it names can be read").into());
+            checks.push(unusable("ports", &error));
         }
     }
     Ok(checks)
@@ -149,14 +149,23 @@ fn stack(checks: &mut Vec<Check>, context: &Context) -> Option<Ready> {
             checks.push(Finding::fine("stack file", files.join(", ")).into());
             Some(ready)
         }
+        Err(error @ CliError::StackFile(_)) => {
+            let remedy = "the places are shown above; `baistack explain CODE` says more";
+            checks.push(Finding::wrong("stack file", error.to_string(), remedy).into());
+            None
+        }
         Err(error) => {
-            checks.push(
-                Finding::wrong("stack file", error.to_string(), "the places are shown above; `baistack explain CODE` says more")
-                    .into(),
-            );
+            checks.push(unusable("stack file", &error));
             None
         }
     }
+}
+
+/// What could not be looked at; what is to be done about it stands behind what is wrong.
+fn unusable(name: &'static str, error: &CliError) -> Check {
+    let text = error.to_string();
+    let (found, remedy) = text.split_once("; ").unwrap_or((&text, "see to it that what it names can be read"));
+    Finding::wrong(name, found, remedy).into()
 }
 
 fn engine(deployment: Option<&Deployment>, context: &Context) -> Vec<Finding> {

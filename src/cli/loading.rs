@@ -638,7 +638,7 @@ impl Context {
         envid::env_id(&self.state()?, &asked, purpose).map_err(|error| match error {
             EnvIdError::Name { .. } => CliError::Usage(with_causes(&error)),
             EnvIdError::Directory(_) | EnvIdError::Elsewhere { .. } | EnvIdError::Up { .. } | EnvIdError::State(_) => {
-                CliError::Failed(with_causes(&error))
+                CliError::failed(error)
             }
         })
     }

@@ -89,8 +89,12 @@ use context::{Context, with_causes};
 use interrupt::Cause;
 
 use crate::base::exit::Exit;
+use crate::host::attach::AttachError;
+use crate::host::run_loop::HostError;
 use crate::view::printer::{PrintError, Printer};
 use crate::view::term::{self, Ansi};
+use crate::world::envdir::{LockError, StateError};
+use crate::world::envid::EnvIdError;
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -127,10 +131,28 @@ pub enum CliError {
     Print(#[from] PrintError),
 }
 
+/// What is wrong with the state, where that is what an error passes on.
+fn state_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a StateError> {
+    if let Some(AttachError::State(error) | AttachError::Host(HostError::State(error))) = error.downcast_ref() {
+        return Some(error);
+    }
+    if let Some(LockError::State(error)) = error.downcast_ref() {
+        return Some(error);
+    }
+    if let Some(EnvIdError::State(error)) = error.downcast_ref() {
+        return Some(error);
+    }
+    error.downcast_ref()
+}
+
 impl CliError {
-    /// For `map_err`: what failed and what caused it, in the words of the errors.
-    pub fn failed(error: impl std::error::Error) -> Self {
-        CliError::Failed(with_causes(&error))
+    /// For `map_err`: what failed and what caused it, in the words of the errors, and what to do about it where they say so.
+    pub fn failed(error: impl std::error::Error + 'static) -> Self {
+        let words = with_causes(&error);
+        CliError::Failed(match state_error(&error) {
+            Some(error) => format!("{words}; {}", error.remedy()),
+            None => words,
+        })
     }
 
     /// For `map_err`: what is wrong with a template given as `--format`.

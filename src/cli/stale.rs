@@ -84,8 +84,9 @@ pub fn left(context: &Context) -> Result<Vec<(Finding, Option<Stale>)>, CliError
             Err(error) => left.push(unread(error)),
         }
         let snapshot = dir.snapshot::<serde_json::Value>().err();
-        let records = [dir.deployment().err(), dir.ports_in_force().err(), dir.values().err(), snapshot];
-        left.extend(records.into_iter().flatten().map(unread));
+        let of_engines = [dir.engines().err(), dir.left_volumes().err(), dir.provided().err()];
+        let records = [dir.deployment().err(), dir.ports().err(), dir.given_ports().err(), dir.values().err(), snapshot];
+        left.extend(records.into_iter().chain(of_engines).flatten().map(unread));
         if dir.is_in_use() {
             continue;
         }

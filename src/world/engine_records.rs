@@ -157,13 +157,13 @@ impl EnvDir {
         self.change(ENGINES, |engines: &mut BTreeSet<EnginePlace>| engines.retain(|known| !known.is_same(engine)))
     }
 
-    /// Changes a record while nobody else does. One that cannot be read is as good as none.
+    /// Changes a record while nobody else does.
     fn change<T>(&self, name: &str, change: impl FnOnce(&mut T)) -> Result<(), StateError>
     where
         T: Clone + Default + PartialEq + Serialize + DeserializeOwned,
     {
         let _lock = FileLock::wait(&self.path().join(LOCK))?;
-        let was: T = self.read(name).ok().flatten().unwrap_or_default();
+        let was: T = self.read_to_change(name)?.unwrap_or_default();
         let mut now = was.clone();
         change(&mut now);
         match now {
@@ -217,6 +217,21 @@ mod tests {
         assert_eq!((on(&here), on(&there)), (vec!["b".into()], vec!["c".into()]));
         env.forget_left_volumes(&BTreeSet::from(["b".to_owned(), "c".to_owned()])).unwrap();
         assert!(!env.path().join(VOLUMES).exists());
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_not_overwritten_and_a_damaged_one_is_put_aside() {
+        let (_dir, env) = env();
+        let path = env.path().join(ENGINES);
+        // Nobody can read through it, whatever rights he has.
+        std::os::unix::fs::symlink(ENGINES, &path).unwrap();
+        assert!(matches!(env.note_engine(&plain("unix:///here.sock")), Err(StateError::Io { .. })));
+        assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, r#"["tcp://h:2376""#).unwrap();
+        env.note_engine(&plain("unix:///here.sock")).unwrap();
+        assert_eq!(env.engines().unwrap(), BTreeSet::from([plain("unix:///here.sock")]));
+        assert_eq!(fs::read_to_string(env.path().join("engines.json.damaged")).unwrap(), r#"["tcp://h:2376""#);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! logout: every caller must find the same one. Which environment a directory belongs to is `envid`'s business.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -40,6 +41,9 @@ const OF_DATA: [&str; 9] = [
     "values.json",
 ];
 
+/// What the name of a damaged record that was put aside ends with.
+const DAMAGED: &str = ".damaged";
+
 /// Records of ours: one of them is in every state.
 const RECORDS: [&str; 6] = ["claim", "directory.json", "lock", "ports.json", "snapshot.json", "values.json"];
 
@@ -75,7 +79,7 @@ impl StateError {
         match self {
             StateError::NoHome => "export XDG_STATE_HOME=\"$HOME/.local/state\"".to_owned(),
             StateError::Io { path, .. } => format!("see to it that this can be read and written: ls -ld '{}'", path.display()),
-            StateError::Corrupt { path, .. } => format!("rm '{}'; the next `up` writes it anew", path.display()),
+            StateError::Corrupt { path, .. } => format!("rm '{}'; {}", path.display(), loss_of(path)),
         }
     }
 
@@ -83,6 +87,23 @@ impl StateError {
     pub(super) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
         let path = path.to_owned();
         move |source| StateError::Io { action, path, source }
+    }
+}
+
+/// What it costs to delete a damaged record, as the end of a sentence.
+fn loss_of(record: &Path) -> &'static str {
+    match record.file_name().and_then(OsStr::to_str).unwrap_or_default() {
+        "values.json" => {
+            "the next `up` generates new values, which data made with the old ones (a database's password) does not know"
+        }
+        "ports.json" => "the next `up` finds new numbers for the named ports",
+        "given-ports.json" => "the numbers that the caller of the last `up` had set are forgotten",
+        "directory.json" => "it is forgotten in which directory the stack lies, until the next `up` there",
+        "providers.json" => "what providers look after is forgotten, and nobody takes it away",
+        "purging.json" => "what an interrupted `purge` had begun to remove is forgotten, and stays",
+        engine_records::ENGINES => "it is forgotten which engines hold something, until the next `up` under each",
+        engine_records::VOLUMES => "volumes that nobody has named are forgotten, and `docker volume ls` alone still shows them",
+        _ => "the next `up` writes it anew",
     }
 }
 
@@ -380,6 +401,19 @@ impl EnvDir {
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StateError::at("remove", &path)(error)),
             Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// A record that is about to be changed. One that is damaged is put aside under another name, where somebody may still read it, and
+    /// counts as none. One that cannot be read just now is an error: nothing may be written in its place.
+    pub(super) fn read_to_change<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
+        match self.read(name) {
+            Err(StateError::Corrupt { path, .. }) => {
+                let aside = self.path.join(format!("{name}{DAMAGED}"));
+                fs::rename(&path, &aside).map_err(StateError::at("put aside", &path))?;
+                Ok(None)
+            }
+            read => read,
         }
     }
 
@@ -897,6 +931,21 @@ mod tests {
         env.create().unwrap();
         fs::write(env.path().join("ports.json"), "[").unwrap();
         assert!(env.ports().unwrap_err().to_string().contains("ports.json"));
+    }
+
+    #[test]
+    fn whoever_is_to_delete_a_damaged_record_is_told_which_and_what_is_lost() {
+        let (_dir, state) = state();
+        let env = env(&state, "demo");
+        env.create().unwrap();
+        for name in ["ports.json", "values.json"] {
+            fs::write(env.path().join(name), "[").unwrap();
+        }
+        for (error, loss) in [(env.ports().unwrap_err(), "new numbers"), (env.values().unwrap_err(), "new values")] {
+            let StateError::Corrupt { path, .. } = &error else { panic!("{error:?}") };
+            let remedy = error.remedy();
+            assert!(remedy.contains(&format!("rm '{}'; the next `up`", path.display())) && remedy.contains(loss), "{remedy}");
+        }
     }
 
     #[test]

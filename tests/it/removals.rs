@@ -196,6 +196,19 @@ fn a_broken_record_is_named_and_takes_no_command_down() {
             let said = sandbox.run_in(directory, &["doctor"]);
             assert!(is_named(&said.out) && said.out.contains("clock") | said.out.contains("state"), "{record}: {said:?}");
         }
+        let lost = match record {
+            "values.json" => Some("generates new values"),
+            "ports.json" => Some("finds new numbers"),
+            _ => None,
+        };
+        for line in [&["ps"][..], &["up", "-d"], &["doctor"]] {
+            let Some(lost) = lost else { break };
+            let said = sandbox.run(line);
+            let told = format!("{}{}", said.out, said.err);
+            let remedy = format!("rm '{}'; the next `up` {lost}", broken.display());
+            let is_told = is_named(&told) && told.contains("line 1 column 1") && told.contains(&remedy);
+            assert!(is_told || record == "ports.json" && line == ["ps"], "{record}: {line:?}: {said:?}");
+        }
         // Another environment's is nobody's hindrance.
         let said = sandbox.run_in(&other, &["doctor"]);
         assert!(said.out.contains("named ports"), "{record}: {said:?}");
