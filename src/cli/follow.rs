@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
+use std::time::Duration;
 
 use super::CliError;
 use super::context::{Context, Ready, Watched};
@@ -142,6 +143,8 @@ struct Foreground<'a> {
     feed: Option<Feed>,
     /// Lines are shown as they come; before that they wait until all is started, unless they are many.
     is_shown: bool,
+    /// All is started; from the next quiet moment on there is little to do.
+    is_settling: bool,
     /// An answer said that something failed.
     failed: bool,
     keys: Option<Keys>,
@@ -197,6 +200,7 @@ pub fn up(args: Args, up: Up, ready: &Ready, provided: BTreeSet<ServiceName>, co
         known: BTreeMap::new(),
         feed: Some(feed),
         is_shown: false,
+        is_settling: false,
         failed: false,
         keys: None,
         menu: Menu::new(selected),
@@ -264,12 +268,25 @@ impl Foreground<'_> {
         }
     }
 
+    /// Waits for it. What was needed to start is given back before a longer wait.
+    fn next_happening(&mut self) -> Happening {
+        const QUIET: Duration = Duration::from_millis(100);
+        if self.is_settling {
+            match self.happenings.recv_timeout(QUIET) {
+                Ok(happening) => return happening,
+                Err(_) => code::give_back(),
+            }
+            self.is_settling = false;
+        }
+        self.happenings.recv().expect("we hold a sender")
+    }
+
     fn follow(mut self) -> Result<Exit, CliError> {
         if !self.watched.progress.is_live() {
             self.show_logs()?;
         }
         loop {
-            let end = match self.happenings.recv().expect("we hold a sender") {
+            let end = match self.next_happening() {
                 Happening::Told(LEASE, told) => self.told(told)?,
                 Happening::Gone(LEASE) if self.wish.was_missed() => {
                     self.voice = self.wish.put(&self.sender)?;
@@ -326,8 +343,7 @@ impl Foreground<'_> {
             Reply::Done { .. } => {
                 self.show_logs()?;
                 self.context.welcome(&self.ready.deployment);
-                // From now on there is little to do.
-                code::give_back();
+                self.is_settling = true;
             }
             Reply::Failed { reasons } => {
                 self.show_logs()?;
