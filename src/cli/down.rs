@@ -80,7 +80,8 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         losses::refuse_data(&env, deployment.as_ref(), &going, args.force, "--force", context)?;
     }
     // A supervisor that lives asks the engine that it was started with; whoever asks in its place may mean another one.
-    if volumes || !dir.is_locked() {
+    let asks_others = volumes || !dir.is_locked();
+    if asks_others {
         let mut others = elsewhere::all(&env, context)?;
         if !volumes {
             others.retain(Elsewhere::has_more_than_data);
@@ -146,7 +147,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, CliError> {
         Some(_) | None => exit,
     };
     if whole && exit == Exit::Success {
-        elsewhere::settle(&dir, context)?;
+        elsewhere::settle(&dir, asks_others, context)?;
     }
     Ok(exit)
 }

@@ -2,6 +2,7 @@
 //! it was started, and what nobody asks about would live on unseen.
 
 use std::collections::BTreeMap;
+use std::thread;
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -46,6 +47,11 @@ impl Elsewhere {
         }
     }
 
+    /// Whether it holds nothing.
+    fn is_empty(&self) -> bool {
+        self.found == Ok(Vec::new())
+    }
+
     /// Whether it has told what it holds.
     pub fn is_known(&self) -> bool {
         self.found.is_ok()
@@ -76,11 +82,29 @@ fn beside(env: &EnvId, limit: Duration, context: &Context) -> Result<Vec<Elsewhe
     let left = context.readable(dir.left_volumes()).unwrap_or_default();
     let here = context.engine()?.place();
     let others = recorded.into_iter().filter(|engine| here.as_ref().is_none_or(|here| !engine.is_same(here)));
-    let look = |engine: EnginePlace| {
-        let found = look(env, &engine, &left, &context.caller, limit);
-        (found != Ok(Vec::new())).then_some(Elsewhere { engine, found })
-    };
-    Ok(others.filter_map(look).collect())
+    let mut asked = look_at_all(env, others, &left, &context.caller, limit);
+    asked.retain(|it| !it.is_empty());
+    Ok(asked)
+}
+
+/// Asks all at the same time: one that is gone takes as long as it is waited for.
+fn look_at_all(
+    env: &EnvId,
+    engines: impl IntoIterator<Item = EnginePlace>,
+    left: &BTreeMap<String, LeftVolume>,
+    caller: &IndexMap<String, String>,
+    limit: Duration,
+) -> Vec<Elsewhere> {
+    thread::scope(|scope| {
+        let ask = |engine: EnginePlace| {
+            scope.spawn(move || {
+                let found = look(env, &engine, left, caller, limit);
+                Elsewhere { engine, found }
+            })
+        };
+        let asked: Vec<_> = engines.into_iter().map(ask).collect();
+        asked.into_iter().map(|asked| asked.join().expect("whoever asks does not panic")).collect()
+    })
 }
 
 /// Refuses to go on where the engine that is asked has never held anything of an environment and another one does: `what` is the
@@ -124,17 +148,22 @@ pub fn mention(env: &EnvId, context: &Context) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Forgets the engines that hold nothing of an environment any more, after a `down` of all of it. One that does not answer may.
-pub fn settle(dir: &EnvDir, context: &Context) -> Result<(), CliError> {
+/// Forgets the engines that hold nothing of an environment any more, after a `down` of all of it. One that does not answer may. What
+/// else the others hold is told, unless they were asked before.
+pub fn settle(dir: &EnvDir, is_told: bool, context: &Context) -> Result<(), CliError> {
     if context.readable(dir.engines()).unwrap_or_default().is_empty() {
         return Ok(());
     }
     // Whoever has started it anew makes something, which an engine does not hold yet.
     let Ok(lock) = ending::locked(dir) else { return Ok(()) };
     let left = context.readable(dir.left_volumes()).unwrap_or_default();
-    for engine in context.readable(dir.engines()).unwrap_or_default() {
-        if look(dir.id(), &engine, &left, &context.caller, BRIEFLY) == Ok(Vec::new()) {
-            dir.forget_engine(&engine).map_err(CliError::failed)?;
+    let engines = context.readable(dir.engines()).unwrap_or_default();
+    for it in look_at_all(dir.id(), engines, &left, &context.caller, BRIEFLY) {
+        if it.is_empty() {
+            dir.forget_engine(&it.engine).map_err(CliError::failed)?;
+        } else if !is_told && it.has_more_than_data() {
+            let remedy = it.remedy("down", dir.id(), "ends that as well");
+            context.printer.warning(format!("{}; {remedy}", it.told()));
         }
     }
     if !lock.was_abandoned() {

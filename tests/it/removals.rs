@@ -1,8 +1,12 @@
 //! Nothing goes that was not listed and confirmed, and what stays can be found again.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Arc, Barrier};
+use std::thread;
 
 use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, VolumeCreateRequest};
 use bollard::query_parameters as options;
@@ -350,6 +354,64 @@ fn what_another_engine_holds_is_named_and_not_forgotten() {
     sandbox.variable("DOCKER_HOST", std::env::var("DOCKER_HOST").ok().as_deref());
     sandbox.ok(&["-p", &env, "purge", "--yes"]);
     assert!(sandbox.engine().containers().is_empty() && !sandbox.state().join(&env).exists());
+}
+
+#[test]
+fn what_another_engine_holds_is_told_at_the_end_of_a_down_under_a_living_supervisor() {
+    let stack = "services: {db: {image: IMAGE, command: [sleep, '1000'], init: true, stop_grace_period: 0s}}\n\
+                 processes: {a: {command: exec sleep 1000}}\n";
+    let Some(mut sandbox) = Sandbox::with_engine("beside", stack) else { return };
+    sandbox.ok(&["up", "-d"]);
+    sandbox.ok(&["stop", "a"]);
+    sandbox.wait_until_unattended();
+    let other = sandbox.root().join("other.sock");
+    empty_engine(&other, ("20.10.0", "1.41"), "{}");
+    sandbox.variable("DOCKER_HOST", Some(&format!("unix://{}", other.display())));
+    sandbox.ok(&["up", "-d", "a"]);
+    let said = sandbox.run(&["down"]);
+    assert!(
+        said.code == 0 && said.err.contains(&format!("holds the container {}", sandbox.engine().container("db-1"))),
+        "{said:?}"
+    );
+    assert!(said.err.contains("ends that as well") && sandbox.engine().is_running("db-1"), "{said:?}");
+    sandbox.variable("DOCKER_HOST", std::env::var("DOCKER_HOST").ok().as_deref());
+    sandbox.ok(&["down"]);
+    assert!(sandbox.engine().containers().is_empty());
+}
+
+#[test]
+fn engines_are_asked_at_the_same_time() {
+    let mut sandbox = Sandbox::new("name: demo\nprocesses: {a: {command: exec sleep 1000}}\n");
+    sandbox.ok(&["up", "-d"]);
+    sandbox.ok(&["down"]);
+    // Each answers once both have been asked; who is asked alone is not waited for so long.
+    let both = Arc::new(Barrier::new(2));
+    let mut sockets = Vec::new();
+    for name in ["one.sock", "two.sock"] {
+        let path = sandbox.root().join(name);
+        let listener = UnixListener::bind(&path).unwrap();
+        sockets.push(format!("unix://{}", path.display()));
+        let both = both.clone();
+        thread::spawn(move || {
+            let mut asked = listener.accept().unwrap().0;
+            both.wait();
+            loop {
+                let told = r#"{"message": "not alone"}"#;
+                let _ = asked.read(&mut [0; 4096]);
+                let _ = write!(asked, "HTTP/1.1 500 No\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{told}", told.len());
+                asked = listener.accept().unwrap().0;
+            }
+        });
+    }
+    fs::write(sandbox.env_dir().join("engines.json"), serde_json::to_string(&sockets).unwrap()).unwrap();
+    let here = sandbox.root().join("here.sock");
+    empty_engine(&here, ("20.10.0", "1.41"), "{}");
+    sandbox.variable("DOCKER_HOST", Some(&format!("unix://{}", here.display())));
+    let said = sandbox.run(&["down"]);
+    for socket in sockets {
+        let told = said.err.lines().find(|line| line.contains(&socket));
+        assert!(told.is_some_and(|line| line.contains("not alone")), "{said:?}");
+    }
 }
 
 #[test]
