@@ -42,7 +42,7 @@ const OF_DATA: [&str; 9] = [
 ];
 
 /// What the name of a damaged record that was put aside ends with.
-const DAMAGED: &str = ".damaged";
+pub(super) const DAMAGED: &str = ".damaged";
 
 /// Records of ours: one of them is in every state.
 const RECORDS: [&str; 6] = ["claim", "directory.json", "lock", "ports.json", "snapshot.json", "values.json"];

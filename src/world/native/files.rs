@@ -22,7 +22,7 @@ use crate::plan::action::Fault;
 use crate::plan::desired::UnitSpec;
 use crate::plan::environment::{files_dir, granted_file};
 use crate::world::disk;
-use crate::world::envdir::{FileLock, StateError, own_uid};
+use crate::world::envdir::{DAMAGED, FileLock, StateError, own_uid};
 use crate::world::envid::{self, Moved};
 use crate::world::owner::{self, Inode};
 use crate::world::removal;
@@ -179,7 +179,7 @@ fn make(spec: &UnitSpec, scratch: Stay) -> Result<(), Fault> {
     let common = &spec.service().common;
     let account = Account::resolve(common.user.as_deref(), &common.group_add)?;
     let own = files_dir(&spec.deployment, &spec.unit);
-    let mut made = Made::read(&own);
+    let mut made = Made::read_to_change(&own)?;
     made.stack.clone_from(&spec.deployment.stack.directory);
     let outcome = make_own_dirs(spec, &account)
         .and_then(|()| make_working_dir(spec, &account))
@@ -281,7 +281,7 @@ pub fn remove_all(state_dir: &Path, services: &[ServiceName]) -> Result<(), Faul
 pub fn relocate(state_dir: &Path, moved: &Moved) -> Result<(), Fault> {
     for own in recorded(state_dir) {
         let Some(_held) = Held::take_of_made(&own)? else { continue };
-        let was = Made::read(&own);
+        let was = Made::read_to_change(&own)?;
         let made = was.relocated(moved);
         if made != was {
             made.write(&own).map_err(|error| failed("write", &own.join(MADE), &error))?;
@@ -294,7 +294,7 @@ pub fn relocate(state_dir: &Path, moved: &Moved) -> Result<(), Fault> {
 pub fn forget_scratch(state_dir: &Path, directories: &BTreeSet<PathBuf>) -> Result<(), Fault> {
     for own in recorded(state_dir) {
         let Some(_held) = Held::take_of_made(&own)? else { continue };
-        let mut made = Made::read(&own);
+        let mut made = Made::read_to_change(&own)?;
         let was = made.clone();
         made.scratch.retain(|directory| was.removable(directory).is_none_or(|real| !directories.contains(&real)));
         made.forget_what_went();
@@ -310,7 +310,7 @@ pub fn forget_scratch(state_dir: &Path, directories: &BTreeSet<PathBuf>) -> Resu
 pub fn take_back_scratch(state_dir: &Path, stack: &Path, directories: &BTreeSet<PathBuf>) -> Result<(), Fault> {
     let own = state_dir.join(ALL).join(TAKEN_BACK);
     make_closed(&own).map_err(|error| failed("make", &own, &error))?;
-    let mut made = Made::read(&own);
+    let mut made = Made::read_to_change(&own)?;
     made.stack = stack.to_owned();
     for directory in directories {
         if let Ok(there) = fs::metadata(directory) {
@@ -342,7 +342,7 @@ fn hold_and_take_away(own: &Path, which: Scratch, foreign: Foreign) -> Result<()
 }
 
 fn take_away(own: &Path, which: Scratch, foreign: Foreign) -> Result<(), Fault> {
-    let mut made = Made::read(own);
+    let mut made = Made::read_to_change(own)?;
     for link in std::mem::take(&mut made.links) {
         if fs::read_link(&link).is_ok_and(|target| target.starts_with(own)) {
             fs::remove_file(&link).map_err(|error| failed("remove", &link, &error))?;
@@ -622,12 +622,34 @@ impl Made {
         (is_it && is_below(&stack, &real)).then_some(real)
     }
 
+    /// The record; one that cannot be read is as good as none: then less is removed, never more.
     fn read(own: &Path) -> Self {
+        Self::text(own).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+    }
+
+    /// The record that is about to be changed. One that is damaged is put aside, where somebody may still read it, and counts as none.
+    /// One that cannot be read just now is an error: nothing may be written in its place.
+    fn read_to_change(own: &Path) -> Result<Self, Fault> {
+        let path = own.join(MADE);
+        let text = Self::text(own).map_err(|error| failed("read", &path, &error))?;
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        serde_json::from_slice(&text).or_else(|_| {
+            let aside = own.join(format!("{MADE}{DAMAGED}"));
+            fs::rename(&path, &aside).map_err(|error| failed("put aside", &path, &error))?;
+            Ok(Self::default())
+        })
+    }
+
+    /// What is on record; nothing where there is no record.
+    fn text(own: &Path) -> io::Result<Vec<u8>> {
         let ours = |path: &Path| fs::symlink_metadata(path).is_ok_and(|at| at.uid() == nix::unistd::geteuid().as_raw());
         // What somebody else may have written says nothing about what we have made.
-        let text = if ours(own) && ours(&own.join(MADE)) { fs::read(own.join(MADE)).unwrap_or_default() } else { Vec::new() };
-        // One that cannot be read is as good as none: then less is removed, never more.
-        serde_json::from_slice(&text).unwrap_or_default()
+        if !ours(own) || !ours(&own.join(MADE)) {
+            return Ok(Vec::new());
+        }
+        fs::read(own.join(MADE))
     }
 
     /// The same in a directory that has been moved, once or more often.

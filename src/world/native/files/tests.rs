@@ -310,3 +310,22 @@ fn a_scratch_directory_outside_of_the_stack_stays() {
     remove(&world.directory.path().join("state"), &spec.unit, true).unwrap();
     assert!(world.directory.path().join("stack/scratch/deep").exists());
 }
+
+#[test]
+fn a_damaged_record_is_put_aside_and_one_that_cannot_be_read_is_not_replaced() {
+    let world = World::new("damaged");
+    let spec = world_with_config(&world, None);
+    create(&spec).unwrap();
+    let own = world.directory.path().join("state/files/a.1");
+    let record = own.join(MADE);
+    fs::write(&record, "{").unwrap();
+    create(&spec).unwrap();
+    assert_eq!(fs::read_to_string(own.join("made.json.damaged")).unwrap(), "{");
+    // Whose the directory is that is there by now, nothing says any more.
+    assert!(!record.exists());
+
+    // Nobody can read a directory as a file.
+    fs::create_dir(&record).unwrap();
+    let refused = create(&spec).unwrap_err();
+    assert!(refused.message.contains("made.json") && record.is_dir(), "{refused:?}");
+}
