@@ -18,6 +18,8 @@ use crossbeam_channel::{Receiver, Sender};
 use futures_util::StreamExt;
 use indexmap::IndexMap;
 
+use super::nameless::Nameless;
+
 /// A test's environment on the engine.
 pub(crate) struct Corner {
     pub(crate) env: EnvId,
@@ -42,22 +44,23 @@ pub(crate) fn with_engine<F: Future<Output = ()>>(name: &str, test: impl FnOnce(
         let (events, heard) = crossbeam_channel::unbounded();
         let api = bollard::Docker::connect_with_defaults().unwrap();
         let corner = Arc::new(Corner { env, docker, events, heard, api });
-        let _cleaner = Cleaner(corner.clone());
+        let _cleaner = Cleaner(corner.clone(), Some(Nameless::of(corner.env.as_str())));
         import_image(&corner.api, corner.env.as_str()).await;
         tokio::time::timeout(Duration::from_secs(120), test(corner)).await.expect("the test takes too long");
     });
 }
 
 /// Removes all of the environment when it goes, also in a panic.
-struct Cleaner(Arc<Corner>);
+struct Cleaner(Arc<Corner>, Option<Nameless>);
 
 impl Drop for Cleaner {
     fn drop(&mut self) {
-        let (env, api) = (self.0.env.clone(), self.0.api.clone());
+        let (env, api, nameless) = (self.0.env.clone(), self.0.api.clone(), self.1.take());
         // The test's runtime is busy being left.
         let cleaning = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(clean(&api, env.as_str()));
+            nameless.into_iter().for_each(Nameless::remove);
         });
         cleaning.join().unwrap();
     }

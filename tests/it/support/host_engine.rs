@@ -9,12 +9,15 @@ use bollard::query_parameters as options;
 use tokio::runtime::Runtime;
 
 use super::engine::{clean, image, import_image};
+use super::nameless::Nameless;
 
 /// The engine, and one environment on it of which nothing is left when this goes.
 pub(crate) struct HostEngine {
     api: bollard::Docker,
     env: String,
     runtime: Runtime,
+    /// None once it has been told to remove them.
+    nameless: Option<Nameless>,
 }
 
 impl HostEngine {
@@ -32,7 +35,8 @@ impl HostEngine {
             }
         };
         let env = format!("bst-{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let engine = Self { api, env, runtime };
+        let nameless = Some(Nameless::of(&env));
+        let engine = Self { api, env, runtime, nameless };
         engine.runtime.block_on(import_image(&engine.api, &engine.env));
         Some(engine)
     }
@@ -121,5 +125,6 @@ impl HostEngine {
 impl Drop for HostEngine {
     fn drop(&mut self) {
         self.runtime.block_on(clean(&self.api, &self.env));
+        self.nameless.take().into_iter().for_each(Nameless::remove);
     }
 }
