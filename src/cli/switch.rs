@@ -1,6 +1,8 @@
 //! `switch`: stops one environment and starts another.
 
 use std::collections::BTreeSet;
+use std::thread;
+use std::time::Duration;
 
 use super::CliError;
 use super::context::{Context, Missing};
@@ -11,13 +13,21 @@ use crate::base::name::{EnvId, ServiceName};
 use crate::plan::desired::{Deployment, ONE_OFF};
 use crate::supervisor::request::{Reply, Request, Select, Stop, Up};
 use crate::supervisor::status::{UnitState, UnitStatus};
+use crate::world::clock;
+
+/// What ends with a failure within this after its start has not come up. Long enough for a program that misses its settings or its
+/// port to say so, and for one that is started again at once to come up after all.
+const SETTLING: Duration = Duration::from_secs(1);
+/// So long it is between two looks meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Flags of `switch`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  baistack switch k3v9x2ab\n\nStops the environment of the stack here (or of -p); where there is none, the only other \
                         one that runs. Then starts what was stopped of the other, as `baistack -p ENVID start` does; of one that is down all is brought up \
-                        that its last `up` describes. Nothing is removed. If the other does not come up, what ran here is started again."
+                        that its last `up` describes. Nothing is removed. If the other does not come up, or something of it fails within a second \
+                        of its start, what ran here is started again."
 )]
 pub struct Args {
     /// Environment to start
@@ -60,7 +70,10 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CliError> {
     }
     let name = context.printer.paint_talk.strong(args.to.as_str());
     context.printer.say(if found == Found::Up { format!("{name} runs already") } else { format!("starting {name}") });
-    let started = start(args, found, deployment, context);
+    let mut started = start(args, found, deployment, context);
+    if matches!(started, Ok(Exit::Success)) && found != Found::Up && !context.global.dry_run {
+        started = settled(&args.to, context);
+    }
     if let Some(from) = from.filter(|_| !context.global.dry_run && !matches!(started, Ok(Exit::Success))) {
         if matches!(started, Err(CliError::Interrupted(..))) {
             context.printer.say(format!("{from} is stopped: `baistack switch {from}` goes back to it"));
@@ -89,6 +102,57 @@ fn start(args: &Args, found: Found, mut deployment: Deployment, context: &Contex
     context.provide_again(&mut deployment)?;
     let up = Up { wait: args.wait, ..Up::of(deployment) };
     context.ask(&args.to, Request::Up(Box::new(up)), Missing::IsStarted)
+}
+
+/// Looks at what has been started until it has settled: that it was started may be answered before its programs have failed.
+fn settled(env: &EnvId, context: &Context) -> Result<Exit, CliError> {
+    let settled_at = clock::deadline(SETTLING);
+    loop {
+        let is_last_look = clock::is_past(settled_at);
+        let units = match context.answer(env, Request::Status, Missing::IsAnError)? {
+            Some(Reply::Status(status)) => status.units,
+            other => return Err(Context::unexpected(other.as_ref())),
+        };
+        let faults = units.iter().filter(|unit| !unit.one_off).filter_map(|unit| Some((unit, fault(unit, is_last_look)?)));
+        let (failed, reasons): (Vec<UnitStatus>, Vec<String>) =
+            faults.map(|(unit, reason)| (unit.clone(), format!("{}: {reason}", unit.unit))).unzip();
+        if !reasons.is_empty() {
+            return context.judge(env, Reply::Failed { reasons }, &failed);
+        }
+        if is_last_look {
+            return Ok(Exit::Success);
+        }
+        thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// Why a unit counts as one that did not come up, if it does. One that is started again by its own rules has until the last look to run.
+fn fault(unit: &UnitStatus, is_last_look: bool) -> Option<String> {
+    match &unit.state {
+        UnitState::Failed { reason } => Some(reason.clone()),
+        UnitState::BackingOff { reason, .. } if is_last_look => Some(reason.clone()),
+        UnitState::Blocked { by, reason } => {
+            Some(format!("it cannot start, because of {by}: {}", reason.lines().next().unwrap_or_default()))
+        }
+        UnitState::Exited { code } if *code != 0 => Some(format!("exit code {code}")),
+        UnitState::Absent
+        | UnitState::Waiting { .. }
+        | UnitState::Preparing
+        | UnitState::Removing
+        | UnitState::Created
+        | UnitState::Checking
+        | UnitState::Starting
+        | UnitState::Running
+        | UnitState::Paused
+        | UnitState::Stopping
+        | UnitState::Exited { .. }
+        | UnitState::Stopped { .. }
+        | UnitState::Scheduled
+        | UnitState::UpToDate
+        | UnitState::Succeeded
+        | UnitState::BackingOff { .. }
+        | UnitState::Unknown => None,
+    }
 }
 
 /// Starts again what ran before, once what of the other has come about is stopped: both may want the same ports. The fault that led here

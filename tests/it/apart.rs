@@ -329,6 +329,49 @@ fn a_switch_goes_back_where_the_other_does_not_come_up() {
 }
 
 #[test]
+fn a_switch_goes_back_where_the_other_fails_right_after_its_start() {
+    let program = "test -e ok || exit 3; exec sleep 1000";
+    for restart in ["no", "on-failure"] {
+        let sandbox = Sandbox::new(&format!("name: demo\nprocesses: {{a: {{command: '{program}', restart: '{restart}'}}}}\n"));
+        sandbox.write("other.yaml", "name: other\nprocesses: {b: {command: exec sleep 1000}, c: {command: exec sleep 1000}}\n");
+        let other = |line: &[&str]| sandbox.run(&[&["-f", "other.yaml"], line].concat());
+        let running = |env: &str| sandbox.ok(&["-p", env, "ps", "--status", "running", "--services"]);
+        for end in ["stop", "down"] {
+            sandbox.write("ok", "");
+            sandbox.ok(&["up", "-d", "--wait"]);
+            sandbox.ok(&[end]);
+            assert_eq!(other(&["up", "-d", "--wait"]).code, 0);
+            assert_eq!(other(&["stop", "c"]).code, 0);
+            fs::remove_file(sandbox.path("ok")).unwrap();
+            let said = other(&["switch", "demo"]);
+            assert!(
+                said.code == 1 && said.err.contains("demo did not come up: starting other again"),
+                "{restart}, {end}: {said:?}"
+            );
+            assert!(said.err.contains("a:1: ") && said.err.contains("code 3"), "{restart}, {end}: {said:?}");
+            assert_eq!((running("demo").as_str(), running("other").as_str()), ("", "b\n"), "{restart}, {end}");
+        }
+        sandbox.write("ok", "");
+        let said = other(&["switch", "demo"]);
+        assert!(said.code == 0 && !said.err.contains("did not come up"), "{said:?}");
+        assert_eq!((running("demo").as_str(), running("other").as_str()), ("a\n", ""), "{restart}");
+    }
+}
+
+#[test]
+fn a_switch_stays_where_what_ends_at_once_has_done_its_work() {
+    let sandbox =
+        Sandbox::new("name: demo\nprocesses: {a: {command: exec sleep 1000}, once: {command: 'true', restart: 'no'}}\n");
+    sandbox.write("other.yaml", "name: other\nprocesses: {b: {command: exec sleep 1000}}\n");
+    sandbox.ok(&["up", "-d"]);
+    sandbox.ok(&["down"]);
+    sandbox.ok(&["-f", "other.yaml", "up", "-d", "--wait"]);
+    let said = sandbox.run(&["-f", "other.yaml", "switch", "demo"]);
+    assert!(said.code == 0 && !said.err.contains("did not come up"), "{said:?}");
+    assert_eq!(sandbox.ok(&["-p", "demo", "ps", "--status", "running", "--services"]), "a\n");
+}
+
+#[test]
 fn scratch_behind_a_link_that_leads_out_is_told_at_its_place_before_anything_is_made() {
     let sandbox = Sandbox::new("name: demo\nprocesses:\n  a: {command: exec sleep 1000, scratch: [own, link/deep/inside]}\n");
     let outside = sandbox.root().join("home/outside");
