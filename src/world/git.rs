@@ -303,15 +303,18 @@ impl<'a> Repository<'a> {
     /// `skip-worktree` or `assume-unchanged`.
     fn marked(&self, pieces: &[PathBuf]) -> Told {
         // `S` is skip-worktree, and small letters assume-unchanged (`git-ls-files(1)`, `-v`).
-        let is_marked = |line: &&String| line.starts_with(|tag: char| tag == 'S' || tag.is_ascii_lowercase());
-        let tracked = self.ask_of(&["-c", "core.quotePath=false", "ls-files", "-v"], pieces)?;
+        let is_marked = |entry: &&[u8]| entry.first().is_some_and(|tag| *tag == b'S' || tag.is_ascii_lowercase());
+        let tracked = self.said(&["ls-files", "-v", "-z"], pieces)?;
         let mut marked = Vec::new();
-        for name in tracked.iter().filter(is_marked).filter_map(|line| line.get(2..)) {
+        for entry in tracked.split(|byte| *byte == 0).filter(is_marked) {
+            let name = PathBuf::from(OsString::from_vec(entry.get(2..).unwrap_or_default().to_vec()));
             // One that is not there was left out of the working tree, as by a sparse checkout.
-            if self.path.join(name).symlink_metadata().is_ok_and(|there| !there.is_dir())
-                && self.ask(&["hash-object", "--", name])? != self.staged(name)?
-            {
-                marked.push(name.to_owned());
+            if self.path.join(&name).symlink_metadata().is_ok_and(|there| !there.is_dir()) {
+                let told = name.to_string_lossy().into_owned();
+                let piece = [name];
+                if self.said(&["hash-object"], &piece)?.trim_ascii() != self.staged(&piece)? {
+                    marked.push(told);
+                }
             }
         }
         Ok(marked)
@@ -370,8 +373,10 @@ impl<'a> Repository<'a> {
     }
 
     /// The hash of a tracked file's content as it is in the index.
-    fn staged(&self, name: &str) -> Told {
-        self.ask(&["rev-parse", "--verify", "--quiet", &format!(":{name}")])
+    fn staged(&self, file: &[PathBuf]) -> Result<Vec<u8>, String> {
+        // Mode, hash, stage and path (`git-ls-files(1)`, `-s`).
+        let said = self.said(&["ls-files", "-s", "-z"], file)?;
+        Ok(said.split(|byte| *byte == b' ').nth(1).unwrap_or_default().to_vec())
     }
 
     /// The lines of an answer.
@@ -541,6 +546,8 @@ fn counted(count: usize, one: &str, several: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
     fn git(directory: &Path, words: &[&str]) {
@@ -669,6 +676,17 @@ mod tests {
             fs::write(work.join("file"), committed).unwrap();
             git(&work, &["update-index", &format!("--no-{mark}"), "file"]);
         }
+        // Whatever its name is.
+        let odd = OsStr::from_bytes(b"a \"\\\n\xff");
+        fs::write(work.join(odd), "").unwrap();
+        git(&work, &["add", "."]);
+        git(&work, &["commit", "-q", "-m", "odd"]);
+        git(&work, &["push", "-q"]);
+        let listed = Command::new("git").arg("-C").arg(&work).args(["update-index", "--skip-worktree"]).arg(odd).status();
+        assert!(listed.unwrap().success() && said().is_empty());
+        fs::write(work.join(odd), "hours of it").unwrap();
+        assert!(said()[0].starts_with("1 file that git is told not to look at: a \"\\"), "{:?}", said());
+        fs::write(work.join(odd), "").unwrap();
         fs::create_dir_all(work.join(".git/info")).unwrap();
         fs::write(work.join(".git/info/exclude"), "notes*\n").unwrap();
         assert_eq!(said(), Vec::<String>::new());
