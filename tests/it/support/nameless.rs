@@ -57,21 +57,22 @@ async fn listen(env: &str, since: &str) -> BTreeSet<String> {
         let (id, about) = (actor.id.unwrap_or_default(), actor.attributes.unwrap_or_default());
         let said = |key: &str| about.get(key).map_or("", String::as_str);
         match (typ, action.as_str()) {
-            (Some(EventMessageTypeEnum::CONTAINER), "create") => {
-                if said("com.docker.compose.project") == env || said("name").contains(env) {
-                    containers.insert(id);
-                }
+            (Some(EventMessageTypeEnum::CONTAINER), "create")
+                if said("com.docker.compose.project") == env || said("name").contains(env) =>
+            {
+                containers.insert(id);
             }
-            (Some(EventMessageTypeEnum::VOLUME), "mount") => {
-                // The engine names them by 32 bytes.
-                let is_nameless = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-                if is_nameless && containers.contains(said("container")) {
-                    volumes.insert(id);
-                }
+            (Some(EventMessageTypeEnum::VOLUME), "mount") if is_nameless(&id) && containers.contains(said("container")) => {
+                volumes.insert(id);
             }
             (Some(EventMessageTypeEnum::VOLUME), "create") if id == last(env) => break,
             _ => {}
         }
     }
     volumes
+}
+
+/// The engine names them by 32 bytes.
+fn is_nameless(volume: &str) -> bool {
+    volume.len() == 64 && volume.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
