@@ -23,6 +23,15 @@ pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     best.map(|(_, candidate)| candidate)
 }
 
+/// So many names fit in a line; of more, nobody reads the list.
+const LISTED: usize = 8;
+
+/// The names that there are, each in backquotes, where they are few enough to tell all.
+pub fn few<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let names: Vec<&str> = names.into_iter().collect();
+    (1..=LISTED).contains(&names.len()).then(|| format!("`{}`", names.join("`, `")))
+}
+
 fn distance(from: &[char], to: &[char]) -> usize {
     let mut before_last: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=to.len()).collect();
@@ -43,6 +52,12 @@ fn distance(from: &[char], to: &[char]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn few_names_are_told_and_many_are_not() {
+        assert_eq!(few(["a", "b"]).unwrap(), "`a`, `b`");
+        assert_eq!((few([]), few(["a"; 9])), (None, None));
+    }
 
     #[test]
     fn a_slip_of_the_finger_finds_its_word_and_a_stranger_finds_none() {

@@ -80,9 +80,6 @@ pub enum Missing {
 /// How often a wish is put again to a supervisor that went away.
 const TRIES: u32 = 3;
 
-/// So many names fit in a line.
-const MAX_LISTED: usize = 8;
-
 impl Context {
     /// Looks at the caller.
     pub fn new(global: Global) -> Result<Self, CliError> {
@@ -473,12 +470,11 @@ impl Context {
         if jobs.contains(unknown) {
             return Err(CliError::Usage(format!("`{unknown}` is a job and no service: `baistack run {unknown}` runs it")));
         }
-        let meant = suggest::closest(unknown.as_str(), all.iter().map(ServiceName::as_str));
-        let names = || all.iter().map(ServiceName::as_str).collect::<Vec<_>>().join("`, `");
-        let meant = match meant {
-            Some(name) => format!("; did you mean `{name}`?"),
-            None if (1..=MAX_LISTED).contains(&all.len()) => format!("; there is `{}`", names()),
-            None => String::new(),
+        let names = || all.iter().map(ServiceName::as_str);
+        let meant = match (suggest::closest(unknown.as_str(), names()), suggest::few(names())) {
+            (Some(name), _) => format!("; did you mean `{name}`?"),
+            (None, Some(all)) => format!("; there is {all}"),
+            (None, None) => String::new(),
         };
         Err(CliError::Usage(format!("no service `{unknown}` in {env}{meant}")))
     }

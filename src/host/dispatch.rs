@@ -247,11 +247,14 @@ impl Edges {
         let starts = matches!(action, Action::Start { .. });
         let (fetches, serial) = (matches!(action, Action::Build { .. } | Action::Pull { .. }), ticket.serial);
         self.note_engine(&action);
-        let left = self.left_behind(&action);
+        let left = match &action {
+            Action::Remove { unit, spec, .. } => Some(self.left_behind(unit, spec.as_ref())),
+            _ => None,
+        };
         let work = self.spawn(
             async move {
                 let outcome = docker.act(&ticket, &action, &progress).await;
-                if let Ok(Outcome::Removed { anonymous }) = &outcome
+                if let (Some(left), Ok(Outcome::Removed { anonymous })) = (left, &outcome)
                     && !anonymous.is_empty()
                 {
                     let anonymous = anonymous.clone();
@@ -292,13 +295,10 @@ impl Edges {
     }
 
     /// What records the volumes that nobody has named and that a removal has left: no name leads to them any more.
-    fn left_behind(&self, action: &Action) -> impl FnOnce(IndexMap<String, String>) + Send + use<> {
-        let container = match action {
-            Action::Remove { unit, spec, .. } => match spec {
-                Some(spec) => spec.deployment.container_name(unit),
-                None => format!("{}-{}-{}", self.env_dir.id(), unit.service, unit.replica),
-            },
-            _ => String::new(),
+    fn left_behind(&self, unit: &UnitId, spec: Option<&UnitSpec>) -> impl FnOnce(IndexMap<String, String>) + Send + use<> {
+        let container = match spec {
+            Some(spec) => spec.deployment.container_name(unit),
+            None => format!("{}-{}-{}", self.env_dir.id(), unit.service, unit.replica),
         };
         let (dir, engine) = (self.env_dir.clone(), self.docker.place());
         move |anonymous| {

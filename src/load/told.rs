@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::source::Span;
-use crate::base::suggest::closest;
+use crate::base::suggest::{closest, few};
 use crate::yaml::node::Node;
 use crate::yaml::place::Place;
 
@@ -20,9 +20,6 @@ pub(super) struct Found<'a> {
 
 /// More findings than this are not all read, and in thousands of them a search for what was meant takes its time.
 const MAX_SUGGESTED: usize = 200;
-
-/// So many attributes fit in a line; of more, nobody reads the list.
-const MAX_LISTED: usize = 8;
 
 /// What a name was probably meant to be; not sought once there are many findings.
 pub(super) fn meant<'a, I: IntoIterator<Item = &'a str>>(
@@ -69,9 +66,10 @@ pub(super) fn unknown_key<'a>(
 ) {
     let diagnostic = Diagnostic::error("unknown-key", format!("{what} has no attribute `{key}`")).at(span, "");
     let known: Vec<&str> = known.into_iter().collect();
-    diagnostics.push(match meant(key, || known.iter().copied(), diagnostics) {
-        Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
-        None if (1..=MAX_LISTED).contains(&known.len()) => diagnostic.help(format!("it has `{}`", known.join("`, `"))),
-        None => diagnostic.help("names of your own begin with `x-`"),
+    let near = meant(key, || known.iter().copied(), diagnostics);
+    diagnostics.push(match (near, few(known)) {
+        (Some(near), _) => diagnostic.help(format!("did you mean `{near}`?")),
+        (None, Some(all)) => diagnostic.help(format!("it has {all}")),
+        (None, None) => diagnostic.help("names of your own begin with `x-`"),
     });
 }

@@ -54,6 +54,16 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     written
 }
 
+/// What the name of a damaged record that was put aside ends with.
+const DAMAGED: &str = ".damaged";
+
+/// Puts a damaged record under another name, where somebody may still read it: nothing that is written in its place destroys it.
+pub fn put_aside(record: &Path) -> io::Result<()> {
+    let mut aside = record.as_os_str().to_owned();
+    aside.push(DAMAGED);
+    fs::rename(record, aside)
+}
+
 /// A file that is to be written as a whole.
 #[derive(Debug)]
 pub struct Whole<'a> {

@@ -41,9 +41,6 @@ const OF_DATA: [&str; 9] = [
     "values.json",
 ];
 
-/// What the name of a damaged record that was put aside ends with.
-pub(super) const DAMAGED: &str = ".damaged";
-
 /// Records of ours: one of them is in every state.
 const RECORDS: [&str; 6] = ["claim", "directory.json", "lock", "ports.json", "snapshot.json", "values.json"];
 
@@ -409,8 +406,7 @@ impl EnvDir {
     pub(super) fn read_to_change<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
         match self.read(name) {
             Err(StateError::Corrupt { path, .. }) => {
-                let aside = self.path.join(format!("{name}{DAMAGED}"));
-                fs::rename(&path, &aside).map_err(StateError::at("put aside", &path))?;
+                disk::put_aside(&path).map_err(StateError::at("put aside", &path))?;
                 Ok(None)
             }
             read => read,

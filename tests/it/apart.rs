@@ -298,6 +298,26 @@ fn a_number_that_the_caller_sets_is_to_be_unset_or_let_go_by_its_holder() {
     assert!(said.code == 1 && said.err.contains("unset `WEB`"), "{said:?}");
 }
 
+/// A command about the stack of `other.yaml`.
+fn of_other(sandbox: &Sandbox, line: &[&str]) -> Said {
+    sandbox.run(&[&["-f", "other.yaml"], line].concat())
+}
+
+fn running(sandbox: &Sandbox, env: &str) -> String {
+    sandbox.ok(&["-p", env, "ps", "--status", "running", "--services"])
+}
+
+/// Switches from `other`, of which `c` is stopped, to what came up once, was ended, and needs the file `ok` that is gone since.
+fn switch_to_what_cannot_run(sandbox: &Sandbox, end: &str, switch: &[&str]) -> Said {
+    sandbox.write("ok", "");
+    sandbox.ok(&["up", "-d", "--wait"]);
+    sandbox.ok(&[end]);
+    assert_eq!(of_other(sandbox, &["up", "-d", "--wait"]).code, 0);
+    assert_eq!(of_other(sandbox, &["stop", "c"]).code, 0);
+    fs::remove_file(sandbox.path("ok")).unwrap();
+    of_other(sandbox, switch)
+}
+
 #[test]
 fn a_switch_goes_back_where_the_other_does_not_come_up() {
     let sandbox =
@@ -308,24 +328,15 @@ fn a_switch_goes_back_where_the_other_does_not_come_up() {
         "other.yaml",
         "name: other\nprocesses: {b: {command: exec sleep 1000}, c: {command: exec sleep 1000}, d: {command: exec sleep 1000}}\n",
     );
-    let other = |line: &[&str]| sandbox.run(&[&["-f", "other.yaml"], line].concat());
-    let running = |env: &str| sandbox.ok(&["-p", env, "ps", "--status", "running", "--services"]);
-    let went_back = |said: &Said| {
-        assert!(said.code == 1 && said.err.contains("demo did not come up: starting other again"), "{said:?}");
-        assert_eq!((running("demo").as_str(), running("other").as_str()), ("", "b\nd\n"), "what was stopped before stays so");
-    };
     for end in ["stop", "down"] {
-        sandbox.write("ok", "");
-        sandbox.ok(&["up", "-d", "--wait"]);
-        sandbox.ok(&[end]);
-        assert_eq!(other(&["up", "-d", "--wait"]).code, 0);
-        assert_eq!(other(&["stop", "c"]).code, 0);
-        fs::remove_file(sandbox.path("ok")).unwrap();
-        went_back(&other(&["switch", "demo", "--wait"]));
+        let said = switch_to_what_cannot_run(&sandbox, end, &["switch", "demo", "--wait"]);
+        assert!(said.code == 1 && said.err.contains("demo did not come up: starting other again"), "{said:?}");
+        assert_eq!(running(&sandbox, "demo"), "");
+        assert_eq!(running(&sandbox, "other"), "b\nd\n", "what was stopped before stays so");
     }
     sandbox.write("ok", "");
-    assert_eq!(other(&["switch", "demo", "--wait"]).code, 0);
-    assert_eq!((running("demo").as_str(), running("other").as_str()), ("a\n", ""));
+    assert_eq!(of_other(&sandbox, &["switch", "demo", "--wait"]).code, 0);
+    assert_eq!((running(&sandbox, "demo").as_str(), running(&sandbox, "other").as_str()), ("a\n", ""));
 }
 
 #[test]
@@ -334,27 +345,21 @@ fn a_switch_goes_back_where_the_other_fails_right_after_its_start() {
     for restart in ["no", "on-failure"] {
         let sandbox = Sandbox::new(&format!("name: demo\nprocesses: {{a: {{command: '{program}', restart: '{restart}'}}}}\n"));
         sandbox.write("other.yaml", "name: other\nprocesses: {b: {command: exec sleep 1000}, c: {command: exec sleep 1000}}\n");
-        let other = |line: &[&str]| sandbox.run(&[&["-f", "other.yaml"], line].concat());
-        let running = |env: &str| sandbox.ok(&["-p", env, "ps", "--status", "running", "--services"]);
         for end in ["stop", "down"] {
-            sandbox.write("ok", "");
-            sandbox.ok(&["up", "-d", "--wait"]);
-            sandbox.ok(&[end]);
-            assert_eq!(other(&["up", "-d", "--wait"]).code, 0);
-            assert_eq!(other(&["stop", "c"]).code, 0);
-            fs::remove_file(sandbox.path("ok")).unwrap();
-            let said = other(&["switch", "demo"]);
+            let said = switch_to_what_cannot_run(&sandbox, end, &["switch", "demo"]);
             assert!(
                 said.code == 1 && said.err.contains("demo did not come up: starting other again"),
                 "{restart}, {end}: {said:?}"
             );
             assert!(said.err.contains("a:1: ") && said.err.contains("code 3"), "{restart}, {end}: {said:?}");
-            assert_eq!((running("demo").as_str(), running("other").as_str()), ("", "b\n"), "{restart}, {end}");
+            let runs = (running(&sandbox, "demo"), running(&sandbox, "other"));
+            assert_eq!((runs.0.as_str(), runs.1.as_str()), ("", "b\n"), "{restart}, {end}");
         }
         sandbox.write("ok", "");
-        let said = other(&["switch", "demo"]);
+        let said = of_other(&sandbox, &["switch", "demo"]);
         assert!(said.code == 0 && !said.err.contains("did not come up"), "{said:?}");
-        assert_eq!((running("demo").as_str(), running("other").as_str()), ("a\n", ""), "{restart}");
+        let runs = (running(&sandbox, "demo"), running(&sandbox, "other"));
+        assert_eq!((runs.0.as_str(), runs.1.as_str()), ("a\n", ""), "{restart}");
     }
 }
 
@@ -366,9 +371,9 @@ fn a_switch_stays_where_what_ends_at_once_has_done_its_work() {
     sandbox.ok(&["up", "-d"]);
     sandbox.ok(&["down"]);
     sandbox.ok(&["-f", "other.yaml", "up", "-d", "--wait"]);
-    let said = sandbox.run(&["-f", "other.yaml", "switch", "demo"]);
+    let said = of_other(&sandbox, &["switch", "demo"]);
     assert!(said.code == 0 && !said.err.contains("did not come up"), "{said:?}");
-    assert_eq!(sandbox.ok(&["-p", "demo", "ps", "--status", "running", "--services"]), "a\n");
+    assert_eq!(running(&sandbox, "demo"), "a\n");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::fake_engine::empty_engine;
-use crate::support::sandbox::{NOBODY, Said, Sandbox, is_alive, own_address, set_immutable, until};
+use crate::support::sandbox::{NOBODY, Said, Sandbox, is_alive, own_address, until};
 
 const SLEEPER: &str = "processes: {a: {command: exec sleep 1000}}\n";
 
@@ -438,15 +438,9 @@ fn a_purge_that_was_interrupted_is_finished_by_the_next() {
     let sandbox = Sandbox::new("name: demo\nprocesses: {a: {command: exec sleep 1000, scratch: [tmp/a, tmp/b]}}\n");
     sandbox.ok(&["up", "-d", "--wait"]);
     let state = sandbox.state().join("demo");
-    // As root may not even remove what is immutable, the purge comes to it halfway.
     let held = sandbox.path("tmp/a/held");
     fs::create_dir(&held).unwrap();
-    if !set_immutable(&held, true) {
-        eprintln!("skipped: nothing can be made immutable here");
-        return;
-    }
-    let said = sandbox.run(&["purge", "--yes"]);
-    assert!(set_immutable(&held, false));
+    let Some(said) = sandbox.purge_all_but(&held) else { return };
     assert!(said.code == 1 && said.err.contains("once more finishes it"), "{said:?}");
     assert!(held.exists() && !sandbox.path("tmp/b").exists() && state.exists(), "{said:?}");
     // What somebody has made in the place of what went already is not ours.

@@ -13,7 +13,7 @@ use bollard::query_parameters as options;
 
 use crate::environments::Somebody;
 use crate::support::fake_engine::empty_engine;
-use crate::support::sandbox::{Sandbox, is_alive, set_immutable};
+use crate::support::sandbox::{Sandbox, is_alive};
 
 const NAMELESS: &str =
     "services: {db: {image: IMAGE, command: [sleep, '1000'], init: true, stop_grace_period: 0s, volumes: [/data]}}\n";
@@ -147,12 +147,7 @@ fn an_up_ends_a_purge_that_was_interrupted() {
     sandbox.ok(&["up", "-d", "--wait"]);
     let (held, begun) = (sandbox.path("tmp/a/held"), sandbox.state().join("demo/purging.json"));
     fs::create_dir(&held).unwrap();
-    if !set_immutable(&held, true) {
-        eprintln!("skipped: nothing can be made immutable here");
-        return;
-    }
-    let said = sandbox.run(&["purge", "--yes"]);
-    assert!(set_immutable(&held, false));
+    let Some(said) = sandbox.purge_all_but(&held) else { return };
     assert!(said.code == 1 && begun.exists(), "{said:?}");
     sandbox.ok(&["up", "-d", "--wait"]);
     assert!(!begun.exists(), "nothing of it is confirmed any more");
@@ -160,9 +155,7 @@ fn an_up_ends_a_purge_that_was_interrupted() {
     let said = sandbox.run(&["purge", "--dry-run"]);
     assert!(said.out.contains("tmp/a ("), "{said:?}");
     // Also where the stack's directory is another by then.
-    assert!(set_immutable(&held, true));
-    let said = sandbox.run(&["purge", "--yes"]);
-    assert!(set_immutable(&held, false));
+    let Some(said) = sandbox.purge_all_but(&held) else { return };
     assert!(said.code == 1 && begun.exists(), "{said:?}");
     let moved = sandbox.root().join("moved");
     fs::rename(sandbox.path(""), &moved).unwrap();

@@ -534,16 +534,15 @@ impl Watch {
                 },
                 Err(_) => None,
             };
-            if !may_be_moved {
-                last.map(clock::until).into_iter().for_each(thread::sleep);
-                last = Some(clock::deadline(MOMENT));
-            }
             if may_be_moved {
                 let kept: Vec<Kept> = match &unit {
                     Some(unit) => lock(&known).get(unit).cloned().into_iter().collect(),
                     None => lock(&known).values().cloned().collect(),
                 };
                 kept.iter().for_each(Kept::look);
+            } else {
+                last.map(clock::until).into_iter().for_each(thread::sleep);
+                last = Some(clock::deadline(MOMENT));
             }
             if sender.try_send(unit).is_err() {
                 full.store(true, Ordering::Release);

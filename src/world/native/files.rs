@@ -22,7 +22,7 @@ use crate::plan::action::Fault;
 use crate::plan::desired::UnitSpec;
 use crate::plan::environment::{files_dir, granted_file};
 use crate::world::disk;
-use crate::world::envdir::{DAMAGED, FileLock, StateError, own_uid};
+use crate::world::envdir::{FileLock, StateError, own_uid};
 use crate::world::envid::{self, Moved};
 use crate::world::owner::{self, Inode};
 use crate::world::removal;
@@ -636,8 +636,7 @@ impl Made {
             return Ok(Self::default());
         }
         serde_json::from_slice(&text).or_else(|_| {
-            let aside = own.join(format!("{MADE}{DAMAGED}"));
-            fs::rename(&path, &aside).map_err(|error| failed("put aside", &path, &error))?;
+            disk::put_aside(&path).map_err(|error| failed("put aside", &path, &error))?;
             Ok(Self::default())
         })
     }

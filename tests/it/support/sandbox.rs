@@ -303,6 +303,18 @@ impl Sandbox {
         said.out
     }
 
+    /// Runs a `purge` that comes to its work only halfway: as root may not even remove what is immutable, this directory stays. `None`,
+    /// said aloud, where nothing can be made immutable.
+    pub(crate) fn purge_all_but(&self, held: &Path) -> Option<Said> {
+        if !set_immutable(held, true) {
+            eprintln!("skipped: nothing can be made immutable here");
+            return None;
+        }
+        let said = self.run(&["purge", "--yes"]);
+        assert!(set_immutable(held, false));
+        Some(said)
+    }
+
     /// Begins a command and goes on.
     pub(crate) fn begin(&self, line: &[&str]) -> Running {
         let mut child = self.command(line, &self.path("")).spawn().unwrap();
@@ -414,7 +426,7 @@ pub(crate) fn own_address() -> (String, u16) {
 }
 
 /// Keeps everybody, root too, from changing what is there, or no longer; false where that cannot be had.
-pub(crate) fn set_immutable(path: &Path, is_so: bool) -> bool {
+fn set_immutable(path: &Path, is_so: bool) -> bool {
     Command::new("chattr").arg(if is_so { "+i" } else { "-i" }).arg(path).status().is_ok_and(|said| said.success())
 }
 
