@@ -343,6 +343,8 @@ impl Foreground<'_> {
             Reply::Done { .. } => {
                 self.show_logs()?;
                 self.context.welcome(&self.ready.deployment);
+                // From now on there is little to do, and once it is quiet next to nothing.
+                code::give_back();
                 self.is_settling = true;
             }
             Reply::Failed { reasons } => {
